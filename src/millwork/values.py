@@ -1,0 +1,240 @@
+"""The values that flow between stages: frozen, typed, JSON by ``msgspec``.
+
+Shapes: N rows, F numeric features, K outputs, T trees. Times are microseconds of one call unless a name says
+otherwise (``build_s``: seconds). Arrays never travel in these values: they lie in files beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+"""Version of run.json and manifest.json."""
+
+Framework = Literal["xgboost", "catboost"]
+Task = Literal["binary", "multiclass", "regression", "ranking"]
+OutputKind = Literal["probability", "margin", "value"]
+Status = Literal["passed", "failed", "unsupported", "error"]
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all values: immutable, compared by content."""
+
+
+# ── what the model takes and gives ────────────────────────────────────────────────────────────────────────
+
+
+class FeatureContract(Value):
+    """What a client sends as ``input__0`` FP32 [F]: the numeric features in training order.
+
+    ``missing`` is the number that stands for a missing value beside NaN, or None. ``names`` are the model's own,
+    or ``f0 … f{F-1}`` where it carries none (then ``named`` is False and columns are taken by position).
+    """
+
+    names: tuple[str, ...]
+    named: bool
+    missing: float | None = None
+
+
+class OutputContract(Value):
+    """What a client gets as ``output__0`` FP32 [K].
+
+    ``probability``: one per class, the framework's predict_proba. ``value``: the framework's predict.
+    ``margin``: raw scores, before any transform. ``labels`` name the K outputs (class labels for classifiers).
+    ``threshold``: the probability above which a binary model decides for its second class.
+    """
+
+    kind: OutputKind
+    task: Task
+    labels: tuple[str, ...]
+    threshold: float | None = None
+
+
+class Provenance(Value):
+    """Where the model came from: the file, and what wrote it."""
+
+    path: str
+    format: str
+    sha256: str
+    framework: Framework
+    framework_version: str
+    estimator: str = ""
+    notes: tuple[str, ...] = ()
+
+
+# ── what a run reports: the parts of run.json ─────────────────────────────────────────────────────────────
+
+
+class ModelSummary(Value):
+    framework: str
+    objective: str
+    sha256: str
+    features: tuple[str, ...]
+    outputs: tuple[str, ...]
+    framework_version: str = ""
+    oracle_version: str = ""
+    path: str = ""
+    trees: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class TargetSummary(Value):
+    """``measured_on``: the machine the figures come from; ``is_target``: whether that is the target asked for."""
+
+    name: str
+    measured_on: str
+    is_target: bool
+
+
+class PassNote(Value):
+    """What one pass changed, in one sentence."""
+
+    name: str
+    modified: bool
+    summary: str
+
+
+class Interval(Value):
+    """A 95% confidence interval."""
+
+    low: float
+    high: float
+
+
+class Metric(Value):
+    """The task's metric on the user's labelled rows; ``difference`` = candidate - framework, paired bootstrap."""
+
+    name: str
+    framework: float
+    candidate: float
+    difference: Interval
+    rows: int
+
+
+class Parity(Value):
+    """How far a candidate is from the framework's own answers.
+
+    ``leaf_mismatches`` counts (row, tree) pairs; None where the artifact has no trees to look at.
+    ``max_ulp`` is in units in the last place of float32. ``tolerance`` is what was allowed, in words.
+    """
+
+    rows: int
+    leaf_mismatches: int | None
+    max_abs: float
+    max_rel: float
+    max_ulp: int
+    decision_flips: int
+    metric: Metric | None = None
+    tolerance: str = ""
+    coverage: str = ""
+
+
+class Latency(Value):
+    """One batch size; times of one call in microseconds, ``rows_per_s`` from the median."""
+
+    batch: int
+    p50_us: float
+    p99_us: float
+    rows_per_s: float
+    ci: dict[str, Interval]
+    samples: int = 0
+    threads: int = 1
+
+
+class CandidateRecord(Value):
+    """One candidate's line in the report: what was built, whether it is right, how fast, and why it lost."""
+
+    id: str
+    backend: str
+    precision: str
+    status: Status
+    reason: str = ""
+    parity: Parity | None = None
+    latency: tuple[Latency, ...] = ()
+    bytes: int = 0
+    build_s: float = 0.0
+    passes: tuple[PassNote, ...] = ()
+    served_by: str = ""
+
+
+class Winner(Value):
+    id: str
+    why: str
+
+
+class Tuning(Value):
+    """The Triton configuration: the release it was written for, and (once tuned) the trials."""
+
+    triton: str
+    config: str
+    default: dict[str, float] | None = None
+    best: dict[str, float] | None = None
+    trials: tuple[dict[str, float], ...] = ()
+
+
+class Publication(Value):
+    """``verified``: golden rows were asked of a real Triton after the commit and agreed with the framework."""
+
+    repository: str
+    name: str
+    version: int
+    manifest_sha256: str
+    verified: bool = False
+    server: str = ""
+
+
+class Record(Value):
+    """One run: the same document as ``RUN_DIR/run.json`` and ``--json``."""
+
+    schema: int
+    model: ModelSummary
+    target: TargetSummary
+    candidates: tuple[CandidateRecord, ...]
+    winner: Winner | None = None
+    tuning: Tuning | None = None
+    publication: Publication | None = None
+    notes: tuple[str, ...] = ()
+    run_dir: str = ""
+    millwork: str = ""
+
+
+# ── what a published version says of itself ───────────────────────────────────────────────────────────────
+
+
+class FileDigest(Value):
+    path: str
+    sha256: str
+    bytes: int
+
+
+class Manifest(Value):
+    """``manifest.json`` in a version's folder: all that a client or an auditor needs to know of it.
+
+    ``backend`` is ours (reference, onnx, fil, …), ``triton_backend`` the server's; ``runner`` names the model file
+    that the runner opens; ``encoder_missing`` is the sentinel that the *python* runner must turn to NaN before
+    the model, where the artifact itself doesn't. ``parameters`` are the runner's own settings.
+    """
+
+    schema: int
+    name: str
+    created: str
+    millwork: str
+    backend: str
+    precision: str
+    triton_backend: str
+    triton_release: str
+    model_file: str
+    features: FeatureContract
+    output: OutputContract
+    model: ModelSummary
+    source: Provenance
+    parity: Parity
+    latency: tuple[Latency, ...]
+    target: TargetSummary
+    requirements: tuple[str, ...]
+    files: tuple[FileDigest, ...]
+    parameters: dict[str, str] = {}
+    golden_file: str = "golden.npz"
+    golden_tolerance: float = 0.0
