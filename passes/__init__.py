@@ -1,0 +1,1 @@
+"""The IR (``forest``, ``program``) and its passes, one a file under ``trees/`` and ``graph/``."""

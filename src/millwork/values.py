@@ -6,7 +6,7 @@ otherwise (``build_s``: seconds). Arrays never travel in these values: they lie 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, dataclass_transform
 
 import msgspec
 
@@ -19,8 +19,9 @@ OutputKind = Literal["probability", "margin", "value"]
 Status = Literal["passed", "failed", "unsupported", "error"]
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all values: immutable, compared by content."""
+    """Base of all values: immutable, compared by content, made by keywords."""
 
 
 # ── what the model takes and gives ────────────────────────────────────────────────────────────────────────
@@ -212,9 +213,8 @@ class FileDigest(Value):
 class Manifest(Value):
     """``manifest.json`` in a version's folder: all that a client or an auditor needs to know of it.
 
-    ``backend`` is ours (reference, onnx, fil, …), ``triton_backend`` the server's; ``runner`` names the model file
-    that the runner opens; ``encoder_missing`` is the sentinel that the *python* runner must turn to NaN before
-    the model, where the artifact itself doesn't. ``parameters`` are the runner's own settings.
+    ``backend`` is ours (reference, onnx, fil, …), ``triton_backend`` the server's; ``model_file`` is what the runner
+    opens and ``parameters`` are its settings. ``requirements``: what the python backend's environment needs.
     """
 
     schema: int

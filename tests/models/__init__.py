@@ -1,0 +1,1 @@
+"""Models that tests share, made here: small, seeded, nothing downloaded."""

@@ -1,0 +1,79 @@
+"""Random forests straight in the IR, and rows that lie on their thresholds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from millwork.passes.forest import VECTOR_LEAF, Forest, Rows, check
+from millwork.passes.program import Program
+
+HARD = np.array([0.0, -0.0, 1e-44, -1e-44, 1.5, 1e9, -3.0, 3.4e38, -3.4e38, 0.1], np.float32)
+"""Few thresholds, so that paths contradict themselves and tests repeat."""
+
+
+def random_forest(
+    seed: int,
+    *,
+    trees: int = 6,
+    depth: int = 4,
+    features: int = 5,
+    outputs: int = 1,
+    comparison: str = "<",
+    vector_leaves: bool = False,
+    dtype: type = np.float32,
+) -> Forest:
+    """A forest of ``trees`` unbalanced trees; some have a single leaf, some leaves are equal."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, list[object]] = {
+        k: [] for k in ("feature", "threshold", "left", "right", "nan", "value", "number")
+    }
+    starts = [0]
+    width = outputs if vector_leaves else 1
+
+    def grow(level: int) -> int:
+        row = len(columns["feature"])
+        leaf = level == depth or rng.random() < 0.25
+        columns["feature"].append(-1 if leaf else int(rng.integers(features)))
+        columns["threshold"].append(np.float32(0) if leaf else rng.choice(HARD))
+        columns["nan"].append(bool(not leaf and rng.random() < 0.5))
+        columns["value"].append(rng.choice([-1.25, 0.1, 0.3, 2.0], width) if leaf else np.zeros(width))
+        columns["number"].append(row - starts[-1] if leaf else -1)
+        columns["left"].append(-1)
+        columns["right"].append(-1)
+        if not leaf:
+            columns["left"][row] = grow(level + 1)
+            columns["right"][row] = grow(level + 1)
+        return row
+
+    for _ in range(trees):
+        grow(0)
+        starts.append(len(columns["feature"]))
+    output = np.full(trees, VECTOR_LEAF) if vector_leaves else np.arange(trees) % outputs
+    return check(
+        Forest(
+            tree_start=np.array(starts, np.int32), feature=np.array(columns["feature"], np.int32),
+            threshold=np.array(columns["threshold"], np.float32), left=np.array(columns["left"], np.int32),
+            right=np.array(columns["right"], np.int32), default_left=np.array(columns["nan"], np.bool_),
+            leaf_value=np.array(columns["value"], dtype).reshape(-1, width),
+            leaf_number=np.array(columns["number"], np.int32), tree_output=output.astype(np.int32),
+            base_scores=rng.normal(size=outputs).astype(dtype), n_features=features, comparison=comparison,
+        )
+    )  # fmt: skip
+
+
+def program_of(forest: Forest, postprocess: str = "identity") -> Program:
+    """The plain program around a forest."""
+    return Program(
+        forest=forest, postprocess=postprocess, columns=np.arange(forest.n_features, dtype=np.int32),
+        n_columns=forest.n_features,
+    )  # fmt: skip
+
+
+def hard_rows(seed: int, rows: int, features: int) -> Rows:
+    """Rows on the thresholds of :data:`HARD`, one float beside them, NaN, infinities and signed zeros."""
+    rng = np.random.default_rng(seed)
+    near = np.concatenate(
+        [HARD, np.nextafter(HARD, np.float32(np.inf)), np.nextafter(HARD, np.float32(-np.inf)),
+         np.array([np.nan, np.inf, -np.inf, -999.0], np.float32)]
+    )  # fmt: skip
+    return rng.choice(near, (rows, features)).astype(np.float32)
