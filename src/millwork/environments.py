@@ -1,0 +1,261 @@
+"""Virtual environments that we keep for ourselves: a server's own Python, an older framework.
+
+An environment is addressed by its content: the sha256 of its requirements and of the Python that runs it. It lies in
+``<cache>/envs/<name>-<first 12 hex digits>``; ``complete.json`` in it is written last, so a build that was
+killed is seen and done again. A lock beside the folder keeps builders apart (on one machine: see filelock).
+
+pip does the work, with the user's own configuration and ``PIP_*`` variables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .errors import TargetError
+from .files import atomic_write, refusal
+from .values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from filelock import BaseFileLock
+
+MARKER = "complete.json"
+KEPT_LINES = 200
+"""How much of pip's output is kept to find the reason of a failure in."""
+
+
+class Environment(Value):
+    """A virtual environment that is whole. ``path``: its folder."""
+
+    path: str
+
+    @property
+    def python(self) -> Path:
+        return Path(self.path) / "bin" / "python"
+
+
+class Marker(Value):
+    """``complete.json``: what the environment was made from, and what is in it.
+
+    ``sha256`` is the whole address; ``freeze`` is ``pip freeze``, ``added`` what :func:`add` put in since.
+    """
+
+    sha256: str
+    python: str
+    requirements: tuple[str, ...]
+    freeze: tuple[str, ...]
+    added: tuple[str, ...] = ()
+
+
+def cache_folder() -> Path:
+    """Where we keep what can be made again: ``MILLWORK_CACHE``, or the user's cache folder."""
+    import platformdirs
+
+    chosen = os.environ.get("MILLWORK_CACHE")
+    return Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("millwork")
+
+
+def address(requirements: Sequence[str]) -> str:
+    """The sha256 (64 hex digits) of the requirements, in any order, and of the Python that would run them."""
+    facts = {"requirements": sorted(set(requirements)), "python": _python_version()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def find(name: str, requirements: Sequence[str]) -> Environment | None:
+    """The environment if it is there and whole; builds nothing."""
+    folder = _folder(name, requirements)
+    marker = read_marker(folder)
+    if marker is None or marker.sha256 != address(requirements):
+        return None
+    environment = Environment(path=str(folder))
+    return environment if environment.python.exists() else None
+
+
+def ensure(name: str, requirements: Sequence[str], announce: Callable[[str], None] = lambda _line: None) -> Environment:
+    """The environment, built if it isn't there. ``announce`` is told each step in a line.
+
+    Raises TargetError where it can't be built, with pip's own reason.
+    """
+    found = find(name, requirements)
+    if found is not None:
+        return found
+    folder = _folder(name, requirements)
+    with _locked(folder, announce):
+        found = find(name, requirements)  # another process may have built it meanwhile
+        return found or _build(folder, requirements, announce)
+
+
+def add(
+    environment: Environment,
+    requirements: Sequence[str],
+    announce: Callable[[str], None] = lambda _line: None,
+) -> None:
+    """Install more into an environment, unless it is already satisfied (then nothing is asked of the network).
+
+    What the environment was made from still holds: pip resolves both together. Raises TargetError with pip's reason.
+    """
+    if not requirements or satisfied(environment, requirements):
+        return
+    folder = Path(environment.path)
+    with _locked(folder, announce):
+        marker = read_marker(folder)
+        if marker is None:
+            raise TargetError(f"{folder}: this environment isn't whole", "Delete the folder and run again.")
+        # Without its marker the environment counts as broken, so that a kill during pip has it built again.
+        (folder / MARKER).unlink()
+        code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce)
+        added = () if code else tuple(dict.fromkeys((*marker.added, *requirements)))
+        _write_marker(folder, msgspec.structs.replace(marker, freeze=freeze(environment), added=added))
+        if code:  # pip undid its own work, so the environment is what it was
+            raise _pip_error(folder, requirements, lines)
+
+
+def satisfied(environment: Environment, requirements: Sequence[str]) -> bool:
+    """Whether each requirement itself is met by what is installed; asks no index."""
+    command = ["install", "--dry-run", "--no-deps", "--no-index", *requirements]
+    code, lines = _run_pip(environment, command, lambda _line: None)
+    return code == 0 and not any(line.startswith("Would install") for line in lines)
+
+
+def freeze(environment: Environment) -> tuple[str, ...]:
+    """``pip freeze``: ``name==version`` of each package."""
+    code, lines = _run_pip(environment, ["freeze"], lambda _line: None)
+    return () if code else tuple(line for line in lines if "==" in line or " @ " in line)
+
+
+def read_marker(folder: Path) -> Marker | None:
+    """The marker of a whole environment, or None."""
+    try:
+        return msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], None]) -> Environment:
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
+    announce(f"creating {folder}")
+    environment = Environment(path=str(folder))
+    try:
+        made = subprocess.run(
+            [sys.executable, "-I", "-m", "venv", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        if made.returncode:
+            raise TargetError(
+                f"{folder}: python -m venv failed: {_last_line(made.stdout.splitlines())}",
+                f"{sys.executable} needs its venv and ensurepip modules (on Debian: the package python3-venv).",
+            )
+        code, lines = _run_pip(environment, ["install", *requirements], announce)
+        if code:
+            raise _pip_error(folder, requirements, lines)
+        marker = Marker(
+            sha256=address(requirements),
+            python=_python_version(),
+            requirements=tuple(requirements),
+            freeze=freeze(environment),
+        )
+        _write_marker(folder, marker)
+    except BaseException:  # Ctrl-C too: half an environment is of no use to anyone
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return environment
+
+
+def _run_pip(
+    environment: Environment, arguments: Sequence[str], announce: Callable[[str], None]
+) -> tuple[int, list[str]]:
+    """pip's exit status and the last lines it wrote."""
+    command = [str(environment.python), "-I", "-m", "pip", "--no-input", *arguments]
+    lines: list[str] = []
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        env=_pip_variables(os.environ, sys.prefix),
+        text=True,
+        errors="replace",
+    ) as pip:
+        try:
+            for line in pip.stdout or ():
+                lines.append(line.rstrip())
+                del lines[:-KEPT_LINES]
+                if line.startswith(("Collecting ", "Downloading ", "Installing ")):
+                    announce(line.rstrip()[:100])
+        except BaseException:
+            pip.kill()
+            raise
+    return pip.returncode, lines
+
+
+def _pip_variables(variables: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The user's variables for pip: ``PIP_*`` and proxies stay.
+
+    pip reads a virtual environment's own ``pip.conf`` from its prefix, and the new environment has another one:
+    name the running one's, unless the user names a file. ``--user`` makes no sense in a virtual environment.
+    """
+    kept = {name: value for name, value in variables.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    configuration = Path(prefix) / "pip.conf"
+    if configuration.exists():
+        kept.setdefault("PIP_CONFIG_FILE", str(configuration))
+    return {**kept, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COLOR": "1"}
+
+
+def _pip_error(folder: Path, requirements: Sequence[str], lines: Sequence[str]) -> TargetError:
+    return TargetError(
+        f"pip could not install {', '.join(requirements)} into {folder}: {_last_line(lines)}",
+        "Check the network, or pip's own configuration (pip config list), and run the same command again.",
+    )
+
+
+def _last_line(lines: Sequence[str]) -> str:
+    """The line that says why: pip's last ERROR, else the last line that isn't a warning or a notice."""
+    errors = [line for line in lines if line.startswith("ERROR: ")]
+    if errors:
+        return errors[-1].removeprefix("ERROR: ")
+    said = [line.strip() for line in lines if line.strip() and not line.startswith(("WARNING", "[notice]"))]
+    return said[-1] if said else "it said nothing"
+
+
+def _write_marker(folder: Path, marker: Marker) -> None:
+    atomic_write(folder / MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=2))
+
+
+def _locked(folder: Path, announce: Callable[[str], None]) -> BaseFileLock:
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(
+            refusal(error, folder.parent), "Set MILLWORK_CACHE to a folder that can be written."
+        ) from error
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+        lock.release()
+    except Timeout:
+        announce(f"another process is at work on {folder}; waiting for it")
+    return lock
+
+
+def _folder(name: str, requirements: Sequence[str]) -> Path:
+    return cache_folder() / "envs" / f"{name}-{address(requirements)[:12]}"
+
+
+def _python_version() -> str:
+    return f"{platform.python_implementation()} {platform.python_version()} {platform.machine()}"
