@@ -1,0 +1,41 @@
+"""Values as JSON: ``msgspec``, plus paths as strings.
+
+JSON has no NaN and no infinities: msgspec writes both as ``null``, and a ``float`` field then refuses to be read.
+Numbers that may be one of those are ``float | None`` fields, or lie in an array file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+import msgspec
+
+R = TypeVar("R")
+
+
+def encode(value: object) -> bytes:
+    """``value`` (a Struct, or what JSON knows) as JSON; ``TypeError`` for what has no JSON form."""
+    return msgspec.json.encode(value, enc_hook=_plain)
+
+
+def decode(content: bytes, kind: type[R]) -> R:
+    """JSON read as ``kind``; ``msgspec.DecodeError`` (a ``ValueError``) where it isn't one."""
+    return msgspec.json.decode(content, type=kind, dec_hook=_rich)
+
+
+def builtins(value: object) -> Any:
+    """``value`` as dicts, lists, strings and numbers, sets and keys sorted: the same value always gives the same."""
+    return msgspec.to_builtins(value, order="sorted", str_keys=True, enc_hook=_plain)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise NotImplementedError(f"no JSON form for {type(value).__name__}")
+
+
+def _rich(kind: type, value: object) -> object:
+    if kind is Path:
+        return Path(str(value))
+    raise NotImplementedError(f"no {kind.__name__} in JSON")

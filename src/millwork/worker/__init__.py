@@ -1,0 +1,136 @@
+"""One step, one process: a crash, an out-of-memory kill or a hang in a native library is one failed step.
+
+:func:`run` runs a step of millwork's own, JSON in and JSON out. :func:`run_script` runs a standalone script, for an
+interpreter that has its own packages and not ours. Both are supervised in the same way: see :mod:`.process`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from .. import wire
+from ..errors import TargetError
+from ..steps import Answer, Call
+from .outcome import Done, Failure, Kind, failure, raised
+from .process import USUAL, Ending, Limits, supervise
+
+__all__ = ["USUAL", "Done", "Failure", "Kind", "Limits", "run", "run_script"]
+
+R = TypeVar("R")
+
+START = Path(__file__).with_name("start.py")
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def run(
+    step: str,
+    request: msgspec.Struct,
+    reply: type[R],
+    *,
+    folder: Path,
+    limits: Limits = USUAL,
+    python: str | None = None,
+    threads: int | None = None,
+    extra_path: Path | None = None,
+) -> Done[R] | Failure:
+    """Run ``step`` (``millwork.MODULE:FUNCTION``, one Struct in, one out) in a process of its own.
+
+    The process works in ``folder``, so paths in ``request`` are absolute; what it prints is in
+    ``folder/FUNCTION.log``, whose first line repeats the call for ``millwork worker``. ``python``: another
+    interpreter that has millwork. ``threads`` sets the thread variables of OpenMP and the BLAS libraries, which are
+    else as they were. ``extra_path``: a folder whose top-level modules may be steps too.
+
+    Raises ``OSError`` where ``folder`` can't be written, :class:`TargetError` where ``python`` isn't there.
+    """
+    call = wire.encode(Call(step, msgspec.Raw(wire.encode(request))))
+    extra = [] if extra_path is None else [str(extra_path.resolve())]
+    ending = supervise(
+        [_interpreter(python), str(START), str(os.getpid()), "step", *extra],
+        stdin=call,
+        log=folder.resolve() / f"{step.rpartition(':')[2]}.log",
+        heading=f"millwork worker <<< {call.decode()}",
+        environment=_environment(threads),
+        limits=limits,
+    )
+    return _reply(ending, reply)
+
+
+def run_script(
+    script: Path,
+    arguments: Sequence[str],
+    *,
+    python: str,
+    folder: Path,
+    limits: Limits = USUAL,
+    threads: int | None = None,
+) -> Done[bytes] | Failure:
+    """Run a standalone Python script by the interpreter ``python``, which needs nothing of ours installed.
+
+    The script writes its reply, bytes of its own choice, to the file descriptor whose number is in the environment
+    variable MILLWORK_REPLY_FD. It runs isolated (``python -I``): no PYTHONPATH, no user site. It works in ``folder``;
+    what it prints is in ``folder/SCRIPT.log``. An exception that it doesn't catch is a failure of kind "error".
+
+    Raises as :func:`run` does.
+    """
+    work = [str(script.resolve()), *arguments]
+    ending = supervise(
+        [_interpreter(python), "-I", "-X", "faulthandler", str(START), str(os.getpid()), "script", *work],
+        stdin=b"",
+        log=folder.resolve() / f"{script.stem}.log",
+        heading=" ".join([python, *work]),
+        environment=_environment(threads),
+        limits=limits,
+    )
+    if ending.status == 0 and not ending.stopped:
+        return Done(value=ending.reply, seconds=ending.seconds, peak_bytes=ending.peak_bytes)
+    return _uncaught(ending) or failure(ending)
+
+
+def _reply(ending: Ending, kind: type[R]) -> Done[R] | Failure:
+    """The step's answer, read as ``kind``."""
+    if ending.status != 0 or ending.stopped or not ending.reply:
+        return _uncaught(ending) or failure(ending)
+    try:
+        answer = wire.decode(ending.reply, Answer)
+        if answer.error is not None:
+            return raised(ending, answer.error.type, answer.error.message, answer.error.hint)
+        value = wire.decode(bytes(answer.reply), kind)
+    except msgspec.DecodeError as error:
+        return raised(ending, type(error).__name__, f"the reply isn't a {kind.__name__}: {error}")
+    return Done(value=value, seconds=ending.seconds, peak_bytes=ending.peak_bytes)
+
+
+def _uncaught(ending: Ending) -> Failure | None:
+    """The exception that ended the interpreter: it then exits with 1, and the log's last line is the exception."""
+    if ending.status != 1 or ending.stopped or "Traceback (most recent call last)" not in ending.log_tail:
+        return None
+    name, _, message = ending.log_tail.rstrip().splitlines()[-1].partition(": ")
+    return raised(ending, name, message)
+
+
+def _interpreter(python: str | None) -> str:
+    if python is None:
+        return sys.executable
+    found = shutil.which(python)
+    if found is None:
+        raise TargetError(f"{python}: expected a Python interpreter here")
+    return str(Path(found).absolute())
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    ours = {"PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    counts = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return {**os.environ, **ours, **counts}

@@ -1,0 +1,126 @@
+"""How a worker's process may end: done, or a failure told apart by its kind.
+
+Nothing here raises for a crash: a step that took its process down is a value with a reason, which the caller
+reports, or turns into an error with :meth:`Failure.raise_`.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Generic, Literal, NoReturn, TypeVar
+
+from ..errors import BY_NAME, InternalError, MillworkError
+from ..values import Value
+from .process import Ending
+
+R = TypeVar("R")
+
+Kind = Literal["segfault", "abort", "out-of-memory", "hang", "killed", "exit", "error"]
+
+GIB = 1 << 30
+
+_SIGNALS: dict[int, tuple[Kind, str]] = {
+    signal.SIGSEGV: ("segfault", "crashed with a segmentation fault"),
+    signal.SIGBUS: ("segfault", "crashed with a bus error"),
+    signal.SIGABRT: ("abort", "aborted"),
+    signal.SIGILL: ("abort", "crashed on an instruction that this CPU doesn't have"),
+    signal.SIGFPE: ("abort", "crashed with an arithmetic error"),
+}
+"""What a signal that a process brings on itself means."""
+
+_NEAR = 0.9
+"""A SIGKILL from outside, with this share of the memory limit in use when last seen, counts as out of memory."""
+
+
+class Done(Value, Generic[R], frozen=True):
+    """The step's reply. ``seconds``: wall time with start-up; ``peak_bytes``: resident memory, sampled."""
+
+    value: R
+    seconds: float
+    peak_bytes: int
+
+
+class Failure(Value, frozen=True):
+    """A step that gave no reply, and why.
+
+    ``message`` says it in words that follow a subject ("crashed with a segmentation fault"); for a
+    MillworkError it is that error's own whole message. ``error_type`` and ``error_hint`` are set where the step
+    raised: a name of :data:`millwork.errors.BY_NAME`, or Python's own. ``log`` is the path of what the process
+    printed, ``log_tail`` its end.
+    """
+
+    kind: Kind
+    message: str
+    log_tail: str = ""
+    log: str = ""
+    error_type: str = ""
+    error_hint: str = ""
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+    @property
+    def refused(self) -> bool:
+        """Whether the step itself raised one of millwork's errors, meant for the user as it stands."""
+        return self.error_type in BY_NAME
+
+    def raise_(self, otherwise: type[MillworkError] = InternalError, subject: str = "A step") -> NoReturn:
+        """Raise the MillworkError that the step raised; for any other failure ``otherwise``, about ``subject``."""
+        if self.refused:
+            raise BY_NAME[self.error_type](self.message, self.error_hint)
+        verb = "failed: " if self.kind == "error" else ""
+        raise otherwise(f"{subject} {verb}{self.message}.", f"Its log: {self.log}" if self.log else "")
+
+
+def failure(ending: Ending) -> Failure:
+    """The failure of a process that did not end well."""
+    kind, message = _diagnosis(ending)
+    return _of(ending, kind, message)
+
+
+def raised(ending: Ending, error_type: str, message: str, hint: str = "") -> Failure:
+    """The failure of a process that raised, and said so."""
+    if error_type == MemoryError.__name__:
+        return _of(ending, "out-of-memory", "ran out of memory", error_type)
+    text = message if error_type in BY_NAME else f"{error_type}: {message}".removesuffix(": ")
+    return _of(ending, "error", text, error_type, hint)
+
+
+def _of(ending: Ending, kind: Kind, message: str, error_type: str = "", hint: str = "") -> Failure:
+    return Failure(
+        kind=kind,
+        message=message,
+        log_tail=ending.log_tail,
+        log=str(ending.log),
+        error_type=error_type,
+        error_hint=hint,
+        seconds=ending.seconds,
+        peak_bytes=ending.peak_bytes,
+    )
+
+
+def _diagnosis(ending: Ending) -> tuple[Kind, str]:
+    limits = ending.limits
+    if ending.stopped == "time":
+        return "hang", f"did not finish within {limits.seconds:g} s"
+    if ending.stopped == "memory":
+        return "out-of-memory", f"used more than {_size(limits.memory_bytes or 0)} of memory"
+    if ending.status == -signal.SIGKILL:
+        near = limits.memory_bytes is not None and ending.last_bytes >= _NEAR * limits.memory_bytes
+        if ending.oom_killed or near:
+            return "out-of-memory", "was killed by the system, which had run out of memory"
+        return "killed", "was killed from outside (SIGKILL)"
+    if ending.status == -signal.SIGABRT and "std::bad_alloc" in ending.log_tail:
+        return "out-of-memory", "ran out of memory"
+    if ending.status < 0:
+        return _SIGNALS.get(-ending.status, ("killed", f"was killed by {_name(-ending.status)}"))
+    if ending.status == 0:
+        return "exit", "ended without a reply"
+    return "exit", f"ended with exit status {ending.status}"
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / (1 << 20):.0f} MiB"
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
