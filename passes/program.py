@@ -13,8 +13,8 @@ import numpy.typing as npt
 from ..values import Value
 from .forest import Floats, Forest, Ints, Rows, check, leaves, margins
 
-Postprocess = Literal["identity", "sigmoid", "softmax", "exp"]
-"""From margins to the framework's answer. ``sigmoid`` of one margin m gives two classes: 1 - p, p."""
+Postprocess = Literal["identity", "binary", "sigmoid", "softmax", "exp"]
+"""From margins to the framework's answer. ``binary``: one margin to two classes, 1 - p and p; the others keep K."""
 
 
 class MissingSentinel(Value):
@@ -43,8 +43,8 @@ class Program:
 
     @property
     def n_answers(self) -> int:
-        """K of ``output__0``: two for a binary classifier's sigmoid."""
-        return 2 if self.postprocess == "sigmoid" else self.forest.n_outputs
+        """K of ``output__0``."""
+        return 2 if self.postprocess == "binary" else self.forest.n_outputs
 
 
 class _Card(Value):
@@ -76,12 +76,12 @@ def run(program: Program, rows: Rows) -> Floats:
 def transform(postprocess: Postprocess, margin: Floats) -> Floats:
     """Margins [N, K] to answers [N, K'] in the same dtype."""
     with np.errstate(over="ignore"):
-        if postprocess == "sigmoid":
-            p = 1 / (1 + np.exp(-margin[:, :1]))
-            return np.hstack([1 - p, p]).astype(margin.dtype)
+        if postprocess in ("binary", "sigmoid"):
+            p = np.asarray(1 / (1 + np.exp(-margin)), margin.dtype)
+            return np.hstack([1 - p, p]) if postprocess == "binary" else p
         if postprocess == "softmax":
             e: Floats = np.exp(margin - margin.max(axis=1, keepdims=True))
-            return np.divide(e, e.sum(axis=1, keepdims=True))
+            return np.asarray(e / e.sum(axis=1, keepdims=True))
         return np.asarray(np.exp(margin)) if postprocess == "exp" else margin
 
 
