@@ -1,0 +1,221 @@
+"""The folder of one run: each stage's result, kept under the sha256 of all that decides it.
+
+    RUN_DIR/lock                        held while a run is open; the number of its process is in it
+    RUN_DIR/run.json                    the record
+    RUN_DIR/stages/NAME-SHA16/          one stage, as it ended:
+        key.json                        what decides it, and the full sha256
+        …                               the files it made
+        result.json                     its value
+        done                            the digest of each of the above; written last
+    RUN_DIR/stages/NAME-SHA16.tmp-PID/  a stage at work
+
+A stage's folder gets its name by a rename once all of it is on the disk, so a run that was killed resumes from
+whole stages. What is taken from the cache is first compared with its digests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import msgspec
+
+from . import __version__, wire
+from .errors import InternalError, UsageError
+from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, refusal
+from .values import SCHEMA, FileDigest, Record, Value
+
+R = TypeVar("R")
+
+KEY_FILE = "key.json"
+RESULT_FILE = "result.json"
+DONE_FILE = "done"
+
+
+class Stage(NamedTuple, Generic[R]):
+    """A stage's value, whether it was kept from an earlier run, and the folder with its files."""
+
+    value: R
+    cached: bool
+    folder: Path
+
+
+class Done(Value, frozen=True):
+    """The content of ``done``: the full key, and the digest of every other file of the stage."""
+
+    key: str
+    files: tuple[FileDigest, ...]
+
+
+class RunDirectory:
+    """An open run directory; a ``with`` statement closes it. ``note`` is told what is found damaged.
+
+    Opening it takes its lock, and removes what dead runs left half-made. Raises :class:`UsageError` where
+    ``path`` can't be written, or another run has it open.
+    """
+
+    def __init__(self, path: Path, note: Callable[[str], None] = lambda _: None) -> None:
+        self.path = path.absolute()
+        self._note = note
+        try:
+            self._stages.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self.path / "lock")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            self._sweep()
+        except OSError as error:
+            self.close()
+            raise self._unwritable(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back. The folder stays."""
+        os.close(self._lock)
+
+    def stage(self, name: str, key: Mapping[str, object], produce: Callable[[Path], R], reply: type[R]) -> Stage[R]:
+        """``produce``'s value, or the one that it gave for the same ``key`` before.
+
+        ``key`` holds all that decides the value, in values that JSON knows (or Structs, paths, sets of them);
+        ``name``, the schema and millwork's version are added. ``produce`` is given an empty folder for its files.
+        The folder is renamed afterwards, so a path in the value is relative to it. A stage that raises leaves
+        nothing behind.
+
+        Raises :class:`UsageError` where the folder can't be written, or the disk is full; and what ``produce``
+        raises.
+        """
+        material = _canonical(name, key)
+        sha256 = hashlib.sha256(material).hexdigest()
+        folder = self._stages / f"{name}-{sha256[:16]}"
+        kept = self._kept(folder, sha256, reply)
+        if kept is not None:
+            return Stage(kept, cached=True, folder=folder)
+        try:
+            return Stage(_made(folder, material, sha256, produce, reply), cached=False, folder=folder)
+        except OSError as error:
+            if error.errno in FULL or self._owns(error.filename):
+                raise self._unwritable(error) from error
+            raise
+
+    def write_record(self, record: Record) -> None:
+        """Replace ``run.json`` by ``record``, whole or not at all."""
+        try:
+            atomic_write(self.path / "run.json", msgspec.json.format(wire.encode(record), indent=2) + b"\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @property
+    def _stages(self) -> Path:
+        return self.path / "stages"
+
+    def _kept(self, folder: Path, sha256: str, reply: type[R]) -> R | None:
+        """The value kept in ``folder``; None, and no folder, where there is none or it isn't as it was written."""
+        if not folder.exists():
+            return None
+        try:
+            done = wire.decode((folder / DONE_FILE).read_bytes(), Done)
+            wrong = _changed(folder, done, sha256)
+            if not wrong:
+                return wire.decode((folder / RESULT_FILE).read_bytes(), reply)
+        except (OSError, msgspec.DecodeError) as error:
+            wrong = str(error)
+        self._note(f"{folder.name} in the run directory is damaged ({wrong}): it is made again")
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return None
+
+    def _sweep(self) -> None:
+        """Remove what runs left that were killed: this run has the lock, so no other is alive."""
+        for left in [*self._stages.glob("*.tmp-*"), *self.path.glob(".*.tmp-*")]:
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+
+    def _owns(self, filename: object) -> bool:
+        return isinstance(filename, str) and Path(filename).is_relative_to(self.path)
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"can't write the run directory {self.path}: {refusal(error)}",
+            "Free some space, or choose another folder with --run-dir.",
+        )
+
+
+def _locked(path: Path) -> int:
+    """The open lock file, locked. The kernel gives the lock back when the process dies, however it does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise UsageError(
+            f"{path.parent}: another run is at work here, process {holder}",
+            "Wait for it, or choose another folder with --run-dir.",
+        ) from error
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _canonical(name: str, key: Mapping[str, object]) -> bytes:
+    """The key material as JSON with sorted keys; NaN and the infinities are the tokens of Python's json."""
+    material: dict[str, Any] = {"stage": name, "schema": SCHEMA, "millwork": __version__}
+    material["key"] = wire.builtins(dict(key))
+    return json.dumps(material, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _made(folder: Path, material: bytes, sha256: str, produce: Callable[[Path], R], reply: type[R]) -> R:
+    """Run ``produce`` in a folder of its own, and rename that to ``folder`` once all of it is on the disk."""
+    at_work = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    at_work.mkdir()
+    try:
+        result = wire.encode(produce(at_work))
+        value = _read_back(result, reply, at_work)
+        (at_work / RESULT_FILE).write_bytes(result)
+        (at_work / KEY_FILE).write_bytes(b'{"sha256":"%s","material":%s}\n' % (sha256.encode(), material))
+        fsync_tree(at_work)
+        atomic_write(at_work / DONE_FILE, wire.encode(Done(key=sha256, files=digests(at_work))))
+        at_work.rename(folder)
+    finally:
+        shutil.rmtree(at_work, ignore_errors=True)  # gone already, unless something was raised
+    fsync_folder(folder.parent)
+    return value
+
+
+def _read_back(result: bytes, reply: type[R], at_work: Path) -> R:
+    """The value as a later run will read it, so that a value which JSON can't carry fails now and not then."""
+    if str(at_work).encode() in result:
+        raise InternalError(f"stage {at_work.name}: its value holds a path of its temporary folder")
+    try:
+        return wire.decode(result, reply)
+    except msgspec.DecodeError as error:
+        raise InternalError(f"stage {at_work.name}: its value can't be read back: {error}") from error
+
+
+def _changed(folder: Path, done: Done, sha256: str) -> str:
+    """What isn't as ``done`` says, or nothing."""
+    if done.key != sha256:
+        return "it is of another key"
+    there = {file.path: file for file in digests(folder)}
+    return next((f"{file.path} has changed" for file in done.files if there.get(file.path) != file), "")
