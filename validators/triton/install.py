@@ -1,0 +1,260 @@
+"""The managed Triton: the real server out of pip packages, in an environment of its own.
+
+The wheel ``nvidia-pytriton`` bundles the tritonserver binary with its Python backend, stubs for several Pythons and
+the libraries that they need; ``tritonclient``'s wheel bundles perf_analyzer. :func:`install` lays them out as a
+server expects them. numpy stays below 2: this release's stub was built with pybind11 2.10, which hands over corrupt
+arrays under numpy 2, without an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ... import environments
+from ...environments import Environment
+from ...errors import TargetError, UsageError
+from ...values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+TRITON_VERSION = "2.51.0"
+"""Release 24.10: what nvidia-pytriton 0.7.0 bundles."""
+
+NAME = "triton"
+REQUIREMENTS = (
+    "nvidia-pytriton==0.7.0",
+    "tritonclient[grpc,http]==2.51.0",
+    "onnxruntime==1.32.0",  # the Python backend's; the same as our own tests run
+    "treelite==4.3.0",  # what this release's FIL backend bundles
+    "numpy<2",
+)
+STUBS = ((3, 8), (3, 13))
+"""The first and the last Python that the wheel has a stub for."""
+
+LAYOUT = "server-1"
+"""The laid-out server's folder in the environment; another number is another layout."""
+
+PERF_LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
+"""What perf_analyzer links to -> the name that nvidia-pytriton's wheel carries it under."""
+
+
+class Installation(Value):
+    """A Triton that can be started. Paths are absolute.
+
+    ``environment`` is the Python of its Python backend, None where that is the system's. ``version`` is None where
+    only the running server can tell.
+    """
+
+    server: str
+    backends: str
+    caches: str
+    libraries: tuple[str, ...]
+    environment: Environment | None = None
+    perf_analyzer: str | None = None
+    perf_libraries: tuple[str, ...] = ()
+    version: str | None = None
+
+
+class Status(Value):
+    """What is installed. ``bytes``: its size on disk; ``problems``: why it would not run, one sentence each."""
+
+    installed: bool
+    path: str
+    triton: str
+    python: str
+    bytes: int
+    packages: dict[str, str]
+    problems: tuple[str, ...]
+
+
+def install(announce: Callable[[str], None] = lambda _line: None) -> Installation:
+    """The managed Triton, installed if it isn't there. About 1.3 GB and half a minute the first time.
+
+    Raises TargetError where this machine can't run it, before anything is downloaded, or where pip fails.
+    """
+    library = _libpython()
+    environment = environments.ensure(NAME, REQUIREMENTS, announce)
+    _lay_out(environment, library)
+    return _installation(environment)
+
+
+def find() -> Installation | None:
+    """The managed Triton if it is installed; installs nothing."""
+    environment = environments.find(NAME, REQUIREMENTS)
+    if environment is None or not _server_folder(environment).exists():
+        return None
+    return _installation(environment)
+
+
+def at(path: Path) -> Installation:
+    """The user's own Triton: its folder (``/opt/tritonserver``) or its binary. UsageError where there is none."""
+    binary = path / "bin" / "tritonserver" if path.is_dir() else path
+    if not (binary.is_file() and os.access(binary, os.X_OK)):
+        raise UsageError(
+            f"--triton {path}: no tritonserver program there",
+            "Give the folder that holds bin/tritonserver (such as /opt/tritonserver), or the program itself.",
+        )
+    root = binary.resolve().parent.parent
+    return Installation(
+        server=str(binary.resolve()),
+        backends=str(root / "backends"),
+        caches=str(root / "caches"),
+        libraries=(str(root / "lib"),),
+    )
+
+
+def status() -> Status:
+    """What is there of the managed Triton, and what keeps it from running."""
+    problems: list[str] = []
+    try:
+        _libpython()
+    except TargetError as error:
+        problems.append(error.message)
+    found = find()
+    if found is None or found.environment is None:
+        return Status(
+            installed=False,
+            path="",
+            triton=TRITON_VERSION,
+            python="",
+            bytes=0,
+            packages={},
+            problems=(*problems, "not installed: run millwork triton install"),
+        )
+    folder = Path(found.environment.path)
+    marker = environments.read_marker(folder)
+    lines = marker.freeze if marker else ()
+    return Status(
+        installed=True,
+        path=str(folder),
+        triton=TRITON_VERSION,
+        python=marker.python if marker else "",
+        bytes=sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir()),
+        packages=dict(line.split("==", 1) for line in lines if "==" in line),
+        problems=tuple(problems),
+    )
+
+
+def server_variables(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables to run the server with.
+
+    Its Python backend runs the first ``python`` on PATH. What would point that Python elsewhere is taken out, and it
+    writes no ``__pycache__`` into the model repository, which is a folder of versions and nothing else.
+    """
+    kept = {name: value for name, value in variables.items() if not name.startswith("PYTHON")}
+    own = {
+        "LD_LIBRARY_PATH": _joined(installation.libraries, kept.get("LD_LIBRARY_PATH", "")),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    if installation.environment is not None:
+        own["PATH"] = _joined([str(installation.environment.python.parent)], kept.get("PATH", os.defpath))
+    return {**kept, **own}
+
+
+def perf_analyzer_variables(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables to run ``installation.perf_analyzer`` with."""
+    path = _joined(installation.perf_libraries, variables.get("LD_LIBRARY_PATH", ""))
+    return {**variables, "LD_LIBRARY_PATH": path}
+
+
+def _installation(environment: Environment) -> Installation:
+    packages, folder = _site_packages(environment), _server_folder(environment)
+    return Installation(
+        server=str(packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
+        backends=str(folder / "backends"),
+        caches=str(folder / "caches"),
+        libraries=(str(packages / "nvidia_pytriton.libs"), str(folder / "python")),
+        environment=environment,
+        perf_analyzer=str(environment.python.parent / "perf_analyzer"),
+        perf_libraries=(str(folder / "perf"),),
+        version=TRITON_VERSION,
+    )
+
+
+def _lay_out(environment: Environment, libpython: Path) -> None:
+    """Put the wheel's parts where a server looks: built aside, then renamed, so it is whole or not there.
+
+    server-1/backends/python   the backend, its utilities and the stub of this Python
+    server-1/caches            the local response cache
+    server-1/python, perf      links to the shared libraries of the stub and of perf_analyzer, and to nothing else
+    """
+    folder, packages = _server_folder(environment), _site_packages(environment)
+    if folder.exists():
+        return
+    tree, aside = packages / "pytriton" / "tritonserver", folder.with_name(f"{LAYOUT}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(tree / "backends" / "python", aside / "backends" / "python", ignore=ignore)
+    stub = tree / "python_backend_stubs" / _python() / "triton_python_backend_stub"
+    shutil.copy2(stub, aside / "backends" / "python")
+    shutil.copytree(tree / "caches", aside / "caches")
+    for sub in ("python", "perf"):
+        (aside / sub).mkdir()
+    (aside / "python" / libpython.name).symlink_to(libpython)
+    for name, pattern in PERF_LIBRARIES.items():
+        (aside / "perf" / name).symlink_to(next((packages / "nvidia_pytriton.libs").glob(pattern)))
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(aside, ignore_errors=True)  # another process was faster
+
+
+def _libpython() -> Path:
+    """The shared library of the running Python, which the Python backend's stub is linked to."""
+    first, last = STUBS
+    if not first <= sys.version_info[:2] <= last:
+        raise TargetError(
+            f"the managed Triton runs Python {_dotted(first)} to {_dotted(last)}, and this is {_python()}",
+            "Run millwork with one of those, or use a Triton of your own: --triton grpc://HOST:PORT or --triton PATH.",
+        )
+    name = f"libpython{_python()}.so.1.0"
+    library = sysconfig.get_config_var("LIBDIR") or "/usr/lib"
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    folders = [Path(library), Path(library) / multiarch, Path(sys.base_prefix) / "lib", *_loader_folders(name)]
+    for folder in folders:
+        if (folder / name).exists():
+            return folder / name
+    raise TargetError(
+        f"the managed Triton's Python backend needs {name}, and there is none on this machine",
+        f"Install it (Debian, Ubuntu: apt install libpython{_python()}), or run millwork with a Python that was"
+        " built with --enable-shared.",
+    )
+
+
+def _loader_folders(name: str) -> list[Path]:
+    """Where the system's loader knows a library of this name."""
+    loader = shutil.which("ldconfig", path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin")
+    if loader is None:
+        return []
+    listed = subprocess.run([loader, "-p"], capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+    lines = (line for line in listed.splitlines() if line.strip().startswith(f"{name} "))
+    return [Path(line.split("=>")[-1].strip()).parent for line in lines]
+
+
+def _site_packages(environment: Environment) -> Path:
+    return Path(environment.path) / "lib" / f"python{_python()}" / "site-packages"
+
+
+def _server_folder(environment: Environment) -> Path:
+    return Path(environment.path) / LAYOUT
+
+
+def _joined(first: list[str] | tuple[str, ...], rest: str) -> str:
+    return os.pathsep.join([*first, *([rest] if rest else [])])
+
+
+def _python() -> str:
+    return _dotted(sys.version_info[:2])
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
