@@ -1,5 +1,7 @@
 """The table of Triton releases: what a user asks of it by name, and what a server says of itself."""
 
+import itertools
+
 import pytest
 
 from millwork import triton_releases as releases
@@ -24,12 +26,12 @@ def test_releases_are_months_without_a_gap_and_newest_is_the_last() -> None:
     years = [(int(name[:2]), int(name[3:])) for name in names]
     assert all(
         later == ((year, month + 1) if month < 12 else (year + 1, 1))
-        for (year, month), later in zip(years[:-1], years[1:], strict=True)
+        for (year, month), later in itertools.pairwise(years)
     )
-    assert releases.newest().name == names[-1] == max(names)
+    assert releases.newest().release == names[-1] == max(names)
 
 
-@pytest.mark.parametrize("release", releases.TABLE.values(), ids=lambda release: release.name)
+@pytest.mark.parametrize("release", releases.TABLE.values(), ids=lambda release: release.release)
 def test_a_server_is_known_by_the_version_it_says(release: releases.Release) -> None:
     assert releases.from_server_version(release.version) == release
 
@@ -54,7 +56,7 @@ def test_newer_releases_never_read_less_than_older_released_ones() -> None:
     released = [release.onnx for name, release in releases.TABLE.items() if name <= "26.08"]
     assert all(
         (old.opset, old.ml_opset, old.ir) <= (new.opset, new.ml_opset, new.ir)
-        for old, new in zip(released[:-1], released[1:], strict=True)
+        for old, new in itertools.pairwise(released)
     )
 
 
