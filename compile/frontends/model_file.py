@@ -1,0 +1,64 @@
+"""Reading a model's file from disk: a regular file, of a size that fits, or a ModelError that says why not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from ...errors import ModelError
+
+MAX_BYTES = 4 << 30
+"""The largest file that is read; an XGBoost model of 100,000 trees of depth 8 is about 1 GiB."""
+
+
+def read_head(path: Path, count: int) -> bytes:
+    """The first ``count`` bytes, fewer where the file is shorter. Raises ModelError as :func:`read_whole` does."""
+    with _open(path, MAX_BYTES) as file:
+        return file.read(count)
+
+
+def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """All bytes of the file.
+
+    Raises ModelError where there is no such file, it may not be read, it isn't a regular file (a folder, a pipe,
+    a device), is empty, or is larger than ``limit`` bytes.
+    """
+    with _open(path, limit) as file:
+        payload = file.read(limit + 1)
+    if len(payload) > limit:
+        raise ModelError(f"{path}: grew beyond the limit of {limit} bytes while it was read")
+    return payload
+
+
+def _open(path: Path, limit: int) -> BinaryIO:
+    try:
+        # a pipe that nobody writes to would block here for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no such file", "Check the path of the model.") from None
+    except PermissionError:
+        raise ModelError(
+            f"{path}: this user may not read the file", "Change its permissions, or run as a user who may."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ModelError(f"{str(path)!r}: can't be opened: {reason}") from None
+    try:
+        _check(path, os.fstat(descriptor), limit)
+    except ModelError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def _check(path: Path, status: os.stat_result, limit: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ModelError(f"{path}: is a folder, not a model's file", "Name the file in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path}: is not a regular file", "Save the model into a file and name that.")
+    if status.st_size == 0:
+        raise ModelError(f"{path}: is empty", "Save the model again; the disk may have been full.")
+    if status.st_size > limit:
+        raise ModelError(f"{path}: {status.st_size} bytes, more than the limit of {limit}")

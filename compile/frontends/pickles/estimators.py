@@ -1,0 +1,273 @@
+"""From the record of a pickled estimator to its native model and the attributes that change its answers.
+
+What the states look like was seen in files written by xgboost 1.5.2, 1.7.6, 2.1.4 and 3.2.0, and catboost 1.2.10:
+
+    xgboost.sklearn.XGB*    {parameters…, "missing", "n_classes_", "classes_"?, "_le"?, "_Booster": Booster}
+    xgboost.core.Booster    {"handle": bytearray, "best_iteration"?}      (the latter before 2.0)
+    catboost.core.CatBoost* {parameters…, "__model": bytes}               (XGBoost's handle: UBJSON {Config, Model};
+                                                                           before 1.6 the same in JSON)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from ....errors import ModelError
+from ....values import Framework, Value
+from .arrays import Scalar, elements_of, scalar_of
+from .stubs import Pairs, Record, Symbol, as_bytes, class_of, fields_of, named
+
+T = TypeVar("T")
+
+PayloadFormat = Literal["ubj", "json", "cbm"]
+
+
+class Attributes(Value):
+    """What an estimator's Python side keeps beside the native model; None where the pickle says nothing.
+
+    XGBoost: ``missing`` None means NaN. ``objective`` is a dotted name where it was the user's own function
+    (``custom_objective``). ``best_iteration`` is here only before xgboost 2.0 (it is the last round where nothing
+    stopped early); later versions keep it in the booster's attributes. ``feature_names`` are the Python side's,
+    before 1.4. CatBoost keeps what changes answers in its own model; ``loss_function``, ``n_estimators``
+    (iterations) and ``classes`` (class_names) are as they were passed, for the report.
+    """
+
+    missing: float | None = None
+    n_classes: int | None = None
+    classes: tuple[Scalar, ...] | None = None
+    objective: str | None = None
+    custom_objective: bool = False
+    best_iteration: int | None = None
+    enable_categorical: bool | None = None
+    n_estimators: int | None = None
+    early_stopping_rounds: int | None = None
+    booster: str | None = None
+    feature_names: tuple[str, ...] | None = None
+    loss_function: str | None = None
+
+
+class PickledModel(Value):
+    """The native model in a pickle, as the framework wrote it, and its Python side's attributes.
+
+    ``payload``: XGBoost: the Booster's handle, an object {Config, Model} in ``ubj`` (``ubjson.member(payload,
+    "Model")`` is what ``save_raw("ubj")`` gives) or, from versions before 1.6, ``json``. CatBoost: a ``cbm`` file.
+    """
+
+    framework: Framework
+    estimator: str
+    payload: bytes
+    payload_format: PayloadFormat
+    attributes: Attributes
+
+
+_XGBOOST = {
+    Symbol("xgboost.sklearn", name)
+    for name in ("XGBModel", "XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor")
+}
+_BOOSTER = Symbol("xgboost.core", "Booster")
+_CATBOOST = {
+    Symbol("catboost.core", name) for name in ("CatBoost", "CatBoostClassifier", "CatBoostRegressor", "CatBoostRanker")
+}
+_EXPECTED = (
+    "expected one fitted xgboost Booster or XGBClassifier/XGBRegressor/XGBRanker/XGBRF…, "
+    "or catboost CatBoost/CatBoostClassifier/CatBoostRegressor/CatBoostRanker"
+)
+_SAVE_ITSELF = "Save the booster itself: {}."
+_INSIDE = {
+    "Pipeline": 'pipeline[-1].save_model("model.json"), and apply the earlier steps before the model',
+    "GridSearchCV": 'search.best_estimator_.save_model("model.json")',
+    "RandomizedSearchCV": 'search.best_estimator_.save_model("model.json")',
+    "CalibratedClassifierCV": 'calibrated.calibrated_classifiers_[0].estimator.save_model("model.json"); '
+    "its answers are then the uncalibrated ones",
+}
+_OTHERS = {
+    "lightgbm": "LightGBM is not read in this version.",
+    "torch": "PyTorch is not read in this version.",
+    "xgboost": 'Save its booster: model.get_booster().save_model("model.json").',
+    "catboost": 'Save the model itself: model.save_model("model.cbm").',
+}
+_OLD_TORCH = 0x1950A86A20F9469CFC6C
+"""The number that begins a file of torch.save before 1.6."""
+
+
+def model_of(value: object, name: str) -> PickledModel:
+    """The model that a pickle's outermost value describes. Raises ModelError, by name, for any other value."""
+    made = class_of(value)
+    if not isinstance(value, Record) or made is None:
+        raise _refusal(value, name)
+    if made == _BOOSTER:
+        return _xgboost(made, value, {}, name)
+    fields = fields_of(value)
+    if made in _XGBOOST:
+        if fields is None:
+            raise ModelError(f"{name}: a pickle of {made} whose state is not a dict of its attributes")
+        return _xgboost(made, fields.get("_Booster"), fields, name)
+    if made in _CATBOOST:
+        if fields is None:
+            raise ModelError(f"{name}: a pickle of {made} whose state is not a dict of its parameters")
+        return _catboost(made, fields, name)
+    raise _refusal(value, name)
+
+
+def _xgboost(made: Symbol, booster: object, fields: dict[str, object], name: str) -> PickledModel:
+    if booster is None:
+        raise _unfitted(made, name, "fit(X, y)")
+    state = fields_of(booster) if isinstance(booster, Record) and class_of(booster) == _BOOSTER else None
+    if state is None:
+        raise ModelError(f"{name}: a pickle of {made} whose booster is {named(booster)}, not an xgboost Booster")
+    handle = state.get("handle")
+    if handle is None:
+        raise _unfitted(made, name, "training")
+    payload = as_bytes(handle)
+    if payload is None:
+        raise ModelError(f"{name}: a pickle of {made} whose handle is {named(handle)}, not bytes")
+    return PickledModel(
+        framework="xgboost",
+        estimator=made.name,
+        payload=payload,
+        payload_format=_xgboost_format(payload, name),
+        attributes=_xgboost_attributes(fields, state, name),
+    )
+
+
+def _xgboost_format(payload: bytes, name: str) -> Literal["ubj", "json"]:
+    if payload.startswith(b'{"'):
+        return "json"
+    if payload[:1] == b"{" and payload[1:2] in {b"L", b"l", b"I", b"U", b"i"}:
+        return "ubj"
+    if payload.startswith((b"binf", b"bs64", b"CONFIG-offset:")):
+        raise ModelError(
+            f"{name}: its booster is in XGBoost's old binary format, which only the version that wrote it reads",
+            'Load the pickle in that version and call save_model("model.json").',
+        )
+    raise ModelError(f"{name}: its booster begins with {payload[:8]!r}: neither XGBoost's UBJSON nor its JSON")
+
+
+def _xgboost_attributes(fields: dict[str, object], state: dict[str, object], name: str) -> Attributes:
+    objective = fields.get("objective")
+    custom = isinstance(objective, Symbol | Record)
+    return Attributes(
+        missing=_read(fields, "missing", _number, "a number", name),
+        n_classes=_read(fields, "n_classes_", _whole, "a whole number", name),
+        classes=_labels(fields, name),
+        objective=named(objective) if custom else _read(fields, "objective", _text, "text", name),
+        custom_objective=custom,
+        best_iteration=_read(state | fields, "best_iteration", _whole, "a whole number", name),
+        enable_categorical=_read(fields, "enable_categorical", _flag, "True or False", name),
+        n_estimators=_read(fields, "n_estimators", _whole, "a whole number", name),
+        early_stopping_rounds=_read(fields, "early_stopping_rounds", _whole, "a whole number", name),
+        booster=_read(fields, "booster", _text, "text", name),
+        feature_names=_read(state, "feature_names", _texts, "a list of text", name),
+    )
+
+
+def _labels(fields: dict[str, object], name: str) -> tuple[Scalar, ...] | None:
+    labels = _read(fields, "classes_", elements_of, "a list of numbers or text", name)
+    encoder = fields.get("_le")  # xgboost 1.3 to 1.5: the user's labels are in its label encoder
+    if isinstance(encoder, Record):
+        encoded = _read(fields_of(encoder) or {}, "classes_", elements_of, "a list of numbers or text", name)
+        labels = encoded if encoded is not None else labels
+    return labels
+
+
+def _catboost(made: Symbol, fields: dict[str, object], name: str) -> PickledModel:
+    model = fields.get("__model")
+    if model is None:
+        raise _unfitted(made, name, "fit(X, y)")
+    payload = as_bytes(model)
+    if payload is None or not payload.startswith(b"CBM1"):
+        raise ModelError(f"{name}: a pickle of {made} whose model is {named(model)}, not a CatBoost binary model")
+    loss = fields.get("loss_function", fields.get("objective"))
+    custom = isinstance(loss, Symbol | Record)
+    rounds = next((key for key in ("iterations", "n_estimators", "num_boost_round", "num_trees") if key in fields), "")
+    return PickledModel(
+        framework="catboost",
+        estimator=made.name,
+        payload=payload,
+        payload_format="cbm",
+        attributes=Attributes(
+            classes=_read(fields, "class_names", elements_of, "a list of numbers or text", name),
+            loss_function=named(loss) if custom else _text(loss),
+            custom_objective=custom,
+            n_estimators=_read(fields, rounds, _whole, "a whole number", name),
+        ),
+    )
+
+
+def _read(
+    fields: dict[str, object], key: str, read: Callable[[object], T | None], expected: str, name: str
+) -> T | None:
+    """One attribute, None where it is absent or None. One that can't be read may change answers: refused."""
+    value = fields.get(key)
+    if value is None:
+        return None
+    found = read(value)
+    if found is None:
+        raise ModelError(f"{name}: the estimator's {key!r} is {named(value)}, expected {expected}")
+    return found
+
+
+def _number(value: object) -> float | None:
+    number = scalar_of(value)
+    try:
+        return float(number) if isinstance(number, int | float) else None
+    except OverflowError:
+        return None
+
+
+def _whole(value: object) -> int | None:
+    number = scalar_of(value)
+    return number if type(number) is int and abs(number) < 1 << 53 else None
+
+
+def _flag(value: object) -> bool | None:
+    flag = scalar_of(value)
+    return flag if isinstance(flag, bool) else None
+
+
+def _text(value: object) -> str | None:
+    text = scalar_of(value)
+    return text if isinstance(text, str) and text.isprintable() else None
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    texts = elements_of(value)
+    if texts is None or not all(isinstance(text, str) for text in texts):
+        return None
+    return tuple(text for text in texts if isinstance(text, str))
+
+
+def _unfitted(made: Symbol, name: str, verb: str) -> ModelError:
+    return ModelError(f"{name}: a pickle of {made} that isn't fitted: it holds no trees", f"Save it after {verb}.")
+
+
+def _refusal(value: object, name: str) -> ModelError:
+    if value == _OLD_TORCH:
+        return ModelError(f"{name}: a file of torch.save", _OTHERS["torch"])
+    what, hint = named(value), ""
+    place = _found_in(value)
+    module, _, kind = what.rpartition(".")
+    if place:
+        hint = f"It holds a model at {place}: save that by itself, joblib.dump(content{place}, path)."
+    elif kind in _INSIDE and module.startswith("sklearn."):
+        hint = _SAVE_ITSELF.format(_INSIDE[kind])
+    elif module.split(".")[0] in _OTHERS:
+        hint = _OTHERS[module.split(".")[0]]
+    elif isinstance(value, Record):
+        hint = _SAVE_ITSELF.format('the model it holds, save_model("model.json") or save_model("model.cbm")')
+    return ModelError(f"{name}: a pickle of {what}; {_EXPECTED}", hint)
+
+
+def _found_in(value: object) -> str:
+    """Where in a dict, list or tuple a model lies: ``['model']``, ``[0]``; empty where none does."""
+    entries: list[tuple[object, object]] = []
+    if isinstance(value, Pairs):
+        entries = [(key, item) for key, item in value.pairs if isinstance(key, str) and len(key) < 60]
+    elif isinstance(value, list | tuple):
+        entries = list(enumerate(value))
+    for key, item in entries:
+        made = class_of(item)
+        if made is not None and (made == _BOOSTER or made in _XGBOOST or made in _CATBOOST):
+            return f"[{key!a}]"
+    return ""
