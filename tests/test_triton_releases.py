@@ -28,10 +28,10 @@ def test_releases_are_months_without_a_gap_and_newest_is_the_last() -> None:
         later == ((year, month + 1) if month < 12 else (year + 1, 1))
         for (year, month), later in itertools.pairwise(years)
     )
-    assert releases.newest().release == names[-1] == max(names)
+    assert releases.newest().name == names[-1] == max(names)
 
 
-@pytest.mark.parametrize("release", releases.TABLE.values(), ids=lambda release: release.release)
+@pytest.mark.parametrize("release", releases.TABLE.values(), ids=lambda release: release.name)
 def test_a_server_is_known_by_the_version_it_says(release: releases.Release) -> None:
     assert releases.from_server_version(release.version) == release
 

@@ -30,9 +30,9 @@ class OnnxLimits(Value):
 
 
 class Release(Value):
-    """One Triton release: ``release`` is its container's (24.10), ``version`` the server's own (2.51.0)."""
+    """One Triton release: ``name`` is its container's (24.10), ``version`` the server's own (2.51.0)."""
 
-    release: str
+    name: str
     version: str
     onnxruntime: str
     treelite: str
@@ -98,7 +98,7 @@ _ROWS: tuple[tuple[str, str, str, str, FilDialect], ...] = (
 )
 
 TABLE: dict[str, Release] = {
-    name: Release(release=name, version=version, onnxruntime=runtime, treelite=treelite, fil_dialect=dialect)
+    name: Release(name=name, version=version, onnxruntime=runtime, treelite=treelite, fil_dialect=dialect)
     for name, version, runtime, treelite, dialect in _ROWS
 }
 """By release name, oldest first."""
