@@ -1,0 +1,161 @@
+"""Where things lie: a model's folders in the repository, and our own state beside it.
+
+    <repository>/<name>/config.pbtxt        which version serves: the commit point
+    <repository>/<name>/<N>/                the model's files, manifest.json, config.pbtxt (this version's own)
+
+    <parent>/.<repository>.millwork/        not inside: Triton takes every folder of the root as a model
+        locks/<name>.lock, .holder          who publishes now
+        ledger/<name>.json                  what was published, and what is in flight
+        staging/<name>/, trash/<name>/      on their way in and out by rename: the same file system
+
+``MILLWORK_STAGING`` names another folder for that state, on the repository's file system. Whoever publishes into
+one repository must use the same, or the locks exclude nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from ...errors import ModelError, PublicationError, UsageError
+from ...files import refusal
+from ...values import Value
+from .. import triton_config
+from ..manifest import CONFIG_FILE
+from .names import check_name
+
+STAGING_VARIABLE = "MILLWORK_STAGING"
+ELSEWHERE = f"Set {STAGING_VARIABLE} to a writable folder on the repository's file system, outside the repository."
+
+
+class Place(Value):
+    """One model's place in one repository. ``root`` and ``state`` are absolute, symbolic links followed."""
+
+    root: Path
+    name: str
+    state: Path
+
+    @property
+    def model(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def config(self) -> Path:
+        return self.model / CONFIG_FILE
+
+    @property
+    def staging(self) -> Path:
+        return self.state / "staging" / self.name
+
+    @property
+    def trash(self) -> Path:
+        return self.state / "trash" / self.name
+
+    @property
+    def ledger(self) -> Path:
+        return self.state / "ledger" / f"{self.name}.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "locks" / f"{self.name}.lock"
+
+    @property
+    def holder(self) -> Path:
+        return self.state / "locks" / f"{self.name}.holder"
+
+    def version(self, number: int) -> Path:
+        return self.model / str(number)
+
+
+def locate(repository: Path, name: str) -> Place:
+    """The place of ``name``; makes nothing. :class:`UsageError` for a name or a repository that can't be one."""
+    check_name(name)
+    root = repository.resolve()
+    if chosen := os.environ.get(STAGING_VARIABLE):
+        unique = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+        state = Path(chosen).resolve() / f"{root.name}-{unique}.millwork"
+    else:
+        state = root.parent / f".{root.name}.millwork"
+    if state.is_relative_to(root):
+        raise UsageError(f"{state}: inside the repository {root}, where Triton would take it for a model", ELSEWHERE)
+    return Place(root=root, name=name, state=state)
+
+
+def prepare(place: Place) -> None:
+    """Make the repository and the state folder where they aren't there; :class:`PublicationError` if they can't
+    be, if the repository isn't writable, or if the two are on different file systems.
+    """
+    try:
+        place.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PublicationError(
+            f"the repository can't be made: {refusal(error, place.root)}", "Give a folder for --repository."
+        ) from error
+    if not os.access(place.root, os.W_OK | os.X_OK):
+        raise PublicationError(
+            f"{place.root}: the repository isn't writable", "Let this user write there, or give another one."
+        )
+    if place.model.exists() and not place.model.is_dir():
+        raise PublicationError(
+            f"{place.model}: a file, where the model's folder would be", "Move it away, or give another --name."
+        )
+    try:
+        for part in (place.staging, place.trash, place.ledger, place.lock):
+            part.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(place.state, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise PublicationError(
+            f"publishing stages its files beside the repository: {refusal(error, place.state)}", ELSEWHERE
+        ) from error
+    if not writable:
+        raise PublicationError(f"{place.state}: the staging folder isn't writable", ELSEWHERE)
+    target = place.model if place.model.is_dir() else place.root
+    if target.stat().st_dev != place.state.stat().st_dev:
+        raise PublicationError(
+            f"{place.state}: on another file system than {target}, so nothing can be renamed into it",
+            ELSEWHERE,
+        )
+
+
+def version_folders(place: Place) -> list[int]:
+    """The numbers of the model's version folders, ascending."""
+    names = (path.name for path in _entries(place) if path.is_dir())
+    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]*", name))
+
+
+def highest(place: Place) -> int:
+    """The highest number that Triton could take an entry of the model's folder for (``7.tmp`` is 7); 0 if none."""
+    numbers = (re.match(r"[0-9]+", path.name) for path in _entries(place))
+    return max((int(number.group()) for number in numbers if number), default=0)
+
+
+def config_bytes(place: Place) -> bytes | None:
+    """The model's config.pbtxt as it lies there, or None."""
+    try:
+        return place.config.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def served_now(place: Place) -> int | None:
+    """The version that Triton gives a client who names none: the highest that config.pbtxt serves.
+
+    None where there is none. :class:`ModelError` for a config.pbtxt that can't be read.
+    """
+    content = config_bytes(place)
+    existing = version_folders(place)
+    return max(served_by(place, content or b"", existing), default=None)
+
+
+def served_by(place: Place, content: bytes, existing: list[int]) -> tuple[int, ...]:
+    """The versions that a config.pbtxt of this content serves; :class:`ModelError` names the file."""
+    try:
+        return triton_config.served(content.decode(), existing)
+    except (ModelError, UnicodeDecodeError) as error:
+        raise ModelError(f"{place.config}: {error}", "Correct the file, or give another --name.") from error
+
+
+def _entries(place: Place) -> list[Path]:
+    return list(place.model.iterdir()) if place.model.is_dir() else []

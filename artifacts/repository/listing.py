@@ -1,0 +1,60 @@
+"""What a repository holds; nothing here takes a lock or changes anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import ModelError, UsageError
+from ...values import Manifest, Value
+from .. import manifest as manifests
+from .layout import locate, version_folders
+from .layout import served_now as _served_now
+
+
+class VersionEntry(Value):
+    """One version's folder. ``manifest`` is None for a version that millwork didn't publish, or can't read."""
+
+    version: int
+    served: bool
+    folder: Path
+    manifest: Manifest | None
+
+
+def versions(repository: Path, name: str) -> list[VersionEntry]:
+    """The model's versions, ascending; empty where there is no such model."""
+    place = locate(repository, name)
+    served = _served_now(place)
+    return [
+        VersionEntry(
+            version=number,
+            served=number == served,
+            folder=place.version(number),
+            manifest=_manifest(place.version(number)),
+        )
+        for number in version_folders(place)
+    ]
+
+
+def served_version(repository: Path, name: str) -> int | None:
+    """The version that a client gets who names none, by config.pbtxt; None where nothing serves."""
+    return _served_now(locate(repository, name))
+
+
+def find_version(repository: Path, name: str, version: int | None = None) -> Path:
+    """The folder of ``version``, or of the one that serves; :class:`UsageError` where there is none."""
+    place = locate(repository, name)
+    there = version_folders(place)
+    if not place.model.is_dir() or not there:
+        raise UsageError(f"{place.root}: no model called {name!r} here", "Check --repository and --name.")
+    number = _served_now(place) if version is None else version
+    if number not in there:
+        asked = "no version serves" if number is None else f"no version {number}"
+        raise UsageError(f"{name}: {asked} here", f"The versions here: {', '.join(str(number) for number in there)}.")
+    return place.version(number)
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    try:
+        return manifests.read(folder)
+    except ModelError:
+        return None

@@ -1,0 +1,80 @@
+"""One publisher of a model at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from ...errors import PublicationError
+from ...files import refusal
+from ...values import Value
+from .layout import Place
+
+
+class Holder(Value):
+    """Who holds a lock, for the message to whoever waited in vain. ``since``: ISO 8601, UTC."""
+
+    pid: int
+    host: str
+    since: str
+
+
+@contextlib.contextmanager
+def hold(place: Place, timeout: float) -> Iterator[None]:
+    """Hold the model's lock. After ``timeout`` seconds of waiting, :class:`PublicationError` says who holds it.
+
+    The lock is the operating system's (flock), so it is free the moment its holder dies.
+    """
+    lock = FileLock(place.lock)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout as error:
+        raise PublicationError(
+            f"{place.name} in {place.root} is being published by {_holder(place)}; waited {timeout:g} s",
+            "Wait for it to end, and publish again.",
+        ) from error
+    except OSError as error:
+        raise PublicationError(f"the lock can't be taken: {refusal(error, place.lock)}") from error
+    try:
+        _sign(place)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            place.holder.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def hold_if_free(place: Place) -> Iterator[bool]:
+    """Hold the lock if nobody does, without waiting; says whether it is held."""
+    lock = FileLock(place.lock)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _sign(place: Place) -> None:
+    """The sidecar is a courtesy: a full disk mustn't stop a publication that needs none."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with contextlib.suppress(OSError):
+        place.holder.write_bytes(msgspec.json.encode(Holder(pid=os.getpid(), host=socket.gethostname(), since=now)))
+
+
+def _holder(place: Place) -> str:
+    try:
+        holder = msgspec.json.decode(place.holder.read_bytes(), type=Holder)
+    except (OSError, msgspec.DecodeError):
+        return "another process"
+    return f"process {holder.pid} on {holder.host} since {holder.since}"

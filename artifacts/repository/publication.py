@@ -1,0 +1,168 @@
+"""Publish a bundle as the next version of a model in a local Triton repository, or leave everything as it was.
+
+The rules, for one model, under its lock:
+
+- The new version is one more than the highest number that is there or was ever about to serve; a number that was
+  rolled back is never given again.
+- A bundle whose content already serves isn't published again: the served version is verified, and returned.
+- ``verify`` is called after the commit, and decides: if it raises anything (an interrupt included), the
+  configuration before is put back, the new folder removed, ``restored`` called, and :class:`PublicationError` raised.
+- A publisher that was killed is seen to by the next one. What config.pbtxt doesn't name yet is undone. What it
+  names, but was never verified, is verified now if the same content is published again, and keeps its number;
+  otherwise it is undone like a version that failed, since nobody knows that it is right.
+- Someone else's model of that name is respected: its folders and files stay, versions count up from its highest, and
+  its configuration comes back by a rollback.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import MillworkError, ModelError, PublicationError
+from ...files import FULL, refusal
+from ...values import Publication
+from .. import manifest as manifests
+from ..bundle import Bundle, content_digest
+from . import flight as flights
+from . import ledger as ledgers
+from .flight import Step
+from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
+from .lock import hold
+
+Verify = Callable[[int], None]
+"""Loads this version on a server and asks it; raises where it doesn't answer as it should."""
+
+Restored = Callable[[int | None], None]
+"""Told, once a version was taken back, which one serves again (None: none), so that a server can be reloaded."""
+
+TIMEOUT_S = 60.0
+
+
+def no_step(_: str) -> None:
+    """The step callback of everyday use."""
+
+
+def publish(
+    bundle: Bundle,
+    repository: Path,
+    *,
+    verify: Verify | None = None,
+    restored: Restored | None = None,
+    timeout: float = TIMEOUT_S,
+    step: Step = no_step,
+) -> Publication:
+    """Publish ``bundle``; the module's docstring has the rules.
+
+    ``timeout``: seconds to wait for another publisher of the same model. Raises :class:`UsageError` for a name that
+    can't be one, :class:`PublicationError` for all else; then the version that served before still serves.
+    """
+    place = locate(repository, bundle.name)
+    prepare(place)
+    with hold(place, timeout):
+        try:
+            version = _publish(place, bundle, verify, restored, step)
+        except BaseException as error:
+            raise _undone(place, error, restored, step) from error
+    return Publication(
+        repository=str(place.root),
+        name=place.name,
+        version=version,
+        manifest_sha256=manifests.sha256(place.version(version)),
+        verified=verify is not None,
+    )
+
+
+def settle(place: Place, restored: Restored | None, step: Step = no_step) -> bool:
+    """Undo what a killed publisher left in flight, under the lock; True if it had been committed."""
+    flight = ledgers.read(place).flight
+    if flight is None:
+        return False
+    committed = flights.undo(place, flight, step)
+    if restored is not None:
+        restored(served_now(place))
+    return committed
+
+
+def explain(error: BaseException, place: Place) -> tuple[str, str]:
+    """What went wrong, and the next step, for the message to the user."""
+    if isinstance(error, MillworkError):
+        return error.message, error.hint
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", ""
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}", ""
+    if error.errno in FULL:
+        return refusal(error, place.root), "Free some space, and publish again."
+    if error.errno == errno.EXDEV:
+        return refusal(error, place.root), ELSEWHERE
+    return refusal(error, place.root), ""
+
+
+def still_serves(place: Place) -> str:
+    """What a client gets now, for the end of a message."""
+    try:
+        version = served_now(place)
+    except (ModelError, OSError):
+        return "what served before is untouched"
+    return f"version {version} still serves" if version is not None else "nothing serves under that name"
+
+
+def _publish(place: Place, bundle: Bundle, verify: Verify | None, restored: Restored | None, step: Step) -> int:
+    digest = content_digest(bundle.manifest, bundle.config)
+    flight = ledgers.read(place).flight
+    if flight is not None and not (flight.digest == digest and flights.is_committed(place, flight)):
+        settle(place, restored, step)
+        flight = None
+    if flight is None:
+        flights.sweep(place)
+        same = _served_with(place, digest)
+        if same is not None:
+            if verify is not None:
+                verify(same)
+            return same
+        flight = flights.stage(place, bundle, digest, step)
+        flights.commit(place, flight, step)
+    if verify is not None:
+        step("verify")
+        verify(flight.version)
+    flights.finish(place, flight, step)
+    return flight.version
+
+
+def _served_with(place: Place, digest: str) -> int | None:
+    """The version that serves now, if its content is the bundle's and is intact."""
+    version, config = served_now(place), config_bytes(place)
+    if version is None or config is None:
+        return None
+    try:
+        manifest = manifests.read_intact(place.version(version))
+        same = content_digest(manifest, config.decode()) == digest
+    except (ModelError, UnicodeDecodeError):
+        return None
+    return version if same else None
+
+
+def _undone(place: Place, error: BaseException, restored: Restored | None, step: Step) -> PublicationError:
+    """Undo what is in flight, and say what went wrong."""
+    reason, hint = explain(error, place)
+    failed = f"{place.name}: publishing failed: {reason}"
+    try:
+        flight = ledgers.read(place).flight
+        committed = flights.undo(place, flight, step) if flight is not None else False
+        flights.remove(place.staging)
+        flights.remove(place.trash)
+    except (OSError, PublicationError) as second:
+        why, _ = explain(second, place)
+        return PublicationError(
+            f"{failed}; and undoing it failed too: {why}",
+            "Once that is mended, the next publication or rollback finishes the undoing.",
+        )
+    if committed and restored is not None:
+        try:
+            restored(served_now(place))
+        except Exception as second:  # noqa: BLE001 -- the caller's own code; the files are right by now
+            why, _ = explain(second, place)
+            failed += f"; the server couldn't be brought back to it ({why})"
+    return PublicationError(f"{failed}; {still_serves(place)}", hint)

@@ -1,0 +1,146 @@
+"""Let an earlier version serve again, and no other.
+
+It is one rename of config.pbtxt: the version's folders all stay, so a rollback can be rolled forward by its number. A
+killed rollback has happened or hasn't, and the version it goes to has served before; so nothing is journaled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import ModelError, PublicationError, UsageError
+from ...files import refusal
+from ...values import Publication
+from .. import manifest as manifests
+from . import flight as flights
+from . import ledger as ledgers
+from .flight import Step
+from .layout import Place, config_bytes, locate, prepare, served_by, served_now, version_folders
+from .lock import hold
+from .publication import TIMEOUT_S, Restored, Verify, explain, no_step, settle, still_serves
+
+
+def rollback(
+    repository: Path,
+    name: str,
+    to: int | None = None,
+    *,
+    verify: Verify | None = None,
+    restored: Restored | None = None,
+    timeout: float = TIMEOUT_S,
+    step: Step = no_step,
+) -> Publication:
+    """Let version ``to`` serve; without it the one that served before the present one.
+
+    If ``verify`` raises, the present configuration is put back, ``restored`` called, and :class:`PublicationError`
+    raised. A publication that was killed before its verification is undone first, and without ``to`` that is the
+    rollback. :class:`UsageError` for a model or a version that isn't there.
+    """
+    place = locate(repository, name)
+    if not place.model.is_dir():
+        raise UsageError(f"{place.root}: no model called {name!r} here", "Check --repository and --name.")
+    prepare(place)
+    with hold(place, timeout):
+        try:
+            undone = settle(place, restored, step)
+            flights.sweep(place)
+            present = served_now(place)
+        except OSError as error:
+            raise PublicationError(f"{name}: a killed publication can't be undone: {refusal(error)}") from error
+        target = to
+        if target is None:
+            target = present if undone else _before(place, present)
+        if target is None:
+            raise UsageError(
+                f"{name}: no version served before {'this one' if present is None else f'version {present}'}",
+                f"The versions here: {_listed(place)}. Name one with --version.",
+            )
+        config = _config_of(place, target) if target != present else config_bytes(place) or b""
+        _switch(place, target, config, verify, restored, step)
+    folder = place.version(target)
+    ours = (folder / manifests.MANIFEST_FILE).is_file()
+    return Publication(
+        repository=str(place.root),
+        name=name,
+        version=target,
+        manifest_sha256=manifests.sha256(folder) if ours else "",
+        verified=verify is not None,
+    )
+
+
+def _before(place: Place, present: int | None) -> int | None:
+    """The version that served before ``present`` by the ledger; where it doesn't say, the next lower one of ours."""
+    if present is None:
+        return None
+    there = version_folders(place)
+    noted = ledgers.read(place).before.get(present)
+    if noted in there:
+        return noted
+    lower = [v for v in there if v < present and (place.version(v) / manifests.CONFIG_FILE).is_file()]
+    return max(lower, default=None)
+
+
+def _config_of(place: Place, version: int) -> bytes:
+    """The config.pbtxt that lets ``version`` serve, once that version is known to be whole."""
+    if version not in version_folders(place):
+        raise UsageError(f"{place.name}: no version {version} here", f"The versions here: {_listed(place)}.")
+    folder = place.version(version)
+    try:
+        if (folder / manifests.MANIFEST_FILE).exists():
+            manifests.read_intact(folder)
+    except ModelError as error:
+        raise PublicationError(
+            f"{place.name}: version {version} can't serve again: {error.message}; {still_serves(place)}",
+            f"Go back to another version; here are {_listed(place)}.",
+        ) from error
+    kept = ledgers.read(place).kept.get(version)
+    own = folder / manifests.CONFIG_FILE
+    if kept is None and not own.is_file():
+        raise UsageError(f"{folder}: no config.pbtxt is known to serve this version")
+    config = kept if kept is not None else own.read_bytes()
+    if max(served_by(place, config, version_folders(place)), default=None) != version:
+        raise PublicationError(f"{own}: doesn't serve version {version}; {still_serves(place)}")
+    return config
+
+
+def _switch(
+    place: Place,
+    target: int,
+    config: bytes,
+    verify: Verify | None,
+    restored: Restored | None,
+    step: Step,
+) -> None:
+    present = config_bytes(place)
+    try:
+        if config != present:
+            flights.reserve_config(place, present)
+            step("rename config.pbtxt into place")
+            flights.put_config(place, config)
+        if verify is not None:
+            step("verify")
+            verify(target)
+    except BaseException as error:
+        raise _back(place, target, present, error, restored) from error
+    finally:
+        flights.remove(place.staging)
+
+
+def _back(
+    place: Place, target: int, present: bytes | None, error: BaseException, restored: Restored | None
+) -> PublicationError:
+    reason, hint = explain(error, place)
+    failed = f"{place.name}: going back to version {target} failed: {reason}"
+    try:
+        if config_bytes(place) != present:
+            flights.restore_config(place, present)
+            if restored is not None:
+                restored(served_now(place))
+    except Exception as second:  # noqa: BLE001 -- the caller's own code among it: said, not lost
+        why, _ = explain(second, place)
+        return PublicationError(f"{failed}; and putting things back failed too: {why}", hint)
+    return PublicationError(f"{failed}; {still_serves(place)}", hint)
+
+
+def _listed(place: Place) -> str:
+    return ", ".join(str(version) for version in version_folders(place)) or "none"

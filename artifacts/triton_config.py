@@ -1,0 +1,217 @@
+"""``config.pbtxt``: written by Triton's own protobuf message, read by it, and asked which version it serves.
+
+What each backend is told, and since which release, is NVIDIA's documentation of the backends (the FIL backend's
+model_config.md, the onnxruntime backend's README, the python backend's README). Everything that a server would
+otherwise fill in by itself is written out: an onnxruntime model with its inputs given would get two instances and
+no batching, with its inputs left out the opposite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias
+
+from .. import __version__
+from ..errors import ModelError, UsageError
+from ..triton_releases import Release
+from ..values import OutputContract, Value
+
+TritonBackend = Literal["onnxruntime", "fil", "python"]
+ModelConfig: TypeAlias = Any
+"""``tritonclient.grpc.model_config_pb2.ModelConfig``: it has no types, and importing it takes 0.4 s."""
+
+INPUT, OUTPUT = "input__0", "output__0"
+DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py"}
+"""The file that a backend opens where ``default_model_filename`` names none."""
+
+
+class ConfigRequest(Value):
+    """What decides a config.pbtxt.
+
+    ``features`` F and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F], ``output__0`` FP32 [K].
+    ``instances`` is the count of CPU instances, ``threads`` those of one call in one instance (a python model
+    takes its own from the manifest). ``execution_env`` is a python environment for the python backend, or empty.
+    """
+
+    name: str
+    triton_backend: TritonBackend
+    release: Release
+    model_file: str
+    model_sha256: str
+    features: int
+    output: OutputContract
+    max_batch_size: int = 4096
+    instances: int = 1
+    threads: int = 1
+    execution_env: str = ""
+
+
+def render(request: ConfigRequest, version: int = 1) -> str:
+    """The text of config.pbtxt, serving ``version`` only. :class:`UsageError` for a count below one."""
+    for field in ("features", "max_batch_size", "instances", "threads"):
+        if getattr(request, field) < 1:
+            raise UsageError(
+                f"{request.name}: {field} is {getattr(request, field)}; expected a whole number of 1 or more"
+            )
+    pb2 = _pb2()
+    config = pb2.ModelConfig(
+        name=request.name,
+        backend=request.triton_backend,
+        max_batch_size=request.max_batch_size,
+        input=[pb2.ModelInput(name=INPUT, data_type=pb2.TYPE_FP32, dims=[request.features])],
+        output=[pb2.ModelOutput(name=OUTPUT, data_type=pb2.TYPE_FP32, dims=[len(request.output.labels)])],
+        instance_group=[pb2.ModelInstanceGroup(kind=pb2.ModelInstanceGroup.KIND_CPU, count=request.instances)],
+        dynamic_batching=pb2.ModelDynamicBatching(),
+    )
+    _serve_only(config, version)
+    if request.triton_backend != "python" and request.model_file != DEFAULT_FILE[request.triton_backend]:
+        config.default_model_filename = request.model_file
+    for key, value in _PARAMETERS[request.triton_backend](request).items():
+        config.parameters[key].string_value = value
+    header = (
+        f"# Written by millwork {__version__} for Triton {request.release.name}.\n"
+        f"# Model sha256: {request.model_sha256}\n"
+    )
+    return header + _text(config)
+
+
+def parse(text: str) -> ModelConfig:
+    """The message in ``text``; :class:`ModelError` where it isn't one, unknown fields included."""
+    from google.protobuf import text_format
+
+    try:
+        return text_format.Parse(text, _pb2().ModelConfig())
+    except text_format.ParseError as error:
+        raise ModelError(f"not a Triton model configuration: {error}") from error
+
+
+def with_version(text: str, version: int) -> str:
+    """``text`` with ``version`` as the only one it serves. Its leading comment lines stay, others are lost."""
+    config = parse(text)
+    _serve_only(config, version)
+    return _comments(text) + _text(config)
+
+
+def pinned(text: str, versions: Iterable[int]) -> str:
+    """``text`` with the ``versions`` it serves now written out, so that a newer folder changes nothing.
+
+    For a configuration that someone else wrote: one that has ``specific`` versions already is returned as it is,
+    one without a policy gets it appended, comments and fields of other releases untouched. Only one that says
+    ``latest`` or ``all`` is written anew (:class:`ModelError` where it has fields that we don't know).
+    """
+    policy = _tolerant(text).version_policy.WhichOneof("policy_choice")
+    if policy == "specific":
+        return text
+    if policy is None:
+        listed = ", ".join(str(version) for version in sorted(versions))
+        return f"{text.rstrip()}\nversion_policy {{ specific {{ versions: [ {listed} ] }} }}\n"
+    config = parse(text)
+    _serve_only(config, *sorted(versions))
+    return _comments(text) + _text(config)
+
+
+def served(text: str, existing: Iterable[int]) -> tuple[int, ...]:
+    """The versions, of the ``existing`` ones, that Triton serves by this text's version policy, ascending.
+
+    Without a policy it is the latest one. Fields that we don't know are passed over; :class:`ModelError` for
+    text that no Triton could read.
+    """
+    policy = _tolerant(text).version_policy
+    there = sorted(existing)
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "specific":
+        return tuple(version for version in there if version in set(policy.specific.versions))
+    if choice == "all":
+        return tuple(there)
+    count = max(1, policy.latest.num_versions) if choice == "latest" else 1
+    return tuple(there[-count:])
+
+
+def fingerprint(text: str) -> str:
+    """One sha256 for all texts that mean the same configuration, whichever version they serve."""
+    config = parse(text)
+    config.ClearField("version_policy")
+    return hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest()
+
+
+# ── parameters by backend ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _onnxruntime(request: ConfigRequest) -> dict[str, str]:
+    """Threads of one call; 0 would take all cores. The graph's optimization level is left at all."""
+    return {"intra_op_thread_count": str(request.threads), "inter_op_thread_count": "1"}
+
+
+def _fil(request: ConfigRequest) -> dict[str, str]:
+    """A Treelite checkpoint, in the words of the release.
+
+    A classifier is what answers with probabilities: its margins, like a regressor's values, are the plain sums of
+    the trees (``threshold`` is then unused, and is required for classifiers only).
+    """
+    classifier = request.output.kind == "probability"
+    parameters = {
+        "model_type": "treelite_checkpoint",
+        "predict_proba": _boolean(classifier),
+        "cpu_nthread": str(request.threads),
+        request.release.fil_dialect: _boolean(classifier),
+    }
+    if classifier:
+        threshold = request.output.threshold
+        parameters["threshold"] = repr(0.5 if threshold is None else threshold)
+    if request.release.fil_dialect == "output_class":
+        parameters |= {"algo": "ALGO_AUTO", "storage_type": "AUTO"}
+    return parameters
+
+
+def _python(request: ConfigRequest) -> dict[str, str]:
+    """The backend says yes and no where FIL says true and false."""
+    environment = {"EXECUTION_ENV_PATH": request.execution_env} if request.execution_env else {}
+    return {"FORCE_CPU_ONLY_INPUT_TENSORS": "yes"} | environment
+
+
+_PARAMETERS: dict[TritonBackend, Callable[[ConfigRequest], dict[str, str]]] = {
+    "onnxruntime": _onnxruntime,
+    "fil": _fil,
+    "python": _python,
+}
+
+
+# ── the message ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _pb2() -> Any:
+    from tritonclient.grpc import model_config_pb2
+
+    return model_config_pb2
+
+
+def _text(config: ModelConfig) -> str:
+    """In the order of Triton's .proto file, name and backend first; parameters by key."""
+    from google.protobuf import text_format
+
+    return str(text_format.MessageToString(config, use_index_order=True, as_utf8=True))
+
+
+def _tolerant(text: str) -> ModelConfig:
+    from google.protobuf import text_format
+
+    try:
+        return text_format.Parse(text, _pb2().ModelConfig(), allow_unknown_field=True)
+    except text_format.ParseError as error:
+        raise ModelError(f"not a Triton model configuration: {error}") from error
+
+
+def _serve_only(config: ModelConfig, *versions: int) -> None:
+    config.version_policy.specific.versions[:] = versions
+
+
+def _comments(text: str) -> str:
+    """The comment lines that ``text`` starts with."""
+    found = re.match(r"(?:[ \t]*#[^\n]*\n)*", text)
+    return found.group() if found else ""
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
