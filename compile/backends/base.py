@@ -1,0 +1,88 @@
+"""What a backend is: a program in, a folder of files and a way to run them out, or why it can't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...passes.program import Program
+from ...triton_releases import Release
+from ...values import PassNote, Value
+from ..frontends.loaded import Signature
+
+Leaves = npt.NDArray[np.int32]
+
+
+class Built(Value):
+    """A candidate's files, in a folder of their own.
+
+    ``model_file`` is what the runner opens, ``runner`` the module under compile/runners that opens it and
+    ``parameters`` that runner's settings. ``triton_backend`` is Triton's own backend for the file, or ``python``;
+    ``requirements`` are what the python backend's environment needs to run it.
+    """
+
+    backend: str
+    precision: str
+    model_file: str
+    runner: str
+    triton_backend: str
+    parameters: dict[str, str]
+    requirements: tuple[str, ...]
+    passes: tuple[PassNote, ...] = ()
+    timed_by: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.backend}-{self.precision}"
+
+
+class Unsupported(Value):
+    """A backend that can't express the program: what, and why. Never a near miss."""
+
+    reason: str
+
+
+class Source(Value):
+    """What a backend may need beside the program: the native file and the model's signature."""
+
+    native: str
+    signature: Signature
+
+
+class Backend(Protocol):
+    """One kind of candidate.
+
+    ``rank`` orders ties: the simpler and more portable first. ``extra`` is the optional dependency that its runner
+    needs here (an extra of pyproject.toml), and ``module`` the import that shows that it is there.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def extra(self) -> str: ...
+    @property
+    def module(self) -> str: ...
+
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+        """Write the candidate's files into ``folder``, which exists and is empty. ``program`` is lowered."""
+        ...
+
+    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:
+        """The leaf of each row in each tree, asked of the built artifact itself, not of the program: int32 [N, T'].
+
+        Numbers are :meth:`expected`'s. ``rows``: the client's, float32 [N, F]. A T' other than the forest's T
+        means that trees are missing. -1 where the artifact gives no leaf for the row.
+        """
+        ...
+
+    def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
+        """What :meth:`leaves` must give: from rows of the lowered forest's node table and from the framework's own
+        numbers, both int32 [N, T]."""
+        ...

@@ -1,0 +1,155 @@
+"""``fil``: the forest as a Treelite checkpoint, written at the version that the Triton release's FIL reads.
+
+Written by us, byte by byte, from Treelite's published serialization format v4: no node goes through a builder's
+call, and any release's version can be written whatever Treelite is installed. Treelite reads it back for parity.
+FIL has no encoder in front of it, so a program that needs one is unsupported here.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ...passes.forest import VECTOR_LEAF, Forest
+from ...passes.program import Postprocess, Program
+from ...triton_releases import Release
+from .base import Backend, Built, Leaves, Source, Unsupported
+
+MODEL_FILE = "checkpoint.tl"
+
+BINARY, REGRESSOR, MULTICLASS = 0, 1, 2
+"""Treelite's TaskType."""
+FLOAT32, LESS, LESS_EQUAL = 2, 2, 3
+"""Treelite's TypeInfo and Operator."""
+
+POSTPROCESSORS: dict[Postprocess, tuple[str, str]] = {
+    "identity": ("identity", "identity_multiclass"),
+    "binary": ("sigmoid", "sigmoid"),
+    "sigmoid": ("sigmoid", "multiclass_ova"),
+    "softmax": ("softmax", "softmax"),
+    "exp": ("exponential", "exponential"),
+}
+"""Treelite's names, for one output and for several."""
+
+
+@dataclass(frozen=True)
+class Fil:
+    name: str = "fil"
+    precision: str = "fp32"
+    rank: int = 1
+    extra: str = "treelite"
+    module: str = "treelite"
+
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+        if program.encoders:
+            return Unsupported(
+                reason=f"fil: {program.encoders[0].value:g} must be read as missing and FIL has no encoder before it; "
+                "its clients would have to send NaN"
+            )
+        if program.forest.n_outputs > 1 and program.postprocess == "exp":
+            return Unsupported(reason="fil: several outputs with an exponential each are outside Treelite's transforms")
+        with (folder / MODEL_FILE).open("wb") as file:
+            write(program, release.treelite, file)
+        return Built(
+            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="treelite_runner",
+            triton_backend="fil", parameters={"answer": program.postprocess},
+            requirements=(f"treelite=={release.treelite}",),
+            timed_by="Treelite's interpreter, not FIL itself",
+        )  # fmt: skip
+
+    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:
+        from ..runners.treelite_runner import Runner
+
+        return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows)  # type: ignore[no-any-return]
+
+    def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
+        return leaf - program.forest.tree_start[:-1]
+
+
+def backend() -> Backend:
+    return Fil()
+
+
+def write(program: Program, version: str, file: BinaryIO) -> None:
+    """The checkpoint, in Treelite's format v4 with ``version`` (4.x.y) in its header. Floats are float32."""
+    forest = program.forest
+    major, minor, patch = (int(part) for part in version.split("."))
+    outputs, several = forest.n_outputs, forest.n_outputs > 1
+    vector = bool(np.any(forest.tree_output == VECTOR_LEAF)) and several
+    task = MULTICLASS if several else BINARY if program.postprocess == "binary" else REGRESSOR
+    _scalars(file, "<iiiBBQ", major, minor, patch, FLOAT32, FLOAT32, forest.n_trees)
+    _scalars(file, "<iBBi", program.n_columns, task, int(forest.reduction == "average"), 1)
+    _array(file, np.array([outputs], "<i4"))
+    _array(file, np.array([1, outputs if vector else 1], "<i4"))
+    _array(file, np.zeros(forest.n_trees, "<i4"))  # the one target
+    _array(file, np.where(forest.tree_output == VECTOR_LEAF, -1 if vector else 0, forest.tree_output).astype("<i4"))
+    _text(file, POSTPROCESSORS[program.postprocess][several])
+    _scalars(file, "<ff", 1.0, 1.0)  # sigmoid_alpha, ratio_c
+    _array(file, forest.base_scores.astype("<f8"))
+    _text(file, "{}")
+    _scalars(file, "<i", 0)  # no optional fields a model
+    columns = _columns(program)
+    for t in range(forest.n_trees):
+        _tree(file, forest, columns, slice(int(forest.tree_start[t]), int(forest.tree_start[t + 1])), vector=vector)
+
+
+def _columns(program: Program) -> dict[str, npt.NDArray[Any]]:
+    """The node table as Treelite's fields, for all trees at once."""
+    forest = program.forest
+    test = ~forest.is_leaf
+    start = forest.tree_start[forest.tree_of_node()]
+    feature = np.full(forest.n_nodes, -1)
+    feature[test] = program.columns[forest.feature[test]]
+    operator = LESS if forest.comparison == "<" else LESS_EQUAL
+    return {
+        "node_type": test.astype("<i1"),
+        "left": np.where(test, forest.left - start, -1).astype("<i4"),
+        "right": np.where(test, forest.right - start, -1).astype("<i4"),
+        "feature": feature.astype("<i4"),
+        "default_left": forest.default_left.astype("<i1"),
+        "leaf_value": forest.leaf_value[:, 0].astype("<f4"),
+        "threshold": forest.threshold.astype("<f4"),
+        "operator": np.where(test, operator, 0).astype("<i1"),
+    }
+
+
+def _tree(file: BinaryIO, forest: Forest, columns: dict[str, npt.NDArray[Any]], nodes: slice, *, vector: bool) -> None:
+    n = nodes.stop - nodes.start
+    _scalars(file, "<iB", n, 0)  # no categorical split
+    for name in ("node_type", "left", "right", "feature", "default_left"):
+        _array(file, columns[name][nodes])
+    leaf = forest.is_leaf[nodes]
+    _array(file, np.zeros(n, "<f4") if vector else columns["leaf_value"][nodes])
+    _array(file, columns["threshold"][nodes])
+    _array(file, columns["operator"][nodes])
+    _array(file, np.zeros(n, "<i1"))  # category_list_right_child
+    width = forest.n_outputs if vector else 0
+    end = (np.cumsum(leaf) * width).astype("<u8")
+    _array(file, forest.leaf_value[nodes][leaf].astype("<f4").ravel() if vector else np.zeros(0, "<f4"))
+    _array(file, end - (leaf * width).astype("<u8"))
+    _array(file, end)
+    nothing = np.zeros(n, "<u8")
+    _array(file, np.zeros(0, "<u4"))  # category_list, and where each node's part begins and ends
+    _array(file, nothing)
+    _array(file, nothing)
+    for dtype in ("<u8", "<i1", "<f8", "<i1", "<f8", "<i1"):  # data_count, sum_hess, gain, and which are present
+        _array(file, np.zeros(0, dtype))
+    _scalars(file, "<ii", 0, 0)  # no optional fields a tree, none a node
+
+
+def _scalars(file: BinaryIO, layout: str, *values: float) -> None:
+    file.write(struct.pack(layout, *values))
+
+
+def _array(file: BinaryIO, values: npt.NDArray[Any]) -> None:
+    file.write(struct.pack("<Q", len(values)))
+    file.write(np.ascontiguousarray(values).tobytes())
+
+
+def _text(file: BinaryIO, text: str) -> None:
+    _array(file, np.frombuffer(text.encode(), np.int8))

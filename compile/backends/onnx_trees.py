@@ -1,0 +1,229 @@
+"""``onnx``: our own writer of ai.onnx.ml's TreeEnsembleRegressor, with encoders before it and the answer after it.
+
+The graph::
+
+    input__0 [N, F] -> Where(x == sentinel, NaN, x) ... -> TreeEnsembleRegressor -> margin [N, K]
+                    -> 1 / (1 + Exp(-margin)) | Softmax | Exp | as it is -> output__0 [N, K]
+
+The base scores are a first tree of a single leaf, because ONNX Runtime adds ``base_values`` last and XGBoost starts
+from them: with this, one thread's float32 sums are bit-identical to XGBoost's. CatBoost's doubles use the double
+operator, whose sums are double and whose output is float32. The logistic function is spelled out, since ONNX Runtime's own Sigmoid is flat beyond +-18.
+ai.onnx.ml 3 is the oldest that has double thresholds; ONNX Runtime reads it in every release of the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ...errors import ModelError
+from ...passes.forest import VECTOR_LEAF, Forest
+from ...passes.graph.cleanup import cleanup
+from ...passes.program import Program
+from ...triton_releases import Release
+from .base import Backend, Built, Leaves, Source, Unsupported
+
+OPSET, ML_OPSET = 17, 3
+NEWEST_OPSET, NEWEST_IR = 21, 10
+"""What the writer was tested with: a newer release still gets these."""
+
+MODEL_FILE = "model.onnx"
+BASE_TREE = 1
+"""How many trees stand before the model's own: the one that holds the base scores."""
+
+
+@dataclass(frozen=True)
+class OnnxTrees:
+    name: str = "onnx"
+    precision: str = "fp32"
+    rank: int = 0
+    extra: str = "cpu"
+    module: str = "onnxruntime"
+
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+        if program.forest.reduction != "sum":
+            return Unsupported(
+                reason="onnx: trees that are averaged; base scores as a first tree would be averaged too"
+            )
+        model = write(program, release, source.signature.provenance.sha256)
+        onnx.save_model(model, str(folder / MODEL_FILE))
+        return Built(
+            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
+            triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",),
+        )  # fmt: skip
+
+    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:
+        probe = leaf_probe(onnx.load_model(str(folder / built.model_file)))
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        parts = [session.run(None, {"input__0": rows[i : i + 4096]})[0] for i in range(0, len(rows), 4096)]
+        return np.concatenate(parts).astype(np.int32)[:, BASE_TREE:]
+
+    def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
+        return leaf - program.forest.tree_start[:-1]
+
+
+def backend() -> Backend:
+    return OnnxTrees()
+
+
+def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelProto:
+    """The program as an ONNX model that the release's ONNX Runtime reads."""
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+    value = "input__0"
+    for i, encoder in enumerate(program.encoders):
+        constants += [_constant(f"sentinel_{i}", np.float32(encoder.value)), _constant(f"nan_{i}", np.float32(np.nan))]
+        nodes.append(helper.make_node("Equal", [value, f"sentinel_{i}"], [f"is_missing_{i}"]))
+        nodes.append(helper.make_node("Where", [f"is_missing_{i}", f"nan_{i}", value], [f"encoded_{i}"]))
+        value = f"encoded_{i}"
+    if program.forest.leaf_value.dtype == np.float64:
+        nodes.append(helper.make_node("Cast", [value], ["as_double"], to=TensorProto.DOUBLE))
+        value = "as_double"
+    nodes.append(_trees(program, value))
+    answer = _answer(program, nodes, constants)
+    nodes.append(helper.make_node("Identity", [answer], ["output__0"]))
+    graph = helper.make_graph(
+        nodes, "millwork",
+        [helper.make_tensor_value_info("input__0", TensorProto.FLOAT, ["N", program.n_columns])],
+        [helper.make_tensor_value_info("output__0", TensorProto.FLOAT, ["N", program.n_answers])],
+        constants,
+    )  # fmt: skip
+    limits = release.onnx
+    opset = max(OPSET, min(limits.opset, NEWEST_OPSET))
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+    model = helper.make_model(
+        graph, producer_name="millwork", opset_imports=opsets, ir_version=min(limits.ir, NEWEST_IR)
+    )
+    helper.set_model_props(model, {"millwork.source_sha256": source_sha256})
+    return cleanup(model)
+
+
+def _trees(program: Program, value: str) -> onnx.NodeProto:
+    forest = program.forest
+    test = ~forest.is_leaf
+    tree = forest.tree_of_node()
+    start = forest.tree_start[tree]
+    number = np.arange(forest.n_nodes, dtype=np.int64) - start
+    feature = program.columns[np.maximum(forest.feature, 0)] if len(program.columns) else np.zeros(0, np.int64)
+    mode = np.where(test, "BRANCH_LT" if forest.comparison == "<" else "BRANCH_LEQ", "LEAF")
+    leaf, target, weight = _weights(forest)
+    base = np.arange(forest.n_outputs)
+    columns: dict[str, Any] = {
+        "n_targets": forest.n_outputs,
+        "nodes_treeids": [0, *(tree + BASE_TREE).tolist()],
+        "nodes_nodeids": [0, *number.tolist()],
+        "nodes_featureids": [0, *np.where(test, feature, 0).tolist()],
+        "nodes_modes": ["LEAF", *mode.tolist()],
+        "nodes_truenodeids": [0, *np.where(test, forest.left - start, 0).tolist()],
+        "nodes_falsenodeids": [0, *np.where(test, forest.right - start, 0).tolist()],
+        "nodes_missing_value_tracks_true": [0, *forest.default_left.astype(np.int64).tolist()],
+        "target_treeids": [*(0 * base).tolist(), *(tree[leaf] + BASE_TREE).tolist()],
+        "target_nodeids": [*(0 * base).tolist(), *number[leaf].tolist()],
+        "target_ids": [*base.tolist(), *target.tolist()],
+    }
+    dtype = forest.leaf_value.dtype
+    values = np.concatenate([[0], forest.threshold]).astype(dtype)
+    weights = np.concatenate([forest.base_scores, weight]).astype(dtype)
+    if dtype == np.float64:
+        columns["nodes_values_as_tensor"] = numpy_helper.from_array(values)
+        columns["target_weights_as_tensor"] = numpy_helper.from_array(weights)
+    else:
+        columns["nodes_values"] = values.tolist()
+        columns["target_weights"] = weights.tolist()
+    return helper.make_node("TreeEnsembleRegressor", [value], ["margin"], domain="ai.onnx.ml", name="forest", **columns)
+
+
+def _weights(forest: Forest) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """Leaf rows, outputs and weights, an entry a pair of a leaf and an output that it adds to."""
+    leaf = np.flatnonzero(forest.is_leaf)
+    output = forest.tree_output[forest.tree_of_node()[leaf]].astype(np.int64)
+    scalar = output != VECTOR_LEAF
+    every = np.arange(forest.n_outputs)
+    vector = leaf[~scalar]
+    leaves = np.concatenate([leaf[scalar], np.repeat(vector, len(every))])
+    targets = np.concatenate([output[scalar], np.tile(every, len(vector))])
+    weights = np.concatenate([forest.leaf_value[leaf[scalar], 0], forest.leaf_value[vector].ravel()])
+    order = np.argsort(leaves, kind="stable")
+    return leaves[order], targets[order], weights[order]
+
+
+def _answer(program: Program, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> str:
+    """Append what turns ``margin`` into the answer; the name of its result."""
+    match program.postprocess:
+        case "binary" | "sigmoid":
+            constants.append(_constant("one", np.float32(1)))
+            nodes += [
+                helper.make_node("Neg", ["margin"], ["negative"]),
+                helper.make_node("Exp", ["negative"], ["odds_against"]),
+                helper.make_node("Add", ["one", "odds_against"], ["denominator"]),
+                helper.make_node("Div", ["one", "denominator"], ["p"]),
+            ]
+            if program.postprocess == "sigmoid":
+                return "p"
+            nodes.append(helper.make_node("Sub", ["one", "p"], ["not_p"]))
+            nodes.append(helper.make_node("Concat", ["not_p", "p"], ["classes"], axis=1))
+            return "classes"
+        case "softmax":
+            nodes.append(helper.make_node("Softmax", ["margin"], ["classes"], axis=1))
+            return "classes"
+        case "exp":
+            nodes.append(helper.make_node("Exp", ["margin"], ["value"]))
+            return "value"
+        case "identity":
+            return "margin"
+
+
+def _constant(name: str, value: Any) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(value), name)
+
+
+def leaf_probe(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The built model with one output a tree, the number of the leaf that a row ends in, float32 [N, trees].
+
+    Thresholds, directions and encoders are the artifact's own; only what the leaves add, and where, is replaced.
+    """
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    found = [node for node in probe.graph.node if node.op_type == "TreeEnsembleRegressor"]
+    if len(found) != 1:
+        raise ModelError(f"expected one TreeEnsembleRegressor in the artifact, found {len(found)}")
+    trees = found[0]
+    attributes = {a.name: helper.get_attribute_value(a) for a in trees.attribute}
+    ids = np.asarray(attributes["nodes_treeids"], np.int64)
+    leaf = np.asarray([mode == b"LEAF" for mode in attributes["nodes_modes"]])
+    numbers = np.asarray(attributes["nodes_nodeids"], np.int64)[leaf]
+    present, column = np.unique(ids[leaf], return_inverse=True)
+    double = "nodes_values_as_tensor" in attributes
+    weights: Any = numbers.astype(np.float64 if double else np.float32)
+    replaced = {
+        "n_targets": len(present),
+        "target_treeids": ids[leaf].tolist(),
+        "target_nodeids": numbers.tolist(),
+        "target_ids": column.tolist(),
+        ("target_weights_as_tensor" if double else "target_weights"): (
+            numpy_helper.from_array(weights) if double else weights.tolist()
+        ),
+    }
+    del trees.attribute[:]
+    trees.attribute.extend(helper.make_attribute(k, v) for k, v in {**attributes, **replaced}.items())
+    last = list(probe.graph.node).index(trees)
+    del probe.graph.node[last + 1 :]
+    del probe.graph.output[:]
+    kind = TensorProto.FLOAT  # the operator's output is float32 whatever its input
+    probe.graph.output.append(helper.make_tensor_value_info(trees.output[0], kind, ["N", len(present)]))
+    del probe.graph.value_info[:]
+    used = {name for node in probe.graph.node for name in node.input}
+    constants = [constant for constant in probe.graph.initializer if constant.name in used]
+    del probe.graph.initializer[:]
+    probe.graph.initializer.extend(constants)
+    return probe

@@ -1,0 +1,44 @@
+"""Find a runner by its module's name, or by a file copied beside an artifact."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...errors import TargetError
+
+EXTRAS = {"onnx_runner": "cpu", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
+          "catboost_runner": "catboost"}  # fmt: skip
+"""The extra that each runner needs, for the message."""
+
+
+class Runner(Protocol):
+    """``predict``: float32 [N, F] -> float32 [N, K]; the framework runners have ``leaves`` and ``margins`` too."""
+
+    version: str
+
+    def predict(self, rows: Any) -> Any: ...
+    def leaves(self, rows: Any) -> Any: ...
+    def margins(self, rows: Any) -> Any: ...
+
+
+class RunnerType(Protocol):
+    def __call__(self, model_file: Path, parameters: dict[str, str], threads: int) -> Runner: ...
+
+
+def runner(name: str) -> RunnerType:
+    """The class ``Runner`` of compile/runners/``name``.py. TargetError where its engine isn't installed."""
+    try:
+        module = importlib.import_module(f"{__package__}.{name}")
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(name, "")
+        raise TargetError(
+            f"{error.name} isn't installed", f"pip install 'millwork[{extra}]'" if extra else "Install it."
+        ) from error
+    return module.Runner  # type: ignore[no-any-return]
+
+
+def source(name: str) -> Path:
+    """The runner's file, to be copied beside an artifact."""
+    return Path(__file__).with_name(f"{name}.py")
