@@ -152,9 +152,10 @@ class RunDirectory:
         return isinstance(filename, str) and Path(filename).is_relative_to(self.path)
 
     def _unwritable(self, error: OSError) -> UsageError:
+        step = "Free some space, or choose" if error.errno in FULL else "Choose"
         return UsageError(
             f"can't write the run directory {self.path}: {refusal(error)}",
-            "Free some space, or choose another folder with --run-dir.",
+            f"{step} another folder with --run-dir.",
         )
 
 
