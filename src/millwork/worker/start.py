@@ -24,7 +24,8 @@ def bind(parent: int) -> None:
     """Die when ``parent`` does, even by ``kill -9``.
 
     The kernel sends the signal only for a death that comes after the call, so look at once whether the parent
-    is still the one that started this process. No core file either: a crash here is an everyday answer.
+    is still the one that started this process. (It is sent when the *thread* that started this process ends, too:
+    that thread waits for it.) No core file either: a crash here is an everyday answer.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
