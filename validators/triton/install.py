@@ -16,13 +16,13 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import environments
+from ... import environments, triton_releases
 from ...environments import Environment
 from ...errors import TargetError, UsageError
 from ...values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 TRITON_VERSION = "2.51.0"
 """Release 24.10: what nvidia-pytriton 0.7.0 bundles."""
@@ -63,11 +63,16 @@ class Installation(Value):
 
 
 class Status(Value):
-    """What is installed. ``bytes``: its size on disk; ``problems``: why it would not run, one sentence each."""
+    """What is installed. ``bytes``: its size on disk; ``problems``: why it would not run, one sentence each.
+
+    ``triton`` and ``release`` are the server's version and its release (24.10), installed or not; ``packages`` is name
+    to version.
+    """
 
     installed: bool
     path: str
     triton: str
+    release: str
     python: str
     bytes: int
     packages: dict[str, str]
@@ -123,6 +128,7 @@ def status() -> Status:
             installed=False,
             path="",
             triton=TRITON_VERSION,
+            release=_release(),
             python="",
             bytes=0,
             packages={},
@@ -135,11 +141,22 @@ def status() -> Status:
         installed=True,
         path=str(folder),
         triton=TRITON_VERSION,
+        release=_release(),
         python=marker.python if marker else "",
         bytes=sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir()),
         packages=dict(line.split("==", 1) for line in lines if "==" in line),
         problems=tuple(problems),
     )
+
+
+def provide(
+    installation: Installation,
+    requirements: Sequence[str],
+    announce: Callable[[str], None] = lambda _line: None,
+) -> None:
+    """Install what a model of the Python backend needs, where that Python is ours to fill. TargetError as pip's."""
+    if installation.environment is not None:
+        environments.add(installation.environment, requirements, announce)
 
 
 def server_variables(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
@@ -250,6 +267,11 @@ def _server_folder(environment: Environment) -> Path:
 
 def _joined(first: list[str] | tuple[str, ...], rest: str) -> str:
     return os.pathsep.join([*first, *([rest] if rest else [])])
+
+
+def _release() -> str:
+    known = triton_releases.from_server_version(TRITON_VERSION)
+    return known.name if known else ""
 
 
 def _python() -> str:

@@ -1,0 +1,165 @@
+"""``millwork triton install | serve | status``: the managed Triton."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+from rich.console import Console
+
+from .. import environments
+from ..errors import MillworkError, PublicationError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..validators.triton.client import Session
+    from ..validators.triton.install import Status
+    from ..validators.triton.server import RunningServer
+
+
+@click.group()
+def triton() -> None:
+    """The managed Triton: a real server out of pip packages, without Docker."""
+
+
+@triton.command()
+def install() -> None:
+    """Install it into the user's cache folder (about 1.3 GB with what it brings; nothing where it is there)."""
+    from ..validators.triton import install as managed
+
+    console = Console(stderr=True)
+    with _progress(console, "installing Triton") as announce:
+        installed = managed.install(announce)
+    console.print(f"Triton {installed.version} is installed: {_folder(installed.environment)}", soft_wrap=True)
+
+
+@triton.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def status(as_json: bool) -> None:
+    """Say what is installed, its versions and its size."""
+    from ..validators.triton import install as managed
+
+    found = managed.status()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        return
+    for line in _described(found):
+        click.echo(line, err=True)
+
+
+@triton.command()
+@click.option("--repository", required=True, type=click.Path(path_type=Path), help="The folder of models.")
+@click.option("--name", "names", multiple=True, help="A model to load; may be repeated. Default: all there are.")
+@click.option("--grpc-port", type=int, help="Default: a free one.")
+@click.option("--http-port", type=int, help="Default: a free one.")
+@click.option("--metrics-port", type=int, help="Default: a free one.")
+def serve(
+    repository: Path,
+    names: tuple[str, ...],
+    grpc_port: int | None,
+    http_port: int | None,
+    metrics_port: int | None,
+) -> None:
+    """Serve a model repository on this machine, until Ctrl-C."""
+    from ..validators.triton import install as managed
+    from ..validators.triton import server
+
+    if not repository.is_dir():
+        raise UsageError(f"--repository {repository}: no such folder", "Give the folder of the models' folders.")
+    console = Console(stderr=True)
+    log = environments.cache_folder() / "logs" / f"serve-{os.getpid()}.log"
+    try:
+        with _progress(console, "preparing Triton") as announce:
+            installation = managed.install(announce)
+            managed.provide(installation, _requirements(repository, names), announce)
+        with server.start(
+            installation,
+            repository,
+            grpc_port=grpc_port,
+            http_port=http_port,
+            metrics_port=metrics_port,
+            log=log,
+        ) as running:
+            _load_and_wait(console, running, names)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        log.unlink(missing_ok=True)
+
+
+def _load_and_wait(console: Console, running: RunningServer, names: tuple[str, ...]) -> None:
+    """Load, say what is served and where, and wait for Ctrl-C; PublicationError if the server ends by itself."""
+    from ..validators.triton.client import Session
+
+    with Session(running.grpc_url) as session:
+        failures = _load(console, session, names)
+        served = {name: session.versions(name) for name in session.models()}
+    lines = [f"  {name}  version {', '.join(map(str, ready))}" for name, ready in served.items() if ready]
+    if failures and (names or not lines):
+        raise failures[0]
+    console.print(f"[bold]{running.grpc_url}[/bold]  {running.http_url}  {running.metrics_url}", soft_wrap=True)
+    console.print("\n".join(lines) or "  no models yet", highlight=False, soft_wrap=True)
+    console.print(f"log: {running.log}\nCtrl-C stops it.", soft_wrap=True)
+    code = running.wait()
+    raise PublicationError(f"Triton ended by itself with status {code}:\n{running.log_tail()}", f"Log: {running.log}")
+
+
+def _load(console: Console, session: Session, names: tuple[str, ...]) -> list[MillworkError]:
+    """Load these models, or all; why those that failed did. What a model says is shown at once."""
+    failures: list[MillworkError] = []
+    for name in names or session.models():
+        try:
+            with console.status(f"loading {name}"):
+                session.load(name)
+        except PublicationError as error:
+            failures.append(error)
+            console.print(f"[red]✗[/red] {error.message}", highlight=False, soft_wrap=True)
+    return failures
+
+
+class _Needs(msgspec.Struct):
+    """What the server's Python must have: a part of a version's ``manifest.json``."""
+
+    triton_backend: str = ""
+    requirements: tuple[str, ...] = ()
+
+
+def _requirements(repository: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The Python packages that the published versions need; a folder without a manifest needs none of us."""
+    found: list[str] = []
+    for path in sorted(repository.glob("*/*/manifest.json")):
+        if names and path.parent.parent.name not in names:
+            continue
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            needs = msgspec.json.decode(path.read_bytes(), type=_Needs)
+            found += needs.requirements if needs.triton_backend == "python" else ()
+    return tuple(dict.fromkeys(found))
+
+
+@contextlib.contextmanager
+def _progress(console: Console, doing: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with the last step beside it; on a terminal only."""
+    with console.status(doing) as spinner:
+        yield lambda line: spinner.update(f"{doing}: {line}")
+
+
+def _described(found: Status) -> list[str]:
+    known = f"Triton {found.triton} (release {found.release})"
+    if not found.installed:
+        return [f"{known}: not installed", *(f"  {problem}" for problem in found.problems)]
+    shown = [
+        f"{name} {found.packages[name]}" for name in ("onnxruntime", "numpy", "treelite") if name in found.packages
+    ]
+    return [
+        f"{known}: installed, {found.bytes / 1e9:.1f} GB in {found.path}",
+        f"  {found.python}, {', '.join(shown)}",
+        *(f"  {problem}" for problem in found.problems),
+    ]
+
+
+def _folder(environment: environments.Environment | None) -> str:
+    return environment.path if environment else ""
