@@ -28,7 +28,8 @@ class Attributes(Value):
 
     XGBoost: ``missing`` None means NaN. ``objective`` is a dotted name where it was the user's own function
     (``custom_objective``). ``best_iteration`` is here only before xgboost 2.0 (it is the last round where nothing
-    stopped early); later versions keep it in the booster's attributes. ``feature_names`` are the Python side's,
+    stopped early); later versions keep it in the booster's attributes. It slices an estimator's answers, never a
+    bare Booster's. ``feature_names`` are the Python side's,
     before 1.4. CatBoost keeps what changes answers in its own model; ``loss_function``, ``n_estimators``
     (iterations) and ``classes`` (class_names) are as they were passed, for the report.
     """
