@@ -35,18 +35,20 @@ def load(
     missing: float | None = None,
     labels: Sequence[str] = (),
     wrapped: bool | None = None,
+    best_iteration: int | None = None,
 ) -> LoadedModel:
     """A parsed model document to a LoadedModel.
 
     ``margin``: raw scores are the answer. ``missing``: the wrapper's sentinel. ``wrapped``: the model answers as the
     scikit-learn wrapper does (rounds up to ``best_iteration`` only); None: as the file's own attributes say.
+    ``best_iteration``: the wrapper's, where the file doesn't hold it (before xgboost 2.0).
     Raises ModelError for what isn't an XGBoost model, or isn't supported.
     """
     learner = _mapping(_get(document, "learner", provenance.path), "learner", provenance.path)
     try:
         return _load(
             learner, document, native, native_file, provenance,
-            margin=margin, missing=missing, labels=labels, wrapped=wrapped,
+            margin=margin, missing=missing, labels=labels, wrapped=wrapped, best_iteration=best_iteration,
         )  # fmt: skip
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
@@ -66,8 +68,11 @@ def _load(
     missing: float | None,
     labels: Sequence[str],
     wrapped: bool | None,
+    best_iteration: int | None,
 ) -> LoadedModel:
     attributes = {str(k): str(v) for k, v in dict(learner.get("attributes") or {}).items()}
+    if best_iteration is not None:
+        attributes.setdefault("best_iteration", str(best_iteration))
     parameters = learner["learner_model_param"]
     name = str(learner["objective"]["name"])
     objective = objectives.find(objectives.XGBOOST, name, "XGBoost")

@@ -1,0 +1,137 @@
+"""A model's file, of whatever format, to a LoadedModel. Runs in a worker: a .cbm goes through CatBoost's own parser."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+
+from ...errors import ModelError, TargetError
+from ...values import Provenance
+from . import catboost, ubjson, xgboost
+from .loaded import LoadedModel
+from .model_file import read_whole
+from .pickles import read_pickled
+from .pickles.estimators import PickledModel
+from .sniff import sniff
+
+
+def read(path: Path, scratch: Path, *, margin: bool = False) -> LoadedModel:
+    """Load ``path``. ``scratch`` is a folder for files that a framework's exporter needs; ``margin``: raw scores.
+
+    Raises ModelError (unreadable, or refused by name), TargetError (CatBoost is needed and isn't installed).
+    """
+    kind = sniff(path)
+    content = read_whole(path)
+    where = Provenance(
+        path=str(path),
+        format=kind,
+        sha256=hashlib.sha256(content).hexdigest(),
+        framework="catboost" if kind.startswith("catboost") else "xgboost",
+        framework_version="",
+    )
+    match kind:
+        case "xgboost-json":
+            return _xgboost(_json(content, path), content, "model.json", where, margin=margin)
+        case "xgboost-ubj":
+            return _xgboost(ubjson.parse(content, str(path)), content, "model.ubj", where, margin=margin)
+        case "catboost-json":
+            return catboost.load(_json(content, path), content, "model.json", where, margin=margin)
+        case "catboost-cbm":
+            return _cbm(content, where, scratch, margin=margin)
+        case "pickle":
+            return _pickled(read_pickled(content, str(path)), where, scratch, margin=margin)
+
+
+def _xgboost(document: object, content: bytes, native: str, where: Provenance, *, margin: bool) -> LoadedModel:
+    """A saved model, or a pickled handle {Config, Model} that someone has written to a file."""
+    if isinstance(document, dict) and "Model" in document:
+        if native == "model.json":
+            raise ModelError(f"{where.path}: a Booster's pickled state, not a saved model", "Use Booster.save_model.")
+        document, content = document["Model"], ubjson.member(content, "Model", where.path)
+    return xgboost.load(document, content, native, where, margin=margin)
+
+
+def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, *, margin: bool) -> LoadedModel:
+    attributes = pickled.attributes
+    where = msgspec.structs.replace(where, framework=pickled.framework, estimator=pickled.estimator)
+    if pickled.framework == "catboost":
+        return _cbm(pickled.payload, where, scratch, margin=margin)
+    if attributes.custom_objective:
+        raise ModelError(
+            f"{where.path}: trained with an objective of its own ({attributes.objective}), "
+            "which is not supported in this version",
+            "Train with one of XGBoost's objectives.",
+        )
+    if pickled.payload_format == "json":
+        document = _json(pickled.payload, Path(where.path))
+        model = document["Model"] if isinstance(document, dict) and "Model" in document else document
+        native, name = json.dumps(model).encode(), "model.json"
+    else:
+        native, name = ubjson.member(pickled.payload, "Model", where.path), "model.ubj"
+        model = ubjson.parse(native, where.path)
+    wrapped = pickled.estimator != "Booster"
+    return xgboost.load(
+        model,
+        native,
+        name,
+        where,
+        margin=margin,
+        missing=attributes.missing,
+        labels=[str(label) for label in attributes.classes or ()],
+        wrapped=wrapped,
+        # Before xgboost 2.0 the wrapper keeps it itself; where nothing stopped early it is the last round.
+        best_iteration=attributes.best_iteration if wrapped else None,
+    )
+
+
+def _cbm(content: bytes, where: Provenance, scratch: Path, *, margin: bool) -> LoadedModel:
+    """CatBoost's binary: exported to JSON by CatBoost itself, in the worker's process."""
+    try:
+        import catboost as framework
+    except ModuleNotFoundError as error:
+        raise TargetError(
+            "CatBoost isn't installed, and reading its .cbm takes it", "pip install 'millwork[catboost]'"
+        ) from error
+    saved, exported = scratch / "model.cbm", scratch / "exported.json"
+    saved.write_bytes(content)
+    try:
+        model = framework.CatBoost()
+        model.load_model(str(saved), format="cbm")
+        _refuse_before_export(model, where.path)
+        model.save_model(str(exported), format="json")
+    except framework.CatBoostError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(
+            f"{where.path}: CatBoost {framework.__version__} can't read it: {reason}",
+            "Save it again with save_model and check that the file was copied whole.",
+        ) from error
+    document = _json(exported.read_bytes(), Path(where.path))
+    exported.unlink()
+    return catboost.load(document, content, "model.cbm", where, margin=margin)
+
+
+def _refuse_before_export(model: object, path: str) -> None:
+    """Text and embedding features can't be exported to JSON: refuse them by name before CatBoost's own error."""
+    for kind in ("text", "embedding"):
+        indices = getattr(model, f"get_{kind}_feature_indices")()
+        if len(indices):
+            raise ModelError(f"{path}: CatBoost's {kind} features are not supported (columns {list(indices)[:5]})")
+
+
+def _json(content: bytes, path: Path) -> object:
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        pass  # XGBoost writes NaN and Infinity as bare words, which JSON hasn't; Python's own reader takes them
+    except RecursionError as error:
+        raise ModelError(f"{path}: nested too deeply to be a model") from error
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path}: not complete JSON: {str(error) or type(error).__name__}",
+            "The file may have been cut short: copy it again, or save the model again.",
+        ) from error

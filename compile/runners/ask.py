@@ -1,0 +1,43 @@
+"""Ask a framework's runner for its answers and leaves. A standalone script: numpy and the framework only.
+
+    python ask.py REQUEST.json      {"runner": FILE.py, "model_file": FILE, "parameters": {…}, "rows": FILE.npy,
+                                     "folder": DIR, "threads": N}
+
+Writes answers.npy (float32 [N, K]) and leaves.npy (int32 [N, T]) into the folder, and replies with the framework's
+version on the file descriptor that MILLWORK_REPLY_FD names. Run by the interpreter that has the version that wrote
+the model, which need not be ours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BLOCK = 65536
+"""Rows a call: leaves of many trees are large."""
+
+
+def main(request: dict[str, Any]) -> str:
+    spec = importlib.util.spec_from_file_location("millwork_runner", request["runner"])
+    if spec is None or spec.loader is None:
+        raise ImportError(request["runner"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    runner = module.Runner(Path(request["model_file"]), request["parameters"], request["threads"])
+    rows = np.load(request["rows"], allow_pickle=False)
+    blocks = [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
+    folder = Path(request["folder"])
+    np.save(folder / "answers.npy", np.concatenate([runner.predict(block) for block in blocks]))
+    np.save(folder / "leaves.npy", np.concatenate([runner.leaves(block) for block in blocks]))
+    return str(runner.version)
+
+
+if __name__ == "__main__":
+    reply = main(json.loads(Path(sys.argv[1]).read_text()))
+    os.write(int(os.environ["MILLWORK_REPLY_FD"]), reply.encode())
