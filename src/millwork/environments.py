@@ -10,6 +10,7 @@ pip does the work, with the user's own configuration and ``PIP_*`` variables.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -148,7 +149,7 @@ def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], 
     environment = Environment(path=str(folder))
     try:
         made = subprocess.run(
-            [sys.executable, "-I", "-m", "venv", str(folder)],
+            [sys.executable, "-I", "-m", "venv", *(["--without-pip"] if _has_pip() else []), str(folder)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -179,7 +180,7 @@ def _run_pip(
     environment: Environment, arguments: Sequence[str], announce: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """pip's exit status and the last lines it wrote."""
-    command = [str(environment.python), "-I", "-m", "pip", "--no-input", *arguments]
+    command = [*_pip(environment), "--no-input", *arguments]
     lines: list[str] = []
     with subprocess.Popen(
         command,
@@ -200,6 +201,19 @@ def _run_pip(
             pip.kill()
             raise
     return pip.returncode, lines
+
+
+def _pip(environment: Environment) -> list[str]:
+    """The command that is pip for this environment: its own where it has one, else the running Python's."""
+    own = Path(environment.path) / "bin" / "pip"
+    if own.exists():
+        return [str(environment.python), "-I", "-m", "pip"]
+    return [sys.executable, "-I", "-m", "pip", "--python", str(environment.python)]
+
+
+def _has_pip() -> bool:
+    """Whether the running Python has pip; an environment made by another tool than venv often has none."""
+    return importlib.util.find_spec("pip") is not None
 
 
 def _pip_variables(variables: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -129,13 +129,13 @@ class _Needs(msgspec.Struct):
 
 
 def _requirements(repository: Path, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The Python packages that the published versions need; a folder without a manifest needs none of us."""
+    """The Python packages that each model's newest version needs; a folder without a manifest needs none of us."""
     found: list[str] = []
-    for path in sorted(repository.glob("*/*/manifest.json")):
-        if names and path.parent.parent.name not in names:
-            continue
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            needs = msgspec.json.decode(path.read_bytes(), type=_Needs)
+    for folder in sorted(path for path in repository.iterdir() if not names or path.name in names):
+        versions = [int(path.parent.name) for path in folder.glob("*/manifest.json") if path.parent.name.isdigit()]
+        with contextlib.suppress(OSError, msgspec.DecodeError, ValueError):
+            text = (folder / str(max(versions)) / "manifest.json").read_bytes()
+            needs = msgspec.json.decode(text, type=_Needs)
             found += needs.requirements if needs.triton_backend == "python" else ()
     return tuple(dict.fromkeys(found))
 

@@ -1,0 +1,157 @@
+"""Managed environments, with real pip and packages made here: nothing is asked of a network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from millwork import environments
+from millwork.errors import TargetError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a pip that can see the wheels made here and no index."""
+    folder, wheels = tmp_path / "cache", tmp_path / "wheels"
+    wheels.mkdir()
+    make_wheel(wheels, "sprocket", "1.0")
+    make_wheel(wheels, "sprocket", "2.0")
+    make_wheel(wheels, "gearbox", "1.0", needs="sprocket>=1")
+    monkeypatch.setenv("MILLWORK_CACHE", str(folder))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    return folder
+
+
+def make_wheel(folder: Path, name: str, version: str, needs: str = "") -> None:
+    """A wheel with one module that says its version."""
+    about = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + (
+        f"Requires-Dist: {needs}\n" if needs else ""
+    )
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{about}/METADATA": metadata,
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = io.StringIO()
+    rows = csv.writer(record, lineterminator="\n")
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        rows.writerow((path, f"sha256={digest}", len(text)))
+    rows.writerow((f"{about}/RECORD", "", ""))
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, text in {**files, f"{about}/RECORD": record.getvalue()}.items():
+            wheel.writestr(path, text)
+
+
+def version_in(environment: environments.Environment, module: str) -> str:
+    code = f"import {module}; print({module}.VERSION)"
+    return subprocess.run([environment.python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_an_environment_is_built_once_and_found_again(cache: Path) -> None:
+    assert environments.find("tools", ["sprocket==1.0"]) is None
+    said: list[str] = []
+    built = environments.ensure("tools", ["sprocket==1.0"], said.append)
+    assert version_in(built, "sprocket") == "1.0"
+    assert any("sprocket" in line for line in said)
+
+    again: list[str] = []
+    assert environments.ensure("tools", ["sprocket==1.0"], again.append) == built
+    assert environments.find("tools", ["sprocket==1.0"]) == built
+    assert again == []
+
+    marker = environments.read_marker(Path(built.path))
+    assert marker is not None
+    assert marker.sha256 == environments.address(["sprocket==1.0"])
+    assert len(marker.sha256) == 64
+    assert "sprocket==1.0" in marker.freeze
+    assert Path(built.path).parent == cache / "envs"
+
+
+def test_other_requirements_are_another_environment() -> None:
+    assert environments.address(["a==1", "b==2"]) == environments.address(["b==2", "a==1"])
+    assert environments.address(["a==1"]) != environments.address(["a==2"])
+
+
+def test_without_a_pip_of_the_running_python_the_environment_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "_has_pip", lambda: False)
+    built = environments.ensure("tools", ["sprocket==1.0"])
+    assert (Path(built.path) / "bin" / "pip").exists()
+    assert version_in(built, "sprocket") == "1.0"
+
+
+def test_a_build_that_was_killed_is_done_again(cache: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from millwork import environments\n"
+        "kill = lambda line: os.kill(os.getpid(), signal.SIGKILL) if 'Installing' in line else None\n"
+        "environments.ensure('tools', ['sprocket==1.0'], kill)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert list((cache / "envs").glob("tools-*/bin/python")), "it was killed in the middle"
+
+    assert environments.find("tools", ["sprocket==1.0"]) is None
+    assert version_in(environments.ensure("tools", ["sprocket==1.0"]), "sprocket") == "1.0"
+
+
+def test_two_processes_build_it_once(cache: Path) -> None:
+    code = (
+        "from millwork import environments\n"
+        "said = []\n"
+        "environments.ensure('tools', ['sprocket==1.0'], said.append)\n"
+        "print(sum(line.startswith('creating') for line in said))\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    built = sorted(process.communicate()[0].strip() for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    assert built == ["0", "1"]
+
+
+def test_what_pip_can_not_find_is_said_and_leaves_nothing(cache: Path) -> None:
+    with pytest.raises(TargetError, match="No matching distribution found for sprocket==9") as caught:
+        environments.ensure("tools", ["sprocket==9"])
+    assert "pip config" in caught.value.hint
+    assert not list((cache / "envs").glob("tools-*/"))
+
+
+def test_a_cache_that_can_not_be_written_is_said(cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(TargetError, match="envs") as caught:
+        environments.ensure("tools", ["sprocket==1.0"])
+    assert "MILLWORK_CACHE" in caught.value.hint
+
+
+def test_adding_installs_what_is_missing_and_asks_nobody_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    environments.add(environment, ["gearbox"])
+    assert version_in(environment, "gearbox") == "1.0"
+    assert version_in(environment, "sprocket") == "1.0", "what it was made from still holds"
+    marker = environments.read_marker(Path(environment.path))
+    assert marker is not None
+    assert marker.added == ("gearbox",)
+    assert "gearbox==1.0" in marker.freeze
+
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    environments.add(environment, ["gearbox>=1", "sprocket"])
+    assert environments.find("tools", ["sprocket==1.0"]) == environment
+
+
+def test_an_addition_that_conflicts_is_refused_and_changes_nothing() -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    with pytest.raises(TargetError, match=r"could not install sprocket==2\.0"):
+        environments.add(environment, ["sprocket==2.0"])
+    assert version_in(environment, "sprocket") == "1.0"
+    assert environments.find("tools", ["sprocket==1.0"]) == environment
