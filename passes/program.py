@@ -69,7 +69,7 @@ def encode(program: Program, rows: Rows) -> Rows:
 
 def run(program: Program, rows: Rows) -> Floats:
     """The program by its definition: answers [N, K] for the client's rows. For tests; slow and plain."""
-    cut = _counted(program)
+    cut = counted(program)
     return transform(program.postprocess, margins(cut, leaves(cut, encode(program, rows))))
 
 
@@ -119,7 +119,7 @@ def _sentinels(program: Program) -> tuple[float, ...]:
     return own + tuple(encoder.value for encoder in program.encoders)
 
 
-def _counted(program: Program) -> Forest:
+def counted(program: Program) -> Forest:
     """The trees that count: all, or the first ``n_iterations`` rounds."""
     if program.n_iterations is None:
         return program.forest

@@ -133,11 +133,11 @@ class Parity(Value):
 
 
 class Latency(Value):
-    """One batch size; times of one call in microseconds, ``rows_per_s`` from the median."""
+    """One batch size; times of one call in microseconds, ``rows_per_s`` from the median. p99 takes 662 samples."""
 
     batch: int
     p50_us: float
-    p99_us: float
+    p99_us: float | None
     rows_per_s: float
     ci: dict[str, Interval]
     samples: int = 0

@@ -38,11 +38,18 @@ REQUIREMENTS = (
 STUBS = ((3, 8), (3, 13))
 """The first and the last Python that the wheel has a stub for."""
 
-LAYOUT = "server-1"
+LAYOUT = "server-2"
 """The laid-out server's folder in the environment; another number is another layout."""
 
 PERF_LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 """What perf_analyzer links to -> the name that nvidia-pytriton's wheel carries it under."""
+
+
+NO_BYTECODE = "import sys; sys.dont_write_bytecode = True\n"
+"""A .pth file's line, for the server's Python: no ``__pycache__`` beside a model.py, in a folder that others watch.
+
+The stub ignores PYTHONDONTWRITEBYTECODE, as every PYTHON variable (it starts from an isolated configuration).
+"""
 
 
 class Installation(Value):
@@ -162,17 +169,13 @@ def provide(
 def server_variables(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
     """The environment variables to run the server with.
 
-    Its Python backend runs the first ``python`` on PATH. What would point that Python elsewhere is taken out, and it
-    writes no ``__pycache__`` into the model repository, which is a folder of versions and nothing else.
+    Its Python backend is the first ``python`` on PATH; what would point that Python elsewhere is taken out.
     """
-    kept = {name: value for name, value in variables.items() if not name.startswith("PYTHON")}
-    own = {
-        "LD_LIBRARY_PATH": _joined(installation.libraries, kept.get("LD_LIBRARY_PATH", "")),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    kept = {name: value for name, value in variables.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    kept["LD_LIBRARY_PATH"] = _joined(installation.libraries, kept.get("LD_LIBRARY_PATH", ""))
     if installation.environment is not None:
-        own["PATH"] = _joined([str(installation.environment.python.parent)], kept.get("PATH", os.defpath))
-    return {**kept, **own}
+        kept["PATH"] = _joined([str(installation.environment.python.parent)], kept.get("PATH", os.defpath))
+    return kept
 
 
 def perf_analyzer_variables(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
@@ -198,9 +201,9 @@ def _installation(environment: Environment) -> Installation:
 def _lay_out(environment: Environment, libpython: Path) -> None:
     """Put the wheel's parts where a server looks: built aside, then renamed, so it is whole or not there.
 
-    server-1/backends/python   the backend, its utilities and the stub of this Python
-    server-1/caches            the local response cache
-    server-1/python, perf      links to the shared libraries of the stub and of perf_analyzer, and to nothing else
+    server-2/backends/python   the backend, its utilities and the stub of this Python
+    server-2/caches            the local response cache
+    server-2/python, perf      links to the shared libraries of the stub and of perf_analyzer, and to nothing else
     """
     folder, packages = _server_folder(environment), _site_packages(environment)
     if folder.exists():
@@ -217,6 +220,7 @@ def _lay_out(environment: Environment, libpython: Path) -> None:
     (aside / "python" / libpython.name).symlink_to(libpython)
     for name, pattern in PERF_LIBRARIES.items():
         (aside / "perf" / name).symlink_to(next((packages / "nvidia_pytriton.libs").glob(pattern)))
+    (packages / "millwork-server.pth").write_text(NO_BYTECODE)
     try:
         aside.rename(folder)
     except OSError:

@@ -1,0 +1,85 @@
+"""Which candidate wins: the fastest on the traffic beyond noise; else the simpler of those that tie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..values import Interval, Value, Winner
+from .latency import Samples, slower_by
+from .traffic import Share
+
+MARGIN = 1.02
+"""A difference of less than 2% isn't worth a less simple candidate."""
+
+
+class Contender(Value):
+    """A candidate that passed parity. ``rank``: the smaller, the simpler and more portable."""
+
+    id: str
+    rank: int
+
+
+class Choice(Value):
+    """The winner, and for each other contender why it lost."""
+
+    winner: Winner
+    lost: dict[str, str]
+
+
+def choose(contenders: Sequence[Contender], samples: Sequence[Samples], traffic: Sequence[Share]) -> Choice:
+    """The choice among ``contenders`` (at least one), by the time of one request on the traffic."""
+    by_id = {c.id: {s.batch: s for s in samples if s.id == c.id} for c in contenders}
+    times = {c.id: sum(share.share * _median(by_id[c.id][share.batch]) for share in traffic) for c in contenders}
+    fastest = min(contenders, key=lambda c: times[c.id])
+    behind = {c.id: _slower(by_id[fastest.id], by_id[c.id], traffic) for c in contenders if c is not fastest}
+    tied = [c for c in contenders if c is not fastest and behind[c.id][1].low < MARGIN]
+    winner = min([fastest, *tied], key=lambda c: c.rank)
+    lost = {c.id: _why_lost(c, winner, fastest, behind, tied) for c in contenders if c is not winner}
+    return Choice(winner=Winner(id=winner.id, why=_why_won(winner, fastest, tied, behind, times)), lost=lost)
+
+
+def _median(samples: Samples) -> float:
+    import numpy as np
+
+    return float(np.median(samples.us))
+
+
+def _slower(a: Mapping[int, Samples], b: Mapping[int, Samples], traffic: Sequence[Share]) -> tuple[float, Interval]:
+    """How many times a's time for the traffic b takes. Each batch size's ratio counts by the time a spends on it."""
+    ratios = [slower_by(a[share.batch], b[share.batch]) for share in traffic]
+    weights = [share.share * _median(a[share.batch]) for share in traffic]
+    total = sum(weights)
+    mean = [
+        sum(w * value for w, value in zip(weights, column, strict=True)) / total
+        for column in ([r for r, _ in ratios], [i.low for _, i in ratios], [i.high for _, i in ratios])
+    ]
+    return mean[0], Interval(low=mean[1], high=mean[2])
+
+
+def _why_lost(
+    loser: Contender,
+    winner: Contender,
+    fastest: Contender,
+    behind: Mapping[str, tuple[float, Interval]],
+    tied: Sequence[Contender],
+) -> str:
+    if loser is fastest:
+        return f"not faster than {winner.id} beyond noise, which is simpler"
+    ratio, interval = behind[loser.id]
+    spread = f"{ratio:.2f}x {fastest.id}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f})"
+    return f"a tie, and {winner.id} is simpler: {spread}" if loser in tied else spread
+
+
+def _why_won(
+    winner: Contender, fastest: Contender, tied: Sequence[Contender],
+    behind: Mapping[str, tuple[float, Interval]], times: Mapping[str, float],
+) -> str:  # fmt: skip
+    if not behind:
+        return "the only candidate that passed"
+    if winner is not fastest:
+        return f"simpler than {fastest.id}, which isn't faster beyond noise"
+    if tied:
+        return f"no slower than {', '.join(c.id for c in tied)} and simpler"
+    second = min(behind, key=lambda name: behind[name][0])
+    each = f"{times[winner.id]:.0f} us a request"
+    return f"{behind[second][0]:.2f} times as fast as {second} on this traffic, beyond noise ({each})"

@@ -1,0 +1,90 @@
+"""The task's metric on labelled rows, candidate against framework, with a paired bootstrap interval.
+
+Logloss for classifiers, RMSE for the rest: both are a mean over rows, so that a paired resample costs one product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..values import Interval, Metric, OutputContract
+
+RESAMPLES = 1000
+SMALLEST = np.finfo(np.float32).tiny
+
+Answers = npt.NDArray[Any]
+
+
+def compare(output: OutputContract, labels: npt.NDArray[Any], framework: Answers, candidate: Answers) -> Metric | None:
+    """The metric of both on the same rows, answers [N, K]. None for margins and rankings: they have no one metric."""
+    if output.kind == "margin" or output.task == "ranking" or len(labels) == 0:
+        return None
+    if output.task in ("binary", "multiclass"):
+        known = class_index(output, labels)
+        return _mean_metric("logloss", _logloss(framework, known), _logloss(candidate, known), root=False)
+    truth = _numeric(labels)
+    return _mean_metric("rmse", _squared(framework, truth), _squared(candidate, truth), root=True)
+
+
+def class_index(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Labels as rows of the model's classes. UsageError for a label that the model doesn't know."""
+    values = labels.tolist()
+    plain = [
+        str(int(v)) if isinstance(v, bool | int) or (isinstance(v, float) and v.is_integer()) else str(v)
+        for v in values
+    ]
+    index = {label: i for i, label in enumerate(output.labels)}
+    unknown = sorted({value for value in plain if value not in index})
+    if unknown:
+        raise UsageError(
+            f"the label column holds {unknown[0]!r}, which isn't one of the model's classes",
+            f"The model's classes: {', '.join(output.labels[:12])}.",
+        )
+    return np.array([index[value] for value in plain], np.int64)
+
+
+def _numeric(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    try:
+        truth = labels.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the label column isn't numeric: {error}") from error
+    if not np.all(np.isfinite(truth)):
+        raise UsageError("the label column has missing or infinite values", "Leave those rows out.")
+    return truth
+
+
+def _logloss(answers: Answers, known: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    p = np.take_along_axis(answers.astype(np.float64), known[:, None], axis=1)[:, 0]
+    return -np.log(np.clip(p, SMALLEST, None))
+
+
+def _squared(answers: Answers, truth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.square(answers[:, 0].astype(np.float64) - truth)
+
+
+def _mean_metric(
+    name: str, framework: npt.NDArray[np.float64], candidate: npt.NDArray[np.float64], *, root: bool
+) -> Metric:
+    finish = np.sqrt if root else np.positive
+    a, b = float(finish(framework.mean())), float(finish(candidate.mean()))
+    n = len(framework)
+    rng = np.random.default_rng(0)
+    if np.array_equal(framework, candidate):
+        low = high = 0.0
+    else:
+        # Resampling rows is drawing each row's count from a multinomial: Poisson(1) counts, normalised, come close
+        # and cost one matrix product a block.
+        counts = rng.poisson(1.0, (RESAMPLES, n)).astype(np.float32) if n <= 20_000 else None
+        pair = np.stack([framework, candidate], axis=1)
+        means = (
+            counts @ pair / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+            if counts is not None
+            else np.stack([pair[rng.integers(0, n, n)].mean(axis=0) for _ in range(200)])
+        )
+        difference = finish(means[:, 1]) - finish(means[:, 0])
+        low, high = (float(q) for q in np.quantile(difference, [0.025, 0.975]))
+    return Metric(name=name, framework=a, candidate=b, difference=Interval(low=low, high=high), rows=n)

@@ -1,0 +1,117 @@
+"""The oracle: the framework itself, at the version that wrote the model, in a process of its own.
+
+Where that version isn't the one installed here, an environment of its own is made for it. Where that can't be made,
+a newer installed one answers instead, and that is said; an older one never does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .. import environments, worker
+from ..compile.frontends.loaded import Oracle
+from ..compile.runners import load as runners
+from ..errors import ModelError, TargetError
+from ..values import Value
+from ..worker import Limits
+
+ANSWERS_FILE, LEAVES_FILE = "answers.npy", "leaves.npy"
+
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu"), "catboost": ("catboost",)}
+"""What may be installed under each framework's name: xgboost-cpu is XGBoost without its GPU parts (from 2.1 on)."""
+
+
+class Interpreter(Value):
+    """Which Python asks the framework, and which version of it that has. ``note``: what a reader should know."""
+
+    python: str
+    version: str
+    note: str = ""
+
+
+class Asked(Value):
+    """Beside it: ``answers.npy`` float32 [N, K] and ``leaves.npy`` int32 [N, T], the framework's own numbers."""
+
+    version: str
+
+
+def requirement(framework: str, wanted: str) -> str:
+    """What pip installs to have ``framework`` at ``wanted``: the smaller distribution where there is one."""
+    if framework == "xgboost" and _numbers(wanted) >= (2, 1):
+        return f"xgboost-cpu=={wanted}"
+    return f"{framework}=={wanted}"
+
+
+def interpreter(oracle: Oracle, announce: Callable[[str], None]) -> Interpreter:
+    """The Python that has the framework at the recorded version, made where there is none. TargetError if none can."""
+    here = installed(oracle.framework)
+    if here is not None and (here == oracle.version or not oracle.version):
+        return Interpreter(python=sys.executable, version=here)
+    try:
+        needed = [requirement(oracle.framework, oracle.version), *_companions(oracle)] if oracle.version else None
+        if needed is None:
+            raise TargetError(f"{oracle.framework} isn't installed", f"pip install 'millwork[{oracle.framework}]'")
+        made = environments.ensure(f"oracle-{oracle.framework}", needed, announce)
+        return Interpreter(python=str(made.python), version=oracle.version)
+    except TargetError as error:
+        if here is None or _numbers(here) < _numbers(oracle.version):
+            raise TargetError(
+                f"the model was written by {oracle.framework} {oracle.version}, and an environment with it can't be "
+                f"made: {error.message}",
+                f"pip install {oracle.framework}=={oracle.version}",
+            ) from error
+        note = (
+            f"judged by {oracle.framework} {here}, not by the {oracle.version} that wrote the model: "
+            f"an environment with that can't be made ({error.message})"
+        )
+        return Interpreter(python=sys.executable, version=here, note=note)
+
+
+def installed(framework: str) -> str | None:
+    """The version of ``framework`` here, None where it isn't installed. Imports nothing."""
+    for distribution in DISTRIBUTIONS[framework]:
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def ask(oracle: Oracle, native: Path, rows: Path, folder: Path, python: str, limits: Limits) -> Asked:
+    """The framework's answers and leaves for ``rows`` (.npy, float32 [N, F]), written into ``folder``.
+
+    ModelError where the framework crashes, hangs or refuses: then there is nothing to compare with.
+    """
+    request = {
+        "runner": str(runners.source(f"{oracle.framework}_runner")),
+        "model_file": str(native),
+        "parameters": oracle.parameters,
+        "rows": str(rows),
+        "folder": str(folder),
+        "threads": 2,
+    }
+    (folder / "request.json").write_text(json.dumps(request))
+    done = worker.run_script(
+        Path(runners.source("ask")), [str(folder / "request.json")], python=python, folder=folder, limits=limits
+    )
+    (folder / "request.json").unlink()
+    if isinstance(done, worker.Failure):
+        done.raise_(ModelError, f"{oracle.framework} itself, asked to predict with the model,")
+    return Asked(version=done.value.decode())
+
+
+def _companions(oracle: Oracle) -> list[str]:
+    """Old frameworks were built against numpy 1."""
+    old = (oracle.framework == "xgboost" and _numbers(oracle.version) < (2, 1)) or (
+        oracle.framework == "catboost" and _numbers(oracle.version) < (1, 2, 7)
+    )
+    return ["numpy<2"] if old else ["numpy"]
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])

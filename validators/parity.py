@@ -1,0 +1,153 @@
+"""Is a built artifact right? Leaf by leaf against the framework's own leaves, then the numbers.
+
+All of it is asked of the artifact's files, through the runner that would serve them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..passes.forest import Rows
+from ..values import OutputContract, Parity, Value
+from . import metrics
+from .tolerance import Tolerance
+
+Answers = npt.NDArray[np.float32]
+Leaves = npt.NDArray[np.int32]
+
+BATCHES = (0, 1, 3, 1025)
+"""Batch sizes that every check runs: none, one, odd, larger than any block; then the rest at once."""
+
+
+class Verdict(Value):
+    """``passed``, or why not: the first thing that is wrong, with the row where it is worst."""
+
+    passed: bool
+    reason: str
+    parity: Parity
+
+
+def in_batches(predict: Any, rows: Rows, outputs: int) -> Answers:
+    """The answers [N, K] to ``rows`` asked in batches of 0, 1, 3, 1025 and the rest. ValueError on a wrong shape."""
+    parts, start = [], 0
+    for size in (*BATCHES, len(rows)):
+        batch = rows[start : start + size]
+        got = np.asarray(predict(batch))
+        if got.shape != (len(batch), outputs):
+            raise ValueError(
+                f"a batch of {len(batch)} rows gave an answer of shape {list(got.shape)}, not [{len(batch)}, {outputs}]"
+            )
+        if got.dtype != np.float32:
+            raise ValueError(f"the answer is {got.dtype}, not float32")
+        parts.append(got)
+        start += len(batch)
+    return np.concatenate(parts)
+
+
+UNKNOWN, IMPOSSIBLE = -1, -2
+"""Among expected leaves: the framework gives none for the row; or it gives one that a pass claims no row reaches."""
+
+
+def leaf_mismatches(got: Leaves, expected: Leaves) -> int:
+    """How many (row, tree) pairs differ. UNKNOWN ones don't count; where the number of trees differs, all do."""
+    if got.shape != expected.shape:
+        return int((expected != UNKNOWN).sum())
+    return int(_wrong_leaves(got, expected).sum())
+
+
+def _wrong_leaves(got: Leaves, expected: Leaves) -> npt.NDArray[np.bool_]:
+    return np.asarray((got != expected) & (expected != UNKNOWN))
+
+
+def ulps(a: Answers, b: Answers) -> npt.NDArray[np.int64]:
+    """Distance in float32 numbers between ``a`` and ``b``; 0 for two NaN, a huge one for one NaN."""
+    order = [np.where(bits < 0, np.int64(-(2**31)) - bits, bits) for bits in
+             (np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64) for x in (a, b))]  # fmt: skip
+    apart = np.abs(order[0] - order[1])
+    nan = np.isnan(a).astype(int) + np.isnan(b).astype(int)
+    return np.where(nan == 2, 0, np.where(nan == 1, 2**32, apart))
+
+
+def judge(
+    rows: Rows,
+    framework: Answers,
+    candidate: Answers,
+    leaves: tuple[Leaves, Leaves] | None,
+    tolerance: Tolerance,
+    output: OutputContract,
+    *,
+    coverage: str = "",
+    labels: npt.NDArray[Any] | None = None,
+) -> Verdict:
+    """The verdict on one candidate. ``leaves``: what the artifact gave and what it must give, each [N, T].
+
+    ``labels`` are those of the last rows, whose metric is compared; the rows before them are adversarial.
+    """
+    wrong_leaves = None if leaves is None else leaf_mismatches(*leaves)
+    apart = _apart(candidate, framework)
+    size = np.abs(framework.astype(np.float64))
+    allowed = tolerance.abs + tolerance.rel * np.where(np.isfinite(size), size, 0)
+    wrong = ~(apart <= allowed)
+    relative = apart / np.maximum(size, np.finfo(np.float32).tiny)
+    metric = None
+    if labels is not None and len(labels):
+        metric = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
+    parity = Parity(
+        rows=len(rows), leaf_mismatches=wrong_leaves, max_abs=_worst(apart), max_rel=_worst(relative),
+        max_ulp=int(ulps(candidate, framework).max(initial=0)), decision_flips=flips(output, framework, candidate),
+        metric=metric, tolerance=tolerance.words, coverage=coverage,
+    )  # fmt: skip
+    return Verdict(
+        passed=not wrong_leaves and not wrong.any(),
+        reason=_reason(parity, leaves, wrong, apart, framework, candidate),
+        parity=parity,
+    )
+
+
+def flips(output: OutputContract, framework: Answers, candidate: Answers) -> int:
+    """Rows on which the two decide differently: at the cut-off of a binary model, by the largest class of others."""
+    if output.kind != "probability" or len(framework) == 0:
+        return 0
+    if output.task == "binary":
+        cut = 0.5 if output.threshold is None else output.threshold
+        return int(((framework[:, 1] > cut) != (candidate[:, 1] > cut)).sum())
+    return int((framework.argmax(axis=1) != candidate.argmax(axis=1)).sum())
+
+
+def _apart(a: Answers, b: Answers) -> npt.NDArray[np.float64]:
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    return np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))
+
+
+def _worst(values: npt.NDArray[np.float64]) -> float:
+    """The largest, as a number that JSON can hold."""
+    return float(min(values.max(initial=0.0), np.finfo(np.float64).max))
+
+
+def _reason(
+    parity: Parity, leaves: tuple[Leaves, Leaves] | None, wrong: npt.NDArray[np.bool_],
+    apart: npt.NDArray[np.float64], framework: Answers, candidate: Answers,
+) -> str:  # fmt: skip
+    if leaves is not None and leaves[0].shape != leaves[1].shape:
+        return f"the artifact has {leaves[0].shape[1]} trees, the model {leaves[1].shape[1]}"
+    if parity.leaf_mismatches and leaves is not None:
+        got, expected = leaves
+        row, tree = (int(i[0]) for i in np.nonzero(_wrong_leaves(got, expected)))
+        return (
+            f"{parity.leaf_mismatches:,} wrong leaves (row, tree), the first in tree {tree} on row {row}; "
+            f"largest difference of an answer {parity.max_abs:.3g}"
+        )
+    if not wrong.any():
+        return ""
+    row, k = (int(i) for i in np.unravel_index(np.argmax(np.where(wrong, apart, -1)), apart.shape))
+    return (
+        f"{int(wrong.any(axis=1).sum()):,} of {parity.rows:,} rows outside the tolerance; "
+        f"worst: row {row}, output {k}: "
+        f"{candidate[row, k]:.9g} where the framework says {framework[row, k]:.9g}; "
+        f"--tolerance abs={parity.max_abs:.2g},rel=0 would have passed"
+    )

@@ -1,0 +1,182 @@
+"""The steps of the gate that run in a worker: ``rows``, ``check``, ``measure``. Files go to the working folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..compile import backends
+from ..compile.backends.base import Built
+from ..compile.frontends.loaded import Signature
+from ..compile.runners.load import runner
+from ..passes import program as programs
+from ..passes.forest import leaf_rows
+from ..passes.program import Program, counted
+from ..values import Latency, Value
+from . import latency, parity, tolerance
+from .parity import Verdict
+from .rows import table
+from .rows.adversarial import adversarial
+
+ROWS_FILE, LABELS_FILE, SAMPLES_FILE = "rows.npy", "labels.npy", "samples.npz"
+
+
+class RowsRequest(Value):
+    """``lowered``: the program whose thresholds are tried; empty for the user's rows alone."""
+
+    lowered: str
+    signature: Signature
+    data: str = ""
+    label: str | None = None
+    adversarial_limit: int = 60_000
+    user_limit: int = 50_000
+
+
+class RowsReply(Value):
+    """Beside it: ``rows.npy`` float32 [A + U, F], adversarial rows first; ``labels.npy`` of the U user's rows."""
+
+    adversarial: int
+    user: int
+    labelled: bool
+    coverage: str
+    notes: tuple[str, ...] = ()
+
+
+def rows(request: RowsRequest) -> RowsReply:
+    """Adversarial rows from the model's thresholds, then the user's."""
+    folder = Path.cwd()
+    made = adversarial(programs.load(Path(request.lowered)), limit=request.adversarial_limit)
+    parts, labels = [made.rows], None
+    notes: tuple[str, ...] = ()
+    if request.data:
+        given = table.read(Path(request.data), request.signature.features, request.label, limit=request.user_limit)
+        parts.append(given.rows)
+        labels, notes = given.labels, given.notes
+    if labels is not None:
+        np.save(folder / LABELS_FILE, _plain(labels), allow_pickle=False)
+    np.save(folder / ROWS_FILE, np.concatenate(parts))
+    user = len(parts[1]) if len(parts) > 1 else 0
+    return RowsReply(
+        adversarial=len(made.rows), user=user, labelled=labels is not None, coverage=made.coverage, notes=notes
+    )
+
+
+class CheckRequest(Value):
+    """Paths are absolute. ``labels``: of the last rows, or empty. ``tolerance``: a spec, or empty for the derived."""
+
+    built: Built
+    folder: str
+    program: str
+    lowered: str
+    leaf_map: str
+    rows: str
+    labels: str
+    framework_answers: str
+    framework_leaves: str
+    signature: Signature
+    tolerance: str
+    coverage: str
+
+
+def check(request: CheckRequest) -> Verdict:
+    """One candidate's built files against the framework: leaf by leaf, then the numbers."""
+    given = np.load(request.rows)
+    lowered = programs.load(Path(request.lowered))
+    answers = np.load(request.framework_answers)
+    framework_leaves = np.load(request.framework_leaves)
+    final = expected_leaves(programs.load(Path(request.program)), np.load(request.leaf_map), framework_leaves)
+    backend = backends.find(request.built.backend)
+    folder = Path(request.folder)
+    got_leaves = backend.leaves(request.built, folder, given)
+    wanted = backend.expected(lowered, np.maximum(final, 0), framework_leaves)
+    wanted = np.where(final < 0, final, wanted).astype(np.int32)
+    engine = runner(request.built.runner)(folder / request.built.model_file, request.built.parameters, 1)
+    candidate = parity.in_batches(engine.predict, given, answers.shape[1])
+    np.save(Path.cwd() / "answers.npy", candidate)
+    allowed = (
+        tolerance.parse(request.tolerance) if request.tolerance else tolerance.derive(lowered, np.maximum(final, 0))
+    )
+    return parity.judge(
+        given, answers, candidate, (got_leaves, wanted), allowed, request.signature.output,
+        coverage=request.coverage, labels=np.load(request.labels) if request.labels else None,
+    )  # fmt: skip
+
+
+def expected_leaves(
+    original: Program, leaf_map: npt.NDArray[np.int32], framework: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
+    """The framework's leaf numbers [N, T] as rows of the lowered forest's node table; UNKNOWN where it gave none,
+    IMPOSSIBLE where a pass claims that no row comes there."""
+    cut = counted(original)
+    known = framework >= 0
+    rows = leaf_rows(cut, np.where(known, framework, cut.leaf_number[_first_leaves(cut)]))
+    mapped = leaf_map[rows]
+    mapped = np.where(mapped < 0, np.int32(parity.IMPOSSIBLE), mapped)
+    return np.where(known, mapped, np.int32(parity.UNKNOWN)).astype(np.int32)
+
+
+def _first_leaves(forest: Any) -> npt.NDArray[np.intp]:
+    """[T]: some leaf of each tree, to stand in where the framework names none."""
+    leaf = np.flatnonzero(forest.is_leaf)
+    _, first = np.unique(forest.tree_of_node()[leaf], return_index=True)
+    return leaf[first]
+
+
+class Timed(Value):
+    """A candidate to be timed: its files, and where they lie."""
+
+    built: Built
+    folder: str
+
+
+class MeasureRequest(Value):
+    """``skip``: how many rows at the head of ``rows`` are adversarial, where the user's follow them."""
+
+    candidates: tuple[Timed, ...]
+    rows: str
+    skip: int
+    batches: tuple[int, ...]
+    threads: int = 1
+
+
+class MeasureReply(Value):
+    """Beside it: ``samples.npz``, an array ``ID@BATCH`` of microseconds, float64 [blocks, calls], for each."""
+
+    latency: dict[str, tuple[Latency, ...]]
+    versions: dict[str, str]
+
+
+def measure(request: MeasureRequest) -> MeasureReply:
+    """All candidates in one process, interleaved."""
+    given = np.load(request.rows, mmap_mode="r")[request.skip :]
+    engines = {
+        timed.built.id: runner(timed.built.runner)(
+            Path(timed.folder) / timed.built.model_file, timed.built.parameters, request.threads
+        )
+        for timed in request.candidates
+    }
+    named = [(name, engine.predict) for name, engine in engines.items()]
+    taken = [s for batch in request.batches for s in latency.measure(named, np.asarray(given), batch)]
+    arrays: dict[str, Any] = {f"{s.id}@{s.batch}": s.us for s in taken}
+    np.savez(Path.cwd() / SAMPLES_FILE, **arrays)
+    return MeasureReply(
+        latency={name: tuple(latency.summarise(s, request.threads) for s in taken if s.id == name) for name in engines},
+        versions={name: str(engine.version) for name, engine in engines.items()},
+    )
+
+
+def read_samples(path: Path) -> list[latency.Samples]:
+    """What :func:`measure` kept."""
+    with np.load(path, allow_pickle=False) as arrays:
+        pairs = [(name.rpartition("@"), arrays[name]) for name in arrays.files]
+    return [latency.Samples(parts[0], int(parts[2]), us) for parts, us in pairs]
+
+
+def _plain(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Labels as numbers or fixed-width text, which .npy holds without a pickle."""
+    if labels.dtype.kind in "biuf":
+        return labels
+    return np.array([str(label) for label in labels.tolist()])

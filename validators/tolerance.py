@@ -1,0 +1,76 @@
+"""How far numbers may be apart: given by the user, or derived from the precision and the size of the model.
+
+A float32 sum of T leaves may round T times, each time by 2^-24 of what is summed, so margins may differ by
+T * 2^-24 * (the largest sum of |leaf| over a row). A logistic, softmax or exponential answer moves by at most that
+factor of itself. Nothing is compared by an absolute bound alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..passes.forest import VECTOR_LEAF, Ints
+from ..passes.program import Program
+from ..values import Value
+
+ROUNDING = 2.0**-24
+"""Half a unit in the last place of float32, relative."""
+
+
+class Tolerance(Value):
+    """An answer passes within ``abs + rel * |framework's|``. ``why`` is where the numbers come from."""
+
+    abs: float
+    rel: float
+    why: str
+
+    @property
+    def words(self) -> str:
+        return f"|difference| <= {self.abs:.2g} + {self.rel:.2g} x |framework's answer| ({self.why})"
+
+
+def parse(spec: str) -> Tolerance:
+    """``abs=1e-6,rel=1e-5``; what is left out is 0. UsageError for anything else."""
+    given = {"abs": 0.0, "rel": 0.0}
+    for part in spec.split(","):
+        name, _, value = part.strip().partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if name not in given or not (math.isfinite(number) and number >= 0):
+            raise UsageError(
+                f"--tolerance {spec!r}: {part.strip()!r} isn't abs=NUMBER or rel=NUMBER", "Example: abs=1e-6,rel=1e-5."
+            )
+        given[name] = number
+    if "rel" in spec or given["abs"] == 0:
+        return Tolerance(abs=given["abs"], rel=given["rel"], why="given by --tolerance")
+    raise UsageError(f"--tolerance {spec!r}: an absolute bound alone is no test", "Add rel=…, for example rel=1e-5.")
+
+
+def derive(program: Program, leaf: Ints) -> Tolerance:
+    """For fp32: from the trees and the rows (``leaf``: int32 [N, T], rows of the lowered forest's node table)."""
+    forest = program.forest
+    size = np.abs(forest.leaf_value).max(axis=1)
+    total = float(_per_output(forest.tree_output, size[leaf]).max(initial=0.0)) + float(
+        np.abs(forest.base_scores).max(initial=0)
+    )
+    margin = (forest.n_trees + 1) * ROUNDING * total
+    why = f"float32 sums of {forest.n_trees} trees, up to {total:.3g} a row"
+    if program.postprocess == "identity":
+        return Tolerance(abs=margin + 4 * ROUNDING * total, rel=4 * ROUNDING, why=why)
+    absolute = 4 * ROUNDING if program.postprocess != "exp" else 0.0
+    spread = 2 * margin if program.postprocess == "softmax" else margin  # an answer moves with its own and all margins
+    return Tolerance(abs=absolute, rel=math.expm1(spread) + 16 * ROUNDING * (1 + total / 8), why=why)
+
+
+def _per_output(tree_output: Ints, size: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Sum of |leaf| a row for the output that gets most."""
+    outputs = [k for k in np.unique(tree_output) if k != VECTOR_LEAF] or [VECTOR_LEAF]
+    shared = size[:, tree_output == VECTOR_LEAF].sum(axis=1, dtype=np.float64)
+    own = [size[:, tree_output == k].sum(axis=1, dtype=np.float64) for k in outputs if k != VECTOR_LEAF]
+    return np.asarray(shared + (np.max(own, axis=0) if own else 0.0))
