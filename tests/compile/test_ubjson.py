@@ -24,7 +24,7 @@ def trained(params: Params, rounds: int = 4, names: list[str] | None = None) -> 
     labels = np.digitize(np.nan_to_num(rows[:, 0]), [-0.4, 0.4])
     labels = labels if "num_class" in params else np.minimum(labels, 1)
     depth: Params = {} if params.get("booster") == "gblinear" else {"max_depth": 3}
-    return xgb.train(depth | params, xgb.DMatrix(rows, labels, feature_names=names), rounds)
+    return xgb.train({"nthread": 1} | depth | params, xgb.DMatrix(rows, labels, feature_names=names), rounds)
 
 
 @pytest.fixture(scope="module")
