@@ -247,10 +247,12 @@ def _stop(process: subprocess.Popen[bytes], memory: str) -> None:
 
 
 def _tail(log: Path) -> str:
-    """Errors first: Triton's lines begin with their level; a line without one is a crash or the loader's."""
+    """What the log says of a failure: its errors; where there are none, what isn't Triton's (a crash, the loader)."""
     lines = [line.strip() for line in _read(log).splitlines() if line.strip() and line[0] not in "+|"]
-    errors = [line for line in lines if not re.match(r"[IW]\d{4} ", line) and not _HARMLESS.search(line)]
-    return "\n".join(f"  {line[:300]}" for line in (errors or lines)[-TAIL_LINES:]) or "  (it logged nothing)"
+    errors = [line for line in lines if re.match(r"[EF]\d{4} ", line) and not _HARMLESS.search(line)]
+    others = [line for line in lines if not re.match(r"[A-Z]\d{4} ", line) and not _HARMLESS.search(line)]
+    told = (errors or others or lines)[-TAIL_LINES:]
+    return "\n".join(f"  {line[:300]}" for line in told) or "  (it logged nothing)"
 
 
 def _read(log: Path) -> str:

@@ -1,0 +1,3 @@
+"""A model that can't be loaded."""
+
+MISSING = {}["the weights"]
