@@ -149,6 +149,26 @@ def test_adding_installs_what_is_missing_and_asks_nobody_when_it_is_there(monkey
     assert environments.find("tools", ["sprocket==1.0"]) == environment
 
 
+def test_an_addition_that_was_killed_has_the_environment_built_again() -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    code = (
+        "import os, signal, sys\n"
+        "from millwork import environments\n"
+        "def announce(line):\n"
+        "    if 'Installing' in line:\n"
+        "        assert environments.find('tools', ['sprocket==1.0'])  # while somebody is at it, it serves\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "environments.add(environments.Environment(path=sys.argv[1]), ['gearbox'], announce)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, environment.path], env=dict(os.environ))
+    assert killed.returncode == -signal.SIGKILL
+    assert environments.find("tools", ["sprocket==1.0"]) is None
+    assert environments.ensure("tools", ["sprocket==1.0"]) == environment
+    marker = environments.read_marker(Path(environment.path))
+    assert marker is not None
+    assert marker.added == ()
+
+
 def test_an_addition_that_conflicts_is_refused_and_changes_nothing() -> None:
     environment = environments.ensure("tools", ["sprocket==1.0"])
     with pytest.raises(TargetError, match=r"could not install sprocket==2\.0"):

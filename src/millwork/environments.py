@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 MARKER = "complete.json"
+ADDING = "adding"
+"""A file that is there while pip adds to an environment."""
+
 KEPT_LINES = 200
 """How much of pip's output is kept to find the reason of a failure in."""
 
@@ -76,11 +79,9 @@ def address(requirements: Sequence[str]) -> str:
 def find(name: str, requirements: Sequence[str]) -> Environment | None:
     """The environment if it is there and whole; builds nothing."""
     folder = _folder(name, requirements)
-    marker = read_marker(folder)
-    if marker is None or marker.sha256 != address(requirements):
+    if not _built(folder, requirements) or _broken_off(folder):
         return None
-    environment = Environment(path=str(folder))
-    return environment if environment.python.exists() else None
+    return Environment(path=str(folder))
 
 
 def ensure(name: str, requirements: Sequence[str], announce: Callable[[str], None] = lambda _line: None) -> Environment:
@@ -92,9 +93,13 @@ def ensure(name: str, requirements: Sequence[str], announce: Callable[[str], Non
     if found is not None:
         return found
     folder = _folder(name, requirements)
-    with _locked(folder, announce):
-        found = find(name, requirements)  # another process may have built it meanwhile
-        return found or _build(folder, requirements, announce)
+    try:
+        with _locked(folder, announce):
+            if _built(folder, requirements) and not (folder / ADDING).exists():  # another process built it meanwhile
+                return Environment(path=str(folder))
+            return _build(folder, requirements, announce)
+    except OSError as error:
+        raise TargetError(refusal(error, folder), "Free space, or set MILLWORK_CACHE to another folder.") from error
 
 
 def add(
@@ -113,11 +118,11 @@ def add(
         marker = read_marker(folder)
         if marker is None:
             raise TargetError(f"{folder}: this environment isn't whole", "Delete the folder and run again.")
-        # Without its marker the environment counts as broken, so that a kill during pip has it built again.
-        (folder / MARKER).unlink()
+        (folder / ADDING).touch()  # a kill during pip leaves it, and the environment is built again
         code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce)
         added = () if code else tuple(dict.fromkeys((*marker.added, *requirements)))
         _write_marker(folder, msgspec.structs.replace(marker, freeze=freeze(environment), added=added))
+        (folder / ADDING).unlink()
         if code:  # pip undid its own work, so the environment is what it was
             raise _pip_error(folder, requirements, lines)
 
@@ -141,6 +146,26 @@ def read_marker(folder: Path) -> Marker | None:
         return msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def _built(folder: Path, requirements: Sequence[str]) -> bool:
+    marker = read_marker(folder)
+    return (
+        marker is not None and marker.sha256 == address(requirements) and Environment(path=str(folder)).python.exists()
+    )
+
+
+def _broken_off(folder: Path) -> bool:
+    """Whether somebody began to add to it and is no longer at it."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / ADDING).exists():
+        return False
+    try:
+        with FileLock(f"{folder}.lock", timeout=0):
+            return (folder / ADDING).exists()  # it may have been finished since
+    except Timeout:
+        return False
 
 
 def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], None]) -> Environment:

@@ -27,7 +27,7 @@ def test_one_row_then_three_then_as_many_as_the_model_takes(rows: int, limit: in
     ("message", "said"),
     [
         (
-            "load failed for model 'm': version 2 is at UNAVAILABLE state: Internal: KeyError: 'x'\n\nAt:\n  m.py(4)\n;\n",
+            "load failed for model 'm': version 2 is at UNAVAILABLE state: Internal: KeyError: 'x'\n\nAt:\n m.py\n;\n",
             "KeyError: 'x'",
         ),
         ("failed to load 'm', failed to poll from model repository", "failed to poll from model repository"),

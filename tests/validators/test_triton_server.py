@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
 
 from millwork.errors import PublicationError, UsageError
-from millwork.validators.triton import install, server, shared_memory
+from millwork.validators.triton import install, ports, server, shared_memory
 from millwork.validators.triton.client import Session
 from millwork.validators.triton.golden import check_golden
 
@@ -193,8 +194,8 @@ def test_the_http_port_is_not_the_grpc_port(running: RunningServer) -> None:
 # ── what it leaves ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def start(installation: Installation, repository: Path, folder: Path, **ports: int) -> RunningServer:
-    return server.start(installation, repository, log=folder / "triton.log", **ports)
+def start(installation: Installation, repository: Path, folder: Path, **given: int) -> RunningServer:
+    return server.start(installation, repository, log=folder / "triton.log", **given)
 
 
 def own_memory() -> list[Path]:
@@ -301,6 +302,30 @@ def test_a_chosen_port_that_is_free_is_used(
         port = held.getsockname()[1]
     with start(triton_installation, repository, tmp_path, grpc_port=port) as one:
         assert one.grpc_url == f"grpc://127.0.0.1:{port}"
+
+
+def test_a_free_port_that_is_lost_before_the_server_has_it_is_chosen_again(
+    running: RunningServer,
+    triton_installation: Installation,
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first choice is what a lost race looks like: a port that somebody listens on by now."""
+    choose = ports.choose
+    lost = [msgspec.structs.replace(choose(None, None, None), metrics=running.ports.metrics)]
+    monkeypatch.setattr(ports, "choose", lambda *given: lost.pop() if lost else choose(*given))
+    with start(triton_installation, repository, tmp_path) as one, Session(one.grpc_url) as session:
+        assert lost == []
+        assert one.ports.metrics != running.ports.metrics
+        assert session.models()
+
+
+def test_a_proxy_for_the_web_is_not_asked(running: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with Session(running.grpc_url) as session:
+        assert session.server_version() == install.TRITON_VERSION
 
 
 def test_a_server_that_dies_shows_the_end_of_its_log(

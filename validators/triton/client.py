@@ -15,7 +15,7 @@ from ... import triton_releases
 from ...errors import PublicationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -84,14 +84,17 @@ class Session:
         """The release that the server is, or None where the table doesn't know it."""
         return triton_releases.from_server_version(self.server_version())
 
-    def load(self, name: str, config_override: str | None = None) -> None:
+    def load(
+        self, name: str, config_override: str | None = None, files: Mapping[str, bytes] | None = None
+    ) -> None:
         """Load a model, or its new version; the old one serves until the new one is ready.
 
-        ``config_override``: a model configuration in JSON, instead of the file's. Raises PublicationError with the
+        ``config_override``: a model configuration in JSON, instead of the file's. ``files``: the model's own files
+        (``file:1/model.onnx`` -> content), instead of the repository's; then a configuration must be given. Raises PublicationError with the
         server's reason where it refuses; what served before still does.
         """
         with self._told(f"Triton at {self.url} refused to load {name!r}"):
-            self._client.load_model(name, config=config_override, client_timeout=LOAD_S)
+            self._client.load_model(name, config=config_override, files=files, client_timeout=LOAD_S)
 
     def unload(self, name: str) -> None:
         """Unload a model; the server does so once its requests in flight are answered."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ... import environments, triton_releases
 from ...environments import Environment
 from ...errors import TargetError, UsageError
+from ...files import refusal
 from ...values import Value
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ def install(announce: Callable[[str], None] = lambda _line: None) -> Installatio
     """
     library = _libpython()
     environment = environments.ensure(NAME, REQUIREMENTS, announce)
-    _lay_out(environment, library)
+    try:
+        _lay_out(environment, library)
+    except OSError as error:
+        raise TargetError(refusal(error, _server_folder(environment))) from error
     return _installation(environment)
 
 
