@@ -88,7 +88,7 @@ class Status(Value):
 
 
 def install(announce: Callable[[str], None] = lambda _line: None) -> Installation:
-    """The managed Triton, installed if it isn't there. About 1.3 GB and half a minute the first time.
+    """The managed Triton, installed if it isn't there. About 0.6 GB, half a minute or more the first time.
 
     Raises TargetError where this machine can't run it, before anything is downloaded, or where pip fails.
     """

@@ -29,7 +29,7 @@ def triton() -> None:
 
 @triton.command()
 def install() -> None:
-    """Install it into the user's cache folder (about 1.3 GB with what it brings; nothing where it is there)."""
+    """Install it into the user's cache folder (about 0.6 GB; nothing where it is there)."""
     from ..validators.triton import install as managed
 
     console = Console(stderr=True)
