@@ -84,14 +84,12 @@ class Session:
         """The release that the server is, or None where the table doesn't know it."""
         return triton_releases.from_server_version(self.server_version())
 
-    def load(
-        self, name: str, config_override: str | None = None, files: Mapping[str, bytes] | None = None
-    ) -> None:
+    def load(self, name: str, config_override: str | None = None, files: Mapping[str, bytes] | None = None) -> None:
         """Load a model, or its new version; the old one serves until the new one is ready.
 
         ``config_override``: a model configuration in JSON, instead of the file's. ``files``: the model's own files
-        (``file:1/model.onnx`` -> content), instead of the repository's; then a configuration must be given. Raises PublicationError with the
-        server's reason where it refuses; what served before still does.
+        (``file:1/model.onnx`` -> content), instead of the repository's; then a configuration must be given.
+        Raises PublicationError with the server's reason where it refuses; what served before still does.
         """
         with self._told(f"Triton at {self.url} refused to load {name!r}"):
             self._client.load_model(name, config=config_override, files=files, client_timeout=LOAD_S)
