@@ -35,7 +35,7 @@ _UBJSON = re.compile(rb"\{(?:[iU].|I..|l.{4}|L.{8})(learner|version|Config|Model
 _FIRST_KEY = re.compile(rb'\s*\{\s*"([^"\\]{1,200})"\s*:')
 _TELLING_KEY = re.compile(rb'"(learner|features_info|oblivious_trees)"\s*:\s*[\[{]')
 # protocols 2 to 5 say so; 0 and 1 begin with the name of what they build
-_PICKLE = re.compile(rb"\x80[\x02-\x05]|c(?:copy_reg|copyreg|xgboost|catboost|[\w.]{1,100})\n[\w.]{1,100}\n")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|ccopy_?reg\n_reconstructor\n|c(xgboost|catboost)[\w.]{0,100}\n")
 _PICKLE_EXTENSIONS = frozenset({".pkl", ".pickle", ".joblib"})
 _PICKLE_OPENINGS = b"(]}c"
 

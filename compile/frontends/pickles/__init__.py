@@ -14,7 +14,8 @@ from pathlib import Path
 from ....errors import ModelError
 from .. import model_file
 from .estimators import Attributes, PickledModel, model_of
-from .machine import Limits, run
+from .machine import Limits
+from .opcodes import run
 from .streams import expand
 
 __all__ = ["Attributes", "Limits", "PickledModel", "read_pickle", "read_pickled"]
