@@ -73,6 +73,7 @@ def content_digest(manifest: Manifest, config: str) -> str:
         manifest.model_file,
         manifest.features,
         manifest.output,
+        manifest.runner,
         sorted(manifest.parameters.items()),
         sorted(manifest.requirements),
         manifest.golden_file,

@@ -11,6 +11,7 @@ Until config.pbtxt names it, no server looks at the new folder: the configuratio
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,9 +93,10 @@ def finish(place: Place, flight: Flight, step: Step) -> None:
             del kept[flight.before]
     step("write the ledger: finished")
     ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, flight=None))
-    step("remove the staging folder")
-    remove(place.staging)
-    remove(place.trash)
+    with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
+        step("remove the staging folder")
+        remove(place.staging)
+        remove(place.trash)
 
 
 def undo(place: Place, flight: Flight, step: Step) -> bool:

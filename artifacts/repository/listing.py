@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError, UsageError
+from ...files import refusal
 from ...values import Manifest, Value
 from .. import manifest as manifests
-from .layout import locate, version_folders
-from .layout import served_now as _served_now
+from .layout import Place, locate, served_now, version_folders
 
 
 class VersionEntry(Value):
@@ -51,6 +51,13 @@ def find_version(repository: Path, name: str, version: int | None = None) -> Pat
         asked = "no version serves" if number is None else f"no version {number}"
         raise UsageError(f"{name}: {asked} here", f"The versions here: {', '.join(str(number) for number in there)}.")
     return place.version(number)
+
+
+def _served_now(place: Place) -> int | None:
+    try:
+        return served_now(place)
+    except OSError as error:
+        raise ModelError(refusal(error, place.config)) from error
 
 
 def _manifest(folder: Path) -> Manifest | None:

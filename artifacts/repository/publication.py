@@ -29,6 +29,7 @@ from . import flight as flights
 from . import ledger as ledgers
 from .flight import Step
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
+from .ledger import Flight
 from .lock import hold
 
 Verify = Callable[[int], None]
@@ -61,8 +62,9 @@ def publish(
     place = locate(repository, bundle.name)
     prepare(place)
     with hold(place, timeout):
+        flight = ledgers.read(place).flight
         try:
-            version = _publish(place, bundle, verify, restored, step)
+            version = _publish(place, bundle, flight, verify, restored, step)
         except BaseException as error:
             raise _undone(place, error, restored, step) from error
     return Publication(
@@ -109,9 +111,16 @@ def still_serves(place: Place) -> str:
     return f"version {version} still serves" if version is not None else "nothing serves under that name"
 
 
-def _publish(place: Place, bundle: Bundle, verify: Verify | None, restored: Restored | None, step: Step) -> int:
+def _publish(
+    place: Place,
+    bundle: Bundle,
+    flight: Flight | None,
+    verify: Verify | None,
+    restored: Restored | None,
+    step: Step,
+) -> int:
+    """The version that serves the bundle now. ``flight``: what a killed publisher left, or None."""
     digest = content_digest(bundle.manifest, bundle.config)
-    flight = ledgers.read(place).flight
     if flight is not None and not (flight.digest == digest and flights.is_committed(place, flight)):
         settle(place, restored, step)
         flight = None

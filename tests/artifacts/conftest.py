@@ -49,9 +49,7 @@ def manifest_of(name: str) -> Manifest:
             framework="xgboost",
             framework_version="3.2.0",
         ),
-        parity=Parity(
-            rows=10, leaf_mismatches=0, max_abs=0.0, max_rel=0.0, max_ulp=0, decision_flips=0
-        ),
+        parity=Parity(rows=10, leaf_mismatches=0, max_abs=0.0, max_rel=0.0, max_ulp=0, decision_flips=0),
         latency=(),
         target=TargetSummary(name="host", measured_on="here", is_target=True),
         requirements=(),

@@ -19,6 +19,7 @@ from pathlib import Path
 from millwork import wire
 from millwork.artifacts.bundle import Bundle
 from millwork.artifacts.repository import publish, rollback
+from millwork.artifacts.triton_config import parse
 
 
 def killed(bundle: Bundle, template: Path, out: Path, mode: str) -> None:
@@ -80,7 +81,7 @@ def fork(work: Callable[[], None]) -> int:
     if child == 0:
         try:
             work()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 -- the end of a forked child, which mustn't run its parent's code
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
@@ -88,6 +89,7 @@ def fork(work: Callable[[], None]) -> int:
 
 
 def main(command: str, *arguments: str) -> None:
+    parse("")  # imports what it needs once, before the forks
     if command == "killed":
         bundle, template, out, mode = arguments
         killed(wire.decode(Path(bundle).read_bytes(), Bundle), Path(template), Path(out), mode)

@@ -12,7 +12,7 @@ import pytest
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts import triton_config
 from millwork.artifacts.repository import find_version, in_flight, publish, served_version, versions
-from millwork.errors import ParityError, PublicationError, UsageError
+from millwork.errors import ModelError, ParityError, PublicationError, UsageError
 
 
 def listing(folder: Path) -> list[str]:
@@ -206,3 +206,17 @@ def test_asking_for_what_is_not_there(make_bundle, repository: Path) -> None:
     with pytest.raises(UsageError, match="no version 5 here") as caught:
         find_version(repository, "m", 5)
     assert "The versions here: 1." in str(caught.value)
+
+
+def test_a_configuration_that_cannot_be_read_is_named(make_bundle, repository: Path) -> None:
+    publish(make_bundle(), repository)
+    config = repository / "m" / "config.pbtxt"
+    config.write_bytes(b"\xff")
+    with pytest.raises(ModelError, match=r"m/config\.pbtxt: "):
+        find_version(repository, "m")
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(ModelError, match=r"m/config\.pbtxt: this is a folder, not a file"):
+        versions(repository, "m")
+    with pytest.raises(PublicationError, match=r"m/config\.pbtxt: this is a folder"):
+        publish(make_bundle(b"new"), repository)

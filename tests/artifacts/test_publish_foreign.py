@@ -27,7 +27,12 @@ def foreign(repository: Path, config: str | None) -> dict[str, bytes]:
     return contents(repository)
 
 
-CONFIGS = [LATEST, LATEST + "version_policy { all { } }\n", LATEST + "version_policy { specific { versions: 2 } }\n", None]
+CONFIGS = [
+    LATEST,
+    LATEST + "version_policy { all { } }\n",
+    LATEST + "version_policy { specific { versions: 2 } }\n",
+    None,
+]
 IDS = ["latest", "all", "specific", "no configuration"]
 
 

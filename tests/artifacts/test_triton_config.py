@@ -56,9 +56,7 @@ def test_golden(backend: TritonBackend, release: str) -> None:
 def test_shapes_are_the_contract(backend: TritonBackend, output: OutputContract) -> None:
     config = triton_config.parse(render(request(backend, output=output)))
     assert [(i.name, i.data_type, list(i.dims)) for i in config.input] == [("input__0", 11, [15])]
-    assert [(o.name, o.data_type, list(o.dims)) for o in config.output] == [
-        ("output__0", 11, [len(output.labels)])
-    ]
+    assert [(o.name, o.data_type, list(o.dims)) for o in config.output] == [("output__0", 11, [len(output.labels)])]
     assert config.HasField("dynamic_batching")
 
 
