@@ -87,6 +87,16 @@ def parse(text: str) -> ModelConfig:
         raise ModelError(f"not a Triton model configuration: {error}") from error
 
 
+def as_json(text: str, *, name: str) -> str:
+    """``text`` for Triton's load API, which takes JSON: under another ``name``, serving version 1."""
+    from google.protobuf import json_format
+
+    config = parse(text)
+    config.name = name
+    _serve_only(config, 1)
+    return str(json_format.MessageToJson(config, preserving_proto_field_name=True))
+
+
 def with_version(text: str, version: int) -> str:
     """``text`` with ``version`` as the only one it serves. Its leading comment lines stay, others are lost."""
     config = parse(text)

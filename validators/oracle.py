@@ -7,7 +7,6 @@ a newer installed one answers instead, and that is said; an older one never does
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from pathlib import Path
 from .. import environments, worker
 from ..compile.frontends.loaded import Oracle
 from ..compile.runners import load as runners
+from ..compile.runners.load import numbers
 from ..errors import ModelError, TargetError
 from ..values import Value
 from ..worker import Limits
@@ -40,26 +40,21 @@ class Asked(Value):
     version: str
 
 
-def requirement(framework: str, wanted: str) -> str:
-    """What pip installs to have ``framework`` at ``wanted``: the smaller distribution where there is one."""
-    if framework == "xgboost" and _numbers(wanted) >= (2, 1):
-        return f"xgboost-cpu=={wanted}"
-    return f"{framework}=={wanted}"
-
-
 def interpreter(oracle: Oracle, announce: Callable[[str], None]) -> Interpreter:
     """The Python that has the framework at the recorded version, made where there is none. TargetError if none can."""
     here = installed(oracle.framework)
     if here is not None and (here == oracle.version or not oracle.version):
         return Interpreter(python=sys.executable, version=here)
     try:
-        needed = [requirement(oracle.framework, oracle.version), *_companions(oracle)] if oracle.version else None
+        needed = (
+            [runners.requirement(oracle.framework, oracle.version), *_companions(oracle)] if oracle.version else None
+        )
         if needed is None:
             raise TargetError(f"{oracle.framework} isn't installed", f"pip install 'millwork[{oracle.framework}]'")
         made = environments.ensure(f"oracle-{oracle.framework}", needed, announce)
         return Interpreter(python=str(made.python), version=oracle.version)
     except TargetError as error:
-        if here is None or _numbers(here) < _numbers(oracle.version):
+        if here is None or numbers(here) < numbers(oracle.version):
             raise TargetError(
                 f"the model was written by {oracle.framework} {oracle.version}, and an environment with it can't be "
                 f"made: {error.message}",
@@ -107,11 +102,7 @@ def ask(oracle: Oracle, native: Path, rows: Path, folder: Path, python: str, lim
 
 def _companions(oracle: Oracle) -> list[str]:
     """Old frameworks were built against numpy 1."""
-    old = (oracle.framework == "xgboost" and _numbers(oracle.version) < (2, 1)) or (
-        oracle.framework == "catboost" and _numbers(oracle.version) < (1, 2, 7)
+    old = (oracle.framework == "xgboost" and numbers(oracle.version) < (2, 1)) or (
+        oracle.framework == "catboost" and numbers(oracle.version) < (1, 2, 7)
     )
     return ["numpy<2"] if old else ["numpy"]
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])

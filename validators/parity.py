@@ -23,11 +23,12 @@ BATCHES = (0, 1, 3, 1025)
 
 
 class Verdict(Value):
-    """``passed``, or why not: the first thing that is wrong, with the row where it is worst."""
+    """``passed``, or why not: the first thing that is wrong, with the row where it is worst. ``allowed``: by what."""
 
     passed: bool
     reason: str
     parity: Parity
+    allowed: Tolerance
 
 
 def in_batches(predict: Any, rows: Rows, outputs: int) -> Answers:
@@ -104,6 +105,7 @@ def judge(
         passed=not wrong_leaves and not wrong.any(),
         reason=_reason(parity, leaves, wrong, apart, framework, candidate),
         parity=parity,
+        allowed=tolerance,
     )
 
 

@@ -7,7 +7,8 @@ The graph::
 
 The base scores are a first tree of a single leaf, because ONNX Runtime adds ``base_values`` last and XGBoost starts
 from them: with this, one thread's float32 sums are bit-identical to XGBoost's. CatBoost's doubles use the double
-operator, whose sums are double and whose output is float32. The logistic function is spelled out, since ONNX Runtime's own Sigmoid is flat beyond +-18.
+operator, whose sums are double and whose output is float32. The logistic function is spelled out, since ONNX
+Runtime's own Sigmoid is flat beyond +-18.
 ai.onnx.ml 3 is the oldest that has double thresholds; ONNX Runtime reads it in every release of the table.
 """
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...passes.program import Program
 from ...triton_releases import Release
-from ..runners.load import runner
+from ..runners.load import requirement, runner
 from .base import Backend, Built, Leaves, Source, Unsupported
 
 
@@ -27,11 +27,10 @@ class Reference:
         oracle = source.signature.oracle
         native = Path(source.native)
         shutil.copyfile(native, folder / native.name)
-        version = f"=={oracle.version}" if oracle.version else ""
         return Built(
             backend=self.name, precision=self.precision, model_file=native.name,
             runner=f"{oracle.framework}_runner", triton_backend="python", parameters=oracle.parameters,
-            requirements=(f"{oracle.framework}{version}",),
+            requirements=(requirement(oracle.framework, oracle.version),),
         )  # fmt: skip
 
     def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:

@@ -37,4 +37,5 @@ class Runner:
 
     def _ask(self, rows: Any, prediction_type: str) -> Any:
         out = self.model.predict(rows, prediction_type=prediction_type, thread_count=self.threads)
-        return np.asarray(out, np.float32).reshape(len(rows), -1)
+        out = np.asarray(out, np.float32)
+        return out[:, None] if out.ndim == 1 else out  # also for no rows; CatBoost drops the axis of a single output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +38,19 @@ def runner(name: str) -> RunnerType:
             f"{error.name} isn't installed", f"pip install 'millwork[{extra}]'" if extra else "Install it."
         ) from error
     return module.Runner  # type: ignore[no-any-return]
+
+
+def requirement(framework: str, version: str) -> str:
+    """What pip installs to have ``framework`` at ``version`` on a CPU: xgboost-cpu is XGBoost without its GPU parts,
+    and there is one from 2.1 on."""
+    if framework == "xgboost" and numbers(version) >= (2, 1):
+        return f"xgboost-cpu=={version}"
+    return f"{framework}=={version}" if version else framework
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """(1, 7, 6) of ``1.7.6``, to compare by."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def source(name: str) -> Path:

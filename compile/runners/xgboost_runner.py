@@ -30,7 +30,7 @@ class Runner:
         out = self.booster.inplace_predict(
             rows, iteration_range=self.rounds, predict_type=kind, missing=self.missing, validate_features=False
         )
-        out = np.asarray(out, np.float32).reshape(len(rows), -1)
+        out = _columns(out)
         if self.answer == "binary":
             return np.hstack([1 - out, out])
         if self.answer == "softmax":  # as XGBClassifier.predict_proba does for multi:softmax
@@ -43,16 +43,25 @@ class Runner:
         out = self.booster.inplace_predict(
             rows, iteration_range=self.rounds, predict_type="margin", missing=self.missing, validate_features=False
         )
-        return np.asarray(out, np.float32).reshape(len(rows), -1)
+        return _columns(out)
 
     def leaves(self, rows: Any) -> Any:
         """XGBoost's own leaf numbers, int32 [N, T]; -1 where a row holds an infinity, which DMatrix refuses."""
         sound = ~np.isinf(rows).any(axis=1)
-        matrix = xgboost.DMatrix(rows[sound], missing=self.missing)
+        # One row more: it says how many trees there are even where every row holds an infinity.
+        matrix = xgboost.DMatrix(
+            np.concatenate([rows[sound], np.zeros((1, rows.shape[1]), rows.dtype)]), missing=self.missing
+        )
         got = self.booster.predict(
             matrix, pred_leaf=True, strict_shape=True, iteration_range=self.rounds, validate_features=False
         )
-        got = got.reshape(int(sound.sum()), -1) if sound.any() else got.reshape(0, 0)
+        got = got.reshape(len(got), -1)
         out = np.full((len(rows), got.shape[1]), -1, np.int32)
-        out[sound] = got
+        out[sound] = got[:-1]
         return out
+
+
+def _columns(out: Any) -> Any:
+    """[N] or [N, K] to float32 [N, K], for any N: XGBoost drops the axis of a single output."""
+    out = np.asarray(out, np.float32)
+    return out[:, None] if out.ndim == 1 else out

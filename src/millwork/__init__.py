@@ -1,3 +1,57 @@
-"""millwork: compiler and release gate for tabular models on Triton Inference Server."""
+"""millwork: compiler and release gate for tabular models on Triton Inference Server.
+
+    record = millwork.optimize(model, data=frame, label="y", repository="./models")
+
+``optimize`` returns what the run found, the same document as ``run.json``, and raises one of these where the command
+line would exit with another code than 0:
+
+    UsageError 2 · ModelError 3 · ParityError 4 · TargetError 5 · SloError 6 · PublicationError 7 · InternalError 70
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    InternalError,
+    MillworkError,
+    ModelError,
+    ParityError,
+    PublicationError,
+    SloError,
+    TargetError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from .api import optimize
+    from .values import Record
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "InternalError",
+    "MillworkError",
+    "ModelError",
+    "ParityError",
+    "PublicationError",
+    "Record",
+    "SloError",
+    "TargetError",
+    "UsageError",
+    "__version__",
+    "optimize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """``optimize`` and ``Record``, imported when they are asked for: a worker imports this package too."""
+    if name == "optimize":
+        from .api import optimize
+
+        return optimize
+    if name == "Record":
+        from .values import Record
+
+        return Record
+    raise AttributeError(f"module 'millwork' has no attribute {name!r}")

@@ -15,14 +15,21 @@ see :class:`millwork.values.CandidateRecord`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .values import Record
+
 
 class MillworkError(Exception):
     """One clear message: what is wrong, and the next step.
 
-    ``message`` names the file and the field and what was expected; ``hint`` is the next step, or empty.
+    ``message`` names the file and the field and what was expected; ``hint`` is the next step, or empty. ``record``
+    is what the run found out before it stopped, where there was a run.
     """
 
     exit_code = 70
+    record: Record | None = None
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -214,7 +214,8 @@ class Manifest(Value):
     """``manifest.json`` in a version's folder: all that a client or an auditor needs to know of it.
 
     ``backend`` is ours (reference, onnx, fil, …), ``triton_backend`` the server's; ``model_file`` is what the runner
-    opens and ``parameters`` are its settings. ``requirements``: what the python backend's environment needs.
+    opens, ``runner`` the module of compile/runners that does, and ``parameters`` are its settings. ``requirements``:
+    what the python backend's environment needs.
     """
 
     schema: int
@@ -235,6 +236,7 @@ class Manifest(Value):
     target: TargetSummary
     requirements: tuple[str, ...]
     files: tuple[FileDigest, ...]
+    runner: str = ""
     parameters: dict[str, str] = {}
     golden_file: str = "golden.npz"
     golden_tolerance: float = 0.0

@@ -1,0 +1,11 @@
+"""The command line: ``millwork COMMAND``, and ``optimize`` by itself. Progress goes to stderr, answers to stdout.
+
+Exit codes: 0 done; 2 usage; 3 model refused or unreadable; 4 no candidate passed parity; 5 the target isn't here; 6 the
+latency limit isn't met; 7 publication failed (the old version still serves); 70 a bug of ours; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from .app import main, optimize_main
+
+__all__ = ["main", "optimize_main"]

@@ -1,0 +1,112 @@
+"""From a built candidate to a bundle: its files, what serves them, golden rows, the manifest, config.pbtxt."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from .. import __version__
+from ..compile.backends.base import Built
+from ..compile.frontends.loaded import Signature
+from ..compile.runners import load as runners
+from ..passes.forest import Rows
+from ..triton_releases import Release
+from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
+from .bundle import Bundle, seal
+from .triton_config import ConfigRequest, TritonBackend, render
+
+MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
+RUNNER_FILE = "millwork_runner.py"
+GOLDEN_FILE = "golden.npz"
+
+GOLDEN_USER, GOLDEN_ADVERSARIAL = 48, 16
+"""Golden rows: how many of the user's, and of the adversarial ones."""
+
+
+class Evidence(Value):
+    """What was found out about the candidate, for its manifest."""
+
+    model: ModelSummary
+    parity: Parity
+    latency: tuple[Latency, ...]
+    target: TargetSummary
+    golden_tolerance: float
+
+
+def assemble(
+    folder: Path,
+    name: str,
+    built: Built,
+    built_folder: Path,
+    triton_backend: str,
+    release: Release,
+    signature: Signature,
+    evidence: Evidence,
+    golden: tuple[Rows, Rows],
+    *,
+    threads: int = 1,
+) -> Bundle:
+    """Fill the empty ``folder`` with a version of the model ``name``.
+
+    ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the runner beside it.
+    ``golden``: rows float32 [G, F] and the framework's answers [G, K].
+    """
+    shutil.copyfile(built_folder / built.model_file, folder / built.model_file)
+    if triton_backend == "python":
+        shutil.copyfile(MODEL_PY, folder / MODEL_PY.name)
+        shutil.copyfile(runners.source(built.runner), folder / RUNNER_FILE)
+    np.savez(folder / GOLDEN_FILE, x=golden[0], y=golden[1])
+    config = render(
+        ConfigRequest(
+            name=name,
+            triton_backend=cast(TritonBackend, triton_backend),
+            release=release,
+            model_file=built.model_file,
+            model_sha256=signature.provenance.sha256,
+            features=len(signature.features.names),
+            output=signature.output,
+            threads=threads,
+        )
+    )
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        millwork=__version__,
+        backend=built.backend,
+        precision=built.precision,
+        triton_backend=triton_backend,
+        triton_release=release.name,
+        model_file=built.model_file,
+        features=signature.features,
+        output=signature.output,
+        model=evidence.model,
+        source=signature.provenance,
+        parity=evidence.parity,
+        latency=evidence.latency,
+        target=evidence.target,
+        requirements=built.requirements,
+        files=(),
+        runner=built.runner,
+        parameters={**built.parameters, "threads": str(threads)},
+        golden_file=GOLDEN_FILE,
+        golden_tolerance=evidence.golden_tolerance,
+    )
+    return seal(folder, manifest, config)
+
+
+def golden_rows(rows: Rows, answers: Rows, adversarial: int) -> tuple[Rows, Rows]:
+    """Some of the user's rows and some adversarial ones, seeded, with the framework's answers. The first
+    ``adversarial`` of ``rows`` are adversarial."""
+    rng = np.random.default_rng(0)
+    own = np.arange(adversarial, len(rows))
+    hard = np.arange(adversarial)
+    few = min(GOLDEN_ADVERSARIAL if len(own) else GOLDEN_ADVERSARIAL + GOLDEN_USER, len(hard))
+    picked = np.concatenate(
+        [rng.choice(own, min(GOLDEN_USER, len(own)), replace=False), rng.choice(hard, few, replace=False)]
+    ).astype(np.intp)
+    return np.asarray(rows[picked]), np.asarray(answers[picked])

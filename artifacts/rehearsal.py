@@ -1,0 +1,55 @@
+"""Before anything is published: load the bundle on a real Triton under a passing name, and ask it the golden rows.
+
+The load API takes the files with the call, so no repository is touched, and no other model on the server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import PublicationError
+from ..validators.triton.client import Session
+from ..validators.triton.golden import GoldenVerdict, check_golden
+from ..values import Manifest, Value
+from .bundle import Bundle
+from .triton_config import as_json
+
+
+class Rehearsed(Value):
+    """``agreed`` with the framework on the golden rows, or the ``reason`` why not."""
+
+    agreed: bool
+    reason: str
+    max_abs: float
+    server: str
+
+
+def rehearse(session: Session, bundle: Bundle) -> Rehearsed:
+    """Load, ask, unload. A server that refuses the bundle is a verdict with its reason."""
+    passing = f"{bundle.name}-rehearsal-{os.getpid()}"
+    server = f"Triton {session.server_version()}"
+    try:
+        session.load(passing, as_json(bundle.config, name=passing), _files(bundle.folder))
+    except PublicationError as error:
+        return Rehearsed(agreed=False, reason=error.message, max_abs=0.0, server=server)
+    try:
+        verdict = ask_golden(session, passing, None, bundle.folder, bundle.manifest)
+    finally:
+        session.unload(passing)
+    return Rehearsed(agreed=verdict.agreed, reason=verdict.reason, max_abs=min(verdict.max_abs, 1e300), server=server)
+
+
+def ask_golden(session: Session, name: str, version: int | None, folder: Path, manifest: Manifest) -> GoldenVerdict:
+    """Ask a served model the golden rows of the version in ``folder``."""
+    with np.load(folder / manifest.golden_file, allow_pickle=False) as golden:
+        x, y = golden["x"], golden["y"]
+    return check_golden(session, name, version, x, y, manifest.golden_tolerance)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    paths: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {f"file:1/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}

@@ -1,0 +1,35 @@
+"""Served by Triton's python backend: reads manifest.json beside it, and runs the artifact as it was judged.
+
+All requests of a batch become one call. It needs numpy and the engine that millwork_runner.py imports, no more.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from millwork_runner import Runner
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        folder = Path(args["model_repository"]) / args["model_version"]
+        manifest = json.loads((folder / "manifest.json").read_text())
+        parameters = manifest["parameters"]
+        self.runner = Runner(folder / manifest["model_file"], parameters, int(parameters["threads"]))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        inputs = [pb_utils.get_input_tensor_by_name(request, "input__0").as_numpy() for request in requests]
+        rows = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
+        try:
+            answers = self.runner.predict(rows)
+        except Exception as error:  # noqa: BLE001 -- one bad batch must not end the model's process
+            failed = pb_utils.TritonError(f"{type(error).__name__}: {error}")
+            return [pb_utils.InferenceResponse(error=failed) for _ in requests]
+        parts = np.split(answers, np.cumsum([len(part) for part in inputs])[:-1])
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor("output__0", np.ascontiguousarray(part))]) for part in parts
+        ]

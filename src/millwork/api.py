@@ -1,0 +1,130 @@
+"""The Python API: :func:`optimize`, for the end of a training script."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from . import pipeline
+from .errors import ModelError, UsageError
+from .options import Options
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .values import Record
+
+KINDS = {"xgboost", "catboost"}
+
+
+def optimize(
+    model: object,
+    *,
+    data: object = None,
+    label: object = None,
+    target: str = "host",
+    repository: str | Path | None = None,
+    name: str | None = None,
+    output: str = "probability",
+    backends: str | None = None,
+    precision: str | None = None,
+    tolerance: str | None = None,
+    traffic: str | None = None,
+    slo: str | None = None,
+    triton: str = "managed",
+    triton_release: str | None = None,
+    run_dir: str | Path | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Record:
+    """Convert, prove, measure and publish ``model``; the command ``optimize`` with the same options.
+
+    ``model``: a path, or a fitted xgboost or catboost estimator or Booster. ``data``: a path, a pandas DataFrame, or
+    an array [rows, features]. ``label``: the name of a column of ``data``, or labels [rows] to go with an array or a
+    frame. Returns the run's record, as in ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's
+    ``record`` is what was found before it, or None.
+    """
+    with tempfile.TemporaryDirectory(prefix="millwork-") as scratch:
+        folder = Path(scratch)
+        path = _model(model, folder)
+        data_path, label_name = _rows(data, label, folder)
+        options = Options(
+            model=str(path),
+            data=data_path,
+            label=label_name,
+            target=target,
+            repository=None if repository is None else str(repository),
+            name=name,
+            output=output,
+            backends=backends,
+            precision=precision,
+            tolerance=tolerance,
+            traffic=traffic,
+            slo=slo,
+            triton=triton,
+            triton_release=triton_release,
+            run_dir=None if run_dir is None else str(run_dir),
+            dry_run=dry_run,
+        )
+        outcome = pipeline.run(options, progress)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.record
+
+
+def _model(model: object, folder: Path) -> Path:
+    """A path as it is; a live model pickled, which is then read as any other pickle: by inert stubs."""
+    if isinstance(model, str | Path):
+        return Path(model)
+    if type(model).__module__.split(".")[0] not in KINDS:
+        raise ModelError(
+            f"can't optimize a {type(model).__module__}.{type(model).__name__}",
+            "Give a path, or an xgboost or catboost model.",
+        )
+    path = folder / "model.pkl"
+    path.write_bytes(pickle.dumps(model, protocol=4))
+    return path
+
+
+def _rows(data: object, label: object, folder: Path) -> tuple[str | None, str | None]:
+    """The data file's path and the label's name; frames and arrays are written to a file first."""
+    if data is None or isinstance(data, str | Path):
+        if label is not None and not isinstance(label, str):
+            raise UsageError(
+                "label is an array and data isn't", "Give data as an array or a frame, or label as a name."
+            )
+        return None if data is None else str(data), label
+    if hasattr(data, "columns") and hasattr(data, "to_numpy"):
+        return _frame(data, label, folder)
+    rows = np.asarray(data)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiub":
+        raise UsageError(f"data must be numbers of shape [rows, features], it is {rows.dtype} {list(rows.shape)}")
+    arrays: dict[str, Any] = {"X": rows}
+    if label is not None:
+        arrays["label"] = np.asarray(label)
+        if arrays["label"].dtype.kind == "O":
+            arrays["label"] = arrays["label"].astype(str)
+    np.savez(folder / "data.npz", **arrays)
+    return str(folder / "data.npz"), None if label is None else "label"
+
+
+def _frame(frame: Any, label: object, folder: Path) -> tuple[str, str | None]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    path = folder / "data.parquet"
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if label is not None and not isinstance(label, str):
+        table = table.append_column("__label__", pa.array(np.asarray(label)))
+        label = "__label__"
+    pyarrow.parquet.write_table(table, path)
+    return str(path), label
+
+
+def to_json(record: Record) -> str:
+    """The record as run.json has it."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2).decode()

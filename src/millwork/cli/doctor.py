@@ -1,0 +1,28 @@
+"""``millwork doctor``: what this machine can build, run and serve, with versions, and what is missing."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def doctor(as_json: bool) -> int:
+    """Say what is here, with versions, and what to install for the rest."""
+    from .. import diagnosis
+
+    findings = diagnosis.examine()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        return 0
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for finding in findings:
+        mark = Text("✓", "green") if finding.there else Text("-", "yellow")
+        what = finding.version if finding.there else finding.hint
+        table.add_row(mark, Text(finding.what, style="bold"), Text(what), Text(finding.purpose, style="dim"))
+    Console().print(table)
+    return 0

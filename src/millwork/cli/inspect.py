@@ -1,0 +1,72 @@
+"""``millwork inspect``: what a model is, without judging or building anything."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import ModelError
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def inspect(model: str, as_json: bool) -> int:
+    """Say what MODEL is: framework and version, objective, features, outputs, trees, what lowering changes."""
+    from .. import worker
+    from ..compile import steps
+    from ..compile.steps import Loaded, Lowered
+
+    with tempfile.TemporaryDirectory(prefix="millwork-inspect-") as scratch:
+        folder = Path(scratch)
+        request = steps.LoadRequest(path=str(Path(model).absolute()))
+        done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder)
+        if isinstance(done, worker.Failure):
+            done.raise_(ModelError, f"Reading {model}")
+        lower = steps.LowerRequest(program=str(folder / steps.PROGRAM_FILE))
+        lowered = worker.run("millwork.compile.steps:lower", lower, Lowered, folder=folder)
+        if isinstance(lowered, worker.Failure):
+            lowered.raise_(ModelError, f"Lowering {model}")
+    if as_json:
+        both = {"model": done.value, "lowered": lowered.value}
+        click.echo(msgspec.json.format(msgspec.json.encode(both), indent=2).decode())
+    else:
+        Console().print(_table(done.value, lowered.value))
+    return 0
+
+
+def _table(loaded: object, lowered: object) -> Table:
+    from rich.text import Text
+
+    from ..compile.steps import Loaded, Lowered
+
+    if not isinstance(loaded, Loaded) or not isinstance(lowered, Lowered):
+        raise TypeError("expected the replies of load and lower")
+    signature, names = loaded.signature, loaded.signature.features.names
+    shown = ", ".join(names[:8]) + (f", … ({len(names)} in all)" if len(names) > 8 else "")
+    wrote = (
+        f"{signature.provenance.framework} {signature.provenance.framework_version} {signature.provenance.estimator}"
+    )
+    missing = signature.features.missing
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = {
+        "file": f"{signature.provenance.path} ({signature.provenance.format})",
+        "sha256": signature.provenance.sha256,
+        "written by": wrote.strip(),
+        "objective": f"{signature.objective} ({signature.output.task})",
+        "features": shown + ("" if signature.features.named else " (the model doesn't name them)"),
+        "missing": "NaN" if missing is None else f"NaN and {missing:g}",
+        "output": f"{signature.output.kind}: {', '.join(signature.output.labels[:8])}",
+        "forest": f"{loaded.trees:,} trees, {loaded.nodes:,} nodes, depth {loaded.depth}",
+        "lowered": f"{lowered.trees:,} trees, {lowered.nodes:,} nodes",
+        **{f"  {note.name}": note.summary for note in lowered.notes if note.modified},
+        **{f"note {i + 1}": text for i, text in enumerate(signature.notes)},
+    }
+    for name, value in rows.items():
+        table.add_row(Text(name, style="bold"), Text(value))
+    return table

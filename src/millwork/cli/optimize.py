@@ -1,0 +1,66 @@
+"""``millwork optimize``: the main job."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from .terminal import TerminalProgress, candidates_table, outcome, print_error
+
+
+@click.command()
+@click.argument("model")
+@click.option("--data", metavar="FILE", help="Rows of your traffic: .parquet, .csv, .npy, .npz (array X).")
+@click.option("--label", metavar="NAME", help="The label's column in --data: the task's metric is compared too.")
+@click.option(
+    "--target", metavar="NAME", default="host", show_default=True, help="Where it will run: host, cpu, a100, …"
+)
+@click.option("--repository", metavar="URL", help="The Triton model repository to publish into: a folder.")
+@click.option("--name", metavar="NAME", help="The model's name there. Default: the file's.")
+@click.option("--output", metavar="KIND", default="probability", show_default=True, help="probability, or margin.")
+@click.option("--backends", metavar="A,B", help="Only these candidates: reference, onnx, fil.")
+@click.option("--precision", metavar="A,B", help="fp32 in this version.")
+@click.option("--tolerance", metavar="SPEC", help="abs=NUMBER,rel=NUMBER. Default: derived from the model.")
+@click.option("--traffic", metavar="SPEC", help="Batch sizes and shares of requests. Default: batch=1:0.9,64:0.1")
+@click.option("--slo", metavar="SPEC", help="Not in this version.")
+@click.option("--triton", metavar="WHERE", default="managed", show_default=True,
+              help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
+@click.option("--triton-release", metavar="YY.MM", help="The release to write for, where no server can be asked.")
+@click.option("--executor", metavar="WHERE", default="local", show_default=True, help="local.")
+@click.option("--run-dir", metavar="DIR", help="Where stages are kept. Default: .millwork/NAME")
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads of one call.")
+@click.option("--dry-run", is_flag=True, help="Everything but publishing.")
+@click.option("--json", "as_json", is_flag=True, help="The record on stdout, as in RUN_DIR/run.json.")
+@click.option("--trust", is_flag=True, help="Accepted for later: no step of this version needs it.")
+def optimize(
+    model: str, data: str | None, label: str | None, target: str, repository: str | None, name: str | None,
+    output: str, backends: str | None, precision: str | None, tolerance: str | None, traffic: str | None,
+    slo: str | None, triton: str, triton_release: str | None, executor: str, run_dir: str | None, threads: int,
+    dry_run: bool, as_json: bool, trust: bool,
+) -> int:  # fmt: skip
+    """Convert MODEL, prove it equal, measure it, and publish the fastest into a Triton repository.
+
+    MODEL: XGBoost .json or .ubj; CatBoost .cbm or .json; a .pkl or .joblib of either. A pickle is never unpickled.
+    Nothing is published unless a candidate is equal to the framework, leaf by leaf, and a real Triton answers with it.
+    """
+    from .. import pipeline
+    from ..api import to_json
+    from ..options import Options
+
+    options = Options(
+        model=model, data=data, label=label, target=target, repository=repository, name=name, output=output,
+        backends=backends, precision=precision, tolerance=tolerance, traffic=traffic, slo=slo, triton=triton,
+        triton_release=triton_release, executor=executor, run_dir=run_dir, dry_run=dry_run, trust=trust,
+        threads=threads,
+    )  # fmt: skip
+    console = Console(stderr=True)
+    found, error = pipeline.run(options, TerminalProgress(console))
+    console.print(candidates_table(found))
+    if as_json:
+        click.echo(to_json(found))
+    if error is not None:
+        print_error(console, error)
+        console.print(f"report: {found.run_dir}/report.html", style="dim", soft_wrap=True)
+        return error.exit_code
+    console.print(outcome(found))
+    return 0

@@ -1,0 +1,31 @@
+"""``millwork publish``: publish what a run, dry or not, has chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from .terminal import TerminalProgress
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN_DIR")
+@click.option("--repository", required=True, metavar="URL", help="The Triton model repository: a folder.")
+@click.option("--triton", default="managed", show_default=True, metavar="WHERE",
+              help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
+def publish(run_dir: str, repository: str, triton: str) -> int:
+    """Publish the winner of the run in RUN_DIR, verified on a real Triton as optimize does."""
+    from .. import release, server
+    from ..artifacts.repository import local_path
+    from ..validators.triton import address
+
+    console = Console(stderr=True)
+    progress = TerminalProgress(console)
+    bundle = release.chosen(Path(run_dir).absolute())
+    progress.begin("publish", f"{repository}/{bundle.name}")
+    serving = server.prepare(address.parse(triton), None, progress.detail)
+    done = release.publish(bundle, local_path(repository).absolute(), serving, progress)
+    progress.end(release.words(done))
+    return 0

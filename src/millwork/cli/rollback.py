@@ -1,0 +1,30 @@
+"""``millwork rollback``: let an earlier version serve again."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from .terminal import TerminalProgress
+
+
+@click.command()
+@click.option("--repository", required=True, metavar="URL", help="The Triton model repository: a folder.")
+@click.option("--name", required=True, metavar="NAME", help="The model's name in it.")
+@click.option("--version", "number", type=int, metavar="N", help="Default: the version that served before.")
+@click.option("--triton", default="managed", show_default=True, metavar="WHERE",
+              help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
+def rollback(repository: str, name: str, number: int | None, triton: str) -> int:
+    """Put an earlier version's configuration back, atomically, and verify it on a real Triton."""
+    from .. import release, server
+    from ..artifacts.repository import local_path
+    from ..validators.triton import address
+
+    console = Console(stderr=True)
+    progress = TerminalProgress(console)
+    root = local_path(repository).absolute()
+    progress.begin("rollback", f"{repository}/{name}")
+    serving = server.prepare(address.parse(triton), None, progress.detail)
+    done = release.rollback(root, name, number, serving, progress)
+    progress.end(release.words(done))
+    return 0

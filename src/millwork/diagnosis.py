@@ -1,0 +1,88 @@
+"""What this machine has of all that a run may use. Imports none of it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+import psutil
+
+from . import __version__, environments
+from .targets import machine
+from .validators.triton import install
+from .values import Value
+
+
+class Finding(Value):
+    """``there``, and its ``version``; else ``hint``: what to do about it. ``purpose``: what it is for."""
+
+    what: str
+    there: bool
+    version: str = ""
+    hint: str = ""
+    purpose: str = ""
+
+
+PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("xgboost", "xgboost-cpu"), "xgboost", "the oracle and baseline of XGBoost models"),
+    (("catboost",), "catboost", "reads .cbm; the oracle and baseline of CatBoost models"),
+    (("onnxruntime", "onnxruntime-gpu"), "cpu", "runs the onnx candidate"),
+    (("treelite",), "treelite", "runs the fil candidate's checkpoint"),
+)
+"""Distributions (any of them will do), the extra that brings one, and what it is for."""
+
+
+def examine() -> list[Finding]:
+    """All findings, the machine first."""
+    return [
+        Finding(what="millwork", there=True, version=f"{__version__}, Python {platform.python_version()}"),
+        Finding(what="machine", there=True, version=f"{machine()}, {psutil.virtual_memory().total / 2**30:.0f} GiB"),
+        *(_package(names, extra, purpose) for names, extra, purpose in PACKAGES),
+        _triton(),
+        _gpu(),
+        Finding(
+            what="cache",
+            there=True,
+            version=str(environments.cache_folder()),
+            purpose="environments, the managed Triton",
+        ),
+    ]
+
+
+def _package(names: tuple[str, ...], extra: str, purpose: str) -> Finding:
+    for name in names:
+        try:
+            return Finding(what=names[0], there=True, version=f"{version(name)} ({name})", purpose=purpose)
+        except PackageNotFoundError:
+            continue
+    return Finding(what=names[0], there=False, hint=f"pip install 'millwork[{extra}]'", purpose=purpose)
+
+
+def _triton() -> Finding:
+    status = install.status()
+    purpose = "serves and verifies; backends: python"
+    if status.problems:
+        return Finding(what="managed Triton", there=False, hint="; ".join(status.problems), purpose=purpose)
+    size = f"{status.bytes / 2**30:.1f} GiB"
+    return Finding(
+        what="managed Triton", there=True, version=f"{status.triton} ({status.release}), {size}", purpose=purpose
+    )
+
+
+def _gpu() -> Finding:
+    """By nvidia-smi, which the driver brings."""
+    purpose = "GPU targets"
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return Finding(what="NVIDIA GPU", there=False, hint="none here: nvidia-smi isn't installed", purpose=purpose)
+    query = [program, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        asked = subprocess.run(query, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(what="NVIDIA GPU", there=False, hint=f"nvidia-smi fails: {error}", purpose=purpose)
+    lines = asked.stdout.strip().splitlines()
+    if asked.returncode or not lines:
+        return Finding(what="NVIDIA GPU", there=False, hint="nvidia-smi finds none", purpose=purpose)
+    return Finding(what="NVIDIA GPU", there=True, version="; ".join(lines), purpose=purpose)

@@ -1,0 +1,128 @@
+"""What a run is asked to do: the command line's options as one checked value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .artifacts.repository import check_name, local_path
+from .compile import backends
+from .errors import UsageError
+from .executors import Executor
+from .executors import parse as parse_executor
+from .targets import Target
+from .targets import find as find_target
+from .validators import tolerance, traffic
+from .validators.traffic import Share
+from .validators.triton import address
+from .validators.triton.address import Address
+from .values import Value
+
+PRECISIONS = ("fp32",)
+TARGETS_FILE = "targets.toml"
+
+
+class Options(Value):
+    """Texts as the command line has them; None where nothing was said."""
+
+    model: str
+    data: str | None = None
+    label: str | None = None
+    target: str = "host"
+    repository: str | None = None
+    name: str | None = None
+    output: str = "probability"
+    backends: str | None = None
+    precision: str | None = None
+    tolerance: str | None = None
+    traffic: str | None = None
+    slo: str | None = None
+    triton: str = "managed"
+    triton_release: str | None = None
+    executor: str = "local"
+    run_dir: str | None = None
+    dry_run: bool = False
+    trust: bool = False
+    threads: int = 1
+
+
+class Plan(Value):
+    """The options, understood. ``repository`` is None where nothing is to be published."""
+
+    model: Path
+    data: Path | None
+    label: str | None
+    target: Target
+    repository: Path | None
+    name: str
+    margin: bool
+    backends: tuple[str, ...]
+    tolerance: str
+    traffic: tuple[Share, ...]
+    triton: Address
+    triton_release: str | None
+    run_dir: Path
+    threads: int
+
+
+def understand(options: Options) -> tuple[Plan, Executor]:
+    """Every option checked before any work is done; UsageError names the first that is wrong."""
+    name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
+    _refuse_what_is_not_there_yet(options)
+    if options.output not in ("probability", "margin"):
+        raise UsageError(f"--output {options.output!r}: expected probability or margin")
+    if options.label is not None and options.data is None:
+        raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
+    if options.threads < 1:
+        raise UsageError(f"--threads {options.threads}: expected 1 or more")
+    if options.tolerance:
+        tolerance.parse(options.tolerance)
+    where = address.parse(options.triton)
+    plan = Plan(
+        model=Path(options.model).absolute(),
+        data=None if options.data is None else Path(options.data).absolute(),
+        label=options.label,
+        target=find_target(options.target, Path(TARGETS_FILE)),
+        repository=None if options.repository is None or options.dry_run else local_path(options.repository).absolute(),
+        name=name,
+        margin=options.output == "margin",
+        backends=_backends(options.backends),
+        tolerance=options.tolerance or "",
+        traffic=traffic.parse(options.traffic or traffic.DEFAULT),
+        triton=where,
+        triton_release=options.triton_release,
+        run_dir=Path(options.run_dir or Path(".millwork") / name).absolute(),
+        threads=options.threads,
+    )
+    return plan, parse_executor(options.executor)
+
+
+def name_of(model: Path) -> str:
+    """A model's name out of its file's: what a name can't hold becomes ``-``."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model.name.split(".")[0]).strip("._-")
+    return check_name(plain[:128]) if plain else "model"
+
+
+def _backends(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return backends.names()
+    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not wanted:
+        raise UsageError("--backends names none", f"Known backends: {', '.join(backends.names())}.")
+    for name in wanted:
+        if name not in backends.names():
+            raise UsageError(f"--backends: unknown backend {name!r}", f"Known: {', '.join(backends.names())}.")
+    return wanted
+
+
+def _refuse_what_is_not_there_yet(options: Options) -> None:
+    """Options of the contract that this version doesn't honour are refused, never ignored."""
+    if options.slo is not None:
+        raise UsageError(
+            "--slo is not supported in this version",
+            "The configuration isn't tuned under a limit yet; p50 and p99 are in the report.",
+        )
+    wanted = [part.strip() for part in (options.precision or "fp32").split(",")]
+    unknown = [part for part in wanted if part not in PRECISIONS]
+    if unknown:
+        raise UsageError(f"--precision {unknown[0]!r} is not supported in this version", "Supported: fp32.")

@@ -1,0 +1,263 @@
+"""The main job, an arrow a line: load, judge by, build, check, measure, choose, serve, publish, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import msgspec
+
+from . import __version__, release, server, stages
+from .artifacts import report
+from .artifacts.assemble import Evidence
+from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
+from .options import Options, Plan, understand
+from .progress import Progress, Silent
+from .run_directory import RunDirectory
+from .server import Serving
+from .stages import BuiltCandidate, CandidateError, Model, Run, Truth
+from .targets import summary
+from .triton_releases import Release
+from .validators import steps as gate
+from .validators.choose import Choice, Contender, choose
+from .validators.steps import MeasureReply
+from .values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning
+
+
+class Outcome(NamedTuple):
+    """What the run found, and why it ended without a publication, if it did."""
+
+    record: Record
+    error: MillworkError | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate with its line of the report; ``built`` where there are files, ``missing`` for want of an extra.
+
+    ``golden_tolerance``: what parity allowed, absolute and relative together, for golden rows.
+    """
+
+    record: CandidateRecord
+    built: BuiltCandidate | None = None
+    missing: bool = False
+    golden_tolerance: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return self.record.status == "passed"
+
+
+def run(options: Options, progress: Progress | None = None) -> Outcome:
+    """The whole job. Raises MillworkError where nothing could be judged; what came after that is in the outcome."""
+    plan, executor = understand(options)
+    told = progress or Silent()
+    with RunDirectory(plan.run_dir, told.note) as directory:
+        job = Run(plan, directory, executor, told)
+        model = stages.load(job)
+        serving = _prepare_server(job)
+        truth = stages.judge_by(job, model)
+        judged = [_judge(job, model, truth, name, serving.release) for name in plan.backends]
+        found = _record(plan, model, truth, judged)
+        error: MillworkError | None = None
+        try:
+            _demand_candidates(judged)
+            _demand_target(plan, judged)
+            judged, choice = _choose(job, truth, judged)
+            found = msgspec.structs.replace(found, candidates=_lines(judged), winner=choice.winner)
+            found = _release(job, model, truth, judged, choice, serving, found)
+        except MillworkError as stopped:
+            error = stopped
+            error.record = found
+        _keep(job, found)
+        return Outcome(found, error)
+
+
+def _prepare_server(job: Run) -> Serving:
+    """Before any other work: a server that isn't there should be known at once."""
+    job.progress.begin("triton", "which release, which backends")
+    needed = job.plan.repository is not None and job.plan.target.kind == "cpu"
+    serving = server.prepare(job.plan.triton, job.plan.triton_release, job.progress.detail, start=needed)
+    what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
+    job.progress.end(f"{what} ({serving.release.name})")
+    return serving
+
+
+def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> Judged:
+    """Build one candidate and check it; whatever goes wrong with it is in its record."""
+    job.progress.begin("build", name)
+    line = CandidateRecord(id=f"{name}-fp32", backend=name, precision="fp32", status="error")
+    try:
+        built = stages.build(job, model, name, target)
+        if isinstance(built, str):
+            job.progress.end(f"{name}: unsupported")
+            return Judged(msgspec.structs.replace(line, status="unsupported", reason=built))
+        line = msgspec.structs.replace(
+            line, id=built.built.id, bytes=built.bytes, build_s=round(built.seconds, 3), passes=model.lowered.notes,
+            served_by=built.built.triton_backend,
+        )  # fmt: skip
+        job.progress.end(f"{name}: {built.bytes / 1024:,.0f} KiB")
+        job.progress.begin("check", line.id)
+        stage = stages.check(job, model, truth, built)
+    except CandidateError as error:
+        reason, missing = stages.reason(error)
+        job.progress.end(f"{name}: {'not installed' if missing else 'failed'}")
+        return Judged(
+            msgspec.structs.replace(line, status="unsupported" if missing else "error", reason=reason), None, missing
+        )
+    verdict = stage.value
+    status: Status = "passed" if verdict.passed else "failed"
+    wrong = verdict.parity.leaf_mismatches
+    told = f"equal on {verdict.parity.rows:,} rows" if verdict.passed else "NOT equal"
+    job.progress.end(f"{line.id}: {told}, {wrong or 0} wrong leaves, {verdict.parity.max_ulp} ULP", cached=stage.cached)
+    line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
+    return Judged(line, built, golden_tolerance=verdict.allowed.abs + verdict.allowed.rel)
+
+
+def _choose(job: Run, truth: Truth, judged: Sequence[Judged]) -> tuple[list[Judged], Choice]:
+    """Measure those that passed, interleaved, and choose. One that dies being measured is out; the rest go on."""
+    batches = tuple(share.batch for share in job.plan.traffic)
+    contenders = [one for one in judged if one.passed]
+    lines = list(judged)
+    job.progress.begin("measure", f"batches {', '.join(map(str, batches))}, {job.plan.threads} thread(s), interleaved")
+    while True:
+        built = [one.built for one in contenders if one.built is not None]
+        try:
+            stage = stages.measure(job, truth, built, batches)
+            break
+        except CandidateError as error:
+            died = _who_dies(job, truth, built, batches)
+            if not died:
+                raise InternalError(f"measuring failed: {stages.reason(error)[0]}") from error
+            lines = [_out(one, died) for one in lines]
+            contenders = [one for one in lines if one.passed]
+            _demand_candidates(lines)
+    job.progress.end(f"{len(contenders)} candidates", cached=stage.cached)
+    samples = gate.read_samples(stage.folder / gate.SAMPLES_FILE)
+    ranked = [Contender(id=one.record.id, rank=_rank(one.record.backend)) for one in contenders]
+    choice = choose(ranked, samples, job.plan.traffic)
+    timed = [_timed(one, stage.value, choice) if one.passed else one for one in lines]
+    return timed, choice
+
+
+def _timed(one: Judged, figures: MeasureReply, choice: Choice) -> Judged:
+    line = msgspec.structs.replace(
+        one.record,
+        latency=figures.latency[one.record.id],
+        reason=_with_timing(one, choice.lost.get(one.record.id, "")),
+    )
+    return replace(one, record=line)
+
+
+def _who_dies(job: Run, truth: Truth, built: Sequence[BuiltCandidate], batches: tuple[int, ...]) -> dict[str, str]:
+    """Measure each alone: the ids of those that die, and why."""
+    died: dict[str, str] = {}
+    for candidate in built:
+        try:
+            stages.measure(job, truth, [candidate], batches)
+        except CandidateError as error:
+            died[candidate.built.id] = f"while it was measured: {stages.reason(error)[0]}"
+    return died
+
+
+def _out(one: Judged, died: dict[str, str]) -> Judged:
+    if one.record.id not in died:
+        return one
+    return replace(one, record=msgspec.structs.replace(one.record, status="error", reason=died[one.record.id]))
+
+
+def _with_timing(one: Judged, why_lost: str) -> str:
+    """Figures that aren't the serving engine's own say so."""
+    timed_by = one.built.built.timed_by if one.built is not None else ""
+    return "; ".join(part for part in (why_lost, f"timed by {timed_by}" if timed_by else "") if part)
+
+
+def _release(
+    job: Run, model: Model, truth: Truth, judged: Sequence[Judged], choice: Choice, serving: Serving, found: Record
+) -> Record:
+    """Serve the winner on the real server, and publish it if that was asked."""
+    winner = next(one for one in judged if one.record.id == choice.winner.id)
+    if winner.built is None or winner.record.parity is None:
+        raise InternalError(f"{choice.winner.id} won without having been built and checked")
+    evidence = Evidence(
+        model=found.model, parity=winner.record.parity, latency=winner.record.latency, target=found.target,
+        golden_tolerance=winner.golden_tolerance,
+    )  # fmt: skip
+    job.progress.begin("serve", f"{choice.winner.id} on {serving.release.name}")
+    served = release.serve(job, model, truth, winner.built, evidence, serving)
+    if isinstance(served, str):
+        raise PublicationError(f"{choice.winner.id} can't be served: {served}", "The report has the candidates.")
+    bundle, prepared = served
+    rehearsed = prepared.rehearsed
+    job.progress.end(
+        f"Triton's {prepared.triton_backend} backend, golden rows agree" if rehearsed else
+        f"written for Triton's {prepared.triton_backend} backend, not loaded anywhere"
+    )  # fmt: skip
+    found = msgspec.structs.replace(
+        found, tuning=Tuning(triton=serving.release.name, config=prepared.config),
+        candidates=tuple(
+            msgspec.structs.replace(line, served_by=prepared.triton_backend) if line.id == choice.winner.id else line
+            for line in found.candidates
+        ),
+    )  # fmt: skip
+    if job.plan.repository is None:
+        return found
+    job.progress.begin("publish", f"{job.plan.repository}/{job.plan.name}")
+    publication = release.publish(bundle, job.plan.repository, serving, job.progress)
+    job.progress.end(release.words(publication))
+    return msgspec.structs.replace(found, publication=publication)
+
+
+def _demand_candidates(judged: Sequence[Judged]) -> None:
+    """ParityError where none passed; TargetError where that is for want of what could be installed."""
+    if any(one.passed for one in judged):
+        return
+    reasons = "\n".join(f"  {one.record.id}: {one.record.reason}" for one in judged)
+    if judged and all(one.missing for one in judged):
+        raise TargetError(f"no candidate could be built here:\n{reasons}", "Install what is named above.")
+    raise ParityError(f"no candidate answers as the framework does, so nothing is published:\n{reasons}")
+
+
+def _demand_target(plan: Plan, judged: Sequence[Judged]) -> None:
+    if plan.target.kind == "cpu":
+        return
+    ready = ", ".join(one.record.id for one in judged if one.passed)
+    raise TargetError(
+        f"the target {plan.target.name} isn't here: {ready} built and proved equal, nothing measured or published",
+        f"Carry {plan.run_dir} to a machine that has one and run the same command there, or use --target host.",
+    )
+
+
+def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) -> Record:
+    signature = model.signature
+    notes = (*signature.notes, *truth.rows.notes, *((truth.interpreter.note,) if truth.interpreter.note else ()))
+    return Record(
+        schema=SCHEMA,
+        model=ModelSummary(
+            framework=signature.provenance.framework, objective=signature.objective,
+            sha256=signature.provenance.sha256, features=signature.features.names, outputs=signature.output.labels,
+            framework_version=signature.provenance.framework_version, oracle_version=truth.interpreter.version,
+            path=signature.provenance.path, trees=model.lowered.trees, notes=signature.notes,
+        ),
+        target=summary(plan.target),
+        candidates=_lines(judged),
+        notes=tuple(note for note in notes if note),
+        run_dir=str(plan.run_dir),
+        millwork=__version__,
+    )  # fmt: skip
+
+
+def _lines(judged: Sequence[Judged]) -> tuple[CandidateRecord, ...]:
+    return tuple(one.record for one in judged)
+
+
+def _keep(job: Run, found: Record) -> None:
+    job.directory.write_record(found)
+    report.write(found, job.plan.run_dir)
+
+
+def _rank(backend: str) -> int:
+    from .compile import backends
+
+    return backends.find(backend).rank

@@ -1,0 +1,78 @@
+"""Run a published version here: its files checked, its runner in a worker, answers into a .npy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from . import worker
+from .artifacts import manifest as manifests
+from .artifacts import repository
+from .compile.runners.load import runner
+from .errors import ModelError, UsageError
+from .files import refusal
+from .validators.rows import table
+from .values import Manifest, Value
+from .worker import Failure, Limits
+
+ANSWERS_FILE = "predicted.npy"
+BLOCK = 65536
+
+
+class PredictRequest(Value):
+    """``folder``: the version's. ``rows``: the user's file."""
+
+    folder: str
+    manifest: Manifest
+    rows: str
+
+
+class PredictReply(Value):
+    """Beside it: ``predicted.npy``, float32 [rows, outputs]."""
+
+    rows: int
+    outputs: int
+    notes: tuple[str, ...]
+
+
+def predict(url: str, name: str, number: int | None, rows: Path, answers: Path, scratch: Path) -> str:
+    """Write the published version's answers for ``rows`` to ``answers``; what was done, in a line."""
+    if answers.suffix != ".npy":
+        raise UsageError(f"--output {answers}: expected a file ending in .npy")
+    folder = repository.find_version(repository.local_path(url).absolute(), name, number)
+    manifest = manifests.read_intact(folder)
+    request = PredictRequest(folder=str(folder), manifest=manifest, rows=str(rows.absolute()))
+    done = worker.run(
+        "millwork.prediction:run", request, PredictReply, folder=scratch, limits=Limits(seconds=3600.0), threads=None
+    )
+    if isinstance(done, Failure):
+        done.raise_(ModelError, f"Version {folder.name} of {name}, asked to predict,")
+    try:
+        _move(scratch / ANSWERS_FILE, answers)
+    except OSError as error:
+        raise UsageError(f"--output {refusal(error, answers)}") from error
+    notes = "".join(f"; {note}" for note in done.value.notes)
+    return f"{done.value.rows:,} rows, {done.value.outputs} outputs, version {folder.name} of {name}: {answers}{notes}"
+
+
+def run(request: PredictRequest) -> PredictReply:
+    """The step: rows in the manifest's order, the artifact's own runner, all in this process."""
+    manifest = request.manifest
+    given = table.read(Path(request.rows), manifest.features)
+    engine = runner(manifest.runner)(Path(request.folder) / manifest.model_file, manifest.parameters, 1)
+    parts = [engine.predict(given.rows[i : i + BLOCK]) for i in range(0, len(given.rows), BLOCK)]
+    out = np.concatenate(parts).astype(np.float32)
+    np.save(Path.cwd() / ANSWERS_FILE, out)
+    return PredictReply(rows=len(out), outputs=out.shape[1], notes=given.notes)
+
+
+def _move(source: Path, to: Path) -> None:
+    """Into place by a rename, so that nobody reads half of it."""
+    beside = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(source.read_bytes())
+        beside.rename(to)
+    finally:
+        beside.unlink(missing_ok=True)

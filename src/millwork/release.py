@@ -1,0 +1,172 @@
+"""The last arrows: a winner to a bundle that a real Triton has answered from, and that into the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from . import wire
+from .artifacts import manifest as manifests
+from .artifacts import repository
+from .artifacts.assemble import Evidence, assemble, golden_rows
+from .artifacts.bundle import Bundle
+from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
+from .errors import PublicationError, UsageError
+from .files import sha256_file
+from .progress import Progress
+from .server import Serving, session
+from .stages import BuiltCandidate, Model, Run, Truth
+from .validators.triton import install
+from .validators.triton.client import Session
+from .values import Manifest, Publication, Value
+
+
+class Prepared(Value):
+    """Beside it: ``version/``, the files of a version with their manifest. ``rehearsed`` is None without a server."""
+
+    triton_backend: str
+    config: str
+    rehearsed: Rehearsed | None
+
+
+def serve(
+    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving
+) -> tuple[Bundle, Prepared] | str:
+    """The winner as a bundle that the server has answered the golden rows from; or why no backend of it serves it."""
+    reasons: list[str] = []
+    for backend in serving.served_by(candidate.built.triton_backend):
+        stage = run.directory.stage(
+            "serve",
+            {"built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
+             "evidence": msgspec.structs.replace(evidence, latency=()), "backend": backend, "release": serving.release,
+             "name": run.plan.name, "answers": sha256_file(truth.answers_file), "threads": run.plan.threads,
+             "server": serving.installation or serving.url},
+            lambda folder, backend=backend: _prepare(  # type: ignore[misc]
+                run, model, truth, candidate, evidence, serving, backend, folder
+            ),
+            Prepared,
+        )  # fmt: skip
+        prepared = stage.value
+        if prepared.rehearsed is None or prepared.rehearsed.agreed:
+            return load_bundle(stage.folder, prepared.config), prepared
+        reasons.append(f"as {backend}: {prepared.rehearsed.reason}")
+    return "; ".join(reasons) or f"the server has no backend for {candidate.built.triton_backend}"
+
+
+def _prepare(
+    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
+    backend: str, folder: Path,
+) -> Prepared:  # fmt: skip
+    version = folder / "version"
+    version.mkdir()
+    rows, answers = np.load(truth.rows_file, mmap_mode="r"), np.load(truth.answers_file, mmap_mode="r")
+    golden = golden_rows(rows, answers, truth.rows.adversarial)
+    bundle = assemble(
+        version, run.plan.name, candidate.built, candidate.folder, backend, serving.release, model.signature,
+        evidence, golden, threads=run.plan.threads,
+    )  # fmt: skip
+    rehearsed = None
+    if serving.there:
+        _provide(serving, bundle, run.progress)
+        with session(serving) as asked:
+            rehearsed = rehearse(asked, bundle)
+    return Prepared(triton_backend=backend, config=bundle.config, rehearsed=rehearsed)
+
+
+def load_bundle(folder: Path, config: str) -> Bundle:
+    """The bundle of a ``serve`` stage's folder, its files checked against their digests."""
+    version = folder / "version"
+    manifest = manifests.read_intact(version)
+    return Bundle(
+        folder=version, name=manifest.name, config=config, manifest=manifest,
+        manifest_sha256=manifests.sha256(version),
+    )  # fmt: skip
+
+
+def publish(bundle: Bundle, root: Path, serving: Serving, progress: Progress) -> Publication:
+    """Commit the bundle, and verify what the server has loaded; PublicationError if it was taken back."""
+    asked = _asker(bundle.name, root, serving, progress)
+    published = repository.publish(bundle, root, verify=asked, restored=_restorer(bundle.name, serving))
+    return msgspec.structs.replace(published, server=_words(serving))
+
+
+def chosen(run_dir: Path) -> Bundle:
+    """The bundle of the newest ``serve`` stage of a run; UsageError where the run chose none."""
+    stages = sorted((run_dir / "stages").glob("serve-*/result.json"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(stages):
+        prepared = wire.decode(path.read_bytes(), Prepared)
+        if prepared.rehearsed is None or prepared.rehearsed.agreed:
+            return load_bundle(path.parent, prepared.config)
+    raise UsageError(f"{run_dir}: no finished run in it", "Run optimize with --run-dir first (--dry-run will do).")
+
+
+def words(publication: Publication) -> str:
+    """A publication in a line."""
+    verified = f"verified on {publication.server}" if publication.verified else "NOT verified: no server was asked"
+    return f"version {publication.version} of {publication.name}, {verified}"
+
+
+def rollback(root: Path, name: str, to: int | None, serving: Serving, progress: Progress) -> Publication:
+    """Let an earlier version serve again, and verify it as a new one is."""
+    asked = _asker(name, root, serving, progress)
+    back = repository.rollback(root, name, to, verify=asked, restored=_restorer(name, serving))
+    return msgspec.structs.replace(back, server=_words(serving))
+
+
+def _asker(name: str, root: Path, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
+    """What verifies a version after its commit: load it, ask the golden rows; None without a server."""
+    if not serving.there:
+        return None
+
+    def verify(version: int) -> None:
+        folder = repository.find_version(root, name, version)
+        manifest = manifests.read(folder) if (folder / manifests.MANIFEST_FILE).exists() else None
+        if manifest is not None and serving.installation is not None:
+            install.provide(serving.installation, manifest.requirements, progress.detail)
+        with session(serving, root) as server:
+            server.load(name)
+            if not server.ready(name, version):
+                ready = ", ".join(map(str, server.versions(name))) or "none"
+                raise PublicationError(
+                    f"Triton at {server.url} has version {ready} of {name!r} ready, not version {version}",
+                    f"Does that server read {root}, in explicit mode?",
+                )
+            if manifest is not None:
+                _demand(server, name, version, folder, manifest)
+
+    return verify
+
+
+def _demand(server: Session, name: str, version: int, folder: Path, manifest: Manifest) -> None:
+    verdict = ask_golden(server, name, version, folder, manifest)
+    if not verdict.agreed:
+        raise PublicationError(f"version {version} of {name!r} is loaded and answers wrong: {verdict.reason}")
+
+
+def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | None:
+    """After a version was taken back: let a server that goes on running load what serves again."""
+    if not serving.url:
+        return None
+
+    def restored(version: int | None) -> None:
+        with session(serving) as server:
+            if version is None:
+                server.unload(name)
+            else:
+                server.load(name)
+
+    return restored
+
+
+def _provide(serving: Serving, bundle: Bundle, progress: Progress) -> None:
+    if serving.installation is not None and bundle.manifest.triton_backend == "python":
+        install.provide(serving.installation, bundle.manifest.requirements, progress.detail)
+
+
+def _words(serving: Serving) -> str:
+    if serving.url:
+        return f"Triton {serving.release.version} at {serving.url}"
+    return f"Triton {serving.release.version}" if serving.installation else ""

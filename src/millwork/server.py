@@ -1,0 +1,108 @@
+"""The Triton of a run: which release it is, what backends it has, and a session with it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import triton_releases
+from .errors import PublicationError, UsageError
+from .triton_releases import Release
+from .validators.triton import install, server
+from .validators.triton.address import Address, Folder, Managed, NoServer, Remote
+from .validators.triton.client import Session
+from .validators.triton.install import Installation
+from .values import Value
+
+CONTAINER_BACKENDS = ("onnxruntime", "fil", "python")
+"""What NVIDIA's release container has of the backends that we serve with."""
+
+
+class Serving(Value):
+    """A Triton to serve with. ``backends``: which of ours it has, None where only trying will tell.
+
+    ``installation`` is a server that we start and stop ourselves, ``url`` one that runs already; neither: none.
+    """
+
+    release: Release
+    backends: tuple[str, ...] | None
+    installation: Installation | None = None
+    url: str = ""
+
+    @property
+    def there(self) -> bool:
+        return self.installation is not None or bool(self.url)
+
+    def served_by(self, native: str) -> tuple[str, ...]:
+        """Triton backends to try for a file whose own backend is ``native``, the best first."""
+        wanted = tuple(dict.fromkeys((native, "python")))
+        return wanted if self.backends is None else tuple(name for name in wanted if name in self.backends)
+
+
+def prepare(address: Address, release: str | None, announce: Callable[[str], None], *, start: bool = True) -> Serving:
+    """The Triton at ``address``, installed if it is ours and isn't there. ``release``: what the user said it is.
+    ``start``: whether the managed one will be needed, or only what it is.
+
+    Raises UsageError where the server is another release than was said, TargetError or PublicationError where
+    there is none.
+    """
+    match address:
+        case NoServer():
+            found = triton_releases.find(release) if release else triton_releases.newest()
+            return Serving(release=found, backends=CONTAINER_BACKENDS)
+        case Managed():
+            installation = install.install(announce) if start else None
+            serving = Serving(
+                release=_of(install.TRITON_VERSION, release), backends=("python",), installation=installation
+            )
+        case Folder(path=path):
+            own = install.at(Path(path))
+            backends = tuple(name for name in CONTAINER_BACKENDS if (Path(own.backends) / name).is_dir())
+            serving = Serving(release=triton_releases.newest(), backends=backends, installation=own)
+            with session(serving) as asked:
+                version = asked.server_version()
+            serving = Serving(release=_of(version, release), backends=backends, installation=own)
+        case Remote():
+            with Session(address.url) as asked:
+                version = asked.server_version()
+            serving = Serving(release=_of(version, release), backends=None, url=address.url)
+    if release is not None and serving.release != triton_releases.find(release):
+        raise UsageError(
+            f"--triton-release {release}: the server is {serving.release.name}", "Leave --triton-release out."
+        )
+    return serving
+
+
+@contextmanager
+def session(serving: Serving, repository: Path | None = None) -> Iterator[Session]:
+    """Talk to the server: the one that runs, or one of ours, started on ``repository`` for the while."""
+    if serving.url:
+        with Session(serving.url) as asked:
+            yield asked
+        return
+    if serving.installation is None:
+        raise PublicationError("there is no Triton to ask", "Leave --triton none out.")
+    with tempfile.TemporaryDirectory(prefix="millwork-triton-") as scratch:
+        empty = Path(scratch) / "models"
+        empty.mkdir()
+        log = Path(scratch) / "triton.log"
+        with (
+            server.start(serving.installation, repository or empty, log=log) as running,
+            Session(running.grpc_url) as asked,
+        ):
+            yield asked
+
+
+def _of(version: str, said: str | None) -> Release:
+    """The release of a server's version; what the user said where the table doesn't know it."""
+    found = triton_releases.from_server_version(version)
+    if found is not None:
+        return found
+    if said is not None:
+        return triton_releases.find(said)
+    raise UsageError(
+        f"the server is Triton {version}, which this version of millwork doesn't know",
+        "Say which release to write for with --triton-release YY.MM.",
+    )

@@ -1,0 +1,308 @@
+"""Each arrow of the pipeline, run in a worker and kept in the run directory under all that decides it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import psutil
+
+from .compile import steps as lowering
+from .compile.backends.base import Built
+from .compile.frontends.loaded import Signature
+from .compile.steps import BuildReply, Loaded, Lowered
+from .errors import ModelError, TargetError, UsageError
+from .executors import Executor
+from .files import sha256_file
+from .options import Plan
+from .progress import Progress
+from .run_directory import RunDirectory, Stage
+from .targets import machine
+from .triton_releases import Release
+from .validators import oracle
+from .validators import steps as gate
+from .validators.oracle import Asked, Interpreter
+from .validators.parity import Verdict
+from .validators.steps import MeasureReply, RowsReply, Timed
+from .values import Value
+from .worker import Failure, Limits
+
+R = TypeVar("R")
+
+LIMITS = Limits(seconds=1800.0, memory_bytes=int(psutil.virtual_memory().total * 0.8))
+"""A step that takes longer, or more of the machine's memory, has failed."""
+
+
+class CandidateError(Exception):
+    """A candidate's step failed. Ends with its candidate, never with the run."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage needs: where results are kept, where steps run, whom to tell."""
+
+    plan: Plan
+    directory: RunDirectory
+    executor: Executor
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Model:
+    """The loaded and the lowered program, with the folders that hold them."""
+
+    loaded: Loaded
+    load_folder: Path
+    lowered: Lowered
+    lower_folder: Path
+
+    @property
+    def signature(self) -> Signature:
+        return self.loaded.signature
+
+    @property
+    def native(self) -> Path:
+        return self.load_folder / self.signature.oracle.native_file
+
+    @property
+    def program(self) -> Path:
+        return self.load_folder / lowering.PROGRAM_FILE
+
+    @property
+    def lowered_program(self) -> Path:
+        return self.lower_folder / lowering.LOWERED_FILE
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The rows to judge by, and the framework's own answers to them."""
+
+    rows: RowsReply
+    rows_folder: Path
+    interpreter: Interpreter
+    answers_folder: Path
+
+    @property
+    def rows_file(self) -> Path:
+        return self.rows_folder / gate.ROWS_FILE
+
+    @property
+    def answers_file(self) -> Path:
+        return self.answers_folder / oracle.ANSWERS_FILE
+
+
+@dataclass(frozen=True)
+class BuiltCandidate:
+    """A candidate's files. ``seconds``: what building took."""
+
+    built: Built
+    folder: Path
+    seconds: float
+    bytes: int
+
+
+class Timing(Value):
+    """A build's reply with how long it took: kept together."""
+
+    reply: BuildReply
+    seconds: float
+
+
+def load(run: Run) -> Model:
+    """The file -> signature and program, lowered."""
+    path = run.plan.model
+    run.progress.begin("load", str(path))
+    sha256 = _sha256(path)
+    request = lowering.LoadRequest(path=str(path), margin=run.plan.margin)
+    loaded = _step(
+        run, "load", {"model": sha256, "path": path, "margin": run.plan.margin, "tools": _tools("catboost")},
+        "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
+    )  # fmt: skip
+    program = loaded.folder / lowering.PROGRAM_FILE
+    lowered = _step(
+        run, "lower", {"program": sha256_file(program)}, "millwork.compile.steps:lower",
+        lowering.LowerRequest(program=str(program)), Lowered, subject=f"Lowering {path}", otherwise=ModelError,
+    )  # fmt: skip
+    model = Model(loaded.value, loaded.folder, lowered.value, lowered.folder)
+    signature = model.signature
+    wrote = f"{signature.provenance.framework} {signature.provenance.framework_version}".strip()
+    run.progress.end(
+        f"{wrote}, {signature.objective}, {lowered.value.trees:,} trees, {lowered.value.nodes:,} nodes, "
+        f"{len(signature.features.names):,} features",
+        cached=loaded.cached and lowered.cached,
+    )
+    for text in signature.notes:
+        run.progress.note(text)
+    return model
+
+
+def judge_by(run: Run, model: Model) -> Truth:
+    """Rows to judge by, and the framework's own answers and leaves for them."""
+    plan = run.plan
+    run.progress.begin("rows", str(plan.data) if plan.data else "adversarial rows only")
+    request = gate.RowsRequest(
+        lowered=str(model.lowered_program), signature=model.signature, data=str(plan.data or ""), label=plan.label
+    )
+    key = {
+        "lowered": sha256_file(model.lowered_program), "data": _sha256(plan.data) if plan.data else "",
+        "label": plan.label, "features": model.signature.features, "output": model.signature.output,
+    }  # fmt: skip
+    rows = _step(run, "rows", key, "millwork.validators.steps:rows", request, RowsReply, subject="Making rows")
+    labelled = ", labelled" if rows.value.labelled else ""
+    run.progress.end(f"{rows.value.adversarial:,} adversarial, {rows.value.user:,} yours{labelled}", cached=rows.cached)
+    for text in rows.value.notes:
+        run.progress.note(text)
+    run.progress.begin("oracle", f"{model.signature.oracle.framework} {model.signature.oracle.version}")
+    interpreter = oracle.interpreter(model.signature.oracle, run.progress.detail)
+    rows_file = rows.folder / gate.ROWS_FILE
+
+    def ask(folder: Path) -> Asked:
+        return oracle.ask(model.signature.oracle, model.native, rows_file, folder, interpreter.python, LIMITS)
+
+    asked = run.directory.stage(
+        "oracle",
+        {"native": sha256_file(model.native), "oracle": model.signature.oracle, "rows": sha256_file(rows_file),
+         "version": interpreter.version},
+        ask, Asked,
+    )  # fmt: skip
+    run.progress.end(f"{model.signature.oracle.framework} {asked.value.version} itself", cached=asked.cached)
+    if interpreter.note:
+        run.progress.note(interpreter.note)
+    return Truth(rows.value, rows.folder, interpreter, asked.folder)
+
+
+def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate | str:
+    """One backend's files; or why it can't, in one sentence. CandidateError where the step dies."""
+    request = lowering.BuildRequest(
+        backend=name, lowered=str(model.lowered_program), native=str(model.native), signature=model.signature,
+        release=release.name,
+    )  # fmt: skip
+    key = {
+        "backend": name, "lowered": sha256_file(model.lowered_program), "native": sha256_file(model.native),
+        "signature": model.signature, "release": release, "tools": _tools("onnx", "onnx-ir", "numpy"),
+    }  # fmt: skip
+
+    def produce(folder: Path) -> Timing:
+        done = run.executor.run("millwork.compile.steps:build", request, BuildReply, folder=folder, limits=LIMITS)
+        if isinstance(done, Failure):
+            raise CandidateError(done)
+        return Timing(reply=done.value, seconds=done.seconds)
+
+    stage = run.directory.stage(f"build-{name}", key, produce, Timing)
+    built = stage.value.reply.built
+    if built is None:
+        return stage.value.reply.unsupported
+    size = (stage.folder / built.model_file).stat().st_size
+    return BuiltCandidate(built, stage.folder, stage.value.seconds, size)
+
+
+def check(run: Run, model: Model, truth: Truth, candidate: BuiltCandidate) -> Stage[Verdict]:
+    """One candidate against the framework. CandidateError where the step dies."""
+    labels = truth.rows_folder / gate.LABELS_FILE
+    request = gate.CheckRequest(
+        built=candidate.built, folder=str(candidate.folder), program=str(model.program),
+        lowered=str(model.lowered_program), leaf_map=str(model.lower_folder / lowering.LEAF_MAP_FILE),
+        rows=str(truth.rows_file), labels=str(labels) if truth.rows.labelled else "",
+        framework_answers=str(truth.answers_file),
+        framework_leaves=str(truth.answers_folder / oracle.LEAVES_FILE),
+        signature=model.signature, tolerance=run.plan.tolerance, coverage=truth.rows.coverage,
+    )  # fmt: skip
+    key = {
+        "built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
+        "lowered": sha256_file(model.lowered_program), "rows": sha256_file(truth.rows_file),
+        "labels": sha256_file(labels) if truth.rows.labelled else "", "answers": sha256_file(truth.answers_file),
+        "tolerance": run.plan.tolerance, "output": model.signature.output, "tools": _engine(candidate.built.backend),
+    }  # fmt: skip
+    return run.directory.stage(
+        f"check-{candidate.built.backend}", key,
+        lambda folder: _candidate_step(run, "millwork.validators.steps:check", request, Verdict, folder), Verdict,
+    )  # fmt: skip
+
+
+def measure(run: Run, truth: Truth, candidates: list[BuiltCandidate], batches: tuple[int, ...]) -> Stage[MeasureReply]:
+    """All candidates in one process, interleaved. CandidateError where the step dies."""
+    timed = tuple(Timed(built=c.built, folder=str(c.folder)) for c in candidates)
+    request = gate.MeasureRequest(
+        candidates=timed, rows=str(truth.rows_file), skip=truth.rows.adversarial if truth.rows.user else 0,
+        batches=batches, threads=run.plan.threads,
+    )  # fmt: skip
+    key = {
+        "files": [sha256_file(c.folder / c.built.model_file) for c in candidates],
+        "built": [c.built for c in candidates], "rows": sha256_file(truth.rows_file), "batches": batches,
+        "threads": run.plan.threads, "machine": machine(), "host": platform.node(),
+        "tools": [_engine(c.built.backend) for c in candidates],
+    }  # fmt: skip
+    return run.directory.stage(
+        "measure", key,
+        lambda folder: _candidate_step(run, "millwork.validators.steps:measure", request, MeasureReply, folder),
+        MeasureReply,
+    )  # fmt: skip
+
+
+def _step(
+    run: Run, name: str, key: Mapping[str, object], step: str, request: msgspec.Struct, reply: type[R], *,
+    subject: str, otherwise: type[ModelError | UsageError] | None = None,
+) -> Stage[R]:  # fmt: skip
+    """A stage that the run can't do without: its failure ends the run."""
+
+    def produce(folder: Path) -> R:
+        done = run.executor.run(step, request, reply, folder=folder, limits=LIMITS)
+        if isinstance(done, Failure):
+            if otherwise is None:
+                done.raise_(subject=subject)
+            done.raise_(otherwise, subject)
+        return done.value
+
+    return run.directory.stage(name, key, produce, reply)
+
+
+def _candidate_step(run: Run, step: str, request: msgspec.Struct, reply: type[R], folder: Path) -> R:
+    done = run.executor.run(step, request, reply, folder=folder, limits=LIMITS)
+    if isinstance(done, Failure):
+        raise CandidateError(done)
+    return done.value
+
+
+def reason(error: CandidateError) -> tuple[str, bool]:
+    """Why a candidate's step failed, and whether that is for want of something that could be installed. A disk that
+    is full, or another UsageError, ends the run instead."""
+    failure = error.failure
+    if failure.error_type == UsageError.__name__:
+        failure.raise_()
+    missing = failure.error_type == TargetError.__name__
+    hint = f" ({failure.error_hint})" if failure.error_hint else ""
+    return f"{failure.message}{hint}", missing
+
+
+def _sha256(path: Path) -> str:
+    """The file's hash; where it can't be read, nothing, since the step that reads it says why in its own words."""
+    try:
+        return sha256_file(path) if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _tools(*names: str) -> dict[str, str]:
+    """Installed versions of what decides a stage's result."""
+    found: dict[str, str] = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _engine(backend: str) -> dict[str, str]:
+    """The versions of the engine that runs a backend's candidates."""
+    engines = {"onnx": ("onnxruntime",), "fil": ("treelite",), "reference": ("xgboost", "xgboost-cpu", "catboost")}
+    return _tools(*engines.get(backend, ()), "numpy")
