@@ -115,7 +115,8 @@ def _trees(program: Program, value: str) -> onnx.NodeProto:
     tree = forest.tree_of_node()
     start = forest.tree_start[tree]
     number = np.arange(forest.n_nodes, dtype=np.int64) - start
-    feature = program.columns[np.maximum(forest.feature, 0)] if len(program.columns) else np.zeros(0, np.int64)
+    feature = np.zeros(forest.n_nodes, np.int64)
+    feature[test] = program.columns[forest.feature[test]]
     mode = np.where(test, "BRANCH_LT" if forest.comparison == "<" else "BRANCH_LEQ", "LEAF")
     leaf, target, weight = _weights(forest)
     base = np.arange(forest.n_outputs)
@@ -123,7 +124,7 @@ def _trees(program: Program, value: str) -> onnx.NodeProto:
         "n_targets": forest.n_outputs,
         "nodes_treeids": [0, *(tree + BASE_TREE).tolist()],
         "nodes_nodeids": [0, *number.tolist()],
-        "nodes_featureids": [0, *np.where(test, feature, 0).tolist()],
+        "nodes_featureids": [0, *feature.tolist()],
         "nodes_modes": ["LEAF", *mode.tolist()],
         "nodes_truenodeids": [0, *np.where(test, forest.left - start, 0).tolist()],
         "nodes_falsenodeids": [0, *np.where(test, forest.right - start, 0).tolist()],

@@ -26,11 +26,7 @@ class Runner:
 
     def predict(self, rows: Any) -> Any:
         """The framework's answer, float32 [N, K]."""
-        kind = "margin" if self.answer in ("identity", "softmax") else "value"
-        out = self.booster.inplace_predict(
-            rows, iteration_range=self.rounds, predict_type=kind, missing=self.missing, validate_features=False
-        )
-        out = _columns(out)
+        out = self._ask(rows, "margin" if self.answer in ("identity", "softmax") else "value")
         if self.answer == "binary":
             return np.hstack([1 - out, out])
         if self.answer == "softmax":  # as XGBClassifier.predict_proba does for multi:softmax
@@ -40,10 +36,7 @@ class Runner:
 
     def margins(self, rows: Any) -> Any:
         """Raw scores, float32 [N, K]."""
-        out = self.booster.inplace_predict(
-            rows, iteration_range=self.rounds, predict_type="margin", missing=self.missing, validate_features=False
-        )
-        return _columns(out)
+        return self._ask(rows, "margin")
 
     def leaves(self, rows: Any) -> Any:
         """XGBoost's own leaf numbers, int32 [N, T]; -1 where a row holds an infinity, which DMatrix refuses."""
@@ -60,8 +53,11 @@ class Runner:
         out[sound] = got[:-1]
         return out
 
-
-def _columns(out: Any) -> Any:
-    """[N] or [N, K] to float32 [N, K], for any N: XGBoost drops the axis of a single output."""
-    out = np.asarray(out, np.float32)
-    return out[:, None] if out.ndim == 1 else out
+    def _ask(self, rows: Any, kind: str) -> Any:
+        """float32 [N, K]. XGBoost drops the axis of a single output, and both of no rows."""
+        if len(rows) == 0:
+            return self._ask(np.zeros((1, rows.shape[1]), np.float32), kind)[:0]
+        out = self.booster.inplace_predict(
+            rows, iteration_range=self.rounds, predict_type=kind, missing=self.missing, validate_features=False
+        )
+        return np.asarray(out, np.float32).reshape(len(rows), -1)
