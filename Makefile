@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: make demo, make test. Each does all its set-up.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Without this the checkout's root is on sys.path, and `import validators` would be ours instead of somebody else's.
+export PYTHONSAFEPATH := 1
+
+.PHONY: help setup demo test lint format bench triton clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[cpu,catboost,treelite,demo,dev]'
+	touch $@
+
+setup: $(VENV)/.done ## Make .venv with the package and everything that demo and test use
+
+demo: setup ## Flights: train, optimize, serve on a real Triton, ask it by gRPC
+	$(BIN)/python examples/flights.py
+
+test: lint ## Everything: lint, types, all tests (a real Triton among them)
+	$(BIN)/pytest
+
+lint: setup ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Let ruff format and fix what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Time the candidates side by side on the demo's model
+	$(BIN)/python benchmarks/candidates.py
+
+triton: setup ## Install the managed Triton
+	$(BIN)/millwork triton install
+
+clean: ## Remove what was made here (not the managed environments in the user's cache folder)
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .millwork demo-out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} + ; find . -maxdepth 2 -name '*.egg-info' -exec rm -rf {} +
