@@ -69,6 +69,8 @@ class Provenance(Value):
 
 
 class ModelSummary(Value):
+    """``output_kind`` says what ``outputs`` hold; ``missing`` is the number read as missing beside NaN, or None."""
+
     framework: str
     objective: str
     sha256: str
@@ -78,6 +80,8 @@ class ModelSummary(Value):
     oracle_version: str = ""
     path: str = ""
     trees: int = 0
+    output_kind: OutputKind | None = None
+    missing: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -187,7 +191,10 @@ class Publication(Value):
 
 
 class Record(Value):
-    """One run: the same document as ``RUN_DIR/run.json`` and ``--json``."""
+    """One run: the same document as ``RUN_DIR/run.json`` and ``--json``.
+
+    ``stopped``: the message of the error that ended the run before a publication; empty where it went to its end.
+    """
 
     schema: int
     model: ModelSummary
@@ -197,6 +204,7 @@ class Record(Value):
     tuning: Tuning | None = None
     publication: Publication | None = None
     notes: tuple[str, ...] = ()
+    stopped: str = ""
     run_dir: str = ""
     millwork: str = ""
 
