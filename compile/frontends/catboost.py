@@ -2,13 +2,13 @@
 
 Facts that hold here (measured against CatBoost 1.2): leaf index bit i of a symmetric tree is split i; ``x > border``
 goes right and NaN goes left unless ``nan_value_treatment`` is AsTrue; leaves of other trees are numbered left to
-right; values are doubles, summed in tree order, times scale, plus bias; borders are float32, as inputs are.
+right in a model that CatBoost has loaded from JSON, but in the order of their making in a .cbm; values are doubles, summed in tree order, times scale, plus bias; borders are float32, as inputs are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,16 +26,23 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 def load(
-    document: object, native: bytes, native_file: str, provenance: Provenance, *, margin: bool = False
+    document: object,
+    native: bytes,
+    native_file: str,
+    provenance: Provenance,
+    *,
+    margin: bool = False,
+    leaf_order: Sequence[Sequence[int]] = (),
 ) -> LoadedModel:
     """A parsed JSON export to a LoadedModel. ``native``: the model as CatBoost reads it (cbm or the same JSON).
 
-    Raises ModelError for what isn't a CatBoost export, or isn't supported.
+    ``leaf_order``: for each tree that isn't symmetric, ``native``'s own numbers of its leaves, left to right; empty
+    where they are 0, 1, 2, …. Raises ModelError for what isn't a CatBoost export, or isn't supported.
     """
     if not isinstance(document, Mapping) or "features_info" not in document or "model_info" not in document:
         raise ModelError(f"{provenance.path}: not a CatBoost model: no 'features_info' and 'model_info' in it")
     try:
-        return _load(document, native, native_file, provenance, margin=margin)
+        return _load(document, native, native_file, provenance, margin=margin, leaf_order=leaf_order)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(
             f"{provenance.path}: not a complete CatBoost model: {type(error).__name__}: {error}",
@@ -43,12 +50,20 @@ def load(
         ) from error
 
 
-def _load(document: Document, native: bytes, native_file: str, provenance: Provenance, *, margin: bool) -> LoadedModel:
+def _load(
+    document: Document,
+    native: bytes,
+    native_file: str,
+    provenance: Provenance,
+    *,
+    margin: bool,
+    leaf_order: Sequence[Sequence[int]],
+) -> LoadedModel:
     information = document["model_info"]
     name = str(information["params"]["loss_function"]["type"])
     objective = objectives.find(objectives.CATBOOST, name, "CatBoost")
     names, named, nan_left = _float_features(document["features_info"])
-    forest = _forest(document, nan_left, len(names))
+    forest = _forest(document, nan_left, len(names), leaf_order)
     program = Program(
         forest=forest,
         postprocess="identity" if margin else objective.postprocess,
@@ -103,7 +118,9 @@ def _float_features(information: Document) -> tuple[tuple[str, ...], bool, npt.N
     return tuple(names) if named else tuple(f"f{i}" for i in range(len(names))), named, nan_left
 
 
-def _forest(document: Document, nan_left: npt.NDArray[np.bool_], n_features: int) -> Forest:
+def _forest(
+    document: Document, nan_left: npt.NDArray[np.bool_], n_features: int, leaf_order: Sequence[Sequence[int]]
+) -> Forest:
     scale, bias = document["scale_and_bias"]
     base = np.atleast_1d(np.asarray(bias, np.float64))
     outputs = len(base)
@@ -113,6 +130,8 @@ def _forest(document: Document, nan_left: npt.NDArray[np.bool_], n_features: int
         raise ModelError("the model has no trees")
     make = _oblivious if symmetric else _nested
     parts = [make(tree, outputs) for tree in trees]
+    for part, order in zip(parts, leaf_order, strict=bool(leaf_order)):
+        part["number"] = _renumbered(part["number"], order)
     sizes = np.array([len(part["feature"]) for part in parts], np.int64)
     start = np.concatenate([[0], np.cumsum(sizes)])
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -204,6 +223,13 @@ def _nested(tree: Document, outputs: int) -> Columns:
         "value": np.array(value).reshape(len(feature), outputs),
         "number": np.array(number),
     }
+
+
+def _renumbered(number: npt.NDArray[np.int64], order: Sequence[int]) -> npt.NDArray[np.int64]:
+    """``number``: -1 on tests, 0, 1, 2, … on leaves; the latter replaced by ``order``."""
+    if sorted(order) != list(range(int(number.max()) + 1)):
+        raise ModelError("CatBoost's own numbers of a tree's leaves aren't those of the exported tree")
+    return np.where(number < 0, -1, np.asarray(order)[np.maximum(number, 0)])
 
 
 def _need_float(split: Document) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -110,7 +112,33 @@ def _cbm(content: bytes, where: Provenance, scratch: Path, *, margin: bool) -> L
         ) from error
     document = _json(exported.read_bytes(), Path(where.path))
     exported.unlink()
-    return catboost.load(document, content, "model.cbm", where, margin=margin)
+    order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model)
+    return catboost.load(document, content, "model.cbm", where, margin=margin, leaf_order=order)
+
+
+def _leaf_order(model: Any) -> list[list[int]]:
+    """A .cbm's own numbers of each tree's leaves, left to right, as CatBoost's ``plot_tree`` finds them.
+
+    A node's step is how far behind it its children stand in the table, left and right; a step of 0 ends in the
+    node's own leaf.
+    """
+    return [
+        _left_to_right(model._get_tree_step_nodes(t), model._get_tree_node_to_leaf(t))  # noqa: SLF001 (no public way)
+        for t in range(model.tree_count_)
+    ]
+
+
+def _left_to_right(steps: Sequence[tuple[int, int]], leaf: Sequence[int]) -> list[int]:
+    order: list[int] = []
+    stack = [(0, 1)] if steps else []
+    while stack:
+        node, step = stack.pop()
+        if step == 0 or tuple(steps[node]) == (0, 0):
+            order.append(int(leaf[node]))
+            continue
+        left, right = steps[node]
+        stack += [(node + right, right), (node + left, left)]
+    return order
 
 
 def _refuse_before_export(model: object, path: str) -> None:

@@ -1,0 +1,106 @@
+"""A model's file through the real steps: load, lower, rows, the framework asked, build, check. In this process."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from millwork.compile import steps as compiling
+from millwork.compile.backends.base import Built
+from millwork.compile.frontends.loaded import Signature
+from millwork.compile.runners.load import runner
+from millwork.passes import program as programs
+from millwork.passes.program import Program
+from millwork.validators import oracle
+from millwork.validators import steps as gating
+from millwork.validators.parity import Verdict
+from millwork.worker import Limits
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """One model, judged. ``folder`` holds program.npz, lowered.npz, leaf_map.npy, rows.npy, answers.npy, leaves.npy
+    and the native file."""
+
+    folder: Path
+    signature: Signature
+    coverage: str
+
+    @property
+    def rows(self) -> npt.NDArray[np.float32]:
+        return np.load(self.folder / gating.ROWS_FILE)
+
+    @property
+    def answers(self) -> npt.NDArray[np.float32]:
+        """The framework's."""
+        return np.load(self.folder / oracle.ANSWERS_FILE)
+
+    @property
+    def leaves(self) -> npt.NDArray[np.int32]:
+        """The framework's own numbers."""
+        return np.load(self.folder / oracle.LEAVES_FILE)
+
+    @property
+    def native(self) -> Path:
+        return self.folder / self.signature.oracle.native_file
+
+    @property
+    def program(self) -> Program:
+        return programs.load(self.folder / compiling.PROGRAM_FILE)
+
+    @property
+    def lowered(self) -> Program:
+        return programs.load(self.folder / compiling.LOWERED_FILE)
+
+    def build(self, backend: str, folder: Path, release: str = "25.12") -> compiling.BuildReply:
+        """One backend's files in ``folder``, which is made."""
+        folder.mkdir()
+        request = compiling.BuildRequest(
+            backend=backend, lowered=str(self.folder / compiling.LOWERED_FILE), native=str(self.native),
+            signature=self.signature, release=release,
+        )  # fmt: skip
+        with contextlib.chdir(folder):
+            return compiling.build(request)
+
+    def check(self, built: Built, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
+        """The verdict on the files in ``folder``."""
+        request = gating.CheckRequest(
+            built=built, folder=str(folder), program=str(self.folder / compiling.PROGRAM_FILE),
+            lowered=str(self.folder / compiling.LOWERED_FILE), leaf_map=str(self.folder / compiling.LEAF_MAP_FILE),
+            rows=str(self.folder / gating.ROWS_FILE), labels=labels,
+            framework_answers=str(self.folder / oracle.ANSWERS_FILE),
+            framework_leaves=str(self.folder / oracle.LEAVES_FILE),
+            signature=self.signature, tolerance=tolerance, coverage=self.coverage,
+        )  # fmt: skip
+        scratch = folder.with_name(folder.name + "-check")
+        scratch.mkdir(exist_ok=True)
+        with contextlib.chdir(scratch):
+            return gating.check(request)
+
+
+def gate(path: Path, folder: Path, *, margin: bool = False, limit: int = 4000, own_process: bool = False) -> Gate:
+    """Everything but the candidates. ``own_process``: the framework is asked as the pipeline asks it, in a process of
+    its own; else by the same runner in this one, which saves a second."""
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        signature = compiling.load(compiling.LoadRequest(path=str(path), margin=margin)).signature
+        compiling.lower(compiling.LowerRequest(program=str(folder / compiling.PROGRAM_FILE)))
+        request = gating.RowsRequest(
+            lowered=str(folder / compiling.LOWERED_FILE), signature=signature, adversarial_limit=limit
+        )
+        made = gating.rows(request)
+    found = Gate(folder=folder, signature=signature, coverage=made.coverage)
+    if own_process:
+        oracle.ask(
+            signature.oracle, found.native, folder / gating.ROWS_FILE, folder, sys.executable, Limits(seconds=120)
+        )
+    else:
+        engine = runner(f"{signature.oracle.framework}_runner")(found.native, signature.oracle.parameters, 2)
+        np.save(folder / oracle.ANSWERS_FILE, engine.predict(found.rows))
+        np.save(folder / oracle.LEAVES_FILE, engine.leaves(found.rows))
+    return found
