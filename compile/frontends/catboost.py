@@ -2,7 +2,8 @@
 
 Facts that hold here (measured against CatBoost 1.2): leaf index bit i of a symmetric tree is split i; ``x > border``
 goes right and NaN goes left unless ``nan_value_treatment`` is AsTrue; leaves of other trees are numbered left to
-right in a model that CatBoost has loaded from JSON, but in the order of their making in a .cbm; values are doubles, summed in tree order, times scale, plus bias; borders are float32, as inputs are.
+right in a model that CatBoost has loaded from JSON, but in the order of their making in a .cbm; values are doubles,
+summed in tree order, times scale, plus bias; borders are float32, as inputs are.
 """
 
 from __future__ import annotations
@@ -136,16 +137,17 @@ def _forest(
     start = np.concatenate([[0], np.cumsum(sizes)])
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     offset, test = np.repeat(start[:-1], sizes), whole["left"] >= 0
-    feature = whole["feature"].astype(np.int32)
-    if np.any(feature[test] < 0) or np.any(feature >= n_features):
+    feature = whole["feature"]
+    if np.any(feature[test] < 0) or np.any(feature >= n_features):  # before int32 could wrap them
         raise ModelError(f"a tree tests a feature outside the model's {n_features}")
-    border = whole["border"].astype(np.float32)
+    with np.errstate(over="ignore"):
+        border = whole["border"].astype(np.float32)
     if not np.array_equal(border.astype(np.float64), whole["border"]):
         raise ModelError("a border isn't a float32 number")
     return check(
         Forest(
             tree_start=start.astype(np.int32),
-            feature=feature,
+            feature=feature.astype(np.int32),
             threshold=border,
             left=np.where(test, whole["left"] + offset, -1).astype(np.int32),
             right=np.where(test, whole["right"] + offset, -1).astype(np.int32),
@@ -166,6 +168,8 @@ def _oblivious(tree: Document, outputs: int) -> Columns:
     splits = tree.get("splits") or []
     depth = len(splits)
     tests, leaf_count = 2**depth - 1, 2**depth
+    if len(tree["leaf_values"]) != leaf_count * outputs:  # before anything of 2**depth is made
+        raise ModelError(f"a tree of depth {depth} has {len(tree['leaf_values'])} leaf values for {outputs} outputs")
     for split in splits:
         _need_float(split)
     split_of = np.repeat(np.arange(depth)[::-1], 2 ** np.arange(depth)) if depth else np.zeros(0, np.int64)

@@ -7,6 +7,7 @@ Schema: XGBoost's documentation, "Introduction to Model IO", files of 1.7 to 3.x
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,8 @@ def _load(
     as_wrapper = "scikit_learn" in attributes if wrapped is None else wrapped
     rounds, notes = _rounds(attributes, as_wrapper)
     sentinel = None if missing is None or math.isnan(missing) else float(missing)
+    if sentinel is not None and not abs(sentinel) <= np.finfo(np.float32).max:
+        raise ModelError(f"missing={sentinel:g}, which is no finite float32 number, is not supported in this version")
     program = Program(
         forest=forest,
         postprocess="identity" if margin else objective.postprocess,
@@ -146,40 +149,56 @@ def _forest(model: Document, n_features: int, outputs: int, base_scores: npt.NDA
         if len(tree.get("categories_nodes", ())):
             raise ModelError("splits on categories are not supported in this version")
 
-    def column(name: str, dtype: type) -> npt.NDArray[Any]:
-        return np.concatenate([np.asarray(tree[name]).astype(dtype, copy=False) for tree in trees])
-
     sizes = np.array([len(tree["left_children"]) for tree in trees], np.int64)
+
+    def column(name: str, kinds: str, dtype: type) -> npt.NDArray[Any]:
+        return np.concatenate(
+            [_column(tree, name, kinds, n) for tree, n in zip(trees, sizes, strict=True)], dtype=dtype, casting="unsafe"
+        )
+
     start = np.concatenate([[0], np.cumsum(sizes)])
     if start[-1] > np.iinfo(np.int32).max:
         raise ModelError(f"{start[-1]} nodes are more than the 2,147,483,647 that a forest holds")
     offset = np.repeat(start[:-1], sizes)
     number = np.arange(start[-1]) - offset
-    left, right = column("left_children", np.int64), column("right_children", np.int64)
+    left, right = column("left_children", "iu", np.int64), column("right_children", "iu", np.int64)
     test = left >= 0
     if np.any((right >= 0) != test):
         raise ModelError("a node has one child only")
     if np.any((left >= np.repeat(sizes, sizes)) | (right >= np.repeat(sizes, sizes))):
         raise ModelError("a node points at a child outside its tree")
-    condition = column("split_conditions", np.float32)
+    with np.errstate(over="ignore"):  # a number beyond float32 is an infinity, which check refuses on a leaf
+        condition = column("split_conditions", "fiu", np.float32)
+    feature = np.where(test, column("split_indices", "iu", np.int64), -1)
+    if np.any(feature[test] < 0) or np.any(feature >= n_features):  # here, while they are whole: int32 would wrap
+        raise ModelError(f"a tree tests a feature outside the model's {n_features}")
+    output = _column(model, "tree_info", "iu", len(trees)) if outputs > 1 else np.zeros(len(trees), np.int32)
+    if np.any((output < 0) | (output >= outputs)):
+        raise ModelError(f"a tree adds to an output outside the model's {outputs}")
     return check(
         Forest(
             tree_start=start.astype(np.int32),
-            feature=np.where(test, column("split_indices", np.int64), -1).astype(np.int32),
+            feature=feature.astype(np.int32),
             threshold=np.where(test, condition, np.float32(0)),
             left=np.where(test, left + offset, -1).astype(np.int32),
             right=np.where(test, right + offset, -1).astype(np.int32),
-            default_left=column("default_left", np.bool_) & test,
+            default_left=column("default_left", "iub", np.bool_) & test,
             leaf_value=np.where(test, np.float32(0), condition)[:, None],
             leaf_number=np.where(test, -1, number).astype(np.int32),
-            tree_output=np.asarray(model["tree_info"]).astype(np.int32)
-            if outputs > 1
-            else np.zeros(len(trees), np.int32),
+            tree_output=output.astype(np.int32),
             base_scores=base_scores,
             n_features=n_features,
             comparison="<",
         )
     )
+
+
+def _column(fields: Document, name: str, kinds: str, length: int) -> npt.NDArray[Any]:
+    """``fields[name]`` as an array of ``length`` numbers whose numpy kind is one of ``kinds``."""
+    values = np.asarray(fields[name])
+    if values.shape != (length,) or (length and values.dtype.kind not in kinds):
+        raise ModelError(f"{name!r} should be {length} numbers, it is {values.dtype} of shape {list(values.shape)}")
+    return values
 
 
 def _base_scores(parameters: Document, objective: objectives.Objective, outputs: int) -> npt.NDArray[np.float32]:
@@ -196,7 +215,10 @@ def _base_scores(parameters: Document, objective: objectives.Objective, outputs:
 def _trees_per_round(model: Document, outputs: int) -> int:
     bounds = model.get("iteration_indptr")
     if bounds is not None and len(bounds) > 1:
-        return int(bounds[1]) - int(bounds[0])
+        sizes = {int(after) - int(before) for before, after in itertools.pairwise(bounds)}
+        if len(sizes) > 1 or int(bounds[-1]) != len(model["trees"]):
+            raise ModelError("its boosting rounds hold different numbers of trees")
+        return sizes.pop()
     return outputs * max(int(model["gbtree_model_param"].get("num_parallel_tree", 1)), 1)
 
 
@@ -204,6 +226,8 @@ def _rounds(attributes: Mapping[str, str], as_wrapper: bool) -> tuple[int | None
     if "best_iteration" not in attributes:
         return None, ()
     best = int(attributes["best_iteration"])
+    if best < 0:
+        raise ModelError(f"best_iteration is {best}, expected a round's number")
     if as_wrapper:
         return best + 1, (f"early stopping: rounds 0 to {best} count, as the scikit-learn wrapper predicts",)
     note = (
