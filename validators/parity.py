@@ -92,7 +92,9 @@ def judge(
     size = np.abs(framework.astype(np.float64))
     allowed = tolerance.abs + tolerance.rel * np.where(np.isfinite(size), size, 0)
     wrong = ~(apart <= allowed)
-    relative = apart / np.maximum(size, np.finfo(np.float32).tiny)
+    relative = np.zeros_like(apart)  # where answers differ, an infinite or NaN answer of the framework is all wrong
+    np.divide(apart, np.maximum(size, np.finfo(np.float32).tiny), out=relative, where=(apart > 0) & np.isfinite(size))
+    relative[(apart > 0) & ~np.isfinite(size)] = np.inf
     metric = None
     if labels is not None and len(labels):
         metric = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
