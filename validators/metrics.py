@@ -32,12 +32,10 @@ def compare(output: OutputContract, labels: npt.NDArray[Any], framework: Answers
 
 def class_index(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Labels as rows of the model's classes. UsageError for a label that the model doesn't know."""
-    values = labels.tolist()
-    plain = [
-        str(int(v)) if isinstance(v, bool | int) or (isinstance(v, float) and v.is_integer()) else str(v)
-        for v in values
-    ]
     index = {label: i for i, label in enumerate(output.labels)}
+    # 1, 1.0, True and "True" may all name one class: a file's column and the model's labels need not agree on a type.
+    index |= {same: i for i, label in enumerate(output.labels) if (same := _canonical(label)) not in index}
+    plain = [text if (text := _plain(value)) in index else _canonical(text) for value in labels.tolist()]
     unknown = sorted({value for value in plain if value not in index})
     if unknown:
         raise UsageError(
@@ -45,6 +43,23 @@ def class_index(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray
             f"The model's classes: {', '.join(output.labels[:12])}.",
         )
     return np.array([index[value] for value in plain], np.int64)
+
+
+def _plain(value: object) -> str:
+    """A label of a file as text; a whole number, or a truth value, as that of an integer."""
+    if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    return str(value)
+
+
+def _canonical(label: str) -> str:
+    """A model's label as :func:`_plain` writes the same value: ``1.0`` and ``True`` are ``1``."""
+    if label in ("True", "False"):
+        return str(int(label == "True"))
+    try:
+        return _plain(float(label))
+    except ValueError:
+        return label
 
 
 def _numeric(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
