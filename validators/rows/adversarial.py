@@ -17,6 +17,8 @@ from ...passes.program import Program
 
 VARIANTS = 4
 """Rows a test node: below, at, above its threshold; NaN."""
+INFINITE = 0.5
+"""Share of the rows that belong to no test in which infinities stand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ def adversarial(program: Program, *, limit: int, seed: int = 0) -> Adversarial:
     width = max(forest.n_features, 1)
     step = max(1, (1 << 22) // width)
     parts = [_rows_at(forest, chosen[i : i + step], pool, rng) for i in range(0, len(chosen), step)]
-    parts.append(pool.draw(rng, min(limit // 10, 2000) + 16, width))
+    parts.append(pool.draw(rng, min(limit // 10, 2000) + 16, width, infinite=INFINITE))
     inner = np.concatenate(parts)
     rows = _clients_rows(program, inner[:, : forest.n_features], rng)
     return Adversarial(rows, len(tests), len(chosen), distinct, covered)
@@ -85,15 +87,18 @@ class _Pool:
         start = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
         return cls(np.concatenate(columns).astype(np.float32), start)
 
-    def draw(self, rng: np.random.Generator, rows: int, width: int) -> Rows:
-        """Random thresholds, nudged by a float or not; some NaN, infinities, zeros of both signs, extremes."""
+    def draw(self, rng: np.random.Generator, rows: int, width: int, *, infinite: float = 0.0) -> Rows:
+        """Random thresholds, nudged by a float or not; some NaN, zeros of both signs, extremes; and infinities in the
+        share ``infinite`` of the rows. XGBoost names no leaf for a row that holds one, so the tests' own rows don't."""
         size = np.diff(self.start)[:width]
         at = self.start[:width] + (rng.random((rows, width)) * size).astype(np.int64)
         out = _nudge(self.values[at], rng.integers(-1, 2, (rows, width)))
-        special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-44, 1e38, -1e38], np.float32)
-        weights = np.array([8, 0.5, 0.5, 1, 1, 0.5, 0.5, 0.5])
+        special = np.array([np.nan, 0.0, -0.0, 1e-44, 1e38, -1e38], np.float32)
+        weights = np.array([8, 1, 1, 0.5, 0.5, 0.5])
         odd = rng.random((rows, width)) < 0.08
         out[odd] = rng.choice(special, int(odd.sum()), p=weights / weights.sum())
+        where = (rng.random((rows, 1)) < infinite) & (rng.random((rows, width)) < 0.1)
+        out[where] = rng.choice(np.array([np.inf, -np.inf], np.float32), int(where.sum()))
         return out
 
 
