@@ -172,7 +172,7 @@ def _answer(program: Program, nodes: list[onnx.NodeProto], constants: list[onnx.
             ]
             if program.postprocess == "sigmoid":
                 return "p"
-            nodes.append(helper.make_node("Sub", ["one", "p"], ["not_p"]))
+            nodes += _other_class(program)
             nodes.append(helper.make_node("Concat", ["not_p", "p"], ["classes"], axis=1))
             return "classes"
         case "softmax":
@@ -183,6 +183,18 @@ def _answer(program: Program, nodes: list[onnx.NodeProto], constants: list[onnx.
             return "value"
         case "identity":
             return "margin"
+
+
+def _other_class(program: Program) -> list[onnx.NodeProto]:
+    """``not_p``, as precise as the framework's own: XGBoost takes the float32 p from 1; CatBoost works in doubles, so
+    that its small probabilities are exact, which 1 / (1 + Exp(margin)) is too."""
+    if program.forest.leaf_value.dtype == np.float32:
+        return [helper.make_node("Sub", ["one", "p"], ["not_p"])]
+    return [
+        helper.make_node("Exp", ["margin"], ["odds"]),
+        helper.make_node("Add", ["one", "odds"], ["other_denominator"]),
+        helper.make_node("Div", ["one", "other_denominator"], ["not_p"]),
+    ]
 
 
 def _constant(name: str, value: Any) -> onnx.TensorProto:

@@ -16,6 +16,7 @@ whole stages. What is taken from the cache is first compared with its digests.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -91,7 +92,7 @@ class RunDirectory:
         """``produce``'s value, or the one that it gave for the same ``key`` before.
 
         ``key`` holds all that decides the value, in values that JSON knows (or Structs, paths, sets of them);
-        ``name``, the schema and millwork's version are added. ``produce`` is given an empty folder for its files.
+        ``name``, the schema, millwork's version and the digest of its code are added. ``produce`` is given an empty folder for its files.
         The folder is renamed afterwards, so a path in the value is relative to it. A stage that raises leaves
         nothing behind.
 
@@ -181,9 +182,20 @@ def _locked(path: Path) -> int:
 
 def _canonical(name: str, key: Mapping[str, object]) -> bytes:
     """The key material as JSON with sorted keys; NaN and the infinities are the tokens of Python's json."""
-    material: dict[str, Any] = {"stage": name, "schema": SCHEMA, "millwork": __version__}
+    material: dict[str, Any] = {"stage": name, "schema": SCHEMA, "millwork": [__version__, source_digest()]}
     material["key"] = wire.builtins(dict(key))
     return json.dumps(material, sort_keys=True, separators=(",", ":")).encode()
+
+
+@functools.cache
+def source_digest() -> str:
+    """The sha256 of millwork's own modules: a stage that another state of the code made isn't taken for its own."""
+    own = Path(__file__).parent
+    digest = hashlib.sha256()
+    for folder in (own, *sorted(path for path in own.iterdir() if path.is_dir())):
+        for path in sorted(folder.rglob("*.py") if folder != own else folder.glob("*.py")):
+            digest.update(path.relative_to(own).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _made(folder: Path, material: bytes, sha256: str, produce: Callable[[Path], R], reply: type[R]) -> R:
