@@ -92,9 +92,9 @@ class RunDirectory:
         """``produce``'s value, or the one that it gave for the same ``key`` before.
 
         ``key`` holds all that decides the value, in values that JSON knows (or Structs, paths, sets of them);
-        ``name``, the schema, millwork's version and the digest of its code are added. ``produce`` is given an empty folder for its files.
-        The folder is renamed afterwards, so a path in the value is relative to it. A stage that raises leaves
-        nothing behind.
+        ``name``, the schema, millwork's version and the digest of its code are added. ``produce`` is given an empty
+        folder for its files. The folder is renamed afterwards, so a path in the value is relative to it. A stage that
+        raises leaves nothing behind.
 
         Raises :class:`UsageError` where the folder can't be written, or the disk is full; and what ``produce``
         raises.
