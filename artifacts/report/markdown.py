@@ -1,0 +1,147 @@
+"""``report.md``: the report as GitHub-flavoured Markdown, to paste into a pull request or a ticket."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ...values import CandidateRecord, Record
+from . import sections, text
+from .verdict import MARKS, Standing, model_name, notes, standing, verdict
+
+FEW_FEATURES = 30
+_SPECIAL = re.compile(r"([\\`*_\[\]|#~!$])")
+
+
+def render_markdown(record: Record) -> str:
+    """The report on ``record``."""
+    found = verdict(record)
+    parts = [
+        f"# {MARKS[found.outcome]} {plain(model_name(record))}",
+        f"**{plain(found.sentence)}**" + (f" {plain(found.because)}" if found.because else ""),
+        _facts(sections.facts(record)),
+        "## Candidates",
+        _candidates(record),
+        *_latency(record),
+        *_metrics(record),
+        *_passes(record),
+        "## What a client sends and gets",
+        _facts(sections.tensors(record)),
+        _features(record.model.features),
+        *_next(record),
+        *(("## config.pbtxt", fenced(record.tuning.config)) if record.tuning else ()),
+        *_notes(record),
+        "## Versions",
+        _facts(sections.versions(record)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def plain(words: str) -> str:
+    """``words`` on one line, with nothing in them that Markdown or HTML would read."""
+    escaped = _SPECIAL.sub(r"\\\1", text.one_line(words))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def fenced(code: str) -> str:
+    """A code block whose fence is longer than any in the code."""
+    longest = max((len(run) for run in re.findall(r"`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text.visible(code).rstrip()}\n{fence}"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; a head that ends in ``>`` has its column to the right. Cells are escaped here."""
+    names = [plain(head.rstrip(">")) for head in heads]
+    rule = ["---:" if head.endswith(">") else "---" for head in heads]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rule, *([plain(c) for c in row] for row in rows)))
+
+
+def _facts(facts: Iterable[sections.Fact]) -> str:
+    return "\n".join(f"- **{plain(fact.term)}:** {'; '.join(plain(line) for line in fact.lines)}" for fact in facts)
+
+
+def _candidates(record: Record) -> str:
+    if not record.candidates:
+        return "There are none."
+    heads = ("Candidate", "Verdict", "Wrong leaves>", "Largest difference>", "Max ULP>", "Decision flips>", "Size>",
+             "Build>", "Why")  # fmt: skip
+    return table(heads, (_candidate(c, standing(record, c)) for c in record.candidates))
+
+
+def _candidate(candidate: CandidateRecord, stands: Standing) -> tuple[str, ...]:
+    parity = candidate.parity
+    figures = (
+        (text.NONE,) * 4
+        if parity is None
+        else (
+            text.whole(parity.leaf_mismatches), text.difference(parity.max_abs), text.ulps(parity.max_ulp),
+            text.whole(parity.decision_flips),
+        )
+    )  # fmt: skip
+    size = text.size(candidate.bytes) if candidate.bytes else text.NONE
+    build = text.seconds(candidate.build_s) if candidate.build_s else text.NONE
+    return (candidate.id, f"{'★ ' if stands.word == 'winner' else ''}{stands.word}", *figures, size, build, stands.why)
+
+
+def _latency(record: Record) -> tuple[str, ...]:
+    lines = sorted(
+        ((line, candidate) for candidate in record.candidates for line in candidate.latency), key=lambda p: p[0].batch
+    )
+    if not lines:
+        return ()
+    heads = ("Batch>", "Candidate", "p50 µs>", "95% interval>", "p99 µs>", "95% interval>", "Rows/s>", "Calls>")
+    rows = (
+        (
+            f"{line.batch:,}", candidate.id, text.micros(line.p50_us), text.interval(line.ci.get("p50_us")),
+            text.micros(line.p99_us), text.interval(line.ci.get("p99_us")), text.figures(line.rows_per_s),
+            text.whole(line.samples),
+        )
+        for line, candidate in lines
+    )  # fmt: skip
+    foot = "Microseconds of one call in process, candidates interleaved. A p99 takes 662 calls."
+    return ("## Latency", table(heads, rows), foot)
+
+
+def _metrics(record: Record) -> tuple[str, ...]:
+    rows = [
+        (
+            candidate.id, metric.name, f"{metric.framework:.6g}", f"{metric.candidate:.6g}",
+            f"{metric.difference.low:.2g} to {metric.difference.high:.2g}", text.whole(metric.rows),
+        )
+        for candidate in record.candidates
+        if candidate.parity is not None and (metric := candidate.parity.metric) is not None
+    ]  # fmt: skip
+    heads = ("Candidate", "Metric", "Framework>", "Candidate>", "Difference, 95% interval>", "Rows>")
+    return ("## The metric on your labels", table(heads, rows)) if rows else ()
+
+
+def _passes(record: Record) -> tuple[str, ...]:
+    groups = sections.pass_groups(record)
+    if not groups:
+        return ()
+    told = (
+        f"{plain(', '.join(group.candidates))}:\n\n"
+        + "\n".join(f"1. {plain(note.name)}: {plain(note.summary)}" for note in group.passes)
+        for group in groups
+    )
+    return ("## What the passes changed", *told)
+
+
+def _features(names: Sequence[str]) -> str:
+    listed = "\n".join(f"{i}. {plain(name)}" for i, name in enumerate(names))
+    if len(names) <= FEW_FEATURES:
+        return listed
+    return f"<details><summary>All {len(names):,} features, in order</summary>\n\n{listed}\n\n</details>"
+
+
+def _next(record: Record) -> tuple[str, ...]:
+    commands = sections.commands(record)
+    if not commands:
+        return ()
+    return ("## Next", fenced("\n".join(f"{command.line}  # {command.purpose}" for command in commands)))
+
+
+def _notes(record: Record) -> tuple[str, ...]:
+    found = notes(record)
+    return ("## Notes", "\n".join(f"- {plain(note)}" for note in found)) if found else ()

@@ -1,0 +1,157 @@
+"""What the page and the Markdown say, apart from how they look: facts, next steps, passes told once."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from ...values import PassNote, Record, Value
+from . import text
+
+MEANINGS = {
+    "probability": "probabilities, the framework's predict_proba",
+    "margin": "raw margins, before any transform",
+    "value": "the framework's predict",
+}
+
+
+class Fact(Value):
+    """A term, and what is true of it: one line each."""
+
+    term: str
+    lines: tuple[str, ...]
+
+
+class Command(Value):
+    """A command to run next, and what it is for."""
+
+    purpose: str
+    line: str
+
+
+class PassGroup(Value):
+    """Candidates that went through the same passes."""
+
+    candidates: tuple[str, ...]
+    passes: tuple[PassNote, ...]
+
+
+def facts(record: Record) -> tuple[Fact, ...]:
+    """What was judged, by what, on what."""
+    model = record.model
+    wrote = f"{model.framework} {model.framework_version}".strip()
+    sizes = (_count(model.trees, "tree"), _count(len(model.features), "feature"), _count(len(model.outputs), "output"))
+    judge = f"{model.framework} {model.oracle_version}".strip()
+    found = [
+        Fact(term="Model", lines=(f"{wrote}, {model.objective}: {', '.join(sizes)}", *filter(None, (model.path,)))),
+        Fact(term="Judged by", lines=(f"{judge} itself, in a process of its own",)),
+        *_parity_facts(record),
+        Fact(term="Target", lines=(record.target.name, _measured(record))),
+    ]
+    if record.tuning is not None:
+        found.append(Fact(term="Triton", lines=(f"configuration written for release {record.tuning.triton}",)))
+    if record.publication is not None:
+        published = record.publication
+        asked = f"golden rows asked of {published.server or 'a real Triton'} after the commit, and they agree"
+        found.append(
+            Fact(
+                term="Published",
+                lines=(
+                    f"{published.repository}, {published.name}, version {published.version}",
+                    asked if published.verified else "not verified: no server was asked",
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def commands(record: Record) -> tuple[Command, ...]:
+    """What one would do next with a published version."""
+    if record.publication is None:
+        return ()
+    where = (
+        f"--repository {shlex.quote(near(record.publication.repository))} --name {shlex.quote(record.publication.name)}"
+    )
+    return (
+        Command(purpose="serve it", line=f"millwork triton serve {where}"),
+        Command(purpose="ask it here", line=f"millwork predict {where} --input rows.npy --output answers.npy"),
+        Command(purpose="go back", line=f"millwork rollback {where}"),
+    )
+
+
+def near(path: str) -> str:
+    """``path`` as one would type it here: relative where it lies in the current folder."""
+    given = Path(path)
+    here = Path.cwd()
+    if not given.is_absolute() or not given.is_relative_to(here):
+        return path
+    inner = given.relative_to(here)
+    return str(inner) if len(inner.parts) > 1 else f"./{inner}"
+
+
+def pass_groups(record: Record) -> tuple[PassGroup, ...]:
+    """The passes of each candidate that had any, those with the same ones together."""
+    groups: dict[tuple[PassNote, ...], list[str]] = {}
+    for candidate in record.candidates:
+        if candidate.passes:
+            groups.setdefault(candidate.passes, []).append(candidate.id)
+    return tuple(PassGroup(candidates=tuple(ids), passes=passes) for passes, ids in groups.items())
+
+
+def tensors(record: Record) -> tuple[Fact, ...]:
+    """What a client sends and gets, whoever won."""
+    model = record.model
+    missing = f"; {model.missing:g} or NaN is a missing value" if model.missing is not None else ""
+    meaning = MEANINGS.get(model.output_kind or "", "")
+    return (
+        Fact(
+            term="input__0", lines=(f"FP32 [{len(model.features)}], the features below in this order{missing}",)
+        ),
+        Fact(
+            term="output__0",
+            lines=(
+                f"FP32 [{len(model.outputs)}]{f': {meaning}' if meaning else ''}",
+                f"in this order: {', '.join(model.outputs)}",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def versions(record: Record) -> tuple[Fact, ...]:
+    """What it takes to do the same again."""
+    model, published = record.model, record.publication
+    listed = {
+        "millwork": record.millwork,
+        f"{model.framework}, wrote the model": model.framework_version,
+        f"{model.framework}, judged": model.oracle_version,
+        "Triton, written for": record.tuning.triton if record.tuning else "",
+        "Triton, verified on": published.server if published and published.verified else "",
+        "model sha256": model.sha256,
+        "manifest sha256": published.manifest_sha256 if published else "",
+        "run directory": record.run_dir,
+    }
+    return tuple(Fact(term=term, lines=(value,)) for term, value in listed.items() if value)
+
+
+def _parity_facts(record: Record) -> list[Fact]:
+    parities = [candidate.parity for candidate in record.candidates if candidate.parity is not None]
+    if not parities:
+        return []
+    rows = max(parity.rows for parity in parities)
+    coverage = next((parity.coverage for parity in parities if parity.coverage), "")
+    allowed: dict[str, list[str]] = {}
+    for candidate in record.candidates:
+        if candidate.parity is not None and candidate.parity.tolerance:
+            allowed.setdefault(candidate.parity.tolerance, []).append(candidate.id)
+    tolerance = [f"{', '.join(ids)}: {words}" if len(allowed) > 1 else words for words, ids in allowed.items()]
+    found = [Fact(term="Rows", lines=(f"{text.whole(rows)} rows", *((coverage,) if coverage else ())))]
+    return [*found, Fact(term="Tolerance", lines=tuple(tolerance))] if tolerance else found
+
+
+def _measured(record: Record) -> str:
+    where = f"measured on {record.target.measured_on}"
+    return where if record.target.is_target else f"{where}, which is NOT the target"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
