@@ -1,0 +1,215 @@
+"""What holds the layout together: imports go one way, the links point at their folders, the wheel holds all of it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "millwork"
+LINKED = ("compile", "passes", "validators", "artifacts")
+HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
+
+LAYERS = (
+    # what a step needs to run at all
+    ("", "values", "errors", "targets", "files", "wire", "steps", "worker", "executors", "environments",
+     "run_directory", "triton_releases", "progress"),
+    ("passes",),
+    ("compile",),
+    ("validators",),
+    ("artifacts",),
+    # the arrows of the pipeline, and what else a command may be about
+    ("options", "stages", "server", "release", "prediction", "diagnosis", "pipeline", "api"),
+    ("cli",),
+)  # fmt: skip
+"""The import order, lowest first, by the first part of a module's name; "" is the package itself (its version)."""
+
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+SCRIPTS = ("worker.start",)
+"""Run by their path, so that they have no package to be relative to."""
+
+LONGEST_MODULE = 400
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name without ``millwork.``; the package itself is ""."""
+    found = {}
+    for folder, _, files in os.walk(PACKAGE, followlinks=True):
+        for path in (Path(folder, file) for file in files if file.endswith(".py")):
+            parts = path.relative_to(PACKAGE).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str, *, for_types: bool = True) -> Iterator[tuple[int, str]]:
+    """(line, module of ours) for each import in the module, also those inside its functions.
+
+    ``for_types``: those under ``if TYPE_CHECKING`` too.
+    """
+    path = MODULES[name]
+    package = [*name.split("."), ""] if path.name == "__init__.py" and name else name.split(".")
+    tree = ast.parse(path.read_text())
+    left_out = set() if for_types else {id(node) for block in _for_types(tree) for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in left_out:
+            base = ".".join(package[: -node.level]) if node.level else "millwork"
+            whole = f"{base}.{node.module or ''}".strip(".") if node.level else f"{node.module}"
+            if not node.level and whole.split(".")[0] != "millwork":
+                continue
+            whole = whole.removeprefix("millwork").strip(".")
+            for alias in node.names:
+                inner = f"{whole}.{alias.name}".strip(".")
+                yield node.lineno, inner if inner in MODULES else whole
+
+
+def absolute(name: str) -> Iterator[int]:
+    """The lines that import from ``millwork`` by its name."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        if any(name.split(".")[0] == "millwork" for name in names):
+            yield node.lineno
+
+
+def _for_types(tree: ast.Module) -> Iterator[ast.If]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield node
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    unplaced = {name.split(".")[0] for name in MODULES} - set(RANK)
+    assert not unplaced, "name them in LAYERS"
+    assert set(RANK) == {name.split(".")[0] for name in MODULES}, "LAYERS names modules that aren't there"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_imports_go_one_way(name: str) -> None:
+    rank = RANK[name.split(".", maxsplit=1)[0]]
+    against = [
+        f"{MODULES[name]}:{line} imports {imported}"
+        for line, imported in imports(name)
+        if RANK[imported.split(".")[0]] > rank
+    ]
+    assert not against, "\n".join(against)
+
+
+def test_imports_inside_the_package_are_relative() -> None:
+    """A module reached by two paths has two identities."""
+    named = {name: lines for name in MODULES if (lines := list(absolute(name)))}
+    assert set(named) == set(SCRIPTS), named
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """The package itself apart: it is imported before all else, and imports ``optimize`` only when asked for it."""
+    graph = {name: {to for _, to in imports(name, for_types=False) if to and to != name} for name in MODULES if name}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
+
+
+def test_the_package_itself_imports_little() -> None:
+    """Every worker imports it."""
+    tree = ast.parse(MODULES[""].read_text())
+    top = {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.level}
+    assert top == {"errors"}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links(name: str) -> None:
+    link = PACKAGE / name
+    assert link.is_symlink(), f"{link}: this checkout has no symbolic links (git config core.symlinks true)"
+    assert str(link.readlink()) == f"../../{name}", "relative, so that a checkout can be moved"
+    assert link.resolve() == ROOT / name
+    assert (link / "__init__.py").is_file()
+
+
+def test_the_command_line_imports_no_framework() -> None:
+    code = f"""
+import sys
+import millwork.cli.app as app
+for command in app.COMMANDS:
+    app.millwork.get_command(None, command)
+assert app.run(app.millwork, ["--help"]) == 0
+assert app.run(app.millwork, ["optimize", "--help"]) == 0
+print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+import millwork.api, millwork.diagnosis, millwork.pipeline, millwork.prediction
+print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["heavy: []", "heavy: []"]
+    assert "optimize" in done.stdout
+
+
+@pytest.mark.parametrize("name", MODULES, ids=lambda name: name or "millwork")
+def test_modules_stay_short(name: str) -> None:
+    lines = len(MODULES[name].read_text().splitlines())
+    assert lines <= LONGEST_MODULE, f"{MODULES[name]}: {lines} lines; one idea a module"
+
+
+# ── the build ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what a build reads, so that none of its leavings land in the real one."""
+    copy = tmp_path / "checkout"
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.so")
+    for name in ("src", *LINKED):
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignore)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    return copy
+
+
+def build(checkout: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """As a user would: ``pip wheel``, in an isolated environment."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(checkout)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=checkout.parent, env={**os.environ, "PYTHONSAFEPATH": "1"}
+    )
+
+
+def test_the_wheel_holds_everything(checkout: Path, tmp_path: Path) -> None:
+    done = build(checkout, tmp_path / "dist")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "dist").glob("millwork-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+        text = archive.read(next(name for name in packed if name.endswith("entry_points.txt"))).decode()
+    wanted = {path.relative_to(PACKAGE).as_posix() for path in MODULES.values()}
+    wanted |= {"py.typed", "artifacts/triton_python/model.py", "compile/runners/ask.py"}
+    report = PACKAGE / "artifacts" / "report"
+    wanted |= {f"artifacts/report/{path.name}" for path in report.iterdir() if path.suffix in {".j2", ".css", ".js"}}
+    lacking = {f"millwork/{name}" for name in wanted} - packed
+    assert not lacking
+    strangers = {name.split("/")[0] for name in packed} - {"millwork", wheel.name.split("-py3")[0] + ".dist-info"}
+    assert not strangers, "nothing else may land in site-packages"
+    assert "millwork = millwork.cli:main" in text
+    assert "optimize = millwork.cli:optimize_main" in text
+
+
+def test_a_checkout_without_links_is_not_built(checkout: Path, tmp_path: Path) -> None:
+    """Where git can't make links it writes text files in their place: a wheel without four packages."""
+    for name in LINKED:
+        link = checkout / "src" / "millwork" / name
+        link.unlink()
+        link.write_text(f"../../{name}")
+    done = build(checkout, tmp_path / "dist")
+    assert done.returncode != 0
+    assert "src/millwork/compile: expected a link to ../../compile" in done.stderr
+    assert "core.symlinks" in done.stderr
+    assert not list((tmp_path).glob("dist/*"))
