@@ -304,8 +304,8 @@ def test_a_base_score_off_by_a_thousandth_fails_the_gate(candidate: Candidate, s
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_smallest_offset_that_is_caught_is_as_documented(candidate: Candidate, sign: int, tmp_path: Path) -> None:
     """Of a margin: four times the derived tolerance; up to 6e-5 for these models, whose margins are up to 6."""
-    bound = tolerance.derive(candidate.program, leaves(candidate.program.forest, encode(candidate.program,
-                                                                                       candidate.gate.rows)))  # fmt: skip
+    program = candidate.program
+    bound = tolerance.derive(program, leaves(program.forest, encode(program, candidate.gate.rows)))
     offset = 4 * (bound.rel + bound.abs)
     assert offset < 6e-5
     assert not candidate.judged(tmp_path / "off", with_offset(candidate, sign * offset)).passed

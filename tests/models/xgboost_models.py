@@ -1,4 +1,4 @@
-"""Small XGBoost models, one for each way in which models differ: objective, missing values, shapes of trees, wrapper."""
+"""Small XGBoost models, one for each way in which they differ: objective, missing values, shapes of trees, wrapper."""
 
 from __future__ import annotations
 
@@ -95,13 +95,6 @@ def with_missing(value: float) -> xgb.XGBClassifier:
     given = rows(4, missing=value)
     label = (target(given, value) > 0).astype(int)
     return xgb.XGBClassifier(n_estimators=12, max_depth=4, missing=value, n_jobs=1).fit(given, label)
-
-
-def string_labels() -> xgb.XGBClassifier:
-    """Three classes out of a wrapper (XGBoost itself wants them numbered)."""
-    given = rows(5)
-    label = np.digitize(target(given), [-0.5, 0.5])
-    return xgb.XGBClassifier(n_estimators=6, max_depth=3, n_jobs=1).fit(given, label)
 
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
