@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from ...values import PassNote, Record, Value
 from . import text
@@ -23,10 +22,14 @@ class Fact(Value):
 
 
 class Command(Value):
-    """A command to run next, and what it is for."""
+    """A command to run next, and what it is for. ``words`` are quoted for a shell, an option with its value."""
 
     purpose: str
-    line: str
+    words: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        return " ".join(self.words)
 
 
 class PassGroup(Value):
@@ -65,28 +68,18 @@ def facts(record: Record) -> tuple[Fact, ...]:
     return tuple(found)
 
 
-def commands(record: Record) -> tuple[Command, ...]:
-    """What one would do next with a published version."""
+def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
+    """What one would do next with a published version. ``repository``: its path as it is typed, if shorter."""
     if record.publication is None:
         return ()
-    where = (
-        f"--repository {shlex.quote(near(record.publication.repository))} --name {shlex.quote(record.publication.name)}"
-    )
+    folder = shlex.quote(repository or record.publication.repository)
+    where = (f"--repository {folder}", f"--name {shlex.quote(record.publication.name)}")
+    files = ("--input rows.npy", "--output answers.npy")
     return (
-        Command(purpose="serve it", line=f"millwork triton serve {where}"),
-        Command(purpose="ask it here", line=f"millwork predict {where} --input rows.npy --output answers.npy"),
-        Command(purpose="go back", line=f"millwork rollback {where}"),
+        Command(purpose="serve it", words=("millwork triton serve", *where)),
+        Command(purpose="ask it here", words=("millwork predict", *where, *files)),
+        Command(purpose="go back", words=("millwork rollback", *where)),
     )
-
-
-def near(path: str) -> str:
-    """``path`` as one would type it here: relative where it lies in the current folder."""
-    given = Path(path)
-    here = Path.cwd()
-    if not given.is_absolute() or not given.is_relative_to(here):
-        return path
-    inner = given.relative_to(here)
-    return str(inner) if len(inner.parts) > 1 else f"./{inner}"
 
 
 def pass_groups(record: Record) -> tuple[PassGroup, ...]:

@@ -105,7 +105,7 @@ def _none_passed(record: Record) -> Verdict:
 
 
 def _because(winner: Winner | None) -> str:
-    return f"{winner.id}: {_end(winner.why)}" if winner and winner.why else ""
+    return f"It is {_end(winner.why)}" if winner and winner.why else ""
 
 
 def _end(text: str) -> str:
