@@ -69,7 +69,7 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
             found = _release(job, model, truth, judged, choice, serving, found)
         except MillworkError as stopped:
             error = stopped
-            error.record = found
+            error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
         _keep(job, found)
         return Outcome(found, error)
 
@@ -97,12 +97,12 @@ def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> 
             line, id=built.built.id, bytes=built.bytes, build_s=round(built.seconds, 3), passes=model.lowered.notes,
             served_by=built.built.triton_backend,
         )  # fmt: skip
-        job.progress.end(f"{name}: {built.bytes / 1024:,.0f} KiB")
+        job.progress.end(f"{name}: {built.bytes / 1024:,.0f} KiB", cached=built.cached)
         job.progress.begin("check", line.id)
         stage = stages.check(job, model, truth, built)
     except CandidateError as error:
         reason, missing = stages.reason(error)
-        job.progress.end(f"{name}: {'not installed' if missing else 'failed'}")
+        job.progress.end(f"{name}: {'not installed' if missing else reason.splitlines()[0]}", ok=missing)
         return Judged(
             msgspec.structs.replace(line, status="unsupported" if missing else "error", reason=reason), None, missing
         )
@@ -110,7 +110,10 @@ def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> 
     status: Status = "passed" if verdict.passed else "failed"
     wrong = verdict.parity.leaf_mismatches
     told = f"equal on {verdict.parity.rows:,} rows" if verdict.passed else "NOT equal"
-    job.progress.end(f"{line.id}: {told}, {wrong or 0} wrong leaves, {verdict.parity.max_ulp} ULP", cached=stage.cached)
+    job.progress.end(
+        f"{line.id}: {told}, {wrong or 0} wrong leaves, {verdict.parity.max_ulp} ULP",
+        cached=stage.cached, ok=verdict.passed,
+    )  # fmt: skip
     line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
     return Judged(line, built, golden_tolerance=verdict.allowed.abs + verdict.allowed.rel)
 
@@ -238,7 +241,8 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
             framework=signature.provenance.framework, objective=signature.objective,
             sha256=signature.provenance.sha256, features=signature.features.names, outputs=signature.output.labels,
             framework_version=signature.provenance.framework_version, oracle_version=truth.interpreter.version,
-            path=signature.provenance.path, trees=model.lowered.trees, notes=signature.notes,
+            path=signature.provenance.path, trees=model.lowered.trees, output_kind=signature.output.kind,
+            missing=signature.features.missing, notes=signature.notes,
         ),
         target=summary(plan.target),
         candidates=_lines(judged),

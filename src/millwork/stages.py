@@ -108,6 +108,7 @@ class BuiltCandidate:
     folder: Path
     seconds: float
     bytes: int
+    cached: bool = False
 
 
 class Timing(Value):
@@ -202,7 +203,7 @@ def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate
     if built is None:
         return stage.value.reply.unsupported
     size = (stage.folder / built.model_file).stat().st_size
-    return BuiltCandidate(built, stage.folder, stage.value.seconds, size)
+    return BuiltCandidate(built, stage.folder, stage.value.seconds, size, stage.cached)
 
 
 def check(run: Run, model: Model, truth: Truth, candidate: BuiltCandidate) -> Stage[Verdict]:

@@ -39,7 +39,8 @@ def bench(
             triton_release=triton_release, run_dir=run_dir or scratch, dry_run=True, threads=threads, triton="none",
         )  # fmt: skip
         console = Console(stderr=True)
-        found, error = pipeline.run(options, TerminalProgress(console))
+        with TerminalProgress(console) as progress:
+            found, error = pipeline.run(options, progress)
     found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None)
     console.print(candidates_table(found))
     if as_json:

@@ -54,7 +54,8 @@ def optimize(
         threads=threads,
     )  # fmt: skip
     console = Console(stderr=True)
-    found, error = pipeline.run(options, TerminalProgress(console))
+    with TerminalProgress(console) as progress:
+        found, error = pipeline.run(options, progress)
     console.print(candidates_table(found))
     if as_json:
         click.echo(to_json(found))

@@ -22,10 +22,10 @@ def publish(run_dir: str, repository: str, triton: str) -> int:
     from ..validators.triton import address
 
     console = Console(stderr=True)
-    progress = TerminalProgress(console)
     bundle = release.chosen(Path(run_dir).absolute())
-    progress.begin("publish", f"{repository}/{bundle.name}")
-    serving = server.prepare(address.parse(triton), None, progress.detail)
-    done = release.publish(bundle, local_path(repository).absolute(), serving, progress)
-    progress.end(release.words(done))
+    with TerminalProgress(console) as progress:
+        progress.begin("publish", f"{repository}/{bundle.name}")
+        serving = server.prepare(address.parse(triton), None, progress.detail)
+        done = release.publish(bundle, local_path(repository).absolute(), serving, progress)
+        progress.end(release.words(done))
     return 0

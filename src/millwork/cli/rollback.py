@@ -21,10 +21,10 @@ def rollback(repository: str, name: str, number: int | None, triton: str) -> int
     from ..validators.triton import address
 
     console = Console(stderr=True)
-    progress = TerminalProgress(console)
     root = local_path(repository).absolute()
-    progress.begin("rollback", f"{repository}/{name}")
-    serving = server.prepare(address.parse(triton), None, progress.detail)
-    done = release.rollback(root, name, number, serving, progress)
-    progress.end(release.words(done))
+    with TerminalProgress(console) as progress:
+        progress.begin("rollback", f"{repository}/{name}")
+        serving = server.prepare(address.parse(triton), None, progress.detail)
+        done = release.rollback(root, name, number, serving, progress)
+        progress.end(release.words(done))
     return 0
