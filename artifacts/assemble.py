@@ -34,7 +34,8 @@ class Evidence(Value):
     parity: Parity
     latency: tuple[Latency, ...]
     target: TargetSummary
-    golden_tolerance: float
+    golden_abs: float
+    golden_rel: float
 
 
 def assemble(
@@ -94,7 +95,8 @@ def assemble(
         runner=built.runner,
         parameters={**built.parameters, "threads": str(threads)},
         golden_file=GOLDEN_FILE,
-        golden_tolerance=evidence.golden_tolerance,
+        golden_abs=evidence.golden_abs,
+        golden_rel=evidence.golden_rel,
     )
     return seal(folder, manifest, config)
 

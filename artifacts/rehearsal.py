@@ -47,7 +47,7 @@ def ask_golden(session: Session, name: str, version: int | None, folder: Path, m
     """Ask a served model the golden rows of the version in ``folder``."""
     with np.load(folder / manifest.golden_file, allow_pickle=False) as golden:
         x, y = golden["x"], golden["y"]
-    return check_golden(session, name, version, x, y, manifest.golden_tolerance)
+    return check_golden(session, name, version, x, y, manifest.golden_abs, manifest.golden_rel)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from .. import triton_releases
@@ -39,7 +40,10 @@ def load(request: LoadRequest) -> Loaded:
     program.save(model.program, folder / PROGRAM_FILE)
     (folder / model.signature.oracle.native_file).write_bytes(model.native)
     forest = model.program.forest
-    return Loaded(signature=model.signature, trees=forest.n_trees, nodes=forest.n_nodes, depth=forest.depth())
+    # The folder that the file lay in is nobody's business later, and a run may go on on another machine.
+    provenance = msgspec.structs.replace(model.signature.provenance, path=Path(request.path).name)
+    signature = msgspec.structs.replace(model.signature, provenance=provenance)
+    return Loaded(signature=signature, trees=forest.n_trees, nodes=forest.n_nodes, depth=forest.depth())
 
 
 class LowerRequest(Value):

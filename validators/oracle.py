@@ -9,21 +9,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .. import environments, worker
 from ..compile.frontends.loaded import Oracle
 from ..compile.runners import load as runners
-from ..compile.runners.load import numbers
+from ..compile.runners.load import installed, numbers
 from ..errors import ModelError, TargetError
 from ..values import Value
 from ..worker import Limits
 
 ANSWERS_FILE, LEAVES_FILE = "answers.npy", "leaves.npy"
-
-DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu"), "catboost": ("catboost",)}
-"""What may be installed under each framework's name: xgboost-cpu is XGBoost without its GPU parts (from 2.1 on)."""
 
 
 class Interpreter(Value):
@@ -65,16 +61,6 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None]) -> Interpreter:
             f"an environment with that can't be made ({error.message})"
         )
         return Interpreter(python=sys.executable, version=here, note=note)
-
-
-def installed(framework: str) -> str | None:
-    """The version of ``framework`` here, None where it isn't installed. Imports nothing."""
-    for distribution in DISTRIBUTIONS[framework]:
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def ask(oracle: Oracle, native: Path, rows: Path, folder: Path, python: str, limits: Limits) -> Asked:

@@ -57,7 +57,7 @@ def size(count: int) -> str:
     """Bytes in binary units: 512 B, 412 KiB, 1.24 MiB."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB"):
-        if value < 1000:
+        if value < 1024:
             break
         value, unit = value / 1024, larger
     return f"{count} B" if unit == "B" else f"{figures(value)} {unit}"

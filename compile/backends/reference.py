@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...passes.program import Program
 from ...triton_releases import Release
-from ..runners.load import requirement, runner
+from ..runners.load import installed, requirement, runner
 from .base import Backend, Built, Leaves, Source, Unsupported
 
 
@@ -25,6 +25,12 @@ class Reference:
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
         oracle = source.signature.oracle
+        here = installed(oracle.framework)
+        if oracle.version and here is not None and here != oracle.version:
+            return Unsupported(
+                reason=f"reference: {oracle.framework} {oracle.version} wrote the model and {here} is installed here, so its "
+                "own speed can't be had"
+            )
         native = Path(source.native)
         shutil.copyfile(native, folder / native.name)
         return Built(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,10 @@ from ...errors import TargetError
 EXTRAS = {"onnx_runner": "cpu", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
           "catboost_runner": "catboost"}  # fmt: skip
 """The extra that each runner needs, for the message."""
+
+
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu"), "catboost": ("catboost",)}
+"""What may be installed under each framework's name: xgboost-cpu is XGBoost without its GPU parts (from 2.1 on)."""
 
 
 class Runner(Protocol):
@@ -38,6 +44,16 @@ def runner(name: str) -> RunnerType:
             f"{error.name} isn't installed", f"pip install 'millwork[{extra}]'" if extra else "Install it."
         ) from error
     return module.Runner  # type: ignore[no-any-return]
+
+
+def installed(framework: str) -> str | None:
+    """The version of ``framework`` here, None where it isn't installed. Imports nothing."""
+    for distribution in DISTRIBUTIONS[framework]:
+        try:
+            return version_of(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def requirement(framework: str, version: str) -> str:

@@ -22,6 +22,7 @@ from .triton_releases import Release
 from .validators import steps as gate
 from .validators.choose import Choice, Contender, choose
 from .validators.steps import MeasureReply
+from .validators.tolerance import Tolerance
 from .values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning
 
 
@@ -36,13 +37,13 @@ class Outcome(NamedTuple):
 class Judged:
     """A candidate with its line of the report; ``built`` where there are files, ``missing`` for want of an extra.
 
-    ``golden_tolerance``: what parity allowed, absolute and relative together, for golden rows.
+    ``allowed``: how far its answers may be from the framework's.
     """
 
     record: CandidateRecord
     built: BuiltCandidate | None = None
     missing: bool = False
-    golden_tolerance: float = 0.0
+    allowed: Tolerance | None = None
 
     @property
     def passed(self) -> bool:
@@ -115,7 +116,7 @@ def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> 
         cached=stage.cached, ok=verdict.passed,
     )  # fmt: skip
     line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
-    return Judged(line, built, golden_tolerance=verdict.allowed.abs + verdict.allowed.rel)
+    return Judged(line, built, allowed=verdict.allowed)
 
 
 def _choose(job: Run, truth: Truth, judged: Sequence[Judged]) -> tuple[list[Judged], Choice]:
@@ -181,11 +182,11 @@ def _release(
 ) -> Record:
     """Serve the winner on the real server, and publish it if that was asked."""
     winner = next(one for one in judged if one.record.id == choice.winner.id)
-    if winner.built is None or winner.record.parity is None:
+    if winner.built is None or winner.record.parity is None or winner.allowed is None:
         raise InternalError(f"{choice.winner.id} won without having been built and checked")
     evidence = Evidence(
         model=found.model, parity=winner.record.parity, latency=winner.record.latency, target=found.target,
-        golden_tolerance=winner.golden_tolerance,
+        golden_abs=winner.allowed.abs, golden_rel=winner.allowed.rel,
     )  # fmt: skip
     job.progress.begin("serve", f"{choice.winner.id} on {serving.release.name}")
     served = release.serve(job, model, truth, winner.built, evidence, serving)

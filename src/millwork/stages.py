@@ -125,7 +125,7 @@ def load(run: Run) -> Model:
     sha256 = _sha256(path)
     request = lowering.LoadRequest(path=str(path), margin=run.plan.margin)
     loaded = _step(
-        run, "load", {"model": sha256, "path": path, "margin": run.plan.margin, "tools": _tools("catboost")},
+        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "tools": _tools("catboost")},
         "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
     )  # fmt: skip
     program = loaded.folder / lowering.PROGRAM_FILE
@@ -189,7 +189,8 @@ def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate
     )  # fmt: skip
     key = {
         "backend": name, "lowered": sha256_file(model.lowered_program), "native": sha256_file(model.native),
-        "signature": model.signature, "release": release, "tools": _tools("onnx", "onnx-ir", "numpy"),
+        "signature": model.signature, "release": release,
+        "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost"),
     }  # fmt: skip
 
     def produce(folder: Path) -> Timing:

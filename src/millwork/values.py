@@ -247,4 +247,5 @@ class Manifest(Value):
     runner: str = ""
     parameters: dict[str, str] = {}
     golden_file: str = "golden.npz"
-    golden_tolerance: float = 0.0
+    golden_abs: float = 0.0
+    golden_rel: float = 0.0

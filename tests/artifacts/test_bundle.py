@@ -41,7 +41,7 @@ def test_what_a_client_would_not_notice_keeps_the_digest(make_bundle) -> None:
         {"triton_release": "26.03"},
         {"parameters": {"threads": "2"}},
         {"runner": "treelite"},
-        {"golden_tolerance": 1e-6},
+        {"golden_abs": 1e-6},
     ],
     ids=lambda changes: next(iter(changes)),
 )

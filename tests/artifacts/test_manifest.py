@@ -80,7 +80,7 @@ def test_missing_truncated_or_newer(folder: Path, manifest: Manifest) -> None:
 
 
 def test_numbers_that_json_cannot_hold_are_refused_when_written(tmp_path: Path, manifest: Manifest) -> None:
-    broken = msgspec.structs.replace(manifest, golden_tolerance=float("inf"))
-    with pytest.raises(InternalError, match="golden_tolerance"):
+    broken = msgspec.structs.replace(manifest, golden_abs=float("inf"))
+    with pytest.raises(InternalError, match="golden_abs"):
         manifests.write(tmp_path, broken)
     assert not (tmp_path / "manifest.json").exists()

@@ -133,7 +133,7 @@ def test_one_wrong_answer_is_caught_and_named(session: Session, row: int, wrong:
     x = rows(100)
     expected = 2 * x
     expected[row, 1] += np.float32(wrong)
-    verdict = check_golden(session, "scale", 1, x, expected, 1e-5)
+    verdict = check_golden(session, "scale", 1, x, expected, 1e-5, 1e-5)
     assert not verdict.agreed
     assert f"row {row}, output 1" in verdict.reason
     assert verdict.max_abs > 5e-4

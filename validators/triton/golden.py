@@ -39,12 +39,13 @@ def check_golden(
     version: int | None,
     x: NDArray[np.float32],
     expected: NDArray[np.float32],
-    tolerance: float,
+    absolute: float,
+    relative: float = 0.0,
 ) -> GoldenVerdict:
     """Ask for the rows ``x`` [N, F] and compare with ``expected`` [N, K].
 
     In requests of 1 row, of 3, and the rest in as large ones as the model takes. A row agrees if for each output
-    |got - expected| <= tolerance * max(1, |expected|), a NaN is met by a NaN and an infinity by the same one.
+    |got - expected| <= absolute + relative * |expected|, a NaN is met by a NaN and an infinity by the same one.
     A server that fails is a verdict with its reason.
     """
     if len(x) == 0 or len(x) != len(expected):
@@ -57,7 +58,7 @@ def check_golden(
             part = slice(done, done + size)
             got = session.infer(name, x[part], version)
             largest = max(largest, _largest(got, expected[part]))
-            reason = _difference(got, expected[part], tolerance, done)
+            reason = _difference(got, expected[part], (absolute, relative), done)
             done += size
             if reason:
                 return GoldenVerdict(agreed=False, max_abs=largest, rows=done, reason=reason)
@@ -77,13 +78,15 @@ def batches(rows: int, limit: int) -> list[int]:
     return sizes
 
 
-def _difference(got: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float, first: int) -> str:
+def _difference(
+    got: NDArray[np.float32], expected: NDArray[np.float32], allowed: tuple[float, float], first: int
+) -> str:
     """Why the answers differ, or nothing. ``first``: the number of the first of these rows."""
     if got.shape != expected.shape:
         return f"answers have shape {list(got.shape)}, expected {list(expected.shape)}"
     wanted = expected.astype(np.float64)
     with np.errstate(invalid="ignore"):  # infinity - infinity
-        near = np.abs(got - wanted) <= tolerance * np.maximum(1.0, np.abs(wanted))
+        near = np.abs(got - wanted) <= allowed[0] + allowed[1] * np.abs(wanted)
     same = (got == expected) | (np.isnan(got) & np.isnan(expected))
     agree = same | (near & np.isfinite(wanted))
     if agree.all():
@@ -91,7 +94,7 @@ def _difference(got: NDArray[np.float32], expected: NDArray[np.float32], toleran
     row, column = (int(n) for n in np.argwhere(~agree)[0])
     return (
         f"row {first + row}, output {column}: got {got[row, column]!s}, expected {expected[row, column]!s} "
-        f"(tolerance {tolerance:g})"
+        f"(allowed: {allowed[0]:.2g} + {allowed[1]:.2g} x |expected|)"
     )
 
 
