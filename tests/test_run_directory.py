@@ -154,7 +154,7 @@ def test_a_stage_that_raises_leaves_nothing(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
         with pytest.raises(ModelError):
             run.stage("build", KEY, refuse, Built)
-        assert entries(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
         assert not run.stage("build", KEY, build, Built).cached
 
 
@@ -169,7 +169,7 @@ def test_a_value_that_a_later_run_could_not_use_is_a_bug_now(tmp_path: Path, bad
     with RunDirectory(tmp_path) as run:
         with pytest.raises(InternalError, match="stage build"):
             run.stage("build", KEY, bad, Built)
-        assert entries(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
 
 
 # ── killed, and two at once ───────────────────────────────────────────────────────────────────────────────
@@ -226,6 +226,17 @@ def test_a_killed_run_resumes_from_its_last_whole_stage(
         assert run.stage("first", {}, lambda _: 0, int)[:2] == (1, True)
         assert run.stage("second", {}, lambda _: 5, int)[:2] == (5, False)
     assert notes == []
+
+
+def test_a_folder_that_nothing_came_of_goes_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="nothing"), RunDirectory(tmp_path / "outer" / "run") as run:
+            run.stage("first", {}, lambda _: int("nothing"), int)
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with RunDirectory(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine").is_dir(), "a folder of the user's stays"
 
 
 def test_a_second_run_at_once_is_told_who_is_there(tmp_path: Path, at_work: subprocess.Popen[str]) -> None:

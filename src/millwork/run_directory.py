@@ -15,6 +15,8 @@ whole stages. What is taken from the cache is first compared with its digests.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -38,6 +40,12 @@ R = TypeVar("R")
 KEY_FILE = "key.json"
 RESULT_FILE = "result.json"
 DONE_FILE = "done"
+RECORD_FILE = "run.json"
+LOCK_FILE = "lock"
+STAGES = "stages"
+
+ATTEMPTS = 5
+"""Another run may remove the folder between two of our calls, once."""
 
 
 class Stage(NamedTuple, Generic[R]):
@@ -65,9 +73,9 @@ class RunDirectory:
     def __init__(self, path: Path, note: Callable[[str], None] = lambda _: None) -> None:
         self.path = path.absolute()
         self._note = note
+        self._made = [folder for folder in (self._stages, *self._stages.parents) if not folder.exists()]
         try:
-            self._stages.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self.path / "lock")
+            self._lock = _opened(self.path)
         except OSError as error:
             raise self._unwritable(error) from error
         try:
@@ -85,7 +93,13 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Give the lock back. The folder stays."""
+        """Give the lock back. The folder stays, unless this run made it and nothing came of it."""
+        if self.path in self._made and not (self.path / RECORD_FILE).exists():
+            with contextlib.suppress(OSError):  # the first that isn't empty ends it
+                self._stages.rmdir()
+                (self.path / LOCK_FILE).unlink()
+                for folder in self._made[1:]:
+                    folder.rmdir()
         os.close(self._lock)
 
     def stage(self, name: str, key: Mapping[str, object], produce: Callable[[Path], R], reply: type[R]) -> Stage[R]:
@@ -115,13 +129,13 @@ class RunDirectory:
     def write_record(self, record: Record) -> None:
         """Replace ``run.json`` by ``record``, whole or not at all."""
         try:
-            atomic_write(self.path / "run.json", msgspec.json.format(wire.encode(record), indent=2) + b"\n")
+            atomic_write(self.path / RECORD_FILE, msgspec.json.format(wire.encode(record), indent=2) + b"\n")
         except OSError as error:
             raise self._unwritable(error) from error
 
     @property
     def _stages(self) -> Path:
-        return self.path / "stages"
+        return self.path / STAGES
 
     def _kept(self, folder: Path, sha256: str, reply: type[R]) -> R | None:
         """The value kept in ``folder``; None, and no folder, where there is none or it isn't as it was written."""
@@ -158,6 +172,20 @@ class RunDirectory:
             f"can't write the run directory {self.path}: {refusal(error)}",
             f"{step} another folder with --run-dir.",
         )
+
+
+def _opened(path: Path) -> int:
+    """The lock of a run directory, which is made where there is none."""
+    stages, lock = path / STAGES, path / LOCK_FILE
+    for _ in range(ATTEMPTS):
+        stages.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # a run that nothing came of removed its folder just now
+            descriptor = _locked(lock)
+            if os.fstat(descriptor).st_nlink:
+                stages.mkdir(exist_ok=True)
+                return descriptor
+            os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(lock))
 
 
 def _locked(path: Path) -> int:
