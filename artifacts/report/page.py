@@ -7,14 +7,15 @@ policy forbids scripts and every request.
 from __future__ import annotations
 
 from importlib import resources
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING
 
 from ...values import Record
 from . import sections, text
 from .chart import chart
 from .verdict import MARKS, model_name, notes, standing, verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATE = "report.html.j2"
 FEW_FEATURES = 30
@@ -45,6 +46,9 @@ def render_html(record: Record) -> str:
 
 
 def _environment() -> Environment:
+    """Imported here, since every command line would pay for it."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
     return Environment(
         loader=FunctionLoader(_source),
         autoescape=True,
@@ -61,4 +65,5 @@ def _source(name: str) -> str:
 
 def _visible(value: object) -> object:
     """What every ``{{ … }}`` goes through before it is escaped."""
-    return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    escaped_already = hasattr(value, "__html__")
+    return text.visible(value) if isinstance(value, str) and not escaped_already else value
