@@ -154,7 +154,7 @@ def test_a_stage_that_raises_leaves_nothing(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
         with pytest.raises(ModelError):
             run.stage("build", KEY, refuse, Built)
-        assert list(tmp_path.iterdir()) == []
+        assert entries(tmp_path) == []
         assert not run.stage("build", KEY, build, Built).cached
 
 
@@ -169,7 +169,7 @@ def test_a_value_that_a_later_run_could_not_use_is_a_bug_now(tmp_path: Path, bad
     with RunDirectory(tmp_path) as run:
         with pytest.raises(InternalError, match="stage build"):
             run.stage("build", KEY, bad, Built)
-        assert list(tmp_path.iterdir()) == []
+        assert entries(tmp_path) == []
 
 
 # ── killed, and two at once ───────────────────────────────────────────────────────────────────────────────
