@@ -28,8 +28,8 @@ class Reference:
         here = installed(oracle.framework)
         if oracle.version and here is not None and here != oracle.version:
             return Unsupported(
-                reason=f"reference: {oracle.framework} {oracle.version} wrote the model and {here} is installed here, so its "
-                "own speed can't be had"
+                reason=f"reference: {oracle.framework} {oracle.version} wrote the model and {here} is installed here: "
+                "its own speed can't be had"
             )
         native = Path(source.native)
         shutil.copyfile(native, folder / native.name)

@@ -109,10 +109,10 @@ def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> 
         )
     verdict = stage.value
     status: Status = "passed" if verdict.passed else "failed"
-    wrong = verdict.parity.leaf_mismatches
-    told = f"equal on {verdict.parity.rows:,} rows" if verdict.passed else "NOT equal"
+    told = "equal" if verdict.passed else "NOT equal"
     job.progress.end(
-        f"{line.id}: {told}, {wrong or 0} wrong leaves, {verdict.parity.max_ulp} ULP",
+        f"{line.id}: {told} on {verdict.parity.rows:,} rows, {verdict.parity.leaf_mismatches or 0:,} wrong leaves, "
+        f"answers within {verdict.parity.max_abs:.1e}",
         cached=stage.cached, ok=verdict.passed,
     )  # fmt: skip
     line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
