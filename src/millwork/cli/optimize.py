@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from .terminal import TerminalProgress, candidates_table, outcome, print_error
 
@@ -60,8 +61,9 @@ def optimize(
     if as_json:
         click.echo(to_json(found))
     if error is not None:
-        print_error(console, error)
-        console.print(f"report: {found.run_dir}/report.html", style="dim", soft_wrap=True)
+        # The table has said why each candidate is out; the error's further lines are for whoever has no table.
+        print_error(console, type(error)(error.message.splitlines()[0], error.hint))
+        console.print(Text(f"report: {found.run_dir}/report.html", style="dim"), soft_wrap=True)
         return error.exit_code
     console.print(outcome(found))
     return 0
