@@ -129,8 +129,11 @@ def check(forest: Forest) -> Forest:
     f = forest
     if f.n_trees and (f.tree_start[0] != 0 or np.any(np.diff(f.tree_start) < 1)):
         raise ModelError("a tree has no nodes")
-    if any(len(column) != f.n_nodes for column in (f.left, f.right, f.threshold, f.default_left, f.leaf_value)):
+    columns = (f.left, f.right, f.threshold, f.default_left, f.leaf_value, f.leaf_number)
+    if any(len(column) != f.n_nodes for column in columns) or len(f.tree_output) != f.n_trees:
         raise ModelError("the columns of the trees differ in length")
+    if f.base_scores.ndim != 1 or not f.n_outputs or not np.all(np.isfinite(f.base_scores)):
+        raise ModelError("the base scores aren't one finite number an output")
     if f.n_nodes and int(f.tree_start[-1]) != f.n_nodes:
         raise ModelError("the trees' sizes don't add up to the number of nodes")
     tests = np.flatnonzero(~f.is_leaf)

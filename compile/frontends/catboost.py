@@ -115,7 +115,11 @@ def _float_features(information: Document) -> tuple[tuple[str, ...], bool, npt.N
         raise ModelError("the model's features aren't numbered 0, 1, 2, …")
     names = [str(feature.get("feature_id") or "") for feature in features]
     named = all(names) and len(set(names)) == len(names) and names != [str(i) for i in range(len(names))]
-    nan_left = np.array([feature.get("nan_value_treatment") != "AsTrue" for feature in features])
+    treatments = [feature.get("nan_value_treatment") for feature in features]
+    unknown = [treatment for treatment in treatments if treatment not in ("AsIs", "AsFalse", "AsTrue")]
+    if unknown:
+        raise ModelError(f"nan_value_treatment {unknown[0]!r:.60} is not supported in this version")
+    nan_left = np.array([treatment != "AsTrue" for treatment in treatments])
     return tuple(names) if named else tuple(f"f{i}" for i in range(len(names))), named, nan_left
 
 

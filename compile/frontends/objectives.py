@@ -69,6 +69,8 @@ def base_margin(link: Link, base_score: float) -> np.float32:
 
     logit: q = 1/p - 1 in float32, then -log(q); with that rounding sums are bit-identical to XGBoost's.
     """
+    if not abs(base_score) <= float(np.finfo(np.float32).max):
+        raise ModelError(f"base_score {base_score} is not a finite float32 number")
     p = np.float32(base_score)
     if link == "identity":
         return p

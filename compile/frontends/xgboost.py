@@ -25,6 +25,9 @@ from .loaded import LoadedModel, Oracle, Signature
 
 Document = Mapping[str, Any]
 
+MAX_FEATURES = 1 << 20
+"""A row of more would be 4 MiB. Also what keeps a file's number from becoming an array of any size."""
+
 
 def load(
     document: object,
@@ -81,11 +84,17 @@ def _load(
     _refuse_unsupported(learner, parameters)
     model = learner["gradient_booster"]["model"]
     outputs = max(n_classes, 1)
+    if not 1 <= n_features <= MAX_FEATURES:
+        raise ModelError(f"the model has {n_features} features, expected 1 to {MAX_FEATURES:,}")
+    if outputs > max(len(model["trees"]), 1):
+        raise ModelError(
+            f"the model has {outputs} classes and {len(model['trees'])} trees, expected one a class at least"
+        )
     forest = _forest(model, n_features, outputs, _base_scores(parameters, objective, outputs))
     as_wrapper = "scikit_learn" in attributes if wrapped is None else wrapped
     rounds, notes = _rounds(attributes, as_wrapper)
     sentinel = None if missing is None or math.isnan(missing) else float(missing)
-    if sentinel is not None and not abs(sentinel) <= np.finfo(np.float32).max:
+    if sentinel is not None and not abs(sentinel) <= float(np.finfo(np.float32).max):
         raise ModelError(f"missing={sentinel:g}, which is no finite float32 number, is not supported in this version")
     program = Program(
         forest=forest,
@@ -97,7 +106,7 @@ def _load(
         trees_per_iteration=_trees_per_round(model, outputs),
     )
     kind = _kind(objective, margin)
-    version = ".".join(str(part) for part in _get(document, "version", provenance.path))
+    version = _version(_get(document, "version", provenance.path))
     signature = Signature(
         provenance=_with_version(provenance, version),
         features=_features(learner, n_features, sentinel),
@@ -146,7 +155,7 @@ def _forest(model: Document, n_features: int, outputs: int, base_scores: npt.NDA
     for tree in trees:
         if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
             raise ModelError("vector leaves (multi_strategy=multi_output_tree) are not supported in this version")
-        if len(tree.get("categories_nodes", ())):
+        if len(tree.get("categories_nodes", ())) or np.any(np.asarray(tree.get("split_type", 0)) != 0):
             raise ModelError("splits on categories are not supported in this version")
 
     sizes = np.array([len(tree["left_children"]) for tree in trees], np.int64)
@@ -216,7 +225,7 @@ def _trees_per_round(model: Document, outputs: int) -> int:
     bounds = model.get("iteration_indptr")
     if bounds is not None and len(bounds) > 1:
         sizes = {int(after) - int(before) for before, after in itertools.pairwise(bounds)}
-        if len(sizes) > 1 or int(bounds[-1]) != len(model["trees"]):
+        if len(sizes) > 1 or (int(bounds[0]), int(bounds[-1])) != (0, len(model["trees"])):
             raise ModelError("its boosting rounds hold different numbers of trees")
         return sizes.pop()
     return outputs * max(int(model["gbtree_model_param"].get("num_parallel_tree", 1)), 1)
@@ -259,6 +268,17 @@ def _kind(objective: objectives.Objective, margin: bool) -> OutputKind:
     if margin:
         return "margin"
     return "probability" if objective.task in ("binary", "multiclass") else "value"
+
+
+def _version(parts: Any) -> str:
+    """``[3, 2, 0]`` as 3.2.0. It names what pip is asked for, so nothing but numbers will do."""
+    if (
+        not isinstance(parts, list)
+        or len(parts) != 3
+        or not all(type(part) is int and 0 <= part < 1000 for part in parts)
+    ):
+        raise ModelError(f"its version should be three numbers, it is {parts!r:.60}")
+    return ".".join(str(part) for part in parts)
 
 
 def _with_version(provenance: Provenance, version: str) -> Provenance:
