@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pickle
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from . import pipeline
+from . import pipeline, scratch
 from .errors import ModelError, UsageError
 from .options import Options
 from .progress import Progress
@@ -48,8 +47,7 @@ def optimize(
     frame. Returns the run's record, as in ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's
     ``record`` is what was found before it, or None.
     """
-    with tempfile.TemporaryDirectory(prefix="millwork-") as scratch:
-        folder = Path(scratch)
+    with scratch.folder("model") as folder:
         path = _model(model, folder)
         data_path, label_name = _rows(data, label, folder)
         options = Options(

@@ -8,6 +8,7 @@
         result.json                     its value
         done                            the digest of each of the above; written last
     RUN_DIR/stages/NAME-SHA16.tmp-PID/  a stage at work
+    RUN_DIR/failed/NAME-SHA16/          what a step printed that failed, where an error sends its reader there
 
 A stage's folder gets its name by a rename once all of it is on the disk, so a run that was killed resumes from
 whole stages. What is taken from the cache is first compared with its digests.
@@ -31,7 +32,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import msgspec
 
 from . import __version__, wire
-from .errors import InternalError, UsageError
+from .errors import InternalError, MillworkError, UsageError
 from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, refusal
 from .values import SCHEMA, FileDigest, Record, Value
 
@@ -43,6 +44,7 @@ DONE_FILE = "done"
 RECORD_FILE = "run.json"
 LOCK_FILE = "lock"
 STAGES = "stages"
+FAILED = "failed"
 
 ATTEMPTS = 5
 """Another run may remove the folder between two of our calls, once."""
@@ -238,10 +240,24 @@ def _made(folder: Path, material: bytes, sha256: str, produce: Callable[[Path], 
         fsync_tree(at_work)
         atomic_write(at_work / DONE_FILE, wire.encode(Done(key=sha256, files=digests(at_work))))
         at_work.rename(folder)
+    except MillworkError as error:
+        if str(at_work) in error.hint:
+            error.hint = error.hint.replace(str(at_work), str(_keep_logs(at_work, folder.name)))
+        raise
     finally:
         shutil.rmtree(at_work, ignore_errors=True)  # gone already, unless something was raised
     fsync_folder(folder.parent)
     return value
+
+
+def _keep_logs(at_work: Path, name: str) -> Path:
+    """The folder where the logs of a failed stage are now."""
+    kept = at_work.parent.parent / FAILED / name
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for log in at_work.glob("*.log"):
+        shutil.copyfile(log, kept / log.name)
+    return kept
 
 
 def _read_back(result: bytes, reply: type[R], at_work: Path) -> R:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import triton_releases
+from . import scratch, triton_releases
 from .errors import PublicationError, UsageError
 from .triton_releases import Release
 from .validators.triton import install, server
@@ -84,10 +83,10 @@ def session(serving: Serving, repository: Path | None = None) -> Iterator[Sessio
         return
     if serving.installation is None:
         raise PublicationError("there is no Triton to ask", "Leave --triton none out.")
-    with tempfile.TemporaryDirectory(prefix="millwork-triton-") as scratch:
-        empty = Path(scratch) / "models"
+    with scratch.folder("triton") as folder:
+        empty = folder / "models"
         empty.mkdir()
-        log = Path(scratch) / "triton.log"
+        log = folder / "triton.log"
         with (
             server.start(serving.installation, repository or empty, log=log) as running,
             Session(running.grpc_url) as asked,

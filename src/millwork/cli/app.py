@@ -88,7 +88,8 @@ def run(command: click.Command, arguments: list[str]) -> int:
         print_error(console, error)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        console.print("\nstopped; finished stages are kept and the same command goes on from there", style="dim")
+        kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
+        console.print(f"\nstopped{kept}", style="dim", soft_wrap=True)
         return INTERRUPTED
     except BrokenPipeError:
         return 0
@@ -96,6 +97,11 @@ def run(command: click.Command, arguments: list[str]) -> int:
         report = _report(error, arguments)
         print_error(console, InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
         return InternalError.exit_code
+
+
+def _resumes(arguments: list[str]) -> bool:
+    """Whether the command keeps its stages."""
+    return arguments[:1] == ["optimize"] or (arguments[:1] == ["bench"] and "--run-dir" in arguments)
 
 
 def _report(error: BaseException, arguments: list[str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-
 import click
 import msgspec
 from rich.console import Console
@@ -26,22 +24,22 @@ def bench(
     run_dir: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Time MODEL's candidates side by side, interleaved; times are of one call, in microseconds."""
-    from .. import pipeline
+    from .. import pipeline, scratch
     from ..api import to_json
     from ..options import Options
 
     sizes = [part.strip() for part in batch.split(",")]
     if not all(size.isdigit() and int(size) > 0 for size in sizes):
         raise UsageError(f"--batch {batch!r}: expected row counts, such as 1,64,4096")
-    with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
+    with scratch.folder("bench") as folder:
         options = Options(
             model=model, data=data, backends=backends, traffic=f"batch={','.join(dict.fromkeys(sizes))}",
-            triton_release=triton_release, run_dir=run_dir or scratch, dry_run=True, threads=threads, triton="none",
+            triton_release=triton_release, run_dir=run_dir or str(folder), dry_run=True, threads=threads, triton="none",
         )  # fmt: skip
         console = Console(stderr=True)
         with TerminalProgress(console) as progress:
             found, error = pipeline.run(options, progress)
-    found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None)
+    found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None, run_dir=run_dir or "")
     console.print(candidates_table(found))
     if as_json:
         click.echo(to_json(found))

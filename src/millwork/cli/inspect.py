@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -18,12 +17,11 @@ from ..errors import ModelError
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def inspect(model: str, as_json: bool) -> int:
     """Say what MODEL is: framework and version, objective, features, outputs, trees, what lowering changes."""
-    from .. import worker
+    from .. import scratch, worker
     from ..compile import steps
     from ..compile.steps import Loaded, Lowered
 
-    with tempfile.TemporaryDirectory(prefix="millwork-inspect-") as scratch:
-        folder = Path(scratch)
+    with scratch.folder("inspect") as folder:
         request = steps.LoadRequest(path=str(Path(model).absolute()))
         done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder)
         if isinstance(done, worker.Failure):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -17,9 +16,9 @@ from rich.console import Console
 @click.option("--output", "answers", required=True, metavar="FILE.npy", help="float32 [rows, outputs].")
 def predict(repository: str, name: str, number: int | None, rows: str, answers: str) -> int:
     """Run a published version on the rows of a file."""
-    from .. import prediction
+    from .. import prediction, scratch
 
-    with tempfile.TemporaryDirectory(prefix="millwork-predict-") as scratch:
-        said = prediction.predict(repository, name, number, Path(rows), Path(answers), Path(scratch))
+    with scratch.folder("predict") as folder:
+        said = prediction.predict(repository, name, number, Path(rows), Path(answers), folder)
     Console(stderr=True).print(said, highlight=False, soft_wrap=True)
     return 0

@@ -20,6 +20,7 @@ from typing import Literal
 
 import psutil
 
+from ..scratch import folder
 from ..values import Value
 
 TICK_MS = 50
@@ -93,7 +94,7 @@ def supervise(
     started = time.monotonic()
     kills = _oom_kills()
     with (
-        tempfile.TemporaryDirectory(prefix="millwork-", ignore_cleanup_errors=True) as scratch,
+        folder("step") as scratch,
         tempfile.TemporaryFile() as given,
         log.open("wb") as printed,
     ):
@@ -112,7 +113,7 @@ def supervise(
                     stdout=printed,
                     stderr=subprocess.STDOUT,
                     cwd=log.parent,
-                    env={**environment, "TMPDIR": scratch, "MILLWORK_REPLY_FD": str(write)},
+                    env={**environment, "TMPDIR": str(scratch), "MILLWORK_REPLY_FD": str(write)},
                     pass_fds=(write,),
                     start_new_session=True,
                 )
