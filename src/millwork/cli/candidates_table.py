@@ -89,7 +89,7 @@ def _parity(candidate: CandidateRecord) -> Text:
     if candidate.status == "failed":
         return Text("differs", style="red")
     # Not in ULP: where a framework computes the smaller of two probabilities as 1 - p, thousands of them are exact.
-    return Text("exact" if candidate.parity.max_ulp == 0 else f"within {text.difference(candidate.parity.max_abs)}")
+    return Text("exact" if candidate.parity.max_ulp == 0 else f"≤ {text.difference(candidate.parity.max_abs)}")
 
 
 def _size(candidate: CandidateRecord) -> Text:
