@@ -68,7 +68,7 @@ def bench(model: Path, batch: str, threads: str) -> dict[str, Any]:
 
 def table(name: str, document: dict[str, Any]) -> None:
     print(
-        f"\n{name} on {document['target']['measured_on']}: microseconds a call, p50, and times faster than the framework"
+        f"\n{name} on {document['target']['measured_on']}: p50 of a call in microseconds, times faster than the framework"
     )
     timed = [c for c in document["candidates"] if c["latency"]]
     own = {line["batch"]: line["p50_us"] for c in timed if c["backend"] == "reference" for line in c["latency"]}
