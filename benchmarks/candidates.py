@@ -60,16 +60,15 @@ def demo() -> ModuleType:
 
 def bench(model: Path, batch: str, threads: str) -> dict[str, Any]:
     """``millwork bench`` on the held-out flights: the document of --json."""
-    command = [str(Path(sys.executable).with_name("millwork")), "bench", str(model), "--data", str(MODELS / "rows.parquet"),
-               "--batch", batch, "--threads", threads, "--json"]  # fmt: skip
+    program = Path(sys.executable).with_name("millwork")
+    rows = MODELS / "rows.parquet"
+    command = [program, "bench", model, "--data", rows, "--batch", batch, "--threads", threads, "--json"]
     document: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return document
 
 
 def table(name: str, document: dict[str, Any]) -> None:
-    print(
-        f"\n{name} on {document['target']['measured_on']}: p50 of a call in microseconds, times faster than the framework"
-    )
+    print(f"\n{name} on {document['target']['measured_on']}: a call's p50 in µs, and times faster than the framework")
     timed = [c for c in document["candidates"] if c["latency"]]
     own = {line["batch"]: line["p50_us"] for c in timed if c["backend"] == "reference" for line in c["latency"]}
     for candidate in timed:
