@@ -30,6 +30,16 @@ def compare(output: OutputContract, labels: npt.NDArray[Any], framework: Answers
     return _mean_metric("rmse", _squared(framework, truth), _squared(candidate, truth), root=True)
 
 
+def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
+    """UsageError where :func:`compare` couldn't use these labels: known before any candidate is judged."""
+    if output.kind == "margin" or output.task == "ranking" or len(labels) == 0:
+        return
+    if output.task in ("binary", "multiclass"):
+        class_index(output, labels)
+    else:
+        _numeric(labels)
+
+
 def class_index(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Labels as rows of the model's classes. UsageError for a label that the model doesn't know."""
     index = {label: i for i, label in enumerate(output.labels)}

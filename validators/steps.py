@@ -12,11 +12,12 @@ from ..compile import backends
 from ..compile.backends.base import Built
 from ..compile.frontends.loaded import Signature
 from ..compile.runners.load import runner
+from ..errors import UsageError
 from ..passes import program as programs
 from ..passes.forest import leaf_rows
 from ..passes.program import Program, counted
 from ..values import Latency, Value
-from . import latency, parity, tolerance
+from . import latency, metrics, parity, tolerance
 from .parity import Verdict
 from .rows import table
 from .rows.adversarial import adversarial
@@ -56,6 +57,7 @@ def rows(request: RowsRequest) -> RowsReply:
         parts.append(given.rows)
         labels, notes = given.labels, given.notes
     if labels is not None:
+        _demand_labels(request, labels)
         np.save(folder / LABELS_FILE, _plain(labels), allow_pickle=False)
     np.save(folder / ROWS_FILE, np.concatenate(parts))
     user = len(parts[1]) if len(parts) > 1 else 0
@@ -173,6 +175,13 @@ def read_samples(path: Path) -> list[latency.Samples]:
     with np.load(path, allow_pickle=False) as arrays:
         pairs = [(name.rpartition("@"), arrays[name]) for name in arrays.files]
     return [latency.Samples(parts[0], int(parts[2]), us) for parts, us in pairs]
+
+
+def _demand_labels(request: RowsRequest, labels: npt.NDArray[Any]) -> None:
+    try:
+        metrics.demand_labels(request.signature.output, labels)
+    except UsageError as error:
+        raise UsageError(f"{request.data}: {error.message} (--label {request.label})", error.hint) from error
 
 
 def _plain(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:

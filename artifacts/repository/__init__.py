@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .layout import foresee
 from .ledger import Flight, in_flight
 from .listing import VersionEntry, find_version, served_version, versions
 from .names import check_name, local_path
@@ -13,6 +14,7 @@ __all__ = [
     "VersionEntry",
     "check_name",
     "find_version",
+    "foresee",
     "in_flight",
     "local_path",
     "publish",

@@ -83,6 +83,18 @@ def locate(repository: Path, name: str) -> Place:
     return Place(root=root, name=name, state=state)
 
 
+def foresee(repository: Path, name: str) -> None:
+    """Raise now what :func:`prepare` would, as far as it shows without making anything: a long run comes between."""
+    place = locate(repository, name)
+    for folder in (place.root, *place.root.parents):
+        try:
+            if folder.exists():
+                _demand_folder(place, folder)
+                return
+        except OSError as error:
+            raise PublicationError(*_no_repository(place, error)) from error
+
+
 def prepare(place: Place) -> None:
     """Make the repository and the state folder where they aren't there; :class:`PublicationError` if they can't
     be, if the repository isn't writable, or if the two are on different file systems.
@@ -90,17 +102,8 @@ def prepare(place: Place) -> None:
     try:
         place.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PublicationError(
-            f"the repository can't be made: {refusal(error, place.root)}", "Give a folder for --repository."
-        ) from error
-    if not os.access(place.root, os.W_OK | os.X_OK):
-        raise PublicationError(
-            f"{place.root}: the repository isn't writable", "Let this user write there, or give another one."
-        )
-    if place.model.exists() and not place.model.is_dir():
-        raise PublicationError(
-            f"{place.model}: a file, where the model's folder would be", "Move it away, or give another --name."
-        )
+        raise PublicationError(*_no_repository(place, error)) from error
+    _demand_folder(place, place.root)
     try:
         for part in (place.staging, place.trash, place.ledger, place.lock):
             part.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +120,25 @@ def prepare(place: Place) -> None:
             f"{place.state}: on another file system than {target}, so nothing can be renamed into it",
             ELSEWHERE,
         )
+
+
+def _demand_folder(place: Place, folder: Path) -> None:
+    """PublicationError where ``folder``, the repository or the nearest above it that is there, can't be written."""
+    if not folder.is_dir():
+        raise PublicationError(
+            f"the repository can't be made: {folder}: this is a file, not a folder", "Give a folder for --repository."
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        what = "the repository isn't writable" if folder == place.root else "not writable, so no repository in it"
+        raise PublicationError(f"{folder}: {what}", "Let this user write there, or give another one.")
+    if place.model.exists() and not place.model.is_dir():
+        raise PublicationError(
+            f"{place.model}: a file, where the model's folder would be", "Move it away, or give another --name."
+        )
+
+
+def _no_repository(place: Place, error: OSError) -> tuple[str, str]:
+    return f"the repository can't be made: {refusal(error, place.root)}", "Give a folder for --repository."
 
 
 def version_folders(place: Place) -> list[int]:

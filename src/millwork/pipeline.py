@@ -11,6 +11,7 @@ import msgspec
 from . import __version__, release, server, stages
 from .artifacts import report
 from .artifacts.assemble import Evidence
+from .artifacts.repository import foresee
 from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from .options import Options, Plan, understand
 from .progress import Progress, Silent
@@ -53,6 +54,8 @@ class Judged:
 def run(options: Options, progress: Progress | None = None) -> Outcome:
     """The whole job. Raises MillworkError where nothing could be judged; what came after that is in the outcome."""
     plan, executor = understand(options)
+    if plan.repository is not None:
+        foresee(plan.repository, plan.name)
     told = progress or Silent()
     with RunDirectory(plan.run_dir, told.note) as directory:
         job = Run(plan, directory, executor, told)

@@ -113,7 +113,7 @@ def _columns(
         if lacking:
             shown = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
             raise UsageError(
-                f"{path}: {len(lacking)} of the model's {len(features.names)} features aren't in it: {shown}",
+                f"{path}: lacks {len(lacking)} of the model's {len(features.names)} features: {shown}",
                 _closest(lacking, candidates),
             )
         extra = len(candidates) - len(features.names)
@@ -155,7 +155,10 @@ def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float32]:
         or pa.types.is_boolean(kind)
         or pa.types.is_decimal(kind)
     ):
-        raise UsageError(f"{path}: column {name!r} holds {kind}, the model takes numbers")
+        held = "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+        raise UsageError(
+            f"{path}: column {name!r} holds {held}, the model takes numbers", "Encode it as for the model's training."
+        )
     return _float32(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
