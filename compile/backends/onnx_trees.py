@@ -24,7 +24,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import ModelError
-from ...passes.forest import VECTOR_LEAF, Forest
+from ...passes.forest import VECTOR_LEAF, Forest, Ints
 from ...passes.graph.cleanup import cleanup
 from ...passes.program import Program
 from ...triton_releases import Release
@@ -35,6 +35,7 @@ NEWEST_OPSET, NEWEST_IR = 21, 10
 """What the writer was tested with: a newer release still gets these."""
 
 MODEL_FILE = "model.onnx"
+TREES = "TreeEnsembleRegressor"
 BASE_TREE = 1
 """How many trees stand before the model's own: the one that holds the base scores."""
 
@@ -90,7 +91,8 @@ def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelP
     if program.forest.leaf_value.dtype == np.float64:
         nodes.append(helper.make_node("Cast", [value], ["as_double"], to=TensorProto.DOUBLE))
         value = "as_double"
-    nodes.append(_trees(program, value))
+    outputs = program.forest.n_outputs
+    nodes.append(helper.make_node(TREES, [value], ["margin"], domain="ai.onnx.ml", name="forest", n_targets=outputs))
     answer = _answer(program, nodes, constants)
     nodes.append(helper.make_node("Identity", [answer], ["output__0"]))
     graph = helper.make_graph(
@@ -106,43 +108,56 @@ def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelP
         graph, producer_name="millwork", opset_imports=opsets, ir_version=min(limits.ir, NEWEST_IR)
     )
     helper.set_model_props(model, {"millwork.source_sha256": source_sha256})
-    return cleanup(model)
+    # The node table comes last: tidying the graph would otherwise copy millions of numbers back and forth.
+    tidy = cleanup(model)
+    next(node for node in tidy.graph.node if node.op_type == TREES).attribute.extend(
+        _trees(program.forest, program.columns)
+    )
+    return tidy
 
 
-def _trees(program: Program, value: str) -> onnx.NodeProto:
-    forest = program.forest
+def _trees(forest: Forest, columns: Ints) -> list[onnx.AttributeProto]:
+    """The node table as the operator's attributes."""
     test = ~forest.is_leaf
     tree = forest.tree_of_node()
     start = forest.tree_start[tree]
     number = np.arange(forest.n_nodes, dtype=np.int64) - start
     feature = np.zeros(forest.n_nodes, np.int64)
-    feature[test] = program.columns[forest.feature[test]]
-    mode = np.where(test, "BRANCH_LT" if forest.comparison == "<" else "BRANCH_LEQ", "LEAF")
+    feature[test] = columns[forest.feature[test]]
+    branch = b"BRANCH_LT" if forest.comparison == "<" else b"BRANCH_LEQ"
     leaf, target, weight = _weights(forest)
     base = np.arange(forest.n_outputs)
-    columns: dict[str, Any] = {
-        "n_targets": forest.n_outputs,
-        "nodes_treeids": [0, *(tree + BASE_TREE).tolist()],
-        "nodes_nodeids": [0, *number.tolist()],
-        "nodes_featureids": [0, *feature.tolist()],
-        "nodes_modes": ["LEAF", *mode.tolist()],
-        "nodes_truenodeids": [0, *np.where(test, forest.left - start, 0).tolist()],
-        "nodes_falsenodeids": [0, *np.where(test, forest.right - start, 0).tolist()],
-        "nodes_missing_value_tracks_true": [0, *forest.default_left.astype(np.int64).tolist()],
-        "target_treeids": [*(0 * base).tolist(), *(tree[leaf] + BASE_TREE).tolist()],
-        "target_nodeids": [*(0 * base).tolist(), *number[leaf].tolist()],
-        "target_ids": [*base.tolist(), *target.tolist()],
-    }
     dtype = forest.leaf_value.dtype
-    values = np.concatenate([[0], forest.threshold]).astype(dtype)
-    weights = np.concatenate([forest.base_scores, weight]).astype(dtype)
-    if dtype == np.float64:
-        columns["nodes_values_as_tensor"] = numpy_helper.from_array(values)
-        columns["target_weights_as_tensor"] = numpy_helper.from_array(weights)
-    else:
-        columns["nodes_values"] = values.tolist()
-        columns["target_weights"] = weights.tolist()
-    return helper.make_node("TreeEnsembleRegressor", [value], ["margin"], domain="ai.onnx.ml", name="forest", **columns)
+    return [
+        _ints("nodes_treeids", [0], tree + BASE_TREE),
+        _ints("nodes_nodeids", [0], number),
+        _ints("nodes_featureids", [0], feature),
+        onnx.AttributeProto(
+            name="nodes_modes", type=onnx.AttributeProto.STRINGS,
+            strings=[b"LEAF", *np.where(test, branch, b"LEAF").tolist()],
+        ),
+        _ints("nodes_truenodeids", [0], np.where(test, forest.left - start, 0)),
+        _ints("nodes_falsenodeids", [0], np.where(test, forest.right - start, 0)),
+        _ints("nodes_missing_value_tracks_true", [0], forest.default_left),
+        _ints("target_treeids", 0 * base, tree[leaf] + BASE_TREE),
+        _ints("target_nodeids", 0 * base, number[leaf]),
+        _ints("target_ids", base, target),
+        _floats("nodes_values", np.concatenate([[0], forest.threshold]).astype(dtype)),
+        _floats("target_weights", np.concatenate([forest.base_scores, weight]).astype(dtype)),
+    ]  # fmt: skip
+
+
+def _ints(name: str, base: npt.ArrayLike, values: npt.NDArray[Any]) -> onnx.AttributeProto:
+    """``base``: the entries of the first tree, which holds the base scores."""
+    whole = np.concatenate([base, values]).astype(np.int64)
+    return onnx.AttributeProto(name=name, type=onnx.AttributeProto.INTS, ints=whole.tolist())
+
+
+def _floats(name: str, values: npt.NDArray[Any]) -> onnx.AttributeProto:
+    """float32 as a list of floats; float64 as a tensor, under the name that the operator has for that."""
+    if values.dtype == np.float64:
+        return helper.make_attribute(f"{name}_as_tensor", numpy_helper.from_array(values))
+    return onnx.AttributeProto(name=name, type=onnx.AttributeProto.FLOATS, floats=values.tolist())
 
 
 def _weights(forest: Forest) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[Any]]:
@@ -208,9 +223,9 @@ def leaf_probe(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    found = [node for node in probe.graph.node if node.op_type == "TreeEnsembleRegressor"]
+    found = [node for node in probe.graph.node if node.op_type == TREES]
     if len(found) != 1:
-        raise ModelError(f"expected one TreeEnsembleRegressor in the artifact, found {len(found)}")
+        raise ModelError(f"expected one {TREES} in the artifact, found {len(found)}")
     trees = found[0]
     attributes = {a.name: helper.get_attribute_value(a) for a in trees.attribute}
     ids = np.asarray(attributes["nodes_treeids"], np.int64)
