@@ -129,6 +129,8 @@ def _forest(
     scale, bias = document["scale_and_bias"]
     base = np.atleast_1d(np.asarray(bias, np.float64))
     outputs = len(base)
+    if not outputs:
+        raise ModelError("the model has no base scores")
     symmetric = "oblivious_trees" in document
     trees = document["oblivious_trees"] if symmetric else document["trees"]
     if not trees:

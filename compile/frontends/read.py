@@ -17,7 +17,7 @@ from .loaded import LoadedModel
 from .model_file import read_whole
 from .pickles import read_pickled
 from .pickles.estimators import PickledModel
-from .sniff import sniff
+from .sniff import Format, sniff
 
 
 def read(path: Path, scratch: Path, *, margin: bool = False) -> LoadedModel:
@@ -27,6 +27,15 @@ def read(path: Path, scratch: Path, *, margin: bool = False) -> LoadedModel:
     """
     kind = sniff(path)
     content = read_whole(path)
+    try:
+        return _of_kind(kind, content, path, scratch, margin=margin)
+    except ModelError as error:
+        if error.message.startswith(f"{path}:"):
+            raise
+        raise ModelError(f"{path}: {error.message}", error.hint) from error
+
+
+def _of_kind(kind: Format, content: bytes, path: Path, scratch: Path, *, margin: bool) -> LoadedModel:
     where = Provenance(
         path=str(path),
         format=kind,
@@ -152,7 +161,7 @@ def _refuse_before_export(model: object, path: str) -> None:
 def _json(content: bytes, path: Path) -> object:
     try:
         return msgspec.json.decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         pass  # XGBoost writes NaN and Infinity as bare words, which JSON hasn't; Python's own reader takes them
     except RecursionError as error:
         raise ModelError(f"{path}: nested too deeply to be a model") from error

@@ -86,7 +86,9 @@ def _load(
     outputs = max(n_classes, 1)
     if not 1 <= n_features <= MAX_FEATURES:
         raise ModelError(f"the model has {n_features} features, expected 1 to {MAX_FEATURES:,}")
-    if outputs > max(len(model["trees"]), 1):
+    if not model["trees"]:
+        raise ModelError("the model has no trees")
+    if outputs > len(model["trees"]):
         raise ModelError(
             f"the model has {outputs} classes and {len(model['trees'])} trees, expected one a class at least"
         )
@@ -150,8 +152,6 @@ def _refuse_unsupported(learner: Document, parameters: Document) -> None:
 
 def _forest(model: Document, n_features: int, outputs: int, base_scores: npt.NDArray[np.float32]) -> Forest:
     trees = list(model["trees"])
-    if not trees:
-        raise ModelError("the model has no trees")
     for tree in trees:
         if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
             raise ModelError("vector leaves (multi_strategy=multi_output_tree) are not supported in this version")
