@@ -50,7 +50,7 @@ def train(parameters: dict[str, Any], given: Rows, number: npt.NDArray[Any], rou
 
 
 def _label(objective: str, classes: int, number: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if objective == "binary:logistic" or objective.startswith("rank:"):
+    if objective.startswith(("binary:", "rank:")):
         return (number > 0.3).astype(np.float64)
     if classes:
         return np.digitize(number, np.quantile(number, np.arange(1, classes) / classes)).astype(np.float64)

@@ -1,0 +1,339 @@
+"""What a model's file is read as: the same program from every format, its signature, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import catboost as cb
+import msgspec
+import numpy as np
+import pytest
+import xgboost as xgb
+from models import catboost_models, xgboost_models
+from models.xgboost_models import booster, rows, target
+
+from millwork.compile.frontends import objectives
+from millwork.compile.frontends.loaded import LoadedModel, Signature
+from millwork.compile.frontends.read import read
+from millwork.errors import ModelError
+from millwork.passes.program import Program
+from millwork.values import Provenance
+
+XGBOOST_FORMATS = ["model.json", "model.ubj", "model.pkl", "model.joblib"]
+CATBOOST_FORMATS = ["model.cbm", "model.json", "model.pkl", "model.joblib"]
+
+
+def loaded(made: Any, path: Path, *, margin: bool = False) -> LoadedModel:
+    save = xgboost_models.save if isinstance(made, xgb.Booster | xgb.XGBModel) else catboost_models.save
+    return read(save(made, path), path.parent, margin=margin)
+
+
+def bits(program: Program) -> dict[str, Any]:
+    """Every array of the program with its dtype, and every other field."""
+    arrays = {name: (array.dtype, array.tobytes()) for name, array in program.forest.arrays().items()}
+    plain = {f.name: getattr(program, f.name) for f in fields(program) if f.name not in ("forest", "columns")}
+    return {**arrays, **plain, "columns": program.columns.tobytes(), "comparison": program.forest.comparison}
+
+
+def plain(signature: Signature) -> Signature:
+    """Without what says which file it came from."""
+    nowhere = Provenance(path="", format="", sha256="", framework="xgboost", framework_version="")
+    oracle = msgspec.structs.replace(signature.oracle, native_file="")
+    return msgspec.structs.replace(signature, provenance=nowhere, oracle=oracle)
+
+
+# ── the same program from every format ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["binary", "multiclass", "poisson", "pruned", "names-backwards", "single-leaf"])
+def test_a_booster_is_the_same_in_every_format(name: str, tmp_path: Path) -> None:
+    made = [loaded(xgboost_models.model(name), tmp_path / file) for file in XGBOOST_FORMATS]
+    for other in made[1:]:
+        assert bits(other.program) == bits(made[0].program)
+        assert plain(other.signature) == plain(made[0].signature)
+    assert [m.signature.provenance.estimator for m in made] == ["", "", "Booster", "Booster"]
+
+
+@pytest.mark.parametrize("name", ["early-stopping", "float-labels"])
+def test_a_wrapper_is_the_same_in_every_format(name: str, tmp_path: Path) -> None:
+    given = rows()
+    wrapper = (
+        xgboost_models.model(name) if name != "float-labels"
+        else xgb.XGBClassifier(n_estimators=4, max_depth=3, n_jobs=1).fit(given, (target(given) > 0).astype(float))
+    )  # fmt: skip
+    made = [loaded(wrapper, tmp_path / file) for file in XGBOOST_FORMATS]
+    for other in made[1:]:
+        assert bits(other.program) == bits(made[0].program)
+        assert plain(other.signature) == plain(made[0].signature)
+
+
+@pytest.mark.parametrize("name", ["logloss", "multiclass", "nan-max", "scale-and-bias", "named", "large-borders"])
+def test_a_symmetric_catboost_model_is_the_same_in_every_format(name: str, tmp_path: Path) -> None:
+    made = [loaded(catboost_models.model(name), tmp_path / file) for file in CATBOOST_FORMATS]
+    for other in made[1:]:
+        assert bits(other.program) == bits(made[0].program)
+        parameters = {**other.signature.oracle.parameters, "format": "cbm"}
+        oracle = msgspec.structs.replace(other.signature.oracle, parameters=parameters)
+        assert plain(msgspec.structs.replace(other.signature, oracle=oracle)) == plain(made[0].signature)
+    assert made[1].signature.oracle.parameters["format"] == "json"
+
+
+@pytest.mark.parametrize("name", ["lossguide", "depthwise", "lossguide-multiclass"])
+def test_another_catboost_model_differs_in_its_leaves_numbers_alone(name: str, tmp_path: Path) -> None:
+    made = [bits(loaded(catboost_models.model(name), tmp_path / file).program) for file in CATBOOST_FORMATS]
+    assert made[0] == made[2] == made[3]
+    assert {key for key in made[0] if made[0][key] != made[1][key]} <= {"leaf_number"}
+
+
+def test_the_oracle_gets_the_frameworks_own_bytes(tmp_path: Path) -> None:
+    for file in ["model.json", "model.ubj"]:
+        made = loaded(xgboost_models.model("binary"), tmp_path / file)
+        assert made.native == (tmp_path / file).read_bytes()
+        assert made.signature.oracle.native_file == file
+    made = loaded(xgboost_models.model("binary"), tmp_path / "model.pkl")
+    assert bytes(made.native) == bytes(xgboost_models.model("binary").save_raw("ubj"))
+    made = loaded(catboost_models.model("rmse"), tmp_path / "other.pkl")
+    assert made.native.startswith(b"CBM1")
+
+
+# ── the signature ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_features_have_the_models_names_in_training_order(tmp_path: Path) -> None:
+    xgboost = loaded(xgboost_models.model("names-backwards"), tmp_path / "a.json").signature.features
+    assert xgboost.names == ("f7", "f6", "f5", "f4", "f3", "f2", "f1", "f0")
+    assert xgboost.named
+    catboost = loaded(catboost_models.model("named"), tmp_path / "a.cbm").signature.features
+    assert catboost.names == ("f5", "f4", "f3", "f2", "f1", "f0")
+    assert catboost.named
+    for unnamed in (xgboost_models.model("binary"), catboost_models.model("logloss")):
+        features = loaded(unnamed, tmp_path / "b.pkl").signature.features
+        assert features.names == ("f0", "f1", "f2", "f3", "f4", "f5")
+        assert not features.named
+
+
+def test_features_that_no_tree_tests_are_still_the_clients(tmp_path: Path) -> None:
+    made = loaded(catboost_models.model("ignored-features"), tmp_path / "m.cbm")
+    assert len(made.signature.features.names) == made.program.n_columns == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "kind", "labels"),
+    [
+        ("binary", "binary", "probability", ("0", "1")),
+        ("multiclass", "multiclass", "probability", ("0", "1", "2", "3")),
+        ("softmax", "multiclass", "probability", ("0", "1", "2")),
+        ("squarederror", "regression", "value", ("value",)),
+        ("reg-logistic", "regression", "value", ("value",)),
+        ("rank-ndcg", "ranking", "value", ("value",)),
+    ],
+)
+def test_what_an_xgboost_model_gives(name: str, task: str, kind: str, labels: tuple[str, ...], tmp_path: Path) -> None:
+    output = loaded(xgboost_models.model(name), tmp_path / "m.json").signature.output
+    assert (output.task, output.kind, output.labels) == (task, kind, labels)
+    assert output.threshold == (0.5 if task == "binary" else None)
+    margin = loaded(xgboost_models.model(name), tmp_path / "m.json", margin=True)
+    assert margin.signature.output.kind == "margin"
+    assert margin.program.postprocess == "identity"
+    assert margin.signature.output.threshold is None
+    assert len(margin.signature.output.labels) == margin.program.n_answers == max(len(labels) - (task == "binary"), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "labels", "threshold"),
+    [
+        ("logloss", "binary", ("0", "1"), 0.5),
+        ("threshold", "binary", ("0", "1"), 0.25),
+        ("boolean-labels", "binary", ("False", "True"), 0.5),
+        ("string-labels", "multiclass", ("high", "low", "mid"), None),
+        ("one-vs-all", "multiclass", ("0", "1", "2", "3"), None),
+        ("poisson", "regression", ("value",), None),
+    ],
+)
+def test_what_a_catboost_model_gives(
+    name: str, task: str, labels: tuple[str, ...], threshold: float | None, tmp_path: Path
+) -> None:
+    output = loaded(catboost_models.model(name), tmp_path / "m.cbm").signature.output
+    assert (output.task, output.labels) == (task, labels)
+    assert output.threshold == pytest.approx(threshold)
+    assert output.kind == ("value" if task == "regression" else "probability")
+
+
+def test_the_version_that_wrote_the_model_is_recorded(tmp_path: Path) -> None:
+    for made, version in [
+        (xgboost_models.model("binary"), xgb.__version__),
+        (catboost_models.model("rmse"), cb.__version__),
+    ]:
+        signature = loaded(made, tmp_path / "m.pkl").signature
+        assert signature.provenance.framework_version == signature.oracle.version == version
+        assert len(signature.provenance.sha256) == 64
+
+
+def test_the_sentinel_is_part_of_the_feature_contract(tmp_path: Path) -> None:
+    made = loaded(xgboost_models.model("missing--999"), tmp_path / "m.pkl")
+    assert made.signature.features.missing == made.program.missing == -999.0
+    # The file that save_model writes doesn't hold it, and so XGBoost forgets it too.
+    assert loaded(xgboost_models.model("missing--999"), tmp_path / "m.json").signature.features.missing is None
+
+
+# ── early stopping ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("file", XGBOOST_FORMATS)
+def test_a_wrapper_stops_at_its_best_round_and_its_booster_does_not(file: str, tmp_path: Path) -> None:
+    wrapper = xgboost_models.model("early-stopping")
+    best, every = wrapper.best_iteration + 1, wrapper.get_booster().num_boosted_rounds()
+    made = loaded(wrapper, tmp_path / file)
+    assert made.program.n_iterations == best < every
+    assert made.signature.oracle.parameters["rounds"] == str(best)
+    assert f"rounds 0 to {best - 1} count" in made.signature.notes[0]
+
+    plain = loaded(wrapper.get_booster(), tmp_path / f"booster-{file}")
+    assert plain.program.n_iterations is None
+    assert plain.program.forest.n_trees == every
+    assert plain.signature.oracle.parameters["rounds"] == "0"
+    assert f"found round {best - 1} best, but Booster.predict uses every round" in plain.signature.notes[0]
+
+
+def test_rounds_of_several_trees_are_counted_as_rounds(tmp_path: Path) -> None:
+    made = loaded(xgboost_models.model("parallel-trees-multiclass"), tmp_path / "m.json")
+    assert made.program.trees_per_iteration == 9
+    assert made.program.forest.tree_output.tolist() == [k for _ in range(4) for k in (0, 0, 0, 1, 1, 1, 2, 2, 2)]
+
+
+# ── base scores ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_base_margin_is_rounded_as_xgboost_rounds_it() -> None:
+    """Asked of XGBoost: a model of one leaf that is 0."""
+    flat = xgb.DMatrix(np.zeros((4, 1)))
+    for name, scores in {
+        "binary:logistic": [0.001, 0.1, 0.3, 0.5, 0.7, 0.999],
+        "reg:logistic": [0.2, 0.9],
+        "count:poisson": [0.01, 0.5, 3.0, 1e6],
+        "reg:gamma": [0.3, 7.0],
+        "reg:tweedie": [0.3, 7.0],
+        "reg:squarederror": [-3.3, 0.1, 1e9],
+    }.items():
+        link = objectives.XGBOOST[name].link
+        for score in scores:
+            model = xgb.train(
+                {"objective": name, "base_score": score}, xgb.DMatrix(np.zeros((4, 1)), np.full(4, 0.5)), 0
+            )
+            assert objectives.base_margin(link, score) == model.predict(flat, output_margin=True)[0]
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0, 1.5, -0.1, float("nan")])
+def test_a_base_score_that_is_no_probability_is_refused(score: float) -> None:
+    with pytest.raises(ModelError, match="base_score"):
+        objectives.base_margin("logit", score)
+
+
+# ── refusals by name ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _custom(predicted: Any, matrix: Any) -> Any:
+    return predicted - matrix.get_label(), np.ones_like(predicted)
+
+
+def _categorical() -> xgb.Booster:
+    import pandas as pd
+
+    given = rows()
+    frame = pd.DataFrame(given, columns=[f"c{i}" for i in range(given.shape[1])])
+    frame["kind"] = pd.Categorical(np.array(["a", "b", "c"])[np.arange(len(frame)) % 3])
+    return xgb.train({"tree_method": "hist"}, xgb.DMatrix(frame, target(given), enable_categorical=True), 2)
+
+
+def _several_targets() -> xgb.Booster:
+    given = rows()
+    return xgb.train({}, xgb.DMatrix(given, label=np.stack([target(given)] * 2, axis=1)), 2)
+
+
+def _quantile() -> xgb.Booster:
+    given = rows()
+    return xgb.train(
+        {"objective": "reg:quantileerror", "quantile_alpha": [0.2, 0.8]}, xgb.QuantileDMatrix(given, target(given)), 2
+    )
+
+
+def _with_categories() -> cb.CatBoost:
+    given = rows()
+    table = np.column_stack([given.astype(object), np.array(["a", "b", "c"])[np.arange(len(given)) % 3]])
+    return cb.CatBoost({**catboost_models.QUIET, "iterations": 2}).fit(table, target(given), cat_features=[6])
+
+
+def _with_text() -> cb.CatBoost:
+    given = rows()
+    words = np.array(["good day", "bad day", "good night"])[np.arange(len(given)) % 3]
+    table = np.column_stack([given.astype(object), words])
+    pool = cb.Pool(table, (target(given) > 0).astype(int), text_features=[6])
+    return cb.CatBoost({**catboost_models.QUIET, "iterations": 2, "loss_function": "Logloss"}).fit(pool)
+
+
+XGBOOST_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "gblinear": (lambda: xgb.train({"booster": "gblinear"}, xgb.DMatrix(rows(), target(rows())), 2),
+                 "booster 'gblinear'"),
+    "dart": (lambda: booster({"booster": "dart", "rate_drop": 0.5}, 3), "booster 'dart'"),
+    "categorical": (_categorical, "categorical features are not supported in this version: kind"),
+    "several targets": (_several_targets, "several targets"),
+    "quantiles": (_quantile, "several targets|objective 'reg:quantileerror'"),
+    "one quantile": (lambda: booster({"objective": "reg:quantileerror", "quantile_alpha": 0.5}, 2),
+                     "objective 'reg:quantileerror' is not supported"),
+    "logitraw": (lambda: booster({"objective": "binary:logitraw"}, 2), "objective 'binary:logitraw'"),
+    "hinge": (lambda: booster({"objective": "binary:hinge"}, 2), "objective 'binary:hinge'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ["model.json", "model.ubj", "model.pkl"])
+@pytest.mark.parametrize("name", XGBOOST_REFUSED)
+def test_what_isnt_supported_of_xgboost_is_refused_by_name(name: str, file: str, tmp_path: Path) -> None:
+    make, said = XGBOOST_REFUSED[name]
+    with pytest.raises(ModelError, match=said):
+        loaded(make(), tmp_path / file)
+
+
+def test_an_objective_of_the_users_own_is_refused_by_name(tmp_path: Path) -> None:
+    given = rows()
+    wrapper = xgb.XGBRegressor(n_estimators=2, objective=_own_objective).fit(given, target(given))
+    with pytest.raises(ModelError, match=r"objective of its own \(.*_own_objective\)"):
+        loaded(wrapper, tmp_path / "m.pkl")
+
+
+def _own_objective(truth: Any, predicted: Any) -> Any:
+    return predicted - truth, np.ones_like(predicted)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_with_categories, "categorical features"),
+        (_with_text, "text features"),
+        (lambda: catboost_models.fit(loss_function="RMSEWithUncertainty"), "objective 'RMSEWithUncertainty'"),
+    ],
+    ids=["categorical", "text", "objective"],
+)  # fmt: skip
+def test_what_isnt_supported_of_catboost_is_refused_by_name(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=said):
+        loaded(make(), tmp_path / "m.cbm")
+
+
+@pytest.mark.parametrize("missing", [float("inf"), float("-inf"), 1e300])
+def test_a_sentinel_that_is_no_number_of_float32_is_refused(missing: float, tmp_path: Path) -> None:
+    given = rows()
+    wrapper = xgb.XGBRegressor(n_estimators=1, missing=missing)
+    given[np.isnan(given)] = 0
+    wrapper.fit(given, np.nan_to_num(target(given)))
+    with pytest.raises(ModelError, match="missing="):
+        loaded(wrapper, tmp_path / "m.pkl")
+
+
+def test_every_objective_of_the_table_is_tried_against_the_framework() -> None:
+    """By test_backends, on the models of tests/models."""
+    tried = {json.loads(xgboost_models.model(name).save_config())["learner"]["objective"]["name"]
+             for name in xgboost_models.OBJECTIVES}  # fmt: skip
+    assert tried == set(objectives.XGBOOST)
