@@ -57,7 +57,9 @@ def optimize(
     console = Console(stderr=True)
     with TerminalProgress(console) as progress:
         found, error = pipeline.run(options, progress)
+    console.print()
     console.print(candidates_table(found))
+    console.print()
     if as_json:
         click.echo(to_json(found))
     if error is not None:
