@@ -92,10 +92,11 @@ def check(request: CheckRequest) -> Verdict:
     final = expected_leaves(programs.load(Path(request.program)), np.load(request.leaf_map), framework_leaves)
     backend = backends.find(request.built.backend)
     folder = Path(request.folder)
+    # Before anything else of the candidate: a missing engine is told apart here, with what to install.
+    engine = runner(request.built.runner)(folder / request.built.model_file, request.built.parameters, 1)
     got_leaves = backend.leaves(request.built, folder, given)
     wanted = backend.expected(lowered, np.maximum(final, 0), framework_leaves)
     wanted = np.where(final < 0, final, wanted).astype(np.int32)
-    engine = runner(request.built.runner)(folder / request.built.model_file, request.built.parameters, 1)
     candidate = parity.in_batches(engine.predict, given, answers.shape[1])
     np.save(Path.cwd() / "answers.npy", candidate)
     allowed = (
