@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +63,10 @@ def _sample(table: Table, limit: int) -> Table:
 
 def _from_arrays(path: Path, features: FeatureContract, label: str | None) -> Table:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{path}: not a readable numpy file: {error}") from error
     if "X" not in arrays:
         raise UsageError(f"{path}: no array called X in it", f"It has: {', '.join(arrays) or 'nothing'}.")
@@ -159,6 +162,8 @@ def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float32]:
         raise UsageError(
             f"{path}: column {name!r} holds {held}, the model takes numbers", "Encode it as for the model's training."
         )
+    if pa.types.is_integer(kind) and column.null_count == 0:
+        return _float32(column.to_numpy())  # rounded once; by way of float64 a large one may round twice
     return _float32(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
