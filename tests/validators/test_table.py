@@ -1,0 +1,276 @@
+"""The user's rows: every file format, in the model's own order, as float32; and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from millwork.errors import UsageError
+from millwork.validators.rows.table import read
+from millwork.values import FeatureContract
+
+NAMED = FeatureContract(names=("age", "income", "score"), named=True)
+UNNAMED = FeatureContract(names=("f0", "f1", "f2"), named=False)
+FRAME = pd.DataFrame(
+    {"age": [30.0, 41.5, np.nan], "income": [1e5, 2.5, -3.0], "score": [0.1, 0.2, 0.3], "y": [0, 1, 1]}
+)
+VALUES = FRAME[["age", "income", "score"]].to_numpy(np.float32)
+
+
+def save(frame: pd.DataFrame, path: Path) -> Path:
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_csv(path, index=False)
+    return path
+
+
+def parquet(columns: dict[str, Any], path: Path) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "ROWS.CSV"])
+def test_columns_are_found_by_name(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    save(FRAME, path)
+    found = read(path, NAMED, "y")
+    np.testing.assert_array_equal(found.rows, VALUES)
+    assert found.rows.dtype == np.float32
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 1]
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_another_order_and_extra_columns(name: str, tmp_path: Path) -> None:
+    frame = FRAME.assign(comment=["a", "b", "c"])[["score", "comment", "y", "income", "age"]]
+    found = read(save(frame, tmp_path / name), NAMED, "y")
+    np.testing.assert_array_equal(found.rows, VALUES)
+    assert found.notes == ("1 columns that the model doesn't take were left out",)
+
+
+def test_columns_by_position_where_the_model_has_no_names(tmp_path: Path) -> None:
+    path = save(FRAME[["y", "age", "income", "score"]], tmp_path / "rows.csv")
+    found = read(path, UNNAMED, "y")
+    np.testing.assert_array_equal(found.rows, VALUES)
+    assert "columns were taken in the file's order" in found.notes[0]
+    with pytest.raises(
+        UsageError, match=r"4 columns beside the label; the model takes 3 .*\nGive a file with just those"
+    ):
+        read(path, UNNAMED)
+
+
+def test_arrays_by_position(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", VALUES.astype(np.float64))
+    np.testing.assert_array_equal(read(tmp_path / "rows.npy", NAMED).rows, VALUES)
+    np.savez(tmp_path / "rows.npz", X=VALUES, y=np.array(["a", "b", "a"]))
+    found = read(tmp_path / "rows.npz", UNNAMED, "y")
+    np.testing.assert_array_equal(found.rows, VALUES)
+    assert found.labels is not None
+    assert found.labels.tolist() == ["a", "b", "a"]
+
+
+# ── numbers of every type ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_numbers_of_every_type_become_float32(tmp_path: Path) -> None:
+    columns = {
+        "int64": pa.array([1, None, 3], pa.int64()), "uint8": pa.array([0, 255, 7], pa.uint8()),
+        "bool": pa.array([True, False, None]), "null": pa.nulls(3),
+        "decimal": pa.array([decimal.Decimal("1.25"), None, decimal.Decimal("-3.5")], pa.decimal128(5, 2)),
+        "half": pa.array(np.array([0.5, 1.0, np.nan], np.float16)), "float64": pa.array([0.1, 1e300, -1e-300]),
+    }  # fmt: skip
+    features = FeatureContract(names=tuple(columns), named=True)
+    found = read(parquet(columns, tmp_path / "rows.parquet"), features)
+    nan = np.nan
+    wanted = [[1, 0, 1, nan, 1.25, 0.5, 0.1], [nan, 255, 0, nan, nan, 1.0, np.inf], [3, 7, nan, nan, -3.5, nan, -0.0]]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found.rows, np.array(wanted, np.float32))
+
+
+def test_float64_is_rounded_to_the_nearest_float32(tmp_path: Path) -> None:
+    middle = 1.0 + 2.0**-24  # halfway between two float32 numbers: to the even one
+    values = np.array([0.1, middle, middle + 2.0**-50, 16777217.0])
+    found = read(parquet({"x": values}, tmp_path / "rows.parquet"), FeatureContract(names=("x",), named=True))
+    np.testing.assert_array_equal(found.rows[:, 0], np.array([0.1, 1.0, 1.0 + 2.0**-23, 16777216.0], np.float32))
+
+
+def test_float32_comes_through_bit_for_bit(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**32, 2000, np.uint64).astype(np.uint32).view(np.float32)
+    values = values[~np.isnan(values)]
+    found = read(parquet({"x": values}, tmp_path / "rows.parquet"), FeatureContract(names=("x",), named=True))
+    assert found.rows.tobytes() == values.tobytes()
+
+
+def test_integers_round_once(tmp_path: Path) -> None:
+    """By way of float64, 2^54 + 2^30 + 1 would first lose its 1 and then be a tie."""
+    value = 2**54 + 2**30 + 1
+    found = read(
+        parquet({"x": pa.array([value])}, tmp_path / "rows.parquet"), FeatureContract(names=("x",), named=True)
+    )
+    assert found.rows[0, 0] == np.array([value]).astype(np.float32)[0]
+    assert found.rows[0, 0] != np.float32(float(value))
+
+
+@pytest.mark.parametrize("text", ["", "NA", "NaN", "nan", "null"])
+def test_missing_values_of_a_csv(text: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f"age,income,score\n1,2,3\n{text},5,6\n")
+    rows = read(tmp_path / "rows.csv", NAMED).rows
+    assert np.isnan(rows[1, 0])
+    assert rows[1, 1:].tolist() == [5, 6]
+
+
+# ── what is wrong with it ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_missing_columns_are_named_with_the_nearest_that_is_there(tmp_path: Path) -> None:
+    path = save(FRAME.rename(columns={"income": "incom", "age": "AGE"}), tmp_path / "rows.csv")
+    with pytest.raises(UsageError) as refused:
+        read(path, NAMED, "y")
+    assert refused.value.message == f"{path}: lacks 2 of the model's 3 features: age, income"
+    assert refused.value.hint == "The file has: AGE, incom, score."
+    with pytest.raises(UsageError, match=r"Did you mean 'incom'\? The file has: age, incom, score, y\."):
+        read(save(FRAME.rename(columns={"income": "incom"}), tmp_path / "two.csv"), NAMED)
+
+
+def test_the_label_cant_be_one_of_the_features(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lacks 1 of the model's 3 features: score"):
+        read(save(FRAME, tmp_path / "rows.csv"), NAMED, "score")
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_a_label_that_isnt_there(name: str, tmp_path: Path) -> None:
+    path = save(FRAME.rename(columns={"y": "target"}), tmp_path / name)
+    with pytest.raises(UsageError, match=r"no column 'targets' for --label\nDid you mean 'target'\?"):
+        read(path, NAMED, "targets")
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_text_in_a_column_of_numbers(name: str, tmp_path: Path) -> None:
+    path = save(FRAME.assign(income=["1", "2", "many"]), tmp_path / name)
+    with pytest.raises(UsageError, match="column 'income' holds text, the model takes numbers"):
+        read(path, NAMED, "y")
+
+
+def test_dates_and_lists_in_a_column_of_numbers(tmp_path: Path) -> None:
+    frame = FRAME.assign(age=pd.to_datetime(["2020-01-01"] * 3))
+    with pytest.raises(UsageError, match="column 'age' holds timestamp"):
+        read(save(frame, tmp_path / "rows.parquet"), NAMED)
+    columns = {"age": [[1.0], [2.0]], "income": [1.0, 2.0], "score": [1.0, 2.0]}
+    with pytest.raises(UsageError, match="column 'age' holds list"):
+        read(parquet(columns, tmp_path / "lists.parquet"), NAMED)
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("age,income,score,age\n1,2,3,4\n")
+    with pytest.raises(UsageError, match="two columns are called 'age'"):
+        read(tmp_path / "rows.csv", NAMED)
+    (tmp_path / "other.csv").write_text("age,income,score,x,x\n1,2,3,4,5\n")
+    assert read(tmp_path / "other.csv", NAMED).rows.tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.npy", "rows.npz"])
+def test_an_empty_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UsageError, match=f"{name}: not a readable"):
+        read(tmp_path / name, NAMED)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.npy", "rows.npz"])
+def test_a_file_cut_short(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "rows.npz":
+        np.savez(path, X=VALUES)
+    elif name == "rows.npy":
+        np.save(path, VALUES)
+    else:
+        save(FRAME, path)
+    whole = path.read_bytes()
+    for at in (3, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:at])
+        with pytest.raises(UsageError, match=name):
+            read(path, NAMED)
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", VALUES[:0])
+    for path in (save(FRAME[:0].astype(float), tmp_path / "rows.parquet"), tmp_path / "rows.npy"):
+        with pytest.raises(UsageError, match="no rows in it"):
+            read(path, NAMED)
+    (tmp_path / "rows.csv").write_text("age,income,score\n")
+    with pytest.raises(UsageError, match="no rows in it"):
+        read(tmp_path / "rows.csv", NAMED)
+
+
+def test_ragged_and_binary_text(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("age,income,score\n1,2,3\n4,5\n")
+    with pytest.raises(UsageError, match="not a readable csv file: CSV parse error"):
+        read(tmp_path / "rows.csv", NAMED)
+    (tmp_path / "rows.csv").write_bytes(b"age,income,score\n\xff\xfe,2,3\n")
+    with pytest.raises(UsageError, match=r"rows\.csv"):
+        read(tmp_path / "rows.csv", NAMED)
+
+
+def test_arrays_that_dont_fit(tmp_path: Path) -> None:
+    def wrong(said: str, label: str | None = None, **arrays: Any) -> None:
+        np.savez(tmp_path / "rows.npz", **arrays)
+        with pytest.raises(UsageError, match=said):
+            read(tmp_path / "rows.npz", NAMED, label)
+
+    wrong("no array called X in it\nIt has: rows", rows=VALUES)
+    wrong("rows of 2 values; the model takes 3", X=VALUES[:, :2])
+    wrong(r"X must be numbers of shape \[rows, features\]", X=VALUES[0])
+    wrong("X must be numbers", X=VALUES.astype(str))
+    wrong("no array called 'y' for --label", "y", X=VALUES)
+    wrong(r"labels of shape \(2,\) for 3 rows", "y", X=VALUES, y=np.zeros(2))
+    np.save(tmp_path / "rows.npy", VALUES)
+    with pytest.raises(UsageError, match="no array called 'y' for --label"):
+        read(tmp_path / "rows.npy", NAMED, "y")
+
+
+def test_pickled_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.array([[{}]], object), allow_pickle=True)
+    with pytest.raises(UsageError, match="not a readable numpy file"):
+        read(tmp_path / "rows.npy", NAMED)
+
+
+def test_files_that_arent_there_or_arent_tables(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        read(tmp_path / "rows.csv", NAMED)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UsageError, match="no such file"):
+        read(tmp_path / "folder.csv", NAMED)
+    (tmp_path / "rows.xlsx").write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"unknown kind of data file\nExpected one of \.parquet, \.csv, \.npy, \.npz"):
+        read(tmp_path / "rows.xlsx", NAMED)
+
+
+# ── samples and labels ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_sample_is_seeded_in_order_and_keeps_rows_with_their_labels(tmp_path: Path) -> None:
+    rows = np.arange(3000, dtype=np.float32).reshape(1000, 3)
+    np.savez(tmp_path / "rows.npz", X=rows, y=rows[:, 0])
+    found = read(tmp_path / "rows.npz", NAMED, "y", limit=100)
+    assert found.rows.shape == (100, 3)
+    assert found.labels is not None
+    assert np.array_equal(found.rows[:, 0], found.labels)
+    assert np.all(np.diff(found.labels) > 0)
+    assert found.notes == ("a seeded sample of 100 of 1,000 rows",)
+    assert np.array_equal(read(tmp_path / "rows.npz", NAMED, limit=100).rows, found.rows)
+    assert read(tmp_path / "rows.npz", NAMED, limit=1000).notes == ()
+
+
+def test_labels_are_as_the_file_has_them(tmp_path: Path) -> None:
+    for labels in ([1, 2, 3], [0.5, 1.5, 2.5], [True, False, True], ["a", "b", "c"]):
+        found = read(save(FRAME.assign(y=labels), tmp_path / "rows.parquet"), NAMED, "y")
+        assert found.labels is not None
+        assert found.labels.tolist() == labels
