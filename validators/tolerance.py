@@ -37,20 +37,22 @@ class Tolerance(Value):
 
 def parse(spec: str) -> Tolerance:
     """``abs=1e-6,rel=1e-5``; what is left out is 0. UsageError for anything else."""
-    given = {"abs": 0.0, "rel": 0.0}
+    given: dict[str, float] = {}
     for part in spec.split(","):
         name, _, value = part.strip().partition("=")
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        if name not in given or not (math.isfinite(number) and number >= 0):
+        if name not in ("abs", "rel") or not (math.isfinite(number) and number >= 0):
             raise UsageError(
                 f"--tolerance {spec!r}: {part.strip()!r} isn't abs=NUMBER or rel=NUMBER", "Example: abs=1e-6,rel=1e-5."
             )
+        if name in given:
+            raise UsageError(f"--tolerance {spec!r}: {name}= is given twice", "Example: abs=1e-6,rel=1e-5.")
         given[name] = number
-    if "rel" in spec or given["abs"] == 0:
-        return Tolerance(abs=given["abs"], rel=given["rel"], why="given by --tolerance")
+    if "rel" in given or given["abs"] == 0:
+        return Tolerance(abs=given.get("abs", 0.0), rel=given.get("rel", 0.0), why="given by --tolerance")
     raise UsageError(f"--tolerance {spec!r}: an absolute bound alone is no test", "Add rel=…, for example rel=1e-5.")
 
 
