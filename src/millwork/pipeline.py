@@ -11,6 +11,7 @@ import msgspec
 from . import __version__, release, server, stages
 from .artifacts import report
 from .artifacts.assemble import Evidence
+from .artifacts.bundle import Bundle
 from .artifacts.repository import foresee
 from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from .options import Options, Plan, understand
@@ -195,25 +196,31 @@ def _release(
     served = release.serve(job, model, truth, winner.built, evidence, serving)
     if isinstance(served, str):
         raise PublicationError(f"{choice.winner.id} can't be served: {served}", "The report has the candidates.")
-    bundle, prepared = served
-    rehearsed = prepared.rehearsed
+    bundle = served[0]
     job.progress.end(
-        f"Triton's {prepared.triton_backend} backend, golden rows agree" if rehearsed else
-        f"written for Triton's {prepared.triton_backend} backend, not loaded anywhere"
-    )  # fmt: skip
-    found = msgspec.structs.replace(
-        found, tuning=Tuning(triton=serving.release.name, config=prepared.config),
-        candidates=tuple(
-            msgspec.structs.replace(line, served_by=prepared.triton_backend) if line.id == choice.winner.id else line
-            for line in found.candidates
-        ),
-    )  # fmt: skip
+        f"Triton's {bundle.manifest.triton_backend} backend, "
+        + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
+    )
+    found = _with_bundle(found, choice, bundle)
     if job.plan.repository is None:
         return found
     job.progress.begin("publish", f"{job.plan.repository}/{job.plan.name}")
-    publication = release.publish(bundle, job.plan.repository, serving, job.progress)
+    publication, bundle = release.publish(served, job.plan.repository, serving, job.progress)
     job.progress.end(release.words(publication))
-    return msgspec.structs.replace(found, publication=publication)
+    return msgspec.structs.replace(_with_bundle(found, choice, bundle), publication=publication)
+
+
+def _with_bundle(found: Record, choice: Choice, bundle: Bundle) -> Record:
+    """The record with the winner's configuration and the Triton backend that serves it."""
+    backend = bundle.manifest.triton_backend
+    return msgspec.structs.replace(
+        found,
+        tuning=Tuning(triton=bundle.manifest.triton_release, config=bundle.config),
+        candidates=tuple(
+            msgspec.structs.replace(line, served_by=backend) if line.id == choice.winner.id else line
+            for line in found.candidates
+        ),
+    )
 
 
 def _demand_candidates(judged: Sequence[Judged]) -> None:

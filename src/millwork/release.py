@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,11 +21,15 @@ from .server import Serving, session
 from .stages import BuiltCandidate, Model, Run, Truth
 from .validators.triton import install
 from .validators.triton.client import Session
-from .values import Manifest, Publication, Value
+from .validators.triton.readiness import forget
+from .values import Manifest, Publication, Record, Value
+
+NO_BACKEND = "unable to find backend library"
+"""What Triton says of a backend that it doesn't have."""
 
 
 class Prepared(Value):
-    """Beside it: ``version/``, the files of a version with their manifest. ``rehearsed`` is None without a server."""
+    """Beside it: ``version/``, a version's files with their manifest. ``rehearsed``: None but on a server of ours."""
 
     triton_backend: str
     config: str
@@ -34,10 +38,16 @@ class Prepared(Value):
 
 def serve(
     run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving
-) -> tuple[Bundle, Prepared] | str:
-    """The winner as a bundle that the server has answered the golden rows from; or why no backend of it serves it."""
+) -> tuple[Bundle, ...] | str:
+    """The winner as bundles to publish, the best Triton backend first; or why the server serves none.
+
+    A server of our own has answered the golden rows from the one bundle that comes back. A server that runs already
+    isn't rehearsed on: a model that fails to load there, or is being unloaded, makes it not ready (Triton's strict
+    readiness). It gets a bundle a backend, and :func:`publish` finds out which it has.
+    """
+    prepared: list[Bundle] = []
     reasons: list[str] = []
-    for backend in serving.served_by(candidate.built.triton_backend):
+    for backend in _order(run, candidate, serving):
         stage = run.directory.stage(
             "serve",
             {"built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
@@ -49,11 +59,25 @@ def serve(
             ),
             Prepared,
         )  # fmt: skip
-        prepared = stage.value
-        if prepared.rehearsed is None or prepared.rehearsed.agreed:
-            return load_bundle(stage.folder, prepared.config), prepared
-        reasons.append(f"as {backend}: {prepared.rehearsed.reason}")
-    return "; ".join(reasons) or f"the server has no backend for {candidate.built.triton_backend}"
+        rehearsed = stage.value.rehearsed
+        if rehearsed is None:
+            prepared.append(load_bundle(stage.folder, stage.value.config))
+        elif rehearsed.agreed:
+            return (load_bundle(stage.folder, stage.value.config),)
+        else:
+            reasons.append(f"as {backend}: {rehearsed.reason}")
+    return tuple(prepared) or "; ".join(reasons) or f"the server has no backend for {candidate.built.triton_backend}"
+
+
+def _order(run: Run, candidate: BuiltCandidate, serving: Serving) -> tuple[str, ...]:
+    """Triton backends to try. On a server that runs already, the one that serves the present version comes first."""
+    order = serving.served_by(candidate.built.triton_backend)
+    root = run.plan.repository
+    if not serving.url or root is None:
+        return order
+    served = [entry.manifest for entry in repository.versions(root, run.plan.name) if entry.served]
+    present = served[-1].triton_backend if served and served[-1] is not None else ""
+    return tuple(sorted(order, key=lambda name: name != present))
 
 
 def _prepare(
@@ -69,7 +93,7 @@ def _prepare(
         evidence, golden, threads=run.plan.threads,
     )  # fmt: skip
     rehearsed = None
-    if serving.there:
+    if serving.installation is not None:
         _provide(serving, bundle, run.progress)
         with session(serving) as asked:
             rehearsed = rehearse(asked, bundle)
@@ -86,21 +110,37 @@ def load_bundle(folder: Path, config: str) -> Bundle:
     )  # fmt: skip
 
 
-def publish(bundle: Bundle, root: Path, serving: Serving, progress: Progress) -> Publication:
-    """Commit the bundle, and verify what the server has loaded; PublicationError if it was taken back."""
-    asked = _asker(bundle.name, root, serving, progress)
-    published = repository.publish(bundle, root, verify=asked, restored=_restorer(bundle.name, serving))
-    return msgspec.structs.replace(published, server=_words(serving))
+def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: Progress) -> tuple[Publication, Bundle]:
+    """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
+    if it was taken back."""
+    for bundle in bundles:
+        verify = _asker(bundle.name, root, serving, progress)
+        try:
+            published = repository.publish(bundle, root, verify=verify, restored=_restorer(bundle.name, serving))
+        except PublicationError as error:
+            if bundle is bundles[-1] or NO_BACKEND not in error.message:
+                raise
+            progress.note(
+                f"the server has no {bundle.manifest.triton_backend} backend: trying the next that could serve"
+            )
+        else:
+            return msgspec.structs.replace(published, server=_words(serving)), bundle
+    raise PublicationError("there is nothing to publish")
 
 
 def chosen(run_dir: Path) -> Bundle:
-    """The bundle of the newest ``serve`` stage of a run; UsageError where the run chose none."""
+    """The bundle that a run, dry or not, chose; UsageError where there is none."""
+    hint = "Run optimize with --run-dir first (--dry-run will do)."
+    try:
+        record = wire.decode((run_dir / "run.json").read_bytes(), Record)
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"{run_dir}: no finished run in it", hint) from error
+    config = record.tuning.config if record.tuning is not None else None
     stages = sorted((run_dir / "stages").glob("serve-*/result.json"), key=lambda path: path.stat().st_mtime)
     for path in reversed(stages):
-        prepared = wire.decode(path.read_bytes(), Prepared)
-        if prepared.rehearsed is None or prepared.rehearsed.agreed:
-            return load_bundle(path.parent, prepared.config)
-    raise UsageError(f"{run_dir}: no finished run in it", "Run optimize with --run-dir first (--dry-run will do).")
+        if wire.decode(path.read_bytes(), Prepared).config == config:
+            return load_bundle(path.parent, config)
+    raise UsageError(f"{run_dir}: that run chose nothing that could be published", hint)
 
 
 def words(publication: Publication) -> str:
@@ -154,7 +194,7 @@ def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | Non
     def restored(version: int | None) -> None:
         with session(serving) as server:
             if version is None:
-                server.unload(name)
+                forget(server, name)
             else:
                 server.load(name)
 

@@ -20,7 +20,7 @@ CONTAINER_BACKENDS = ("onnxruntime", "fil", "python")
 
 
 class Serving(Value):
-    """A Triton to serve with. ``backends``: which of ours it has, None where only trying will tell.
+    """A Triton to serve with. ``backends``: which of ours it has, None where only loading a model will tell.
 
     ``installation`` is a server that we start and stop ourselves, ``url`` one that runs already; neither: none.
     """

@@ -122,5 +122,7 @@ def _problem(error: Exception) -> Problem:
         return Problem(type(error).__name__, error.message[:LONGEST_MESSAGE], error.hint)
     if isinstance(error, OSError) and error.errno in FULL:
         # The machine's fault, not the candidate's: it must stop the run with a plain message.
-        return Problem(UsageError.__name__, refusal(error, Path.cwd()), "Free some space, or choose another folder (--run-dir).")
+        return Problem(
+            UsageError.__name__, refusal(error, Path.cwd()), "Free some space, or choose another folder (--run-dir)."
+        )
     return Problem(type(error).__name__, str(error)[:LONGEST_MESSAGE])

@@ -26,6 +26,6 @@ def publish(run_dir: str, repository: str, triton: str) -> int:
     with TerminalProgress(console) as progress:
         progress.begin("publish", f"{repository}/{bundle.name}")
         serving = server.prepare(address.parse(triton), None, progress.detail)
-        done = release.publish(bundle, local_path(repository).absolute(), serving, progress)
+        done, _ = release.publish([bundle], local_path(repository).absolute(), serving, progress)
         progress.end(release.words(done))
     return 0

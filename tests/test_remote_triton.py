@@ -1,0 +1,110 @@
+"""A Triton that runs already, with strict readiness, as in production: verified on, and left as ready as it was."""
+
+from __future__ import annotations
+
+import http.client
+import pickle
+
+import numpy as np
+import pytest
+import xgboost
+
+from millwork import pipeline
+from millwork.artifacts.repository import served_version, versions
+from millwork.errors import PublicationError
+from millwork.options import Options
+from millwork.validators.triton import server
+from millwork.validators.triton.client import Session
+from millwork.validators.triton.readiness import forget
+
+pytestmark = pytest.mark.triton
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 4)).astype(np.float32)
+    model = xgboost.XGBRegressor(n_estimators=5, max_depth=3).fit(rows, rows[:, 0])
+    path = tmp_path_factory.mktemp("model") / "price.pkl"
+    path.write_bytes(pickle.dumps(model))
+    return path
+
+
+@pytest.fixture
+def remote(triton_installation, tmp_path):
+    """A server with strict readiness on tmp_path/models; it has the python backend only."""
+    repository = tmp_path / "models"
+    repository.mkdir()
+    with server.start(triton_installation, repository, log=tmp_path / "triton.log", strict_readiness=True) as running:
+        yield running
+
+
+def is_ready(running: server.RunningServer) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", running.ports.http)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == http.client.OK
+    finally:
+        connection.close()
+
+
+def becomes_ready(running: server.RunningServer, session: Session) -> bool:
+    """Whether it is, once what is being unloaded is gone: the server does that in its own time."""
+    for _ in range(3000):  # each turn is two round trips
+        if is_ready(running):
+            return True
+        session.models()
+    return False
+
+
+def publish(model_file, tmp_path, remote, **more):
+    options = Options(
+        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends="onnx",
+        traffic="batch=1", triton=remote.grpc_url, **more,
+    )  # fmt: skip
+    return pipeline.run(options)
+
+
+def test_published_by_the_backend_that_the_server_has(model_file, tmp_path, remote):
+    found, error = publish(model_file, tmp_path, remote)
+    assert error is None
+    assert found.publication.verified
+    assert remote.grpc_url in found.publication.server
+    assert found.candidates[0].served_by == "python"  # onnxruntime was tried first, and the server hasn't got it
+    assert 'backend: "python"' in found.tuning.config
+    assert is_ready(remote)
+    with Session(remote.grpc_url) as session:
+        assert session.versions("price") == (found.publication.version,)
+
+    again, error = publish(model_file, tmp_path, remote)
+    assert error is None
+    assert again.publication.version == found.publication.version
+
+
+def test_a_version_that_fails_leaves_the_old_one_serving_and_the_server_ready(
+    model_file, tmp_path, remote, monkeypatch
+):
+    first, _ = publish(model_file, tmp_path, remote)
+
+    def refuse(*_):
+        raise PublicationError("golden rows differ")
+
+    monkeypatch.setattr("millwork.release._demand", refuse)
+    found, error = publish(model_file, tmp_path, remote, output="margin", threads=2)
+    assert isinstance(error, PublicationError)
+    assert f"version {first.publication.version} still serves" in error.message
+    assert found.publication is None
+    assert served_version(tmp_path / "models", "price") == first.publication.version
+    assert [entry.version for entry in versions(tmp_path / "models", "price")] == [first.publication.version]
+    with Session(remote.grpc_url) as session:
+        assert session.ready("price", first.publication.version)
+        assert becomes_ready(remote, session)
+
+
+def test_a_server_forgets_a_model_that_failed_to_load(remote):
+    with Session(remote.grpc_url) as session:
+        with pytest.raises(PublicationError, match="unable to find backend library"):
+            session.load("broken", '{"name": "broken", "backend": "nothing"}', {"file:1/model.x": b"x"})
+        assert not is_ready(remote)
+        forget(session, "broken")
+        assert becomes_ready(remote, session)
