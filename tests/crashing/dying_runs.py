@@ -1,0 +1,136 @@
+"""Runs of ``millwork optimize`` that end by a signal, one after another, in processes forked from this one.
+
+    dying_runs.py FOLDER SIGNAL WORD…        WORD…: the command's own
+
+One run for each place of PLACES, in this order, all with the same words; the signal comes there and is SIGKILL to the
+process, or SIGINT to its process group, as Ctrl-C is. Then one that is left alone. FOLDER/deaths.json says how each
+ended and what it left.
+
+Forked from one process, so that none of them pays for the imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from millwork import release, run_directory
+from millwork.cli import app, terminal
+from millwork.worker import process
+
+STAGES = {
+    "load": ("load", "lower"), "triton": (), "rows": ("rows",), "oracle": ("oracle",), "build": ("build-onnx",),
+    "check": ("check-onnx",), "measure": ("measure",), "serve": ("serve",), "publish": (),
+}  # fmt: skip
+"""What the run says that it begins -> the stages of the run directory that are made in it."""
+
+PLACES = (
+    *(("begin", name) for name in STAGES),
+    *(("worker", stage) for stages in STAGES.values() for stage in stages if stage != "serve"),
+    ("publishing", "rename the model's folder into the repository"),
+)
+"""Where a signal comes: as a stage begins, while its worker is at work, or before a step of the publication."""
+
+ORDER = ["load", "lower", "triton", "rows", "oracle", "build", "build-onnx", "check", "check-onnx", "measure", "serve",
+         "publish", "rename the model's folder into the repository"]  # fmt: skip
+
+
+def in_order() -> list[tuple[str, str]]:
+    """PLACES in the order in which a run comes by them."""
+    return sorted(PLACES, key=lambda place: (ORDER.index(place[1]), place[0]))
+
+
+def main(folder: Path, number: int, words: list[str]) -> None:
+    deaths = []
+    for where, name in [*in_order(), ("", "")]:
+        status = run(folder, where, name, lambda: send(number), words)
+        deaths.append({"where": where, "name": name, **status, "stages": stages(folder)})
+        (folder / "deaths.json").write_text(json.dumps(deaths))
+
+
+def send(number: int) -> None:
+    if number == signal.SIGINT:
+        os.killpg(0, number)
+    else:
+        os.kill(os.getpid(), number)
+
+
+def run(folder: Path, where: str, name: str, die: Callable[[], None], words: list[str]) -> dict[str, Any]:
+    """One run in a child of its own process group: its wait status, what it wrote, and the worker it had."""
+    out, err, pid = folder / "out", folder / "err", folder / "worker"
+    pid.write_text("0")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            for number, path in ((1, out), (2, err)):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            {"begin": at_begin, "worker": at_work, "publishing": at_step}.get(where, nowhere)(name, die, pid)
+            code = app.run(app.millwork, ["optimize", *words])
+            sys.stdout.flush()
+        except BaseException:  # noqa: BLE001 -- the end of a forked child, which mustn't run its parent's code
+            traceback.print_exc()
+        os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+    return {
+        "signal": signalled, "code": code, "out": out.read_text(), "err": err.read_text(), "pid": child,
+        "worker": int(pid.read_text()),
+    }  # fmt: skip
+
+
+def stages(folder: Path) -> dict[str, int]:
+    """The stages in the run directory, half-made ones too, and when each was made (nanoseconds)."""
+    kept = folder / "run" / "stages"
+    return {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} if kept.is_dir() else {}
+
+
+def nowhere(name: str, die: Callable[[], None], pid: Path) -> None:
+    """Let it live."""
+
+
+def at_begin(name: str, die: Callable[[], None], pid: Path) -> None:
+    class Dying(terminal.TerminalProgress):
+        def begin(self, stage: str, what: str) -> None:
+            super().begin(stage, what)
+            if stage == name:
+                die()
+
+    sys.modules["millwork.cli.optimize"].TerminalProgress = Dying  # type: ignore[attr-defined]
+
+
+def at_work(name: str, die: Callable[[], None], pid: Path) -> None:
+    """Once the worker of the stage has been started: its working folder is the stage's, half-made."""
+    watch = process._watch
+
+    def dying(seen: Any, *rest: Any) -> None:
+        worker = seen.process.pid
+        if Path(f"/proc/{worker}/cwd").readlink().name.startswith(f"{name}-"):
+            pid.write_text(str(worker))
+            die()
+        watch(seen, *rest)
+
+    process._watch = dying
+
+
+def at_step(name: str, die: Callable[[], None], pid: Path) -> None:
+    publish = release.repository.publish
+
+    def dying(*given: Any, **options: Any) -> Any:
+        return publish(*given, **options, step=lambda step: die() if step == name else None)
+
+    release.repository.publish = dying
+
+
+if __name__ == "__main__":
+    app.millwork.get_command(None, "optimize")  # type: ignore[arg-type]
+    run_directory.source_digest()
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,152 @@
+"""A run that is killed, or stopped by Ctrl-C, at any stage: the same command goes on from there, nothing is published
+by halves, and nothing is left behind: no half-made stage, no process, no temporary folder, no shared memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from crashing.dying_runs import ORDER, PLACES, in_order
+from models.jobs import LABEL, QUICK, Desk, Files, litter
+
+from millwork.artifacts.repository import in_flight, versions
+
+if TYPE_CHECKING:
+    pass
+
+SCRIPT = Path(__file__).parent / "crashing" / "dying_runs.py"
+NAME = "clicks"
+
+WHOLE = [
+    stage for stage in ORDER if stage in ("load", "lower", "rows", "oracle", "build-onnx", "check-onnx", "measure")
+]
+"""The stages in the order in which they are made; ``serve`` is made without a worker."""
+
+IDS = [f"{where} {name.split()[0]}" for where, name in in_order()]
+
+
+@dataclass(frozen=True)
+class Deaths:
+    """What dying_runs.py says: one run for each place, then one that ended by itself."""
+
+    desk: Desk
+    temporary: Path
+    runs: list[dict[str, Any]]
+
+
+def deaths(files: Files, folder: Path, number: int) -> Deaths:
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    desk = Desk(folder, files)
+    words = [
+        files.clicks, "--data", files.rows, "--label", LABEL, *QUICK, "--name", NAME, "--json",
+        "--repository", desk.repository, "--run-dir", desk.run_dir,
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder), str(number), *map(str, words)],
+        capture_output=True, text=True, env={**os.environ, "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Deaths(desk, temporary, json.loads((folder / "deaths.json").read_bytes()))
+
+
+@pytest.fixture(scope="module")
+def killed(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Deaths:
+    return deaths(files, tmp_path_factory.mktemp("killed"), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def stopped(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Deaths:
+    return deaths(files, tmp_path_factory.mktemp("stopped"), signal.SIGINT)
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended; waited for, since a death takes the kernel a moment."""
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return True
+    return process in psutil.wait_procs([process], timeout=10)[0]
+
+
+def half_made(stages: dict[str, int]) -> set[str]:
+    return {name.split("-")[0] for name in stages if ".tmp-" in name}
+
+
+def kept(stages: dict[str, int]) -> dict[str, int]:
+    return {name: made for name, made in stages.items() if ".tmp-" not in name}
+
+
+def before(name: str) -> list[str]:
+    """The stages that are whole when a run comes to ``name``."""
+    return [stage for stage in WHOLE if ORDER.index(stage) < ORDER.index(name)]
+
+
+@pytest.mark.parametrize("at", range(len(PLACES)), ids=IDS)
+def test_a_killed_run_leaves_whole_stages_and_one_half_made(killed: Deaths, at: int) -> None:
+    where, name = in_order()[at]
+    run = killed.runs[at]
+    assert (run["where"], run["name"], run["signal"]) == (where, name, signal.SIGKILL), run["err"]
+    whole = {stage.rpartition("-")[0] for stage in kept(run["stages"])} - {"serve"}
+    assert whole == set(before(name))
+    assert half_made(run["stages"]) == ({name.split("-")[0]} if where == "worker" else set())
+    if where == "worker":
+        assert gone(run["worker"]), "a worker outlived its run"
+
+
+@pytest.mark.parametrize("at", range(1, len(PLACES) + 1), ids=[*IDS[1:], "the last"])
+def test_the_next_run_goes_on_from_there(killed: Deaths, at: int) -> None:
+    """What was whole isn't touched again, and is said to be kept; what was half-made is gone."""
+    earlier, run = killed.runs[at - 1], killed.runs[at]
+    again = {name: run["stages"].get(name) for name in kept(earlier["stages"])}
+    assert again == kept(earlier["stages"])
+    assert not [name for name in earlier["stages"] if ".tmp-" in name and name in run["stages"]]
+    lines = [line for line in run["err"].splitlines() if line.endswith("(kept)")]
+    whole = {stage.rpartition("-")[0] for stage in kept(earlier["stages"])}
+    said = {"load": {"load", "lower"}, "build": {"build-onnx"}, "check": {"check-onnx"}}
+    for stage in ("load", "rows", "oracle", "build", "check", "measure"):
+        if said.get(stage, {stage}) <= whole:
+            assert [line for line in lines if line.startswith(f"{stage} ")], f"{stage} was made again"
+
+
+@pytest.mark.parametrize("at", range(len(PLACES)), ids=IDS)
+def test_ctrl_c_at_any_stage(stopped: Deaths, at: int) -> None:
+    """130 and a line that says how to go on; 7 once the publication has begun, which is undone."""
+    where, name = in_order()[at]
+    run = stopped.runs[at]
+    publishing = where == "publishing"
+    assert (run["signal"], run["code"]) == (0, 7 if publishing else 130), run["err"]
+    if publishing:
+        assert "publishing failed: interrupted; nothing serves under that name" in run["err"]
+        assert json.loads(run["out"])["publication"] is None
+    else:
+        assert run["err"].endswith("\nstopped; finished stages are kept, and the same command goes on from there\n")
+        assert run["out"] == ""
+    assert "Traceback" not in run["err"]
+    assert half_made(run["stages"]) == set()
+    assert {stage.rpartition("-")[0] for stage in run["stages"]} - {"serve"} == set(before(name))
+    if where == "worker":
+        assert gone(run["worker"])
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_the_last_run_publishes_and_nothing_is_left(how: str, request: pytest.FixtureRequest) -> None:
+    left: Deaths = request.getfixturevalue(how)
+    last = left.runs[-1]
+    assert last["code"] == 0, last["err"]
+    published = json.loads(last["out"])["publication"]
+    assert published["version"] == 2, "1 was about to serve when the run before died: no number is given twice"
+    (entry,) = versions(left.desk.repository, NAME)
+    assert (entry.version, entry.served) == (published["version"], True)
+    assert in_flight(left.desk.repository, NAME) is None
+    assert litter(left.desk.folder) == []
+    assert list(left.temporary.iterdir()) == []
+    assert all(gone(run["pid"]) for run in left.runs)
