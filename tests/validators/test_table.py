@@ -54,7 +54,7 @@ def test_another_order_and_extra_columns(name: str, tmp_path: Path) -> None:
     frame = FRAME.assign(comment=["a", "b", "c"])[["score", "comment", "y", "income", "age"]]
     found = read(save(frame, tmp_path / name), NAMED, "y")
     np.testing.assert_array_equal(found.rows, VALUES)
-    assert found.notes == ("1 columns that the model doesn't take were left out",)
+    assert found.notes == ("1 column that the model doesn't take was left out",)
 
 
 def test_columns_by_position_where_the_model_has_no_names(tmp_path: Path) -> None:

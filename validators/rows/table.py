@@ -120,7 +120,12 @@ def _columns(
                 _closest(lacking, candidates),
             )
         extra = len(candidates) - len(features.names)
-        return features.names, (f"{extra} columns that the model doesn't take were left out",) if extra else ()
+        left = (
+            "1 column that the model doesn't take was"
+            if extra == 1
+            else f"{extra} columns that the model doesn't take were"
+        )
+        return features.names, (f"{left} left out",) if extra else ()
     if len(candidates) != len(features.names):
         raise UsageError(
             f"{path}: {len(candidates)} columns beside the label; the model takes {len(features.names)} features "
