@@ -28,9 +28,9 @@ def parse(spec: str) -> tuple[Share, ...]:
             f"--traffic {spec!r}: {later[0]}= is not supported in this version",
             "Give batch sizes and their shares only.",
         )
-    if set(fields) != {"batch"}:
+    if set(fields) != {"batch"} or len(spec.split()) > 1:
         raise _wrong(spec)
-    entries = [re.fullmatch(r"(\d+)(?::(\d*\.?\d+))?", part) for part in fields["batch"].split(",")]
+    entries = [re.fullmatch(r"(\d{1,9})(?::(\d{0,9}\.?\d{1,9}))?", part) for part in fields["batch"].split(",")]
     if not all(entries):
         raise _wrong(spec)
     pairs = [(int(entry[1]), float(entry[2] or 1)) for entry in entries if entry]
