@@ -54,7 +54,7 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None]) -> Interpreter:
             raise TargetError(
                 f"the model was written by {oracle.framework} {oracle.version}, and an environment with it can't be "
                 f"made: {error.message}",
-                f"pip install {oracle.framework}=={oracle.version}",
+                f"pip install {runners.requirement(oracle.framework, oracle.version)}",
             ) from error
         note = (
             f"judged by {oracle.framework} {here}, not by the {oracle.version} that wrote the model: "

@@ -39,5 +39,10 @@ def main(request: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    reply = main(json.loads(Path(sys.argv[1]).read_text()))
+    try:
+        reply = main(json.loads(Path(sys.argv[1]).read_text()))
+    except Exception as error:
+        # The last line of a traceback is what is reported: XGBoost's own message would end in a stack of addresses.
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise RuntimeError(f"{type(error).__name__}: {first}") from error
     os.write(int(os.environ["MILLWORK_REPLY_FD"]), reply.encode())
