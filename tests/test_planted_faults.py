@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ class Candidate:
 def gate_of(model: str, scratch: Path) -> Gate:
     folder = scratch / model
     folder.mkdir()
-    return gate(MODELS[model](folder), folder / "gate", limit=60_000, own_process=True)
+    return gate(MODELS[model](folder), folder / "gate", limit=60_000, python=sys.executable)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from millwork.compile.frontends import objectives
 from millwork.compile.frontends.loaded import LoadedModel, Signature
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError
-from millwork.passes.program import Program
+from millwork.passes.program import Program, run
 from millwork.values import Provenance
 
 XGBOOST_FORMATS = ["model.json", "model.ubj", "model.pkl", "model.joblib"]
@@ -203,6 +203,24 @@ def test_rounds_of_several_trees_are_counted_as_rounds(tmp_path: Path) -> None:
     made = loaded(xgboost_models.model("parallel-trees-multiclass"), tmp_path / "m.json")
     assert made.program.trees_per_iteration == 9
     assert made.program.forest.tree_output.tolist() == [k for _ in range(4) for k in (0, 0, 0, 1, 1, 1, 2, 2, 2)]
+
+
+OLD = json.loads((Path(__file__).parent / "files" / "answers.json").read_text())
+ROWS = np.array([[0.1, -0.2, 0.3], [-999.0, 1.5, -0.4], [-1.0, -999.0, 0.9]], np.float32)
+"""What tests/compile/files/make_pickles.py asked each old version."""
+
+
+@pytest.mark.parametrize("file", OLD)
+def test_models_pickled_by_old_versions_answer_as_they_did(file: str, tmp_path: Path) -> None:
+    made = read(Path(__file__).parent / "files" / file, tmp_path)
+    np.testing.assert_allclose(run(made.program, ROWS), np.array(OLD[file]).reshape(3, -1), rtol=1e-6)
+    assert made.signature.oracle.version == file.split("-")[1]
+    if "1.5.2-classifier" in file:
+        assert made.signature.output.labels == ("no", "yes")
+    if "classifier" in file:
+        assert made.program.missing == -999.0
+    else:
+        assert made.signature.features.names == ("a", "b", "c")
 
 
 # ── base scores ───────────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +82,9 @@ class Gate:
             return gating.check(request)
 
 
-def gate(path: Path, folder: Path, *, margin: bool = False, limit: int = 4000, own_process: bool = False) -> Gate:
-    """Everything but the candidates. ``own_process``: the framework is asked as the pipeline asks it, in a process of
-    its own; else by the same runner in this one, which saves a second."""
+def gate(path: Path, folder: Path, *, margin: bool = False, limit: int = 4000, python: str = "") -> Gate:
+    """Everything but the candidates. ``python``: the interpreter that asks the framework, in a process of its own, as
+    the pipeline does; without one the same runner is asked in this process, which saves a second."""
     folder.mkdir()
     with contextlib.chdir(folder):
         signature = compiling.load(compiling.LoadRequest(path=str(path), margin=margin)).signature
@@ -95,10 +94,9 @@ def gate(path: Path, folder: Path, *, margin: bool = False, limit: int = 4000, o
         )
         made = gating.rows(request)
     found = Gate(folder=folder, signature=signature, coverage=made.coverage)
-    if own_process:
-        oracle.ask(
-            signature.oracle, found.native, folder / gating.ROWS_FILE, folder, sys.executable, Limits(seconds=120)
-        )
+    if python:
+        rows = folder / gating.ROWS_FILE
+        oracle.ask(signature.oracle, found.native, rows, folder, python, Limits(seconds=120))
     else:
         engine = runner(f"{signature.oracle.framework}_runner")(found.native, signature.oracle.parameters, 2)
         np.save(folder / oracle.ANSWERS_FILE, engine.predict(found.rows))

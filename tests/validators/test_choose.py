@@ -1,0 +1,83 @@
+"""Which candidate wins, and why each other one lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from millwork.validators.choose import Contender, choose
+from millwork.validators.latency import BLOCK, SAMPLES, Samples
+from millwork.validators.traffic import Share, parse
+
+ONNX, FIL, REFERENCE = Contender(id="onnx", rank=0), Contender(id="fil", rank=1), Contender(id="reference", rank=9)
+ONE = parse("batch=1")
+
+
+def taken(name: str, us: float, batch: int = 1, noise: float = 0.03) -> Samples:
+    rng = np.random.default_rng([ord(c) for c in name] + [batch])
+    return Samples(name, batch, us * rng.lognormal(sigma=noise, size=(SAMPLES // BLOCK, BLOCK)))
+
+
+def chosen(times: dict[Contender, float], traffic: tuple[Share, ...] = ONE, **noise: Any) -> Any:
+    return choose(list(times), [taken(c.id, us, share.batch, **noise) for c, us in times.items() for share in traffic],
+                  traffic)  # fmt: skip
+
+
+def test_the_fastest_wins_beyond_noise() -> None:
+    found = chosen({ONNX: 100.0, FIL: 50.0, REFERENCE: 400.0})
+    assert found.winner.id == "fil"
+    assert found.winner.why == "2.00 times as fast as onnx on this traffic, beyond noise (50 µs a request)"
+    assert found.lost.keys() == {"onnx", "reference"}
+    assert found.lost["onnx"].startswith("2.00x fil's time on this traffic (1.9")
+    assert found.lost["reference"].startswith("8.0")
+
+
+@pytest.mark.parametrize("order", [[ONNX, FIL, REFERENCE], [REFERENCE, FIL, ONNX]])
+def test_a_tie_goes_to_the_smaller_rank(order: list[Contender]) -> None:
+    times = {ONNX: 101.0, FIL: 100.0, REFERENCE: 300.0}
+    found = chosen({c: times[c] for c in order})
+    assert found.winner.id == "onnx"
+    assert found.winner.why == "simpler than fil, which isn't faster beyond noise"
+    assert found.lost["fil"] == "not faster than onnx beyond noise, which is simpler"
+    assert found.lost["reference"].startswith("3.0")
+
+
+def test_a_tie_that_the_fastest_wins_says_so() -> None:
+    found = chosen({ONNX: 100.0, FIL: 101.0})
+    assert found.winner.id == "onnx"
+    assert found.winner.why == "no slower than fil and simpler"
+    assert found.lost["fil"].startswith("a tie, and onnx is simpler: 1.01x onnx's time on this traffic (")
+
+
+def test_noise_that_hides_the_difference_makes_a_tie() -> None:
+    assert chosen({ONNX: 104.0, FIL: 100.0}, noise=0.005).winner.id == "fil"
+    assert chosen({ONNX: 104.0, FIL: 100.0}, noise=0.9).winner.id == "onnx"
+
+
+def test_less_than_two_in_a_hundred_is_never_worth_a_less_simple_candidate() -> None:
+    assert chosen({ONNX: 101.5, FIL: 100.0}, noise=0.0).winner.id == "onnx"
+    assert chosen({ONNX: 102.5, FIL: 100.0}, noise=0.0).winner.id == "fil"
+
+
+def test_the_simplest_of_all_that_tie_wins() -> None:
+    found = chosen({REFERENCE: 100.0, FIL: 100.5, ONNX: 101.0}, noise=0.01)
+    assert found.winner.id == "onnx"
+    assert found.lost["reference"] == "not faster than onnx beyond noise, which is simpler"
+    assert found.lost["fil"].startswith("a tie, and onnx is simpler")
+
+
+def test_the_only_one_wins() -> None:
+    found = chosen({REFERENCE: 100.0})
+    assert (found.winner.id, found.winner.why, found.lost) == ("reference", "the only candidate that passed", {})
+
+
+def test_the_traffics_shares_decide() -> None:
+    times = {("onnx", 1): 10.0, ("onnx", 64): 500.0, ("fil", 1): 20.0, ("fil", 64): 100.0}
+    kept = [taken(name, us, batch) for (name, batch), us in times.items()]
+    assert choose([ONNX, FIL], kept, parse("batch=1:0.99,64:0.01")).winner.id == "onnx"
+    assert choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5")).winner.id == "fil"
+    found = choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5"))
+    expected = (0.5 * 10 + 0.5 * 500) / (0.5 * 20 + 0.5 * 100)
+    assert float(found.lost["onnx"].partition("x")[0]) == pytest.approx(expected, rel=0.02)

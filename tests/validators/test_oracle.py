@@ -1,0 +1,137 @@
+"""The framework itself is asked: at the version that wrote the model, in a process that may crash."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import catboost
+import numpy as np
+import pytest
+import xgboost
+from models import xgboost_models
+from models.gate import gate
+
+from millwork.compile.frontends.loaded import Oracle
+from millwork.compile.runners.load import installed, requirement
+from millwork.errors import ModelError, TargetError
+from millwork.validators import oracle
+from millwork.worker import Limits
+
+FILES = Path(__file__).parents[1] / "compile" / "files"
+
+
+def of(framework: str = "xgboost", version: str = xgboost.__version__) -> Oracle:
+    parameters = {"answer": "binary", "missing": "nan", "rounds": "0"}
+    return Oracle(framework=framework, version=version, native_file="model.json", parameters=parameters)
+
+
+def silent(line: str) -> None:
+    raise AssertionError(f"an environment was to be made: {line}")
+
+
+def test_the_installed_version_answers_where_it_wrote_the_model() -> None:
+    assert installed("xgboost") == xgboost.__version__
+    assert installed("catboost") == catboost.__version__
+    for wanted in (of(), of(version=""), of("catboost", catboost.__version__)):
+        found = oracle.interpreter(wanted, silent)
+        assert (found.python, found.note) == (sys.executable, "")
+        assert found.version == installed(wanted.framework)
+
+
+def test_what_pip_is_asked_for() -> None:
+    assert requirement("xgboost", "2.1.4") == "xgboost-cpu==2.1.4"
+    assert requirement("xgboost", "3.10.0") == "xgboost-cpu==3.10.0"
+    assert requirement("xgboost", "2.0.3") == "xgboost==2.0.3"
+    assert requirement("catboost", "1.2.8") == "catboost==1.2.8"
+
+
+@pytest.fixture
+def without_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip finds nothing anywhere, and no environment is there yet."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("MILLWORK_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("without_packages")
+def test_a_newer_installed_version_may_answer_for_an_older_one_and_says_so() -> None:
+    found = oracle.interpreter(of(version="2.1.0"), lambda _line: None)
+    assert (found.python, found.version) == (sys.executable, xgboost.__version__)
+    assert found.note.startswith(f"judged by xgboost {xgboost.__version__}, not by the 2.1.0 that wrote the model: ")
+
+
+@pytest.mark.usefixtures("without_packages")
+def test_an_older_one_never_does() -> None:
+    with pytest.raises(
+        TargetError, match=r"written by xgboost 99\.0\.0, and an environment with it can't be made"
+    ) as refused:
+        oracle.interpreter(of(version="99.0.0"), lambda _line: None)
+    assert refused.value.hint == "pip install xgboost-cpu==99.0.0"
+
+
+def test_another_version_judges_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    """XGBoost 2.1.4, whose wrapper stopped early and reads -999 as missing. The environment is kept in the user's own
+    cache: made once, in about half a minute."""
+    found = oracle.interpreter(of(version="2.1.4"), lambda _line: None)
+    assert found.python != sys.executable
+    assert found.version == "2.1.4"
+    judge = gate(FILES / "xgboost-2.1.4-classifier.joblib", tmp_path / "gate", python=found.python)
+    assert judge.signature.oracle.version == "2.1.4"
+    built = judge.build("onnx", tmp_path / "onnx").built
+    assert built is not None
+    verdict = judge.check(built, tmp_path / "onnx")
+    assert verdict.passed, verdict.reason
+    assert verdict.parity.leaf_mismatches == 0
+
+
+def ask(folder: Path, model: Path, seconds: float = 60) -> oracle.Asked:
+    np.save(folder / "rows.npy", xgboost_models.rows(1, 50))
+    return oracle.ask(of(), model, folder / "rows.npy", folder, sys.executable, Limits(seconds=seconds))
+
+
+def test_answers_and_leaves_lie_beside_the_rows(tmp_path: Path) -> None:
+    model = xgboost_models.model("binary")
+    asked = ask(tmp_path, xgboost_models.save(model, tmp_path / "model.json"))
+    assert asked.version == xgboost.__version__
+    answers, leaves = np.load(tmp_path / "answers.npy"), np.load(tmp_path / "leaves.npy")
+    assert (answers.dtype, answers.shape) == (np.float32, (50, 2))
+    assert (leaves.dtype, leaves.shape) == (np.int32, (50, model.num_boosted_rounds()))
+    matrix = xgboost.DMatrix(xgboost_models.rows(1, 50))
+    np.testing.assert_array_equal(answers[:, 1], model.predict(matrix))
+    np.testing.assert_array_equal(leaves, model.predict(matrix, pred_leaf=True))
+    assert not (tmp_path / "request.json").exists()
+
+
+def first_tree(column: str, at: int, value: int) -> Any:
+    def edit(document: dict[str, Any]) -> None:
+        document["learner"]["gradient_booster"]["model"]["trees"][0][column][at] = value
+
+    return edit
+
+
+def test_a_framework_that_crashes_on_the_model_is_a_model_error(tmp_path: Path) -> None:
+    """It is given a file that our own reader would have refused."""
+    broken = xgboost_models.edited(
+        xgboost_models.model("binary"), tmp_path / "model.json", first_tree("left_children", 0, 10**8)
+    )
+    with pytest.raises(
+        ModelError, match="xgboost itself, asked to predict with the model, crashed with a segment"
+    ) as got:
+        ask(tmp_path, broken)
+    assert got.value.hint == f"Its log: {tmp_path / 'ask.log'}"
+
+
+def test_a_framework_that_refuses_the_model_is_a_model_error(tmp_path: Path) -> None:
+    whole = xgboost_models.save(xgboost_models.model("binary"), tmp_path / "whole.json").read_bytes()
+    (tmp_path / "model.json").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        ModelError, match=r"xgboost itself, asked to predict with the model, failed: .*XGBoostError: \["
+    ):
+        ask(tmp_path, tmp_path / "model.json")
+
+
+def test_a_framework_that_takes_too_long_is_a_model_error(tmp_path: Path) -> None:
+    model = xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json")
+    with pytest.raises(ModelError, match=r"did not finish within 0\.05 s"):
+        ask(tmp_path, model, seconds=0.05)
