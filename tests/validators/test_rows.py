@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import xgboost_models
 from models.forests import program_of, random_forest
+from models.gate import gate
+from sklearn.metrics import log_loss
 
+from millwork.compile.runners.load import runner
+from millwork.errors import UsageError
 from millwork.passes import base, table
 from millwork.passes.forest import Forest, check
 from millwork.passes.program import MissingSentinel, Program, encode
 from millwork.passes.trees.reach import reach
+from millwork.validators import steps
 from millwork.validators.rows.adversarial import VARIANTS, adversarial
 
 SHAPES = st.fixed_dictionaries(
@@ -147,3 +155,50 @@ def test_a_model_that_tests_nothing_still_gets_rows() -> None:
     assert (made.tests, made.thresholds) == (0, 0)
     assert made.rows.shape[0] > 0
     assert made.rows.shape[1] == 5
+
+
+# ── the step: adversarial rows, then the user's ───────────────────────────────────────────────────────────
+
+
+def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(tmp_path: Path) -> None:
+    given = xgboost_models.rows(8, 200)
+    truth = (xgboost_models.target(given) > 0.3).astype(float)
+    np.savez(tmp_path / "data.npz", X=given, y=truth)
+    path = xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json")
+    judge = gate(path, tmp_path / "gate")
+    request = steps.RowsRequest(
+        lowered=str(judge.folder / "lowered.npz"), signature=judge.signature, data=str(tmp_path / "data.npz"),
+        label="y", adversarial_limit=400, user_limit=150,
+    )  # fmt: skip
+    with contextlib.chdir(judge.folder):
+        reply = steps.rows(request)
+    assert (reply.user, reply.labelled) == (150, True)
+    assert reply.notes == ("a seeded sample of 150 of 200 rows",)
+    assert len(judge.rows) == reply.adversarial + reply.user
+    labels = np.load(judge.folder / steps.LABELS_FILE)
+    same = [((given == row) | (np.isnan(given) & np.isnan(row))).all(axis=1) for row in judge.rows[-150:]]
+    at = [int(np.flatnonzero(where)[0]) for where in same]
+    assert np.array_equal(labels, truth[at])
+
+    engine = runner("xgboost_runner")(judge.native, judge.signature.oracle.parameters, 1)
+    np.save(judge.folder / "answers.npy", engine.predict(judge.rows))
+    np.save(judge.folder / "leaves.npy", engine.leaves(judge.rows))
+    built = judge.build("onnx", tmp_path / "onnx").built
+    assert built is not None
+    verdict = judge.check(built, tmp_path / "onnx", labels=str(judge.folder / steps.LABELS_FILE))
+    assert verdict.passed, verdict.reason
+    metric = verdict.parity.metric
+    assert metric is not None
+    assert (metric.name, metric.rows) == ("logloss", 150)
+    assert metric.framework == pytest.approx(log_loss(labels, judge.answers[-150:, 1]), rel=1e-5)
+    assert abs(metric.candidate - metric.framework) < 1e-6
+
+
+def test_labels_that_the_model_doesnt_know_are_found_before_anything_is_judged(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", X=xgboost_models.rows(8, 50), y=np.full(50, "maybe"))
+    judge = gate(xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json"), tmp_path / "gate")
+    request = steps.RowsRequest(
+        lowered=str(judge.folder / "lowered.npz"), signature=judge.signature, data=str(tmp_path / "data.npz"), label="y"
+    )
+    with contextlib.chdir(tmp_path), pytest.raises(UsageError, match=r"data\.npz: .*'maybe'.* \(--label y\)"):
+        steps.rows(request)
