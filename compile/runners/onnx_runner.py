@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# From 1.29 on onnxruntime reports its use to its makers, and keeps a file for that in the temporary folder, unless it
+# is told not to before it is imported. What is set already stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 

@@ -176,6 +176,7 @@ def server_variables(installation: Installation, variables: Mapping[str, str]) -
     Its Python backend is the first ``python`` on PATH; what would point that Python elsewhere is taken out.
     """
     kept = {name: value for name, value in variables.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    kept.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reports its use from 1.29 on
     kept["LD_LIBRARY_PATH"] = _joined(installation.libraries, kept.get("LD_LIBRARY_PATH", ""))
     if installation.environment is not None:
         kept["PATH"] = _joined([str(installation.environment.python.parent)], kept.get("PATH", os.defpath))

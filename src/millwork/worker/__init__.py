@@ -132,5 +132,6 @@ def _interpreter(python: str | None) -> str:
 
 def _environment(threads: int | None) -> dict[str, str]:
     ours = {"PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    unless_said = {"ORT_DISABLE_TELEMETRY": "1"}  # onnxruntime reports its use from 1.29 on
     counts = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {**os.environ, **ours, **counts}
+    return {**unless_said, **os.environ, **ours, **counts}
