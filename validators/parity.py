@@ -17,6 +17,7 @@ from .tolerance import Tolerance
 
 Answers = npt.NDArray[np.float32]
 Leaves = npt.NDArray[np.int32]
+Table = npt.NDArray[np.float64]
 
 BATCHES = (0, 1, 3, 1025)
 """Batch sizes that every check runs: none, one, odd, larger than any block; then the rest at once."""
@@ -80,14 +81,17 @@ def judge(
     tolerance: Tolerance,
     output: OutputContract,
     *,
+    node_table: tuple[Table, Table] | None = None,
     coverage: str = "",
     labels: npt.NDArray[Any] | None = None,
 ) -> Verdict:
-    """The verdict on one candidate. ``leaves``: what the artifact gave and what it must give, each [N, T].
+    """The verdict on one candidate. ``leaves``: what the artifact gave and what it must give, each [N, T];
+    ``node_table``: its forest as it was read back from the file and as it must be, to the bit.
 
     ``labels`` are those of the last rows, whose metric is compared; the rows before them are adversarial.
     """
     wrong_leaves = None if leaves is None else leaf_mismatches(*leaves)
+    wrong_values = None if node_table is None else different(*node_table)
     apart = _apart(candidate, framework)
     size = np.abs(framework.astype(np.float64))
     with np.errstate(over="ignore"):
@@ -100,16 +104,22 @@ def judge(
     if labels is not None and len(labels):
         metric = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
     parity = Parity(
-        rows=len(rows), leaf_mismatches=wrong_leaves, max_abs=_worst(apart), max_rel=_worst(relative),
+        rows=len(rows), leaf_mismatches=wrong_leaves, wrong_values=wrong_values,
+        max_abs=_worst(apart), max_rel=_worst(relative),
         max_ulp=int(ulps(candidate, framework).max(initial=0)), decision_flips=flips(output, framework, candidate),
         metric=metric, tolerance=tolerance.words, coverage=coverage,
     )  # fmt: skip
     return Verdict(
-        passed=not wrong_leaves and not wrong.any(),
+        passed=not wrong_leaves and not wrong_values and not wrong.any(),
         reason=_reason(parity, leaves, wrong, apart, framework, candidate),
         parity=parity,
         allowed=tolerance,
     )
+
+
+def different(got: Table, expected: Table) -> int:
+    """How many values aren't the same number; all, where their count differs."""
+    return len(expected) if got.shape != expected.shape else int((got != expected).sum())
 
 
 def flips(output: OutputContract, framework: Answers, candidate: Answers) -> int:
@@ -147,6 +157,8 @@ def _reason(
             f"{parity.leaf_mismatches:,} wrong leaves (row, tree), the first in tree {tree} on row {row}; "
             f"largest difference of an answer {parity.max_abs:.3g}"
         )
+    if parity.wrong_values:
+        return f"{parity.wrong_values:,} entries of the node table in the artifact aren't the model's"
     if not wrong.any():
         return ""
     row, k = (int(i) for i in np.unravel_index(np.argmax(np.where(wrong, apart, -1)), apart.shape))

@@ -104,7 +104,8 @@ def check(request: CheckRequest) -> Verdict:
     )
     return parity.judge(
         given, answers, candidate, (got_leaves, wanted), allowed, request.signature.output,
-        coverage=request.coverage, labels=np.load(request.labels) if request.labels else None,
+        node_table=backend.node_table(request.built, folder, lowered), coverage=request.coverage,
+        labels=np.load(request.labels) if request.labels else None,
     )  # fmt: skip
 
 

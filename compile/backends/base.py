@@ -14,6 +14,7 @@ from ...values import PassNote, Value
 from ..frontends.loaded import Signature
 
 Leaves = npt.NDArray[np.int32]
+Table = npt.NDArray[np.float64]
 
 
 class Built(Value):
@@ -79,6 +80,15 @@ class Backend(Protocol):
 
         Numbers are :meth:`expected`'s. ``rows``: the client's, float32 [N, F]. A T' other than the forest's T
         means that trees are missing. -1 where the artifact gives no leaf for the row.
+        """
+        ...
+
+    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+        """The forest as it is read back from the file, and as it must be: every node's test, children, directions,
+        and what leaves and base scores add, in the artifact's own types; None where the file is the framework's own.
+
+        Rows are a sample where a forest is large, and answers don't tell a value that is off by less than sums
+        round. This is all of it, to the bit: float64 [anything], the same shape where nothing is missing.
         """
         ...
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ...passes.forest import VECTOR_LEAF, Forest
 from ...passes.program import Postprocess, Program
 from ...triton_releases import Release
-from .base import Backend, Built, Leaves, Source, Unsupported
+from .base import Backend, Built, Leaves, Source, Table, Unsupported
 
 MODEL_FILE = "checkpoint.tl"
 
@@ -26,6 +26,10 @@ BINARY, REGRESSOR, MULTICLASS = 0, 1, 2
 """Treelite's TaskType."""
 FLOAT32, LESS, LESS_EQUAL = 2, 2, 3
 """Treelite's TypeInfo and Operator."""
+
+FIELDS = {"node_type": "node_type", "cleft": "left", "cright": "right", "split_index": "feature",
+          "default_left": "default_left", "threshold": "threshold", "cmp": "operator"}  # fmt: skip
+"""Treelite's fields of a node, and ours."""
 
 POSTPROCESSORS: dict[Postprocess, tuple[str, str]] = {
     "identity": ("identity", "identity_multiclass"),
@@ -67,6 +71,12 @@ class Fil:
 
         return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows)  # type: ignore[no-any-return]
 
+    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+        import treelite
+
+        model = treelite.Model.deserialize(str(folder / built.model_file))
+        return _read_back(model, _vector(program.forest)), _must_be(program)
+
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         return leaf - program.forest.tree_start[:-1]
 
@@ -80,14 +90,14 @@ def write(program: Program, version: str, file: BinaryIO) -> None:
     forest = program.forest
     major, minor, patch = (int(part) for part in version.split("."))
     outputs, several = forest.n_outputs, forest.n_outputs > 1
-    vector = bool(np.any(forest.tree_output == VECTOR_LEAF)) and several
+    vector = _vector(forest)
     task = MULTICLASS if several else BINARY if program.postprocess == "binary" else REGRESSOR
     _scalars(file, "<iiiBBQ", major, minor, patch, FLOAT32, FLOAT32, forest.n_trees)
     _scalars(file, "<iBBi", program.n_columns, task, int(forest.reduction == "average"), 1)
     _array(file, np.array([outputs], "<i4"))
     _array(file, np.array([1, outputs if vector else 1], "<i4"))
     _array(file, np.zeros(forest.n_trees, "<i4"))  # the one target
-    _array(file, np.where(forest.tree_output == VECTOR_LEAF, -1 if vector else 0, forest.tree_output).astype("<i4"))
+    _array(file, _class_ids(forest))
     _text(file, POSTPROCESSORS[program.postprocess][several])
     _scalars(file, "<ff", 1.0, 1.0)  # sigmoid_alpha, ratio_c
     _array(file, forest.base_scores.astype("<f8"))
@@ -96,6 +106,35 @@ def write(program: Program, version: str, file: BinaryIO) -> None:
     columns = _columns(program)
     for t in range(forest.n_trees):
         _tree(file, forest, columns, slice(int(forest.tree_start[t]), int(forest.tree_start[t + 1])), vector=vector)
+
+
+def _read_back(model: Any, vector: bool) -> Table:
+    """Base scores, what each tree adds to, and every field of every node, read by Treelite."""
+    header = model.get_header_accessor()
+    trees = [model.get_tree_accessor(t) for t in range(model.num_tree)]
+    values = ("leaf_vector",) if vector else ("leaf_value",)
+    fields = [np.concatenate([tree.get_field(name) for tree in trees]) for name in (*FIELDS, *values)]
+    return np.concatenate([header.get_field("base_scores"), header.get_field("class_id"), *fields]).astype(np.float64)
+
+
+def _must_be(program: Program) -> Table:
+    """The same of the lowered program, as float32 where the checkpoint has that."""
+    forest, columns, vector = program.forest, _columns(program), _vector(program.forest)
+    leaf = forest.leaf_value.astype(np.float32)
+    values = leaf[forest.is_leaf].ravel() if vector else leaf[:, 0]
+    fields = [columns[name] for name in FIELDS.values()]
+    return np.concatenate([forest.base_scores, _class_ids(forest), *fields, values]).astype(np.float64)
+
+
+def _class_ids(forest: Forest) -> npt.NDArray[np.int32]:
+    """Which output each tree adds to; -1: to all."""
+    vector = _vector(forest)
+    return np.where(forest.tree_output == VECTOR_LEAF, -1 if vector else 0, forest.tree_output).astype("<i4")
+
+
+def _vector(forest: Forest) -> bool:
+    """Whether leaves hold a value for each of several outputs."""
+    return bool(np.any(forest.tree_output == VECTOR_LEAF)) and forest.n_outputs > 1
 
 
 def _columns(program: Program) -> dict[str, npt.NDArray[Any]]:

@@ -28,7 +28,7 @@ from ...passes.forest import VECTOR_LEAF, Forest, Ints
 from ...passes.graph.cleanup import cleanup
 from ...passes.program import Program
 from ...triton_releases import Release
-from .base import Backend, Built, Leaves, Source, Unsupported
+from .base import Backend, Built, Leaves, Source, Table, Unsupported
 
 OPSET, ML_OPSET = 17, 3
 NEWEST_OPSET, NEWEST_IR = 21, 10
@@ -36,6 +36,16 @@ NEWEST_OPSET, NEWEST_IR = 21, 10
 
 MODEL_FILE = "model.onnx"
 TREES = "TreeEnsembleRegressor"
+MODES = {b"LEAF": 0, b"BRANCH_LT": 1, b"BRANCH_LEQ": 2}
+NODE_COLUMNS = (
+    "treeids",
+    "nodeids",
+    "featureids",
+    "values",
+    "truenodeids",
+    "falsenodeids",
+    "missing_value_tracks_true",
+)
 BASE_TREE = 1
 """How many trees stand before the model's own: the one that holds the base scores."""
 
@@ -69,6 +79,10 @@ class OnnxTrees:
         session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
         parts = [session.run(None, {"input__0": rows[i : i + 4096]})[0] for i in range(0, len(rows), 4096)]
         return np.concatenate(parts).astype(np.int32)[:, BASE_TREE:]
+
+    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+        model = onnx.load_model(str(folder / built.model_file))
+        return _read_back(_tree_node(model)), _must_be(program.forest, program.columns)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         return leaf - program.forest.tree_start[:-1]
@@ -216,6 +230,56 @@ def _constant(name: str, value: Any) -> onnx.TensorProto:
     return numpy_helper.from_array(np.asarray(value), name)
 
 
+def _read_back(trees: onnx.NodeProto) -> Table:
+    """The operator's node table, then what each leaf adds to each output, as the artifact has them."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in trees.attribute}
+    for name in ("nodes_values", "target_weights"):
+        if f"{name}_as_tensor" in attributes:
+            attributes[name] = numpy_helper.to_array(attributes[f"{name}_as_tensor"])
+    modes = [MODES.get(mode, -1) for mode in attributes["nodes_modes"]]
+    nodes = [np.asarray(attributes[f"nodes_{name}"]) for name in NODE_COLUMNS]
+    leaves = [np.asarray(attributes[f"target_{name}"]) for name in ("treeids", "nodeids", "ids", "weights")]
+    return np.concatenate([_in_order(2, *nodes, np.asarray(modes)), _in_order(3, *leaves)])
+
+
+def _must_be(forest: Forest, columns: Ints) -> Table:
+    """The same of the lowered forest: the tree of the base scores, then its own."""
+    tree = forest.tree_of_node()
+    start = forest.tree_start[tree]
+    test = ~forest.is_leaf
+    feature = np.zeros(forest.n_nodes)
+    feature[test] = columns[forest.feature[test]]
+    branch = MODES[b"BRANCH_LT" if forest.comparison == "<" else b"BRANCH_LEQ"]
+    own = [
+        tree + BASE_TREE, np.arange(forest.n_nodes) - start, feature, forest.threshold,
+        np.where(test, forest.left - start, 0), np.where(test, forest.right - start, 0), forest.default_left,
+        np.where(test, branch, MODES[b"LEAF"]),
+    ]  # fmt: skip
+    nodes = [np.append(0, column) for column in own]
+    nodes[-1][0] = MODES[b"LEAF"]
+    leaf, target, weight = _weights(forest)
+    base = np.arange(forest.n_outputs)
+    leaves = [
+        np.concatenate([0 * base, tree[leaf] + BASE_TREE]), np.concatenate([0 * base, leaf - start[leaf]]),
+        np.concatenate([base, target]), np.concatenate([forest.base_scores, weight]),
+    ]  # fmt: skip
+    return np.concatenate([_in_order(2, *nodes), _in_order(3, *leaves)])
+
+
+def _in_order(keys: int, *columns: npt.NDArray[Any]) -> Table:
+    """The columns' rows sorted by the first ``keys`` columns, one column after the other: float64."""
+    table = np.stack([np.asarray(column, np.float64) for column in columns])
+    return np.asarray(table[:, np.lexsort(table[keys - 1 :: -1])].ravel())
+
+
+def _tree_node(model: onnx.ModelProto) -> onnx.NodeProto:
+    found = [node for node in model.graph.node if node.op_type == TREES]
+    if len(found) != 1:
+        raise ModelError(f"expected one {TREES} in the artifact, found {len(found)}")
+    only: onnx.NodeProto = found[0]
+    return only
+
+
 def leaf_probe(model: onnx.ModelProto) -> onnx.ModelProto:
     """The built model with one output a tree, the number of the leaf that a row ends in, float32 [N, trees].
 
@@ -223,10 +287,7 @@ def leaf_probe(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    found = [node for node in probe.graph.node if node.op_type == TREES]
-    if len(found) != 1:
-        raise ModelError(f"expected one {TREES} in the artifact, found {len(found)}")
-    trees = found[0]
+    trees = _tree_node(probe)
     attributes = {a.name: helper.get_attribute_value(a) for a in trees.attribute}
     ids = np.asarray(attributes["nodes_treeids"], np.int64)
     leaf = np.asarray([mode == b"LEAF" for mode in attributes["nodes_modes"]])

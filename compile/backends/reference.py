@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...passes.program import Program
 from ...triton_releases import Release
 from ..runners.load import installed, requirement, runner
-from .base import Backend, Built, Leaves, Source, Unsupported
+from .base import Backend, Built, Leaves, Source, Table, Unsupported
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Reference:
 
     def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:
         return runner(built.runner)(folder / built.model_file, built.parameters, 1).leaves(rows)  # type: ignore[no-any-return]
+
+    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+        return None
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         return framework_leaf

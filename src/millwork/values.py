@@ -121,7 +121,8 @@ class Metric(Value):
 class Parity(Value):
     """How far a candidate is from the framework's own answers.
 
-    ``leaf_mismatches`` counts (row, tree) pairs; None where the artifact has no trees to look at.
+    ``leaf_mismatches`` counts (row, tree) pairs; None where the artifact has no trees to look at. ``wrong_values``:
+    entries of the node table, read back from the artifact, that aren't the model's; None where it is the model's file.
     ``max_ulp`` is in units in the last place of float32. ``tolerance`` is what was allowed, in words.
     """
 
@@ -134,6 +135,7 @@ class Parity(Value):
     metric: Metric | None = None
     tolerance: str = ""
     coverage: str = ""
+    wrong_values: int | None = None
 
 
 class Latency(Value):
