@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from crashing.dying_runs import ORDER, PLACES, in_order
 from models.jobs import LABEL, QUICK, Desk, Files, litter
 
 from millwork.artifacts.repository import in_flight, versions
+from millwork.validators.triton.warden import SHARED_MEMORY
 
 if TYPE_CHECKING:
-    pass
+    from millwork.validators.triton.install import Installation
 
 SCRIPT = Path(__file__).parent / "crashing" / "dying_runs.py"
 NAME = "clicks"
@@ -42,16 +44,16 @@ class Deaths:
     runs: list[dict[str, Any]]
 
 
-def deaths(files: Files, folder: Path, number: int) -> Deaths:
+def deaths(files: Files, folder: Path, number: int, which: str = "stages", quick: tuple[str, ...] = QUICK) -> Deaths:
     temporary = folder / "tmp"
     temporary.mkdir()
     desk = Desk(folder, files)
     words = [
-        files.clicks, "--data", files.rows, "--label", LABEL, *QUICK, "--name", NAME, "--json",
+        files.clicks, "--data", files.rows, "--label", LABEL, *quick, "--name", NAME, "--json",
         "--repository", desk.repository, "--run-dir", desk.run_dir,
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), str(number), *map(str, words)],
+        [sys.executable, str(SCRIPT), str(folder), str(number), which, *map(str, words)],
         capture_output=True, text=True, env={**os.environ, "TMPDIR": str(temporary)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -99,7 +101,8 @@ def test_a_killed_run_leaves_whole_stages_and_one_half_made(killed: Deaths, at: 
     assert whole == set(before(name))
     assert half_made(run["stages"]) == ({name.split("-")[0]} if where == "worker" else set())
     if where == "worker":
-        assert gone(run["worker"]), "a worker outlived its run"
+        assert run["processes"]
+        assert all(gone(pid) for pid in run["processes"]), "a worker outlived its run"
 
 
 @pytest.mark.parametrize("at", range(1, len(PLACES) + 1), ids=[*IDS[1:], "the last"])
@@ -134,7 +137,8 @@ def test_ctrl_c_at_any_stage(stopped: Deaths, at: int) -> None:
     assert half_made(run["stages"]) == set()
     assert {stage.rpartition("-")[0] for stage in run["stages"]} - {"serve"} == set(before(name))
     if where == "worker":
-        assert gone(run["worker"])
+        assert run["processes"]
+        assert all(gone(pid) for pid in run["processes"])
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
@@ -150,3 +154,35 @@ def test_the_last_run_publishes_and_nothing_is_left(how: str, request: pytest.Fi
     assert litter(left.desk.folder) == []
     assert list(left.temporary.iterdir()) == []
     assert all(gone(run["pid"]) for run in left.runs)
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "stopped"])
+def test_with_a_server_at_work(
+    files: Files, tmp_path: Path, triton_installation: Installation, killed: Deaths, number: signal.Signals
+) -> None:
+    """The server of a run goes with it, at once or (killed) by its warden. A version that was published and not yet
+    verified when the run was killed is verified by the next, and keeps its number; Ctrl-C takes it back."""
+    quick = ("--triton", "managed", "--backends", "onnx", "--traffic", "batch=1")
+    shutil.copytree(killed.desk.run_dir, tmp_path / "run")  # what was found out about the model is kept
+    left = deaths(files, tmp_path, number, "server", quick)
+    *dead, last = left.runs
+    for run in dead:
+        assert len(run["processes"]) >= 3, run["err"]  # the warden, the server and its Python process
+        assert all(gone(pid) for pid in run["processes"])
+    rehearsing, verifying = dead
+    if number == signal.SIGKILL:
+        assert (rehearsing["signal"], verifying["signal"]) == (number, number)
+    else:
+        assert (rehearsing["code"], verifying["code"]) == (130, 7)
+        assert "interrupted; nothing serves under that name" in verifying["err"]
+    assert last["code"] == 0, last["err"]
+    publication = json.loads(last["out"])["publication"]
+    assert publication["verified"]
+    assert publication["version"] == (1 if number == signal.SIGKILL else 2)
+    assert [entry.version for entry in versions(left.desk.repository, NAME)] == [publication["version"]]
+    assert in_flight(left.desk.repository, NAME) is None
+    assert litter(left.desk.folder) == []
+    assert list(left.temporary.iterdir()) == []
+    owners = {f"_{run['pid']}_" for run in left.runs}
+    assert not [path for path in SHARED_MEMORY.glob("millwork_*") if any(owner in path.name for owner in owners)]

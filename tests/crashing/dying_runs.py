@@ -1,9 +1,9 @@
 """Runs of ``millwork optimize`` that end by a signal, one after another, in processes forked from this one.
 
-    dying_runs.py FOLDER SIGNAL WORD…        WORD…: the command's own
+    dying_runs.py FOLDER SIGNAL stages|server WORD…        WORD…: the command's own
 
-One run for each place of PLACES, in this order, all with the same words; the signal comes there and is SIGKILL to the
-process, or SIGINT to its process group, as Ctrl-C is. Then one that is left alone. FOLDER/deaths.json says how each
+One run for each place of PLACES (or SERVER_PLACES), all with the same words; the signal comes there and is SIGKILL to
+the process, or SIGINT to its process group, as Ctrl-C is. Then one that is left alone. FOLDER/deaths.json says how each
 ended and what it left.
 
 Forked from one process, so that none of them pays for the imports.
@@ -11,6 +11,7 @@ Forked from one process, so that none of them pays for the imports.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -20,9 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from millwork import release, run_directory
+from millwork.artifacts import rehearsal
 from millwork.cli import app, terminal
 from millwork.worker import process
+
+Die = Callable[[], object]
 
 STAGES = {
     "load": ("load", "lower"), "triton": (), "rows": ("rows",), "oracle": ("oracle",), "build": ("build-onnx",),
@@ -37,6 +43,10 @@ PLACES = (
 )
 """Where a signal comes: as a stage begins, while its worker is at work, or before a step of the publication."""
 
+SERVER_PLACES = (("asking", "1"), ("asking", "2"))
+"""With a Triton of ours at work and the model loaded: as the golden rows are asked for the first time, which is the
+rehearsal; and for the second time, which is of what has just been published."""
+
 ORDER = ["load", "lower", "triton", "rows", "oracle", "build", "build-onnx", "check", "check-onnx", "measure", "serve",
          "publish", "rename the model's folder into the repository"]  # fmt: skip
 
@@ -46,9 +56,9 @@ def in_order() -> list[tuple[str, str]]:
     return sorted(PLACES, key=lambda place: (ORDER.index(place[1]), place[0]))
 
 
-def main(folder: Path, number: int, words: list[str]) -> None:
+def main(folder: Path, number: int, which: str, words: list[str]) -> None:
     deaths = []
-    for where, name in [*in_order(), ("", "")]:
+    for where, name in [*(SERVER_PLACES if which == "server" else in_order()), ("", "")]:
         status = run(folder, where, name, lambda: send(number), words)
         deaths.append({"where": where, "name": name, **status, "stages": stages(folder)})
         (folder / "deaths.json").write_text(json.dumps(deaths))
@@ -61,10 +71,10 @@ def send(number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def run(folder: Path, where: str, name: str, die: Callable[[], None], words: list[str]) -> dict[str, Any]:
-    """One run in a child of its own process group: its wait status, what it wrote, and the worker it had."""
-    out, err, pid = folder / "out", folder / "err", folder / "worker"
-    pid.write_text("0")
+def run(folder: Path, where: str, name: str, die: Die, words: list[str]) -> dict[str, Any]:
+    """One run in a child of its own process group: its wait status, what it wrote, and the processes it had."""
+    out, err, pids = folder / "out", folder / "err", folder / "processes"
+    pids.write_text("[]")
     child = os.fork()
     if child == 0:
         code = 1
@@ -72,7 +82,9 @@ def run(folder: Path, where: str, name: str, die: Callable[[], None], words: lis
             os.setpgid(0, 0)
             for number, path in ((1, out), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            {"begin": at_begin, "worker": at_work, "publishing": at_step}.get(where, nowhere)(name, die, pid)
+            {"begin": at_begin, "worker": at_work, "publishing": at_step, "asking": at_asking}.get(where, nowhere)(
+                name, lambda: (pids.write_text(json.dumps(descendants())), die())
+            )
             code = app.run(app.millwork, ["optimize", *words])
             sys.stdout.flush()
         except BaseException:  # noqa: BLE001 -- the end of a forked child, which mustn't run its parent's code
@@ -83,8 +95,12 @@ def run(folder: Path, where: str, name: str, die: Callable[[], None], words: lis
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
     return {
         "signal": signalled, "code": code, "out": out.read_text(), "err": err.read_text(), "pid": child,
-        "worker": int(pid.read_text()),
+        "processes": json.loads(pids.read_text()),
     }  # fmt: skip
+
+
+def descendants() -> list[int]:
+    return [child.pid for child in psutil.Process().children(recursive=True)]
 
 
 def stages(folder: Path) -> dict[str, int]:
@@ -93,11 +109,11 @@ def stages(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} if kept.is_dir() else {}
 
 
-def nowhere(name: str, die: Callable[[], None], pid: Path) -> None:
+def nowhere(name: str, die: Die) -> None:
     """Let it live."""
 
 
-def at_begin(name: str, die: Callable[[], None], pid: Path) -> None:
+def at_begin(name: str, die: Die) -> None:
     class Dying(terminal.TerminalProgress):
         def begin(self, stage: str, what: str) -> None:
             super().begin(stage, what)
@@ -107,21 +123,20 @@ def at_begin(name: str, die: Callable[[], None], pid: Path) -> None:
     sys.modules["millwork.cli.optimize"].TerminalProgress = Dying  # type: ignore[attr-defined]
 
 
-def at_work(name: str, die: Callable[[], None], pid: Path) -> None:
+def at_work(name: str, die: Die) -> None:
     """Once the worker of the stage has been started: its working folder is the stage's, half-made."""
     watch = process._watch
 
     def dying(seen: Any, *rest: Any) -> None:
         worker = seen.process.pid
         if Path(f"/proc/{worker}/cwd").readlink().name.startswith(f"{name}-"):
-            pid.write_text(str(worker))
             die()
         watch(seen, *rest)
 
     process._watch = dying
 
 
-def at_step(name: str, die: Callable[[], None], pid: Path) -> None:
+def at_step(name: str, die: Die) -> None:
     publish = release.repository.publish
 
     def dying(*given: Any, **options: Any) -> Any:
@@ -130,7 +145,19 @@ def at_step(name: str, die: Callable[[], None], pid: Path) -> None:
     release.repository.publish = dying
 
 
+def at_asking(name: str, die: Die) -> None:
+    """As the golden rows are asked for the n-th time."""
+    check, asked = rehearsal.check_golden, itertools.count(1)
+
+    def dying(*given: Any) -> Any:
+        if next(asked) == int(name):
+            die()
+        return check(*given)
+
+    rehearsal.check_golden = dying
+
+
 if __name__ == "__main__":
     app.millwork.get_command(None, "optimize")  # type: ignore[arg-type]
     run_directory.source_digest()
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from ..errors import MillworkError, ParityError, TargetError
 from .terminal import TerminalProgress, candidates_table, outcome, print_error
 
 
@@ -63,9 +64,15 @@ def optimize(
     if as_json:
         click.echo(to_json(found))
     if error is not None:
-        # The table has said why each candidate is out; the error's further lines are for whoever has no table.
-        print_error(console, type(error)(error.message.splitlines()[0], error.hint))
+        print_error(console, _brief(error))
         console.print(Text(f"report: {found.run_dir}/report.html", style="dim"), soft_wrap=True)
         return error.exit_code
     console.print(outcome(found))
     return 0
+
+
+def _brief(error: MillworkError) -> MillworkError:
+    """Without the candidates' reasons, which the table has given: they are for whoever has no table."""
+    if not isinstance(error, ParityError | TargetError):
+        return error
+    return type(error)(error.message.splitlines()[0].rstrip(":"), error.hint)
