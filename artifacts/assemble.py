@@ -22,6 +22,8 @@ from .triton_config import ConfigRequest, TritonBackend, render
 MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
 RUNNER_FILE = "millwork_runner.py"
 GOLDEN_FILE = "golden.npz"
+MAX_BATCH_SIZE = 4096
+"""Rows that one request may have, or more where the traffic says so."""
 
 GOLDEN_USER, GOLDEN_ADVERSARIAL = 48, 16
 """Golden rows: how many of the user's, and of the adversarial ones."""
@@ -34,8 +36,10 @@ class Evidence(Value):
     parity: Parity
     latency: tuple[Latency, ...]
     target: TargetSummary
+    engine: str
     golden_abs: float
     golden_rel: float
+    largest_batch: int = 1
 
 
 def assemble(
@@ -70,6 +74,7 @@ def assemble(
             model_sha256=signature.provenance.sha256,
             features=len(signature.features.names),
             output=signature.output,
+            max_batch_size=max(MAX_BATCH_SIZE, evidence.largest_batch),
             threads=threads,
         )
     )
@@ -95,6 +100,7 @@ def assemble(
         runner=built.runner,
         parameters={**built.parameters, "threads": str(threads)},
         golden_file=GOLDEN_FILE,
+        engine=evidence.engine,
         golden_abs=evidence.golden_abs,
         golden_rel=evidence.golden_rel,
     )

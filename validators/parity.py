@@ -24,12 +24,15 @@ BATCHES = (0, 1, 3, 1025)
 
 
 class Verdict(Value):
-    """``passed``, or why not: the first thing that is wrong, with the row where it is worst. ``allowed``: by what."""
+    """``passed``, or why not: the first thing that is wrong, with the row where it is worst. ``allowed``: how far
+    answers may be apart; ``engine``: what ran the artifact, and its version.
+    """
 
     passed: bool
     reason: str
     parity: Parity
     allowed: Tolerance
+    engine: str = ""
 
 
 def in_batches(predict: Any, rows: Rows, outputs: int) -> Answers:

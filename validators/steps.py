@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ..compile import backends
 from ..compile.backends.base import Built
 from ..compile.frontends.loaded import Signature
-from ..compile.runners.load import runner
+from ..compile.runners.load import ENGINES, Runner, runner
 from ..errors import UsageError
 from ..passes import program as programs
 from ..passes.forest import leaf_rows
@@ -21,6 +22,9 @@ from . import latency, metrics, parity, tolerance
 from .parity import Verdict
 from .rows import table
 from .rows.adversarial import adversarial
+
+ADVERSARIAL_ROWS, USER_ROWS = 60_000, 50_000
+"""At most so many rows of each kind judge a model."""
 
 ROWS_FILE, LABELS_FILE, SAMPLES_FILE = "rows.npy", "labels.npy", "samples.npz"
 
@@ -32,8 +36,8 @@ class RowsRequest(Value):
     signature: Signature
     data: str = ""
     label: str | None = None
-    adversarial_limit: int = 60_000
-    user_limit: int = 50_000
+    adversarial_limit: int = ADVERSARIAL_ROWS
+    user_limit: int = USER_ROWS
 
 
 class RowsReply(Value):
@@ -81,6 +85,7 @@ class CheckRequest(Value):
     signature: Signature
     tolerance: str
     coverage: str
+    threads: int = 1
 
 
 def check(request: CheckRequest) -> Verdict:
@@ -93,7 +98,8 @@ def check(request: CheckRequest) -> Verdict:
     backend = backends.find(request.built.backend)
     folder = Path(request.folder)
     # Before anything else of the candidate: a missing engine is told apart here, with what to install.
-    engine = runner(request.built.runner)(folder / request.built.model_file, request.built.parameters, 1)
+    model_file = folder / request.built.model_file
+    engine = runner(request.built.runner)(model_file, request.built.parameters, request.threads)
     got_leaves = backend.leaves(request.built, folder, given)
     wanted = backend.expected(lowered, np.maximum(final, 0), framework_leaves)
     wanted = np.where(final < 0, final, wanted).astype(np.int32)
@@ -102,11 +108,17 @@ def check(request: CheckRequest) -> Verdict:
     allowed = (
         tolerance.parse(request.tolerance) if request.tolerance else tolerance.derive(lowered, np.maximum(final, 0))
     )
-    return parity.judge(
+    verdict = parity.judge(
         given, answers, candidate, (got_leaves, wanted), allowed, request.signature.output,
         node_table=backend.node_table(request.built, folder, lowered), coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
     )  # fmt: skip
+    return msgspec.structs.replace(verdict, engine=engine_of(request.built.runner, engine))
+
+
+def engine_of(runner_name: str, engine: Runner) -> str:
+    """``onnxruntime 1.32.0``: what ran the artifact."""
+    return f"{ENGINES.get(runner_name, runner_name)} {engine.version}"
 
 
 def expected_leaves(
@@ -150,7 +162,6 @@ class MeasureReply(Value):
     """Beside it: ``samples.npz``, an array ``ID@BATCH`` of microseconds, float64 [blocks, calls], for each."""
 
     latency: dict[str, tuple[Latency, ...]]
-    versions: dict[str, str]
 
 
 def measure(request: MeasureRequest) -> MeasureReply:
@@ -168,7 +179,6 @@ def measure(request: MeasureRequest) -> MeasureReply:
     np.savez(Path.cwd() / SAMPLES_FILE, **arrays)
     return MeasureReply(
         latency={name: tuple(latency.summarise(s, request.threads) for s in taken if s.id == name) for name in engines},
-        versions={name: str(engine.version) for name, engine in engines.items()},
     )
 
 

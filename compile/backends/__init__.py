@@ -49,6 +49,12 @@ def names() -> tuple[str, ...]:
     return tuple(own)
 
 
+def provider(name: str) -> str:
+    """The distribution that a third party's backend comes from, with its version; empty for ours."""
+    points = [] if name in TABLE else [point for point in entry_points(group=GROUP) if point.name == name]
+    return f"{points[0].dist.name} {points[0].dist.version}" if points and points[0].dist is not None else ""
+
+
 def find(name: str) -> Backend:
     """The backend called ``name``. UsageError where there is none."""
     known = names()

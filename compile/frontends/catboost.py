@@ -82,7 +82,7 @@ def _load(
             framework_version=version,
             estimator=provenance.estimator,
         ),
-        features=FeatureContract(names=names, named=named),
+        features=FeatureContract(names=names, named=named, dtypes=("float32",) * len(names)),
         output=OutputContract(
             kind="margin" if margin else "probability" if probability else "value",
             task=objective.task,

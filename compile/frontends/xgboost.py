@@ -252,7 +252,12 @@ def _features(learner: Document, n_features: int, missing: float | None) -> Feat
         raise ModelError(f"the model names {len(names)} features and has {n_features}")
     if len(set(names)) != len(names):
         raise ModelError("two features have the same name")
-    return FeatureContract(names=names or tuple(f"f{i}" for i in range(n_features)), named=bool(names), missing=missing)
+    return FeatureContract(
+        names=names or tuple(f"f{i}" for i in range(n_features)),
+        named=bool(names),
+        missing=missing,
+        dtypes=("float32",) * n_features,
+    )
 
 
 def _labels(objective: objectives.Objective, outputs: int, labels: Sequence[str], kind: OutputKind) -> tuple[str, ...]:

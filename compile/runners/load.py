@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -20,6 +21,11 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu
 """What may be installed under each framework's name: xgboost-cpu is XGBoost without its GPU parts (from 2.1 on)."""
 
 
+ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
+           "catboost_runner": "catboost"}  # fmt: skip
+"""What each runner runs on."""
+
+
 class Runner(Protocol):
     """``predict``: float32 [N, F] -> float32 [N, K]; the framework runners have ``leaves`` and ``margins`` too."""
 
@@ -35,9 +41,10 @@ class RunnerType(Protocol):
 
 
 def runner(name: str) -> RunnerType:
-    """The class ``Runner`` of compile/runners/``name``.py. TargetError where its engine isn't installed."""
+    """The class ``Runner`` of compile/runners/``name``.py, or of a third party's module of a dotted name. TargetError
+    where its engine isn't installed."""
     try:
-        module = importlib.import_module(f"{__package__}.{name}")
+        module = importlib.import_module(name if "." in name else f"{__package__}.{name}")
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(name, "")
         raise TargetError(
@@ -71,4 +78,9 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def source(name: str) -> Path:
     """The runner's file, to be copied beside an artifact."""
-    return Path(__file__).with_name(f"{name}.py")
+    if "." not in name:
+        return Path(__file__).with_name(f"{name}.py")
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        raise TargetError(f"the runner {name} isn't installed")
+    return Path(found.origin)

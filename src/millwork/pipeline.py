@@ -46,6 +46,7 @@ class Judged:
     built: BuiltCandidate | None = None
     missing: bool = False
     allowed: Tolerance | None = None
+    engine: str = ""
 
     @property
     def passed(self) -> bool:
@@ -60,6 +61,7 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
     told = progress or Silent()
     with RunDirectory(plan.run_dir, told.note) as directory:
         job = Run(plan, directory, executor, told)
+        release.forget_choice(plan.run_dir)
         model = stages.load(job)
         serving = _prepare_server(job)
         truth = stages.judge_by(job, model)
@@ -120,7 +122,7 @@ def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> 
         cached=stage.cached, ok=verdict.passed,
     )  # fmt: skip
     line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
-    return Judged(line, built, allowed=verdict.allowed)
+    return Judged(line, built, allowed=verdict.allowed, engine=verdict.engine)
 
 
 def _choose(job: Run, truth: Truth, judged: Sequence[Judged]) -> tuple[list[Judged], Choice]:
@@ -190,7 +192,8 @@ def _release(
         raise InternalError(f"{choice.winner.id} won without having been built and checked")
     evidence = Evidence(
         model=found.model, parity=winner.record.parity, latency=winner.record.latency, target=found.target,
-        golden_abs=winner.allowed.abs, golden_rel=winner.allowed.rel,
+        engine=winner.engine, golden_abs=winner.allowed.abs, golden_rel=winner.allowed.rel,
+        largest_batch=max(share.batch for share in job.plan.traffic),
     )  # fmt: skip
     job.progress.begin("serve", f"{choice.winner.id} on {serving.release.name}")
     served = release.serve(job, model, truth, winner.built, evidence, serving)
@@ -239,7 +242,7 @@ def _demand_target(plan: Plan, judged: Sequence[Judged]) -> None:
     ready = ", ".join(one.record.id for one in judged if one.passed)
     raise TargetError(
         f"the target {plan.target.name} isn't here: {ready} built and proved equal, nothing measured or published",
-        f"Carry {plan.run_dir} to a machine that has one and run the same command there, or use --target host.",
+        f"This version measures on CPUs only: use --target host. What was built and proved is kept in {plan.run_dir}.",
     )
 
 

@@ -15,14 +15,18 @@ from .artifacts.assemble import Evidence, assemble, golden_rows
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
 from .errors import PublicationError, UsageError
-from .files import sha256_file
+from .files import atomic_write, sha256_file
 from .progress import Progress
+from .run_directory import RESULT_FILE
 from .server import Serving, session
 from .stages import BuiltCandidate, Model, Run, Truth
 from .validators.triton import install
 from .validators.triton.client import Session
 from .validators.triton.readiness import forget
-from .values import Manifest, Publication, Record, Value
+from .values import Manifest, Publication, Value
+
+CHOSEN_FILE = "chosen.json"
+"""In the run directory: the names of the ``serve`` stages of what the last run chose, the best first."""
 
 NO_BACKEND = "unable to find backend library"
 """What Triton says of a backend that it doesn't have."""
@@ -45,13 +49,14 @@ def serve(
     isn't rehearsed on: a model that fails to load there, or is being unloaded, makes it not ready (Triton's strict
     readiness). It gets a bundle a backend, and :func:`publish` finds out which it has.
     """
-    prepared: list[Bundle] = []
+    prepared: list[Path] = []
+    bundles: list[Bundle] = []
     reasons: list[str] = []
     for backend in _order(run, candidate, serving):
         stage = run.directory.stage(
             "serve",
             {"built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
-             "evidence": msgspec.structs.replace(evidence, latency=()), "backend": backend, "release": serving.release,
+             "evidence": evidence, "backend": backend, "release": serving.release,
              "name": run.plan.name, "answers": sha256_file(truth.answers_file), "threads": run.plan.threads,
              "server": serving.installation or serving.url},
             lambda folder, backend=backend: _prepare(  # type: ignore[misc]
@@ -60,13 +65,15 @@ def serve(
             Prepared,
         )  # fmt: skip
         rehearsed = stage.value.rehearsed
-        if rehearsed is None:
-            prepared.append(load_bundle(stage.folder, stage.value.config))
-        elif rehearsed.agreed:
-            return (load_bundle(stage.folder, stage.value.config),)
-        else:
+        if rehearsed is not None and not rehearsed.agreed:
             reasons.append(f"as {backend}: {rehearsed.reason}")
-    return tuple(prepared) or "; ".join(reasons) or f"the server has no backend for {candidate.built.triton_backend}"
+            continue
+        prepared.append(stage.folder)
+        bundles.append(load_bundle(stage.folder, stage.value.config))
+        if rehearsed is not None:
+            break
+    _remember(run, prepared)
+    return tuple(bundles) or "; ".join(reasons) or f"the server has no backend for {candidate.built.triton_backend}"
 
 
 def _order(run: Run, candidate: BuiltCandidate, serving: Serving) -> tuple[str, ...]:
@@ -113,12 +120,20 @@ def load_bundle(folder: Path, config: str) -> Bundle:
 def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: Progress) -> tuple[Publication, Bundle]:
     """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
     if it was taken back."""
-    for bundle in bundles:
+    fitting = [b for b in bundles if serving.backends is None or b.manifest.triton_backend in serving.backends]
+    if not fitting:
+        lacks = ", ".join(bundle.manifest.triton_backend for bundle in bundles)
+        raise PublicationError(f"the server has no {lacks} backend", f"It has: {', '.join(serving.backends or ())}.")
+    if serving.there and fitting[0].manifest.triton_release != serving.release.name:
+        progress.note(
+            f"written for Triton {fitting[0].manifest.triton_release}, and the server is {serving.release.name}"
+        )
+    for bundle in fitting:
         verify = _asker(bundle.name, root, serving, progress)
         try:
             published = repository.publish(bundle, root, verify=verify, restored=_restorer(bundle.name, serving))
         except PublicationError as error:
-            if bundle is bundles[-1] or NO_BACKEND not in error.message:
+            if bundle is fitting[-1] or NO_BACKEND not in error.message:
                 raise
             progress.note(
                 f"the server has no {bundle.manifest.triton_backend} backend: trying the next that could serve"
@@ -128,19 +143,26 @@ def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: P
     raise PublicationError("there is nothing to publish")
 
 
-def chosen(run_dir: Path) -> Bundle:
-    """The bundle that a run, dry or not, chose; UsageError where there is none."""
-    hint = "Run optimize with --run-dir first (--dry-run will do)."
+def chosen(run_dir: Path) -> tuple[Bundle, ...]:
+    """The bundles that the last run in ``run_dir``, dry or not, chose; UsageError where there are none."""
     try:
-        record = wire.decode((run_dir / "run.json").read_bytes(), Record)
+        folders = wire.decode((run_dir / CHOSEN_FILE).read_bytes(), tuple[str, ...])
+        stages = [run_dir / "stages" / Path(name).name for name in folders]
+        configs = [wire.decode((stage / RESULT_FILE).read_bytes(), Prepared).config for stage in stages]
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(f"{run_dir}: no finished run in it", hint) from error
-    config = record.tuning.config if record.tuning is not None else None
-    stages = sorted((run_dir / "stages").glob("serve-*/result.json"), key=lambda path: path.stat().st_mtime)
-    for path in reversed(stages):
-        if wire.decode(path.read_bytes(), Prepared).config == config:
-            return load_bundle(path.parent, config)
-    raise UsageError(f"{run_dir}: that run chose nothing that could be published", hint)
+        raise UsageError(
+            f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."
+        ) from error
+    return tuple(load_bundle(stage, config) for stage, config in zip(stages, configs, strict=True))
+
+
+def forget_choice(run_dir: Path) -> None:
+    """A run begins: what the one before chose isn't this one's."""
+    (run_dir / CHOSEN_FILE).unlink(missing_ok=True)
+
+
+def _remember(run: Run, folders: Sequence[Path]) -> None:
+    atomic_write(run.directory.path / CHOSEN_FILE, wire.encode([folder.name for folder in folders]))
 
 
 def words(publication: Publication) -> str:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 
+from .compile import backends
 from .compile import steps as lowering
 from .compile.backends.base import Built
 from .compile.frontends.loaded import Signature
@@ -21,7 +22,7 @@ from .executors import Executor
 from .files import sha256_file
 from .options import Plan
 from .progress import Progress
-from .run_directory import RunDirectory, Stage
+from .run_directory import DONE_FILE, RunDirectory, Stage
 from .targets import machine
 from .triton_releases import Release
 from .validators import oracle
@@ -36,6 +37,10 @@ R = TypeVar("R")
 
 LIMITS = Limits(seconds=1800.0, memory_bytes=int(psutil.virtual_memory().total * 0.8))
 """A step that takes longer, or more of the machine's memory, has failed."""
+
+
+CELLS = 60_000_000
+FEWEST_ROWS = 2000
 
 
 class CandidateError(Exception):
@@ -150,9 +155,11 @@ def judge_by(run: Run, model: Model) -> Truth:
     """Rows to judge by, and the framework's own answers and leaves for them."""
     plan = run.plan
     run.progress.begin("rows", str(plan.data) if plan.data else "adversarial rows only")
+    adversarial, user = _row_limits(len(model.signature.features.names), model.lowered.trees)
     request = gate.RowsRequest(
-        lowered=str(model.lowered_program), signature=model.signature, data=str(plan.data or ""), label=plan.label
-    )
+        lowered=str(model.lowered_program), signature=model.signature, data=str(plan.data or ""), label=plan.label,
+        adversarial_limit=adversarial, user_limit=user,
+    )  # fmt: skip
     key = {
         "lowered": sha256_file(model.lowered_program), "data": _sha256(plan.data) if plan.data else "",
         "label": plan.label, "features": model.signature.features, "output": model.signature.output,
@@ -181,6 +188,13 @@ def judge_by(run: Run, model: Model) -> Truth:
     return Truth(rows.value, rows.folder, interpreter, asked.folder)
 
 
+def _row_limits(features: int, trees: int) -> tuple[int, int]:
+    """How many adversarial rows and how many of the user's: fewer where rows are wide or trees many, so that the
+    [rows, features] and [rows, trees] matrices of a check stay within some hundred megabytes each."""
+    most = max(min(CELLS // max(features, 1), CELLS // max(trees, 1)), FEWEST_ROWS)
+    return min(gate.ADVERSARIAL_ROWS, most * 6 // 10), min(gate.USER_ROWS, most * 4 // 10)
+
+
 def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate | str:
     """One backend's files; or why it can't, in one sentence. CandidateError where the step dies."""
     request = lowering.BuildRequest(
@@ -191,6 +205,7 @@ def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate
         "backend": name, "lowered": sha256_file(model.lowered_program), "native": sha256_file(model.native),
         "signature": model.signature, "release": release,
         "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost"),
+        "provider": backends.provider(name),
     }  # fmt: skip
 
     def produce(folder: Path) -> Timing:
@@ -217,12 +232,13 @@ def check(run: Run, model: Model, truth: Truth, candidate: BuiltCandidate) -> St
         framework_answers=str(truth.answers_file),
         framework_leaves=str(truth.answers_folder / oracle.LEAVES_FILE),
         signature=model.signature, tolerance=run.plan.tolerance, coverage=truth.rows.coverage,
+        threads=run.plan.threads,
     )  # fmt: skip
     key = {
-        "built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
-        "lowered": sha256_file(model.lowered_program), "rows": sha256_file(truth.rows_file),
-        "labels": sha256_file(labels) if truth.rows.labelled else "", "answers": sha256_file(truth.answers_file),
-        "tolerance": run.plan.tolerance, "output": model.signature.output, "tools": _engine(candidate.built.backend),
+        "built": _content(candidate.folder), "loaded": _content(model.load_folder),
+        "lowered": _content(model.lower_folder), "rows": _content(truth.rows_folder),
+        "framework": _content(truth.answers_folder), "tolerance": run.plan.tolerance, "threads": run.plan.threads,
+        "machine": machine(), "tools": _engine(candidate.built.backend),
     }  # fmt: skip
     return run.directory.stage(
         f"check-{candidate.built.backend}", key,
@@ -238,8 +254,7 @@ def measure(run: Run, truth: Truth, candidates: list[BuiltCandidate], batches: t
         batches=batches, threads=run.plan.threads,
     )  # fmt: skip
     key = {
-        "files": [sha256_file(c.folder / c.built.model_file) for c in candidates],
-        "built": [c.built for c in candidates], "rows": sha256_file(truth.rows_file), "batches": batches,
+        "built": [_content(c.folder) for c in candidates], "rows": _content(truth.rows_folder), "batches": batches,
         "threads": run.plan.threads, "machine": machine(), "host": platform.node(),
         "tools": [_engine(c.built.backend) for c in candidates],
     }  # fmt: skip
@@ -293,6 +308,11 @@ def _sha256(path: Path) -> str:
         return ""
 
 
+def _content(folder: Path) -> str:
+    """All files of a finished stage, as one sha256: ``done`` holds the digest of each."""
+    return sha256_file(folder / DONE_FILE)
+
+
 def _tools(*names: str) -> dict[str, str]:
     """Installed versions of what decides a stage's result."""
     found: dict[str, str] = {"python": platform.python_version()}
@@ -307,4 +327,4 @@ def _tools(*names: str) -> dict[str, str]:
 def _engine(backend: str) -> dict[str, str]:
     """The versions of the engine that runs a backend's candidates."""
     engines = {"onnx": ("onnxruntime",), "fil": ("treelite",), "reference": ("xgboost", "xgboost-cpu", "catboost")}
-    return _tools(*engines.get(backend, ()), "numpy")
+    return {**_tools(*engines.get(backend, ()), "numpy"), "provider": backends.provider(backend)}

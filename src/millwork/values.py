@@ -31,12 +31,15 @@ class FeatureContract(Value):
     """What a client sends as ``input__0`` FP32 [F]: the numeric features in training order.
 
     ``missing`` is the number that stands for a missing value beside NaN, or None. ``names`` are the model's own,
-    or ``f0 … f{F-1}`` where it carries none (then ``named`` is False and columns are taken by position).
+    or ``f0 … f{F-1}`` where it carries none (then ``named`` is False and columns are taken by position). ``dtypes``
+    are as sent, one a name; ``categories``: the values of a categorical feature, by its name.
     """
 
     names: tuple[str, ...]
     named: bool
     missing: float | None = None
+    dtypes: tuple[str, ...] = ()
+    categories: dict[str, tuple[str, ...]] = {}
 
 
 class OutputContract(Value):
@@ -225,7 +228,7 @@ class Manifest(Value):
 
     ``backend`` is ours (reference, onnx, fil, …), ``triton_backend`` the server's; ``model_file`` is what the runner
     opens, ``runner`` the module of compile/runners that does, and ``parameters`` are its settings. ``requirements``:
-    what the python backend's environment needs.
+    what the python backend's environment needs. ``engine``: what ran the artifact when it was judged, with its version.
     """
 
     schema: int
@@ -249,5 +252,6 @@ class Manifest(Value):
     runner: str = ""
     parameters: dict[str, str] = {}
     golden_file: str = "golden.npz"
+    engine: str = ""
     golden_abs: float = 0.0
     golden_rel: float = 0.0

@@ -22,10 +22,10 @@ def publish(run_dir: str, repository: str, triton: str) -> int:
     from ..validators.triton import address
 
     console = Console(stderr=True)
-    bundle = release.chosen(Path(run_dir).absolute())
+    bundles = release.chosen(Path(run_dir).absolute())
     with TerminalProgress(console) as progress:
-        progress.begin("publish", f"{repository}/{bundle.name}")
+        progress.begin("publish", f"{repository}/{bundles[0].name}")
         serving = server.prepare(address.parse(triton), None, progress.detail)
-        done, _ = release.publish([bundle], local_path(repository).absolute(), serving, progress)
+        done, _ = release.publish(bundles, local_path(repository).absolute(), serving, progress)
         progress.end(release.words(done))
     return 0
