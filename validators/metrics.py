@@ -24,8 +24,8 @@ def compare(output: OutputContract, labels: npt.NDArray[Any], framework: Answers
     if output.kind == "margin" or output.task == "ranking" or len(labels) == 0:
         return None
     if output.task in ("binary", "multiclass"):
-        known = class_index(output, labels)
-        return _mean_metric("logloss", _logloss(framework, known), _logloss(candidate, known), root=False)
+        weights = class_weights(output, labels)
+        return _mean_metric("logloss", _logloss(framework, weights), _logloss(candidate, weights), root=False)
     truth = _numeric(labels)
     return _mean_metric("rmse", _squared(framework, truth), _squared(candidate, truth), root=True)
 
@@ -35,9 +35,18 @@ def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
     if output.kind == "margin" or output.task == "ranking" or len(labels) == 0:
         return
     if output.task in ("binary", "multiclass"):
-        class_index(output, labels)
+        class_weights(output, labels)
     else:
         _numeric(labels)
+
+
+def class_weights(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """How much each class counts on each row, [N, K]: 1 for the label's. A binary model may have been trained on
+    probabilities of its second class; those are taken as they are."""
+    soft = output.task == "binary" and labels.dtype.kind == "f" and bool(np.all((labels >= 0) & (labels <= 1)))
+    if soft and not np.all((labels == 0) | (labels == 1)):
+        return np.stack([1 - labels, labels], axis=1).astype(np.float64)
+    return np.asarray(np.eye(len(output.labels))[class_index(output, labels)])
 
 
 def class_index(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -82,9 +91,9 @@ def _numeric(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return truth
 
 
-def _logloss(answers: Answers, known: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    p = np.take_along_axis(answers.astype(np.float64), known[:, None], axis=1)[:, 0]
-    return -np.log(np.clip(p, SMALLEST, None))
+def _logloss(answers: Answers, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    surprise = -np.log(np.clip(answers.astype(np.float64), SMALLEST, None))
+    return np.asarray((weights * surprise).sum(axis=1))
 
 
 def _squared(answers: Answers, truth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -84,7 +84,7 @@ def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, *, margin:
         native, name = ubjson.member(pickled.payload, "Model", where.path), "model.ubj"
         model = ubjson.parse(native, where.path)
     wrapped = pickled.estimator != "Booster"
-    return xgboost.load(
+    loaded = xgboost.load(
         model,
         native,
         name,
@@ -95,7 +95,12 @@ def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, *, margin:
         wrapped=wrapped,
         # Before xgboost 2.0 the wrapper keeps it itself; where nothing stopped early it is the last round.
         best_iteration=attributes.best_iteration if wrapped else None,
+        estimator=pickled.estimator,
     )
+    classes = loaded.program.n_answers
+    if attributes.n_classes and loaded.signature.output.task == "multiclass" and attributes.n_classes != classes:
+        raise ModelError(f"{where.path}: the wrapper has {attributes.n_classes} classes, and its booster {classes}")
+    return loaded
 
 
 def _cbm(content: bytes, where: Provenance, scratch: Path, *, margin: bool) -> LoadedModel:

@@ -40,12 +40,14 @@ def load(
     labels: Sequence[str] = (),
     wrapped: bool | None = None,
     best_iteration: int | None = None,
+    estimator: str = "",
 ) -> LoadedModel:
     """A parsed model document to a LoadedModel.
 
     ``margin``: raw scores are the answer. ``missing``: the wrapper's sentinel. ``wrapped``: the model answers as the
     scikit-learn wrapper does (rounds up to ``best_iteration`` only); None: as the file's own attributes say.
-    ``best_iteration``: the wrapper's, where the file doesn't hold it (before xgboost 2.0).
+    ``best_iteration``: the wrapper's, where the file doesn't hold it (before xgboost 2.0). ``estimator``: the wrapper's
+    class, where it is known.
     Raises ModelError for what isn't an XGBoost model, or isn't supported.
     """
     learner = _mapping(_get(document, "learner", provenance.path), "learner", provenance.path)
@@ -53,6 +55,7 @@ def load(
         return _load(
             learner, document, native, native_file, provenance,
             margin=margin, missing=missing, labels=labels, wrapped=wrapped, best_iteration=best_iteration,
+            estimator=estimator,
         )  # fmt: skip
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
@@ -73,13 +76,15 @@ def _load(
     labels: Sequence[str],
     wrapped: bool | None,
     best_iteration: int | None,
+    estimator: str,
 ) -> LoadedModel:
     attributes = {str(k): str(v) for k, v in dict(learner.get("attributes") or {}).items()}
     if best_iteration is not None:
         attributes.setdefault("best_iteration", str(best_iteration))
     parameters = learner["learner_model_param"]
     name = str(learner["objective"]["name"])
-    objective = objectives.find(objectives.XGBOOST, name, "XGBoost")
+    kind_of_estimator = estimator or _saved_estimator(attributes)
+    objective = _as_asked(objectives.find(objectives.XGBOOST, name, "XGBoost"), kind_of_estimator)
     n_features, n_classes = int(parameters["num_feature"]), int(parameters.get("num_class", 0))
     _refuse_unsupported(learner, parameters)
     model = learner["gradient_booster"]["model"]
@@ -95,6 +100,8 @@ def _load(
     forest = _forest(model, n_features, outputs, _base_scores(parameters, objective, outputs))
     as_wrapper = "scikit_learn" in attributes if wrapped is None else wrapped
     rounds, notes = _rounds(attributes, as_wrapper)
+    if wrapped is None and as_wrapper:
+        notes += ("the file doesn't hold the wrapper's missing=: if that wasn't NaN, optimize the pickle instead",)
     sentinel = None if missing is None or math.isnan(missing) else float(missing)
     if sentinel is not None and not abs(sentinel) <= float(np.finfo(np.float32).max):
         raise ModelError(f"missing={sentinel:g}, which is no finite float32 number, is not supported in this version")
@@ -132,6 +139,22 @@ def _load(
         notes=notes,
     )
     return LoadedModel(signature=signature, program=program, native=native)
+
+
+def _saved_estimator(attributes: Mapping[str, str]) -> str:
+    """``classifier``, ``regressor`` or ``ranker``, as the scikit-learn wrapper's save_model notes it; else empty."""
+    try:
+        saved = json.loads(attributes.get("scikit_learn", "{}"))
+    except ValueError:
+        return ""
+    return str(saved.get("_estimator_type", "")) if isinstance(saved, dict) else ""
+
+
+def _as_asked(objective: objectives.Objective, estimator: str) -> objectives.Objective:
+    """A regressor has no predict_proba: with a binary objective its predict gives the one probability."""
+    if objective.task != "binary" or not estimator or "classifier" in estimator.lower() or estimator == "Booster":
+        return objective
+    return objectives.Objective(task="regression", postprocess="sigmoid", link=objective.link)
 
 
 def _refuse_unsupported(learner: Document, parameters: Document) -> None:

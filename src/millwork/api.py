@@ -37,6 +37,7 @@ def optimize(
     triton: str = "managed",
     triton_release: str | None = None,
     run_dir: str | Path | None = None,
+    threads: int = 1,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Record:
@@ -44,9 +45,12 @@ def optimize(
 
     ``model``: a path, or a fitted xgboost or catboost estimator or Booster. ``data``: a path, a pandas DataFrame, or
     an array [rows, features]. ``label``: the name of a column of ``data``, or labels [rows] to go with an array or a
-    frame. Returns the run's record, as in ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's
-    ``record`` is what was found before it, or None.
+    frame. A live model that is to be published needs a ``name``. Returns the run's record, as in
+    ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's ``record`` is what was found before it,
+    or None.
     """
+    if name is None and repository is not None and not isinstance(model, str | Path):
+        raise UsageError("a live model has no file's name to be published under", "Give name=….")
     with scratch.folder("model") as folder:
         path = _model(model, folder)
         data_path, label_name = _rows(data, label, folder)
@@ -66,6 +70,7 @@ def optimize(
             triton=triton,
             triton_release=triton_release,
             run_dir=None if run_dir is None else str(run_dir),
+            threads=threads,
             dry_run=dry_run,
         )
         outcome = pipeline.run(options, progress)
@@ -84,7 +89,12 @@ def _model(model: object, folder: Path) -> Path:
             "Give a path, or an xgboost or catboost model.",
         )
     path = folder / "model.pkl"
-    path.write_bytes(pickle.dumps(model, protocol=4))
+    try:
+        path.write_bytes(pickle.dumps(model, protocol=4))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"the model can't be pickled: {error}", "Save it with save_model and give the file's path instead."
+        ) from error
     return path
 
 
@@ -115,10 +125,15 @@ def _frame(frame: Any, label: object, folder: Path) -> tuple[str, str | None]:
     import pyarrow.parquet
 
     path = folder / "data.parquet"
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    if label is not None and not isinstance(label, str):
-        table = table.append_column("__label__", pa.array(np.asarray(label)))
-        label = "__label__"
+    if label is not None and not isinstance(label, str) and len(np.asarray(label)) != len(frame):
+        raise UsageError(f"{len(np.asarray(label))} labels for {len(frame)} rows")
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if label is not None and not isinstance(label, str):
+            table = table.append_column("__label__", pa.array(np.asarray(label)))
+            label = "__label__"
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise UsageError(f"data can't be taken as a table: {str(error).splitlines()[0]}") from error
     pyarrow.parquet.write_table(table, path)
     return str(path), label
 

@@ -30,6 +30,8 @@ PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("catboost",), "catboost", "reads .cbm; the oracle and baseline of CatBoost models"),
     (("onnxruntime", "onnxruntime-gpu"), "cpu", "runs the onnx candidate"),
     (("treelite",), "treelite", "runs the fil candidate's checkpoint"),
+    (("torch",), "torch", "nothing in this version"),
+    (("tensorrt",), "gpu", "nothing in this version"),
 )
 """Distributions (any of them will do), the extra that brings one, and what it is for."""
 

@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,7 @@ def add(
         marker = read_marker(folder)
         if marker is None:
             raise TargetError(f"{folder}: this environment isn't whole", "Delete the folder and run again.")
+        _refuse_conflict(folder, marker.added, requirements)
         (folder / ADDING).touch()  # a kill during pip leaves it, and the environment is built again
         code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce)
         added = () if code else tuple(dict.fromkeys((*marker.added, *requirements)))
@@ -125,6 +127,24 @@ def add(
         (folder / ADDING).unlink()
         if code:  # pip undid its own work, so the environment is what it was
             raise _pip_error(folder, requirements, lines)
+
+
+def _refuse_conflict(folder: Path, added: Sequence[str], requirements: Sequence[str]) -> None:
+    """TargetError where another model's package would be replaced by this one's. xgboost and xgboost-cpu are one:
+    they own the same files, which pip doesn't notice."""
+    has = {_package(requirement): requirement for requirement in added}
+    for wanted in requirements:
+        other = has.get(_package(wanted), wanted)
+        if other != wanted:
+            raise TargetError(
+                f"this environment has {other} for another model, and this one needs {wanted}: {folder}",
+                "Serve the two by servers of their own: MILLWORK_CACHE names another folder for the second.",
+            )
+
+
+def _package(requirement: str) -> str:
+    name = re.split(r"[=<>!~\[ ]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+    return "xgboost" if name == "xgboost-cpu" else name
 
 
 def satisfied(environment: Environment, requirements: Sequence[str]) -> bool:

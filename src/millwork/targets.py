@@ -1,4 +1,4 @@
-"""Targets: the machines a model is compiled for. A table; ``targets.toml`` in the run's folder can add to it.
+"""Targets: the machines a model is compiled for. A table; ``targets.toml`` in the working folder can add to it.
 
 Compute capabilities are NVIDIA's (the CUDA GPUs page); memory in GiB.
 """

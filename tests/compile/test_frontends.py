@@ -43,7 +43,8 @@ def plain(signature: Signature) -> Signature:
     """Without what says which file it came from."""
     nowhere = Provenance(path="", format="", sha256="", framework="xgboost", framework_version="")
     oracle = msgspec.structs.replace(signature.oracle, native_file="")
-    return msgspec.structs.replace(signature, provenance=nowhere, oracle=oracle)
+    notes = tuple(note for note in signature.notes if "doesn't hold the wrapper's missing=" not in note)
+    return msgspec.structs.replace(signature, provenance=nowhere, oracle=oracle, notes=notes)
 
 
 # ── the same program from every format ────────────────────────────────────────────────────────────────────

@@ -128,3 +128,13 @@ def test_the_interval_of_many_rows_is_like_that_of_few() -> None:
     assert fewer is not None
     assert many.difference.low == pytest.approx(fewer.difference.low, rel=0.1)
     assert many.difference.high == pytest.approx(fewer.difference.high, rel=0.1)
+
+
+def test_a_binary_model_may_be_judged_by_probabilities_as_labels():
+    output = OutputContract(kind="probability", task="binary", labels=("0", "1"), threshold=0.5)
+    p = np.array([0.2, 0.9, 0.5], np.float32)
+    answers = np.stack([1 - p, p], axis=1)
+    soft = np.array([0.3, 1.0, 0.5])
+    metric = compare(output, soft, answers, answers)
+    expected = -(soft * np.log(p) + (1 - soft) * np.log(1 - p)).mean()
+    assert metric.framework == pytest.approx(expected, rel=1e-6)

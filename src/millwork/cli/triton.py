@@ -121,22 +121,20 @@ def _load(console: Console, session: Session, names: tuple[str, ...]) -> list[Mi
     return failures
 
 
-class _Needs(msgspec.Struct):
-    """What the server's Python must have: a part of a version's ``manifest.json``."""
-
-    triton_backend: str = ""
-    requirements: tuple[str, ...] = ()
-
-
 def _requirements(repository: Path, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The Python packages that each model's newest version needs; a folder without a manifest needs none of us."""
+    """The Python packages that each model's served version needs; a folder without a manifest needs none of us."""
+    from ..artifacts import repository as published
+
     found: list[str] = []
-    for folder in sorted(path for path in repository.iterdir() if not names or path.name in names):
-        versions = [int(path.parent.name) for path in folder.glob("*/manifest.json") if path.parent.name.isdigit()]
-        with contextlib.suppress(OSError, msgspec.DecodeError, ValueError):
-            text = (folder / str(max(versions)) / "manifest.json").read_bytes()
-            needs = msgspec.json.decode(text, type=_Needs)
-            found += needs.requirements if needs.triton_backend == "python" else ()
+    for folder in sorted(path for path in repository.iterdir() if path.is_dir() and (not names or path.name in names)):
+        with contextlib.suppress(MillworkError):  # a folder that isn't a model's, or a config that Triton will refuse
+            manifests = [entry.manifest for entry in published.versions(repository, folder.name) if entry.served]
+            found += [
+                requirement
+                for manifest in manifests
+                if manifest is not None and manifest.triton_backend == "python"
+                for requirement in manifest.requirements
+            ]
     return tuple(dict.fromkeys(found))
 
 
