@@ -187,16 +187,6 @@ def test_three_classes_and_a_number_that_means_missing(
     )
 
 
-def test_margins(shop: Desk, running: RunningServer, remote: tuple[str, ...]) -> None:
-    said = shop.optimize(shop.files.clicks, "--name", "margins", "--output", "margin", "--json", quick=remote)
-    assert said.code == 0, said.err
-    found = record(said)
-    assert found.model.output_kind == "margin"
-    rows = shop.files.features()
-    own = pickle.loads(shop.files.clicks.read_bytes()).predict(rows, output_margin=True)
-    near(ask(running, "margins", rows), own[:, None])
-
-
 def test_published_from_a_dry_run(shop: Desk) -> None:
     said = shop.optimize(shop.files.clicks, "--name", "later", "--dry-run", "--json", quick=MANAGED)
     assert said.code == 0, said.err

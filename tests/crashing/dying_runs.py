@@ -1,6 +1,6 @@
 """Runs of ``millwork optimize`` that end by a signal, one after another, in processes forked from this one.
 
-    dying_runs.py FOLDER SIGNAL stages|server WORD…        WORD…: the command's own
+    dying_runs.py FOLDER SIGNAL stages|server|published WORD…        WORD…: the command's own
 
 One run for each place of PLACES (or SERVER_PLACES), all with the same words; the signal comes there and is SIGKILL to
 the process, or SIGINT to its process group, as Ctrl-C is. Then one that is left alone. FOLDER/deaths.json says how each
@@ -43,7 +43,7 @@ PLACES = (
 )
 """Where a signal comes: as a stage begins, while its worker is at work, or before a step of the publication."""
 
-SERVER_PLACES = (("asking", "1"), ("asking", "2"))
+SERVER_PLACES = {"server": (("asking", "1"), ("asking", "2")), "published": (("asking", "2"),)}
 """With a Triton of ours at work and the model loaded: as the golden rows are asked for the first time, which is the
 rehearsal; and for the second time, which is of what has just been published."""
 
@@ -58,7 +58,7 @@ def in_order() -> list[tuple[str, str]]:
 
 def main(folder: Path, number: int, which: str, words: list[str]) -> None:
     deaths = []
-    for where, name in [*(SERVER_PLACES if which == "server" else in_order()), ("", "")]:
+    for where, name in [*(in_order() if which == "stages" else SERVER_PLACES[which]), ("", "")]:
         status = run(folder, where, name, lambda: send(number), words)
         deaths.append({"where": where, "name": name, **status, "stages": stages(folder)})
         (folder / "deaths.json").write_text(json.dumps(deaths))

@@ -138,8 +138,9 @@ def refused(said: Said, code: int, *phrases: str) -> None:
     for phrase in phrases:
         assert phrase in said.err
     assert "Traceback" not in said.err
-    assert said.err.count("error:") + said.err.count("Error:") == 1, said.err
-    assert len(said.err.splitlines()) <= SCREEN, said.err
+    lines = said.err.splitlines()
+    assert sum(line.lower().startswith("error:") for line in lines) == 1, said.err
+    assert len(lines) <= SCREEN, said.err
     assert said.out == ""
 
 
