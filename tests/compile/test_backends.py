@@ -21,7 +21,7 @@ from models.gate import Gate, gate
 from millwork import triton_releases
 from millwork.compile import backends
 from millwork.compile.backends.base import Built, Source, Unsupported
-from millwork.compile.backends.onnx_trees import leaf_probe
+from millwork.compile.backends.onnx_artifact import leaf_probe
 from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError, UsageError
