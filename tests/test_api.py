@@ -102,6 +102,7 @@ def test_an_exception_for_each_exit_code(
     (desk.folder / "file").touch()
     given = {
         "model": desk.files.clicks, "data": desk.files.rows, "repository": desk.repository, "run_dir": desk.run_dir,
+        "name": "clicks",
         **QUICK, **changes,
     }  # fmt: skip
     with pytest.raises(error) as caught:
