@@ -23,7 +23,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.
 def test_every_option_of_optimize_is_in_the_docs_and_no_other():
     options = {name for param in optimize.params for name in param.opts if name.startswith("--")}
     documented = set(re.findall(r"--[a-z][a-z-]+", CLI.split("## Exit codes")[0].split("## optimize")[1]))
-    assert documented >= options - {"--trust"}
+    assert documented >= options
     assert documented <= options
 
 

@@ -81,5 +81,5 @@ def _why_won(
     if tied:
         return f"no slower than {', '.join(c.id for c in tied)} and simpler"
     second = min(behind, key=lambda name: behind[name][0])
-    each = f"{times[winner.id]:.0f} µs a request"
+    each = f"{times[winner.id]:.0f} µs a call, in process"
     return f"{behind[second][0]:.2f} times as fast as {second} on this traffic, beyond noise ({each})"

@@ -51,6 +51,9 @@ def class_weights(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArr
 
 def class_index(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Labels as rows of the model's classes. UsageError for a label that the model doesn't know."""
+    missing = np.flatnonzero([value is None or value != value for value in labels.tolist()])
+    if len(missing):
+        raise UsageError(f"row {missing[0]} of the label column has no label", "Leave such rows out.")
     index = {label: i for i, label in enumerate(output.labels)}
     # 1, 1.0, True and "True" may all name one class: a file's column and the model's labels need not agree on a type.
     index |= {same: i for i, label in enumerate(output.labels) if (same := _canonical(label)) not in index}

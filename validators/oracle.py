@@ -1,7 +1,8 @@
 """The oracle: the framework itself, at the version that wrote the model, in a process of its own.
 
 Where that version isn't the one installed here, an environment of its own is made for it. Where that can't be made,
-a newer installed one answers instead, and that is said; an older one never does.
+the model is refused; a newer installed version judges in its place only where the user said so (``--trust``), and an
+older one never does.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ class Asked(Value):
     version: str
 
 
-def interpreter(oracle: Oracle, announce: Callable[[str], None]) -> Interpreter:
-    """The Python that has the framework at the recorded version, made where there is none. TargetError if none can."""
+def interpreter(oracle: Oracle, announce: Callable[[str], None], *, trust: bool = False) -> Interpreter:
+    """The Python that has the framework at the recorded version, made where there is none. TargetError if none can.
+
+    ``trust``: where none can, a newer version that is installed will do.
+    """
     here = installed(oracle.framework)
     if here is not None and (here == oracle.version or not oracle.version):
         return Interpreter(python=sys.executable, version=here)
@@ -50,11 +54,13 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None]) -> Interpreter:
         made = environments.ensure(f"oracle-{oracle.framework}", needed, announce)
         return Interpreter(python=str(made.python), version=oracle.version)
     except TargetError as error:
-        if here is None or numbers(here) < numbers(oracle.version):
+        newer = here is not None and numbers(here) >= numbers(oracle.version)
+        if here is None or not newer or not trust:
             raise TargetError(
                 f"the model was written by {oracle.framework} {oracle.version}, and an environment with it can't be "
                 f"made: {error.message}",
-                f"pip install {runners.requirement(oracle.framework, oracle.version)}",
+                f"pip install {runners.requirement(oracle.framework, oracle.version)}"
+                + (f", or let the installed {here} judge instead with --trust." if newer else ""),
             ) from error
         note = (
             f"judged by {oracle.framework} {here}, not by the {oracle.version} that wrote the model: "

@@ -74,9 +74,13 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
         return ()
     folder = shlex.quote(repository or record.publication.repository)
     where = (f"--repository {folder}", f"--name {shlex.quote(record.publication.name)}")
+    managed = record.publication.verified or any(
+        line.served_by == "python" for line in record.candidates if record.winner and line.id == record.winner.id
+    )
     files = ("--input rows.npy", "--output answers.npy")
     return (
-        Command(purpose="serve it", words=("millwork triton serve", *where)),
+        # the managed server has the python backend only: a configuration for another is for the user's own
+        *((Command(purpose="serve it", words=("millwork triton serve", *where)),) if managed else ()),
         Command(purpose="ask it here", words=("millwork predict", *where, *files)),
         Command(purpose="go back", words=("millwork rollback", *where)),
     )

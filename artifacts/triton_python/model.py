@@ -17,7 +17,7 @@ from millwork_runner import Runner
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         folder = Path(args["model_repository"]) / args["model_version"]
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         parameters = manifest["parameters"]
         self.runner = Runner(folder / manifest["model_file"], parameters, int(parameters["threads"]))
 

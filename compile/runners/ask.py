@@ -40,7 +40,7 @@ def main(request: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     try:
-        reply = main(json.loads(Path(sys.argv[1]).read_text()))
+        reply = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except Exception as error:
         # The last line of a traceback is what is reported: XGBoost's own message would end in a stack of addresses.
         first = (str(error).strip().splitlines() or [""])[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,10 @@ def optimize(
     repository: str | Path | None = None,
     name: str | None = None,
     output: str = "probability",
-    backends: str | None = None,
+    backends: str | Sequence[str] | None = None,
     precision: str | None = None,
     tolerance: str | None = None,
-    traffic: str | None = None,
+    traffic: str | Mapping[int, float] | None = None,
     slo: str | None = None,
     triton: str = "managed",
     triton_release: str | None = None,
@@ -45,9 +46,11 @@ def optimize(
 
     ``model``: a path, or a fitted xgboost or catboost estimator or Booster. ``data``: a path, a pandas DataFrame, or
     an array [rows, features]. ``label``: the name of a column of ``data``, or labels [rows] to go with an array or a
-    frame. A live model that is to be published needs a ``name``. Returns the run's record, as in
-    ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's ``record`` is what was found before it,
-    or None.
+    frame. ``backends`` may be a list, ``traffic`` a mapping of batch sizes to shares. A live model that is to be
+    published needs a ``name``.
+
+    Returns the run's record, as in ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's
+    ``record`` is what was found before it, or None.
     """
     if name is None and repository is not None and not isinstance(model, str | Path):
         raise UsageError("a live model has no file's name to be published under", "Give name=….")
@@ -62,10 +65,10 @@ def optimize(
             repository=None if repository is None else str(repository),
             name=name,
             output=output,
-            backends=backends,
+            backends=backends if backends is None or isinstance(backends, str) else ",".join(backends),
             precision=precision,
             tolerance=tolerance,
-            traffic=traffic,
+            traffic=_traffic(traffic),
             slo=slo,
             triton=triton,
             triton_release=triton_release,
@@ -77,6 +80,13 @@ def optimize(
     if outcome.error is not None:
         raise outcome.error
     return outcome.record
+
+
+def _traffic(traffic: str | Mapping[int, float] | None) -> str | None:
+    """``{1: 0.9, 64: 0.1}`` as the command line has it."""
+    if traffic is None or isinstance(traffic, str):
+        return traffic
+    return "batch=" + ",".join(f"{batch}:{share}" for batch, share in traffic.items())
 
 
 def _model(model: object, folder: Path) -> Path:

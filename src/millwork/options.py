@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class Plan(Value):
     triton_release: str | None
     run_dir: Path
     threads: int
+    trust: bool = False
 
 
 def understand(options: Options) -> tuple[Plan, Executor]:
@@ -73,9 +75,10 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         raise UsageError(f"--output {options.output!r}: expected probability or margin")
     if options.label is not None and options.data is None:
         raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
-    if options.threads < 1:
-        raise UsageError(f"--threads {options.threads}: expected 1 or more")
-    if options.tolerance:
+    cores = len(os.sched_getaffinity(0))
+    if not 1 <= options.threads <= cores:
+        raise UsageError(f"--threads {options.threads}: expected 1 to {cores}, this machine's cores")
+    if options.tolerance is not None:
         tolerance.parse(options.tolerance)
     where = address.parse(options.triton)
     plan = Plan(
@@ -83,18 +86,31 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         data=None if options.data is None else Path(options.data).absolute(),
         label=options.label,
         target=find_target(options.target, Path(TARGETS_FILE)),
-        repository=None if options.repository is None or options.dry_run else local_path(options.repository).absolute(),
+        repository=_repository(options),
         name=name,
         margin=options.output == "margin",
         backends=_backends(options.backends),
         tolerance=options.tolerance or "",
-        traffic=traffic.parse(options.traffic or traffic.DEFAULT),
+        traffic=traffic.parse(traffic.DEFAULT if options.traffic is None else options.traffic),
         triton=where,
         triton_release=options.triton_release,
         run_dir=Path(options.run_dir or Path(".millwork") / name).absolute(),
         threads=options.threads,
+        trust=options.trust,
     )
     return plan, parse_executor(options.executor)
+
+
+def _repository(options: Options) -> Path | None:
+    """The folder to publish into, or None; UsageError for a model's own folder, which a typo makes of its parent."""
+    if options.repository is None or options.dry_run:
+        return None
+    path = local_path(options.repository).absolute()
+    if (path / "config.pbtxt").exists():
+        raise UsageError(
+            f"--repository {options.repository}: this is a model's folder in a repository", f"Give {path.parent}."
+        )
+    return path
 
 
 def name_of(model: Path) -> str:

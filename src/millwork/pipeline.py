@@ -67,6 +67,9 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
         truth = stages.judge_by(job, model)
         judged = [_judge(job, model, truth, name, serving.release) for name in plan.backends]
         found = _record(plan, model, truth, judged)
+        for line in found.candidates:
+            if line.status == "error":
+                told.note(f"{line.id} died and isn't compared: {line.reason.splitlines()[0]}")
         error: MillworkError | None = None
         try:
             _demand_candidates(judged)
@@ -200,8 +203,10 @@ def _release(
     if isinstance(served, str):
         raise PublicationError(f"{choice.winner.id} can't be served: {served}", "The report has the candidates.")
     bundle = served[0]
+    native = winner.built.built.triton_backend
+    lacking = f" (it has no {native} backend)" if bundle.manifest.triton_backend != native else ""
     job.progress.end(
-        f"Triton's {bundle.manifest.triton_backend} backend, "
+        f"Triton's {bundle.manifest.triton_backend} backend{lacking}, "
         + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
     )
     found = _with_bundle(found, choice, bundle)
@@ -248,7 +253,8 @@ def _demand_target(plan: Plan, judged: Sequence[Judged]) -> None:
 
 def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) -> Record:
     signature = model.signature
-    notes = (*signature.notes, *truth.rows.notes, *((truth.interpreter.note,) if truth.interpreter.note else ()))
+    died = (f"{one.record.id} died and isn't compared" for one in judged if one.record.status == "error")
+    notes = (*signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
     return Record(
         schema=SCHEMA,
         model=ModelSummary(

@@ -41,6 +41,8 @@ def predict(url: str, name: str, number: int | None, rows: Path, answers: Path, 
     """Write the published version's answers for ``rows`` to ``answers``; what was done, in a line."""
     if answers.suffix != ".npy":
         raise UsageError(f"--output {answers}: expected a file ending in .npy")
+    if not answers.absolute().parent.is_dir():
+        raise UsageError(f"--output {answers}: no such folder: {answers.parent}")
     folder = repository.find_version(repository.local_path(url).absolute(), name, number)
     manifest = manifests.read_intact(folder)
     request = PredictRequest(folder=str(folder), manifest=manifest, rows=str(rows.absolute()))

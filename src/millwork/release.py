@@ -128,6 +128,7 @@ def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: P
         progress.note(
             f"written for Triton {fitting[0].manifest.triton_release}, and the server is {serving.release.name}"
         )
+    before = _present(root, fitting[0].name, progress)
     for bundle in fitting:
         verify = _asker(bundle.name, root, serving, progress)
         try:
@@ -139,8 +140,20 @@ def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: P
                 f"the server has no {bundle.manifest.triton_backend} backend: trying the next that could serve"
             )
         else:
+            if published.version == before:
+                progress.note(f"version {before} serves this content already: verified again, nothing new is published")
             return msgspec.structs.replace(published, server=_words(serving)), bundle
     raise PublicationError("there is nothing to publish")
+
+
+def _present(root: Path, name: str, progress: Progress) -> int | None:
+    """The version that serves now; a note where somebody else made it."""
+    served = [entry for entry in repository.versions(root, name) if entry.served] if root.is_dir() else []
+    if served and served[-1].manifest is None:
+        progress.note(
+            f"{name} has a configuration that millwork didn't write: it is replaced, and a rollback puts it back"
+        )
+    return served[-1].version if served else None
 
 
 def chosen(run_dir: Path) -> tuple[Bundle, ...]:

@@ -170,7 +170,7 @@ def judge_by(run: Run, model: Model) -> Truth:
     for text in rows.value.notes:
         run.progress.note(text)
     run.progress.begin("oracle", f"{model.signature.oracle.framework} {model.signature.oracle.version}")
-    interpreter = oracle.interpreter(model.signature.oracle, run.progress.detail)
+    interpreter = oracle.interpreter(model.signature.oracle, run.progress.detail, trust=run.plan.trust)
     rows_file = rows.folder / gate.ROWS_FILE
 
     def ask(folder: Path) -> Asked:

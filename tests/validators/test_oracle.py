@@ -55,10 +55,17 @@ def without_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_packages")
-def test_a_newer_installed_version_may_answer_for_an_older_one_and_says_so() -> None:
-    found = oracle.interpreter(of(version="2.1.0"), lambda _line: None)
+def test_a_newer_installed_version_may_answer_for_an_older_one_if_trusted_and_says_so() -> None:
+    found = oracle.interpreter(of(version="2.1.0"), lambda _line: None, trust=True)
     assert (found.python, found.version) == (sys.executable, xgboost.__version__)
     assert found.note.startswith(f"judged by xgboost {xgboost.__version__}, not by the 2.1.0 that wrote the model: ")
+
+
+@pytest.mark.usefixtures("without_packages")
+def test_without_trust_a_version_that_cannot_be_had_is_refused() -> None:
+    with pytest.raises(TargetError, match="written by xgboost 2.1.0") as caught:
+        oracle.interpreter(of(version="2.1.0"), lambda _line: None)
+    assert "--trust" in caught.value.hint
 
 
 @pytest.mark.usefixtures("without_packages")

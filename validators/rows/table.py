@@ -138,6 +138,8 @@ def _columns(
 def _closest(lacking: Sequence[str], names: Sequence[str]) -> str:
     close = difflib.get_close_matches(lacking[0], names, n=1)
     near = f"Did you mean {close[0]!r}? " if close else ""
+    if len(names) == 1 and ";" in names[0]:
+        return "Its one column's name has semicolons in it: save it with commas."
     return f"{near}The file has: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
 
 

@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(f"{error.message}. Commands: {', '.join(COMMANDS)}.", ctx) from error
+            raise click.UsageError(f"{error.message.rstrip('.')}. Commands: {', '.join(COMMANDS)}.", ctx) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -23,7 +23,10 @@ def bench(
     model: str, data: str | None, batch: str, threads: int, backends: str | None, triton_release: str | None,
     run_dir: str | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Time MODEL's candidates side by side, interleaved; times are of one call, in microseconds."""
+    """Time MODEL's candidates side by side.
+
+    Interleaved, in one process; times are of one call, in microseconds.
+    """
     from .. import pipeline, scratch
     from ..api import to_json
     from ..options import Options

@@ -12,7 +12,7 @@ from rich.text import Text
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(as_json: bool) -> int:
-    """Say what is here, with versions, and what to install for the rest."""
+    """Say what this machine has, and what it lacks."""
     from .. import diagnosis
 
     findings = diagnosis.examine()

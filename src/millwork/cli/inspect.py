@@ -16,7 +16,10 @@ from ..errors import ModelError
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def inspect(model: str, as_json: bool) -> int:
-    """Say what MODEL is: framework and version, objective, features, outputs, trees, what lowering changes."""
+    """Say what MODEL is.
+
+    Framework and version, objective, features, outputs, trees, and what lowering changes.
+    """
     from .. import scratch, worker
     from ..compile import steps
     from ..compile.steps import Loaded, Lowered

@@ -33,14 +33,16 @@ from .terminal import TerminalProgress, candidates_table, outcome, print_error
 @click.option("--threads", type=int, default=1, show_default=True, help="Threads of one call.")
 @click.option("--dry-run", is_flag=True, help="Everything but publishing.")
 @click.option("--json", "as_json", is_flag=True, help="The record on stdout, as in RUN_DIR/run.json.")
-@click.option("--trust", is_flag=True, help="Accepted for later: no step of this version needs it.")
+@click.option(
+    "--trust", is_flag=True, help="Let a newer installed framework judge where the model's own version can't be had."
+)
 def optimize(
     model: str, data: str | None, label: str | None, target: str, repository: str | None, name: str | None,
     output: str, backends: str | None, precision: str | None, tolerance: str | None, traffic: str | None,
     slo: str | None, triton: str, triton_release: str | None, executor: str, run_dir: str | None, threads: int,
     dry_run: bool, as_json: bool, trust: bool,
 ) -> int:  # fmt: skip
-    """Convert MODEL, prove it equal, measure it, and publish the fastest into a Triton repository.
+    """Convert, prove equal, measure and publish MODEL.
 
     MODEL: XGBoost .json or .ubj; CatBoost .cbm or .json; a .pkl or .joblib of either. A pickle is never unpickled.
     Nothing is published unless a candidate is equal to the framework, leaf by leaf, and a real Triton answers with it.

@@ -16,7 +16,10 @@ from .terminal import TerminalProgress
 @click.option("--triton", default="managed", show_default=True, metavar="WHERE",
               help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
 def publish(run_dir: str, repository: str, triton: str) -> int:
-    """Publish the winner of the run in RUN_DIR, verified on a real Triton as optimize does."""
+    """Publish what the run in RUN_DIR chose.
+
+    Verified on a real Triton, as optimize does.
+    """
     from .. import release, server
     from ..artifacts.repository import local_path
     from ..validators.triton import address

@@ -14,7 +14,10 @@ from ..values import Record
 @click.command()
 @click.argument("run_dir", metavar="RUN_DIR")
 def report(run_dir: str) -> int:
-    """Write RUN_DIR/report.html and report.md from RUN_DIR/run.json; prints the path."""
+    """Write a run's report again.
+
+    RUN_DIR/report.html and report.md, from RUN_DIR/run.json; prints the path.
+    """
     from ..artifacts import report as reports
 
     click.echo(reports.write(read_record(Path(run_dir)), Path(run_dir)))

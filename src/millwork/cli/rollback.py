@@ -15,7 +15,10 @@ from .terminal import TerminalProgress
 @click.option("--triton", default="managed", show_default=True, metavar="WHERE",
               help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
 def rollback(repository: str, name: str, number: int | None, triton: str) -> int:
-    """Put an earlier version's configuration back, atomically, and verify it on a real Triton."""
+    """Let an earlier version serve again.
+
+    Its configuration is put back atomically, and verified on a real Triton.
+    """
     from .. import release, server
     from ..artifacts.repository import local_path
     from ..validators.triton import address

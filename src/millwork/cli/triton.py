@@ -71,6 +71,9 @@ def serve(
 
     if not repository.is_dir():
         raise UsageError(f"--repository {repository}: no such folder", "Give the folder of the models' folders.")
+    for name in names:
+        if not (repository / name).is_dir():
+            raise UsageError(f"--name {name}: no model of that name in {repository}")
     console = Console(stderr=True)
     log = environments.cache_folder() / "logs" / f"serve-{os.getpid()}.log"
     try:
