@@ -69,13 +69,18 @@ def test_labels_that_only_look_alike_stay_apart() -> None:
     assert class_index(output("True", "1"), np.array(["1", "True"])).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize(("labels", "shown"), [([0, 2], "'2'"), ([0.0, 0.5], "'0.5'"), (["yes"], "'yes'"),
-                                               ([0.0, np.nan], "'nan'"), ([None, 1], "'None'")])  # fmt: skip
+@pytest.mark.parametrize(("labels", "shown"), [([0, 2], "'2'"), ([0.0, 0.5], "'0.5'"), (["yes"], "'yes'")])
 def test_a_label_that_the_model_doesnt_know(labels: list[Any], shown: str) -> None:
-    given = np.array(labels, object if None in labels else None)
+    given = np.array(labels)
     for ask in (lambda: class_index(output("0", "1"), given), lambda: demand_labels(output("0", "1"), given)):
         with pytest.raises(UsageError, match=rf"{shown}, which isn't one of the model's classes\n.*classes: 0, 1\."):
             ask()
+
+
+@pytest.mark.parametrize("labels", [np.array([0.0, np.nan]), np.array([0, None], object)])
+def test_a_row_without_a_label_is_named(labels: Any) -> None:
+    with pytest.raises(UsageError, match="row 1 of the label column has no label"):
+        demand_labels(output("0", "1"), labels)
 
 
 @pytest.mark.parametrize(("labels", "said"), [(["a", "b"], "isn't numeric"), ([1.0, np.nan], "missing or infinite"),
