@@ -14,11 +14,11 @@ from .artifacts.assemble import Evidence
 from .artifacts.bundle import Bundle
 from .artifacts.repository import foresee
 from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
+from .job import BuiltCandidate, CandidateError, Model, Run, Truth
 from .options import Options, Plan, understand
 from .progress import Progress, Silent
 from .run_directory import RunDirectory
 from .server import Serving
-from .stages import BuiltCandidate, CandidateError, Model, Run, Truth
 from .targets import summary
 from .triton_releases import Release
 from .validators import steps as gate

@@ -16,10 +16,10 @@ from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
 from .errors import PublicationError, UsageError
 from .files import atomic_write, sha256_file
+from .job import BuiltCandidate, Model, Run, Truth
 from .progress import Progress
 from .run_directory import RESULT_FILE
 from .server import Serving, session
-from .stages import BuiltCandidate, Model, Run, Truth
 from .validators.triton import install
 from .validators.triton.client import Session
 from .validators.triton.readiness import forget

@@ -1,0 +1,93 @@
+"""What the stages of a run hand to one another, beside the values that are kept: folders, and where things run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .compile import steps as lowering
+from .compile.backends.base import Built
+from .compile.frontends.loaded import Signature
+from .compile.steps import Loaded, Lowered
+from .executors import Executor
+from .options import Plan
+from .progress import Progress
+from .run_directory import RunDirectory
+from .validators import oracle
+from .validators import steps as gate
+from .validators.oracle import Interpreter
+from .validators.steps import RowsReply
+from .worker import Failure
+
+
+class CandidateError(Exception):
+    """A candidate's step failed. Ends with its candidate, never with the run."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage needs: where results are kept, where steps run, whom to tell."""
+
+    plan: Plan
+    directory: RunDirectory
+    executor: Executor
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Model:
+    """The loaded and the lowered program, with the folders that hold them."""
+
+    loaded: Loaded
+    load_folder: Path
+    lowered: Lowered
+    lower_folder: Path
+
+    @property
+    def signature(self) -> Signature:
+        return self.loaded.signature
+
+    @property
+    def native(self) -> Path:
+        return self.load_folder / self.signature.oracle.native_file
+
+    @property
+    def program(self) -> Path:
+        return self.load_folder / lowering.PROGRAM_FILE
+
+    @property
+    def lowered_program(self) -> Path:
+        return self.lower_folder / lowering.LOWERED_FILE
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The rows to judge by, and the framework's own answers to them."""
+
+    rows: RowsReply
+    rows_folder: Path
+    interpreter: Interpreter
+    answers_folder: Path
+
+    @property
+    def rows_file(self) -> Path:
+        return self.rows_folder / gate.ROWS_FILE
+
+    @property
+    def answers_file(self) -> Path:
+        return self.answers_folder / oracle.ANSWERS_FILE
+
+
+@dataclass(frozen=True)
+class BuiltCandidate:
+    """A candidate's files. ``seconds``: what building took."""
+
+    built: Built
+    folder: Path
+    seconds: float
+    bytes: int
+    cached: bool = False
