@@ -19,9 +19,19 @@ import numpy.typing as npt
 from ...errors import ModelError
 from ...passes.forest import Forest, check
 from ...passes.program import Program
-from ...values import FeatureContract, OutputContract, OutputKind, Provenance
+from ...values import OutputContract, Provenance
 from . import objectives
 from .loaded import LoadedModel, Oracle, Signature
+from .xgboost_signature import (
+    as_asked,
+    feature_contract,
+    output_kind,
+    output_labels,
+    rounds_that_count,
+    saved_estimator,
+    version_of,
+    with_version,
+)
 
 Document = Mapping[str, Any]
 
@@ -83,8 +93,8 @@ def _load(
         attributes.setdefault("best_iteration", str(best_iteration))
     parameters = learner["learner_model_param"]
     name = str(learner["objective"]["name"])
-    kind_of_estimator = estimator or _saved_estimator(attributes)
-    objective = _as_asked(objectives.find(objectives.XGBOOST, name, "XGBoost"), kind_of_estimator)
+    kind_of_estimator = estimator or saved_estimator(attributes)
+    objective = as_asked(objectives.find(objectives.XGBOOST, name, "XGBoost"), kind_of_estimator)
     n_features, n_classes = int(parameters["num_feature"]), int(parameters.get("num_class", 0))
     _refuse_unsupported(learner, parameters)
     model = learner["gradient_booster"]["model"]
@@ -99,7 +109,7 @@ def _load(
         )
     forest = _forest(model, n_features, outputs, _base_scores(parameters, objective, outputs))
     as_wrapper = "scikit_learn" in attributes if wrapped is None else wrapped
-    rounds, notes = _rounds(attributes, as_wrapper)
+    rounds, notes = rounds_that_count(attributes, as_wrapper)
     if wrapped is None and as_wrapper:
         notes += ("the file doesn't hold the wrapper's missing=: if that wasn't NaN, optimize the pickle instead",)
     sentinel = None if missing is None or math.isnan(missing) else float(missing)
@@ -114,15 +124,15 @@ def _load(
         n_iterations=rounds,
         trees_per_iteration=_trees_per_round(model, outputs),
     )
-    kind = _kind(objective, margin)
-    version = _version(_get(document, "version", provenance.path))
+    kind = output_kind(objective, margin)
+    version = version_of(_get(document, "version", provenance.path))
     signature = Signature(
-        provenance=_with_version(provenance, version),
-        features=_features(learner, n_features, sentinel),
+        provenance=with_version(provenance, version),
+        features=feature_contract(learner, n_features, sentinel),
         output=OutputContract(
             kind=kind,
             task=objective.task,
-            labels=_labels(objective, outputs, labels, kind),
+            labels=output_labels(objective, outputs, labels, kind),
             threshold=0.5 if objective.task == "binary" and kind == "probability" else None,
         ),
         objective=name,
@@ -139,22 +149,6 @@ def _load(
         notes=notes,
     )
     return LoadedModel(signature=signature, program=program, native=native)
-
-
-def _saved_estimator(attributes: Mapping[str, str]) -> str:
-    """``classifier``, ``regressor`` or ``ranker``, as the scikit-learn wrapper's save_model notes it; else empty."""
-    try:
-        saved = json.loads(attributes.get("scikit_learn", "{}"))
-    except ValueError:
-        return ""
-    return str(saved.get("_estimator_type", "")) if isinstance(saved, dict) else ""
-
-
-def _as_asked(objective: objectives.Objective, estimator: str) -> objectives.Objective:
-    """A regressor has no predict_proba: with a binary objective its predict gives the one probability."""
-    if objective.task != "binary" or not estimator or "classifier" in estimator.lower() or estimator == "Booster":
-        return objective
-    return objectives.Objective(task="regression", postprocess="sigmoid", link=objective.link)
 
 
 def _refuse_unsupported(learner: Document, parameters: Document) -> None:
@@ -252,72 +246,6 @@ def _trees_per_round(model: Document, outputs: int) -> int:
             raise ModelError("its boosting rounds hold different numbers of trees")
         return sizes.pop()
     return outputs * max(int(model["gbtree_model_param"].get("num_parallel_tree", 1)), 1)
-
-
-def _rounds(attributes: Mapping[str, str], as_wrapper: bool) -> tuple[int | None, tuple[str, ...]]:
-    if "best_iteration" not in attributes:
-        return None, ()
-    best = int(attributes["best_iteration"])
-    if best < 0:
-        raise ModelError(f"best_iteration is {best}, expected a round's number")
-    if as_wrapper:
-        return best + 1, (f"early stopping: rounds 0 to {best} count, as the scikit-learn wrapper predicts",)
-    note = (
-        f"early stopping found round {best} best, but Booster.predict uses every round, and so do we "
-        "(slice the booster, or save the scikit-learn wrapper, to stop there)"
-    )
-    return None, (note,)
-
-
-def _features(learner: Document, n_features: int, missing: float | None) -> FeatureContract:
-    names = tuple(str(name) for name in learner.get("feature_names") or ())
-    if names and len(names) != n_features:
-        raise ModelError(f"the model names {len(names)} features and has {n_features}")
-    if len(set(names)) != len(names):
-        raise ModelError("two features have the same name")
-    return FeatureContract(
-        names=names or tuple(f"f{i}" for i in range(n_features)),
-        named=bool(names),
-        missing=missing,
-        dtypes=("float32",) * n_features,
-    )
-
-
-def _labels(objective: objectives.Objective, outputs: int, labels: Sequence[str], kind: OutputKind) -> tuple[str, ...]:
-    if kind == "probability":
-        count = 2 if objective.task == "binary" else outputs
-        return tuple(labels) if len(labels) == count else tuple(str(i) for i in range(count))
-    if outputs > 1:
-        return tuple(labels) if len(labels) == outputs else tuple(str(i) for i in range(outputs))
-    return ("margin",) if kind == "margin" else ("value",)
-
-
-def _kind(objective: objectives.Objective, margin: bool) -> OutputKind:
-    if margin:
-        return "margin"
-    return "probability" if objective.task in ("binary", "multiclass") else "value"
-
-
-def _version(parts: Any) -> str:
-    """``[3, 2, 0]`` as 3.2.0. It names what pip is asked for, so nothing but numbers will do."""
-    if (
-        not isinstance(parts, list)
-        or len(parts) != 3
-        or not all(type(part) is int and 0 <= part < 1000 for part in parts)
-    ):
-        raise ModelError(f"its version should be three numbers, it is {parts!r:.60}")
-    return ".".join(str(part) for part in parts)
-
-
-def _with_version(provenance: Provenance, version: str) -> Provenance:
-    return Provenance(
-        path=provenance.path,
-        format=provenance.format,
-        sha256=provenance.sha256,
-        framework="xgboost",
-        framework_version=version,
-        estimator=provenance.estimator,
-    )
 
 
 def _get(document: object, key: str, path: str) -> Any:
