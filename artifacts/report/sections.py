@@ -82,7 +82,7 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
         # the managed server has the python backend only: a configuration for another is for the user's own
         *((Command(purpose="serve it", words=("millwork triton serve", *where)),) if managed else ()),
         Command(purpose="ask it here", words=("millwork predict", *where, *files)),
-        Command(purpose="go back", words=("millwork rollback", *where)),
+        *((Command(purpose="go back", words=("millwork rollback", *where)),) if record.publication.version > 1 else ()),
     )
 
 

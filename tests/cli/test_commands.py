@@ -126,7 +126,7 @@ def test_predict_refuses(desk: Desk) -> None:
     where = ("predict", "--repository", desk.repository, "--name", "clicks", "--input", desk.files.rows)
     refused(millwork(*where, "--output", "answers.csv"), 2, "--output answers.csv: expected a file ending in .npy")
     refused(millwork(*where, "--output", "answers.npy", "--version", "7"), 2, "no version 7 here", "versions here: 1")
-    refused(millwork(*where, "--output", "nowhere/answers.npy"), 2, "nowhere", "no such file or folder")
+    refused(millwork(*where, "--output", "nowhere/answers.npy"), 2, "no such folder: nowhere")
     np.save("narrow.npy", np.zeros((2, 3)))
     refused(millwork(*where, "--input", "narrow.npy", "--output", "answers.npy"), 2, "rows of 3 values")
     model = desk.repository / "clicks" / "1" / "model.onnx"

@@ -55,6 +55,8 @@ def _table(loaded: object, lowered: object) -> Table:
     )
     missing = signature.features.missing
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a sha256 that is cut off is of no use
     rows = {
         "file": f"{signature.provenance.path} ({signature.provenance.format})",
         "sha256": signature.provenance.sha256,
