@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from models.jobs import Desk, Files
 
     from millwork.validators.triton.install import Installation
+
+
+def pytest_sessionstart() -> None:
+    """Tests send Ctrl-C to processes of theirs. A shell starts what runs in the background with SIGINT ignored, which
+    those processes would inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -126,9 +126,9 @@ def test_a_failed_publication_has_its_record(desk: Desk, monkeypatch: pytest.Mon
             desk.files.again, data=desk.files.rows, repository=desk.repository, run_dir=desk.run_dir, **QUICK
         )
     assert caught.value.exit_code == 2
-    (desk.repository / "again").mkdir()
-    (desk.repository / "again" / "config.pbtxt").write_text("no such thing: {")
     monkeypatch.delenv("MILLWORK_STAGING")
+    ledger = desk.repository.parent / ".models.millwork" / "ledger" / "again.json"
+    ledger.write_text("{")
     with pytest.raises(millwork.PublicationError) as caught:
         millwork.optimize(
             desk.files.again, data=desk.files.rows, repository=desk.repository, run_dir=desk.run_dir, **QUICK

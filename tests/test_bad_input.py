@@ -192,7 +192,7 @@ def test_labels(desk: Desk) -> None:
         (["--traffic", "often"], ["--traffic 'often'", "batch=1:0.9,64:0.1"]),
         (["--tolerance", "small"], ["--tolerance 'small'", "abs=1e-6"]),
         (["--output", "logits"], ["expected probability or margin"]),
-        (["--threads", "0"], ["--threads 0: expected 1 or more"]),
+        (["--threads", "0"], ["--threads 0: expected 1"]),
         (["--triton", "http://127.0.0.1:8000"], ["http:// is not supported", "grpc://HOST:PORT"]),
         (["--triton", "./nowhere"], ["--triton ./nowhere: no such file or folder"]),
         (["--triton-release", "3.1"], ["no such Triton release", "YY.MM"]),
@@ -244,6 +244,20 @@ def test_a_file_where_the_repository_would_be(desk: Desk) -> None:
     said = desk.optimize(desk.files.prices, "--data", desk.files.rows)
     refused(said, 7, "a file, where the model's folder would be", "--name")
     assert (file.read_text(), (desk.repository / "prices").read_text()) == ("mine", "mine")
+
+
+def test_a_configuration_that_nobody_can_read(desk: Desk) -> None:
+    """Somebody else's, under the same name: it is theirs to mend, and is known before the long work."""
+    config = desk.repository / "prices" / "config.pbtxt"
+    config.parent.mkdir()
+    config.write_text("no such thing: {")
+    said = desk.optimize(desk.files.prices)
+    refused(said, 7, f"{config}: not a Triton model configuration", "another --name")
+    where = ("--repository", desk.repository, "--triton", "none")
+    said = desk.optimize(desk.files.again, "--name", "prices", "--dry-run")
+    assert said.code == 0, said.err
+    refused(millwork("publish", desk.run_dir, *where), 7, f"{config}: not a Triton model configuration")
+    assert config.read_text() == "no such thing: {"
 
 
 def test_a_repository_whose_name_is_too_long(desk: Desk) -> None:
