@@ -163,6 +163,7 @@ def test_the_step_measures_built_candidates_and_keeps_the_samples(tmp_path: Path
     )
     with contextlib.chdir(tmp_path):
         reply = steps.measure(request)
+    assert set(reply.latency) == {"onnx-fp32", "fil-fp32", "reference-fp32"}
     kept = steps.read_samples(tmp_path / steps.SAMPLES_FILE)
     assert {(s.id, s.batch) for s in kept} == {(name, batch) for name in reply.latency for batch in (1, 3)}
     for s in kept:
