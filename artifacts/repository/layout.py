@@ -90,6 +90,7 @@ def foresee(repository: Path, name: str) -> None:
         try:
             if folder.exists():
                 _demand_folder(place, folder)
+                _demand_readable(place)
                 return
         except OSError as error:
             raise PublicationError(*_no_repository(place, error)) from error
@@ -135,6 +136,14 @@ def _demand_folder(place: Place, folder: Path) -> None:
         raise PublicationError(
             f"{place.model}: a file, where the model's folder would be", "Move it away, or give another --name."
         )
+
+
+def _demand_readable(place: Place) -> None:
+    """PublicationError where the model's configuration is one that nobody, Triton included, can read."""
+    try:
+        served_now(place)
+    except ModelError as error:
+        raise PublicationError(error.message, error.hint) from error
 
 
 def _no_repository(place: Place, error: OSError) -> tuple[str, str]:

@@ -106,7 +106,11 @@ def _repository(options: Options) -> Path | None:
     if options.repository is None or options.dry_run:
         return None
     path = local_path(options.repository).absolute()
-    if (path / "config.pbtxt").exists():
+    try:
+        own = (path / "config.pbtxt").exists()
+    except OSError:  # no folder at all: publishing says why
+        own = False
+    if own:
         raise UsageError(
             f"--repository {options.repository}: this is a model's folder in a repository", f"Give {path.parent}."
         )

@@ -128,6 +128,7 @@ def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: P
         progress.note(
             f"written for Triton {fitting[0].manifest.triton_release}, and the server is {serving.release.name}"
         )
+    repository.foresee(root, fitting[0].name)
     before = _present(root, fitting[0].name, progress)
     for bundle in fitting:
         verify = _asker(bundle.name, root, serving, progress)
