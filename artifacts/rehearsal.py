@@ -46,8 +46,8 @@ def rehearse(session: Session, bundle: Bundle) -> Rehearsed:
 def ask_golden(session: Session, name: str, version: int | None, folder: Path, manifest: Manifest) -> GoldenVerdict:
     """Ask a served model the golden rows of the version in ``folder``."""
     with np.load(folder / manifest.golden_file, allow_pickle=False) as golden:
-        x, y = golden["x"], golden["y"]
-    return check_golden(session, name, version, x, y, manifest.golden_abs, manifest.golden_rel)
+        x, y, categories = golden["x"], golden["y"], golden["c"] if "c" in golden.files else None
+    return check_golden(session, name, version, x, y, manifest.golden_abs, manifest.golden_rel, categories)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

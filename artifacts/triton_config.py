@@ -22,7 +22,7 @@ TritonBackend = Literal["onnxruntime", "fil", "python"]
 ModelConfig: TypeAlias = Any
 """``tritonclient.grpc.model_config_pb2.ModelConfig``: it has no types, and importing it takes 0.4 s."""
 
-INPUT, OUTPUT = "input__0", "output__0"
+INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
 DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py"}
 """The file that a backend opens where ``default_model_filename`` names none."""
 
@@ -30,7 +30,8 @@ DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "
 class ConfigRequest(Value):
     """What decides a config.pbtxt.
 
-    ``features`` F and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F], ``output__0`` FP32 [K].
+    ``features`` F, ``categories`` C and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F] (none where F
+    is 0), ``input__1`` [C] (none where C is 0) of ``category_dtype`` (string or int64), ``output__0`` FP32 [K].
     ``instances`` is the count of CPU instances, ``threads`` those of one call in one instance (a python model
     takes its own from the manifest). ``execution_env`` is a python environment for the python backend, or empty.
     """
@@ -46,11 +47,15 @@ class ConfigRequest(Value):
     instances: int = 1
     threads: int = 1
     execution_env: str = ""
+    categories: int = 0
+    category_dtype: str = ""
 
 
 def render(request: ConfigRequest, version: int = 1) -> str:
     """The text of config.pbtxt, serving ``version`` only. :class:`UsageError` for a count below one."""
-    for field in ("features", "max_batch_size", "instances", "threads"):
+    if request.features + request.categories < 1:
+        raise UsageError(f"{request.name}: features is {request.features}; expected a whole number of 1 or more")
+    for field in ("max_batch_size", "instances", "threads"):
         if getattr(request, field) < 1:
             raise UsageError(
                 f"{request.name}: {field} is {getattr(request, field)}; expected a whole number of 1 or more"
@@ -60,7 +65,7 @@ def render(request: ConfigRequest, version: int = 1) -> str:
         name=request.name,
         backend=request.triton_backend,
         max_batch_size=request.max_batch_size,
-        input=[pb2.ModelInput(name=INPUT, data_type=pb2.TYPE_FP32, dims=[request.features])],
+        input=_inputs(request),
         output=[pb2.ModelOutput(name=OUTPUT, data_type=pb2.TYPE_FP32, dims=[len(request.output.labels)])],
         instance_group=[pb2.ModelInstanceGroup(kind=pb2.ModelInstanceGroup.KIND_CPU, count=request.instances)],
         dynamic_batching=pb2.ModelDynamicBatching(),
@@ -75,6 +80,17 @@ def render(request: ConfigRequest, version: int = 1) -> str:
         f"# Model sha256: {request.model_sha256}\n"
     )
     return header + _text(config)
+
+
+def _inputs(request: ConfigRequest) -> list[Any]:
+    pb2 = _pb2()
+    found = []
+    if request.features:
+        found.append(pb2.ModelInput(name=INPUT, data_type=pb2.TYPE_FP32, dims=[request.features]))
+    if request.categories:
+        kind = pb2.TYPE_INT64 if request.category_dtype == "int64" else pb2.TYPE_STRING
+        found.append(pb2.ModelInput(name=CATEGORIES, data_type=kind, dims=[request.categories]))
+    return found
 
 
 def parse(text: str) -> ModelConfig:

@@ -1,7 +1,7 @@
 """Ask a framework's runner for its answers and leaves. A standalone script: numpy and the framework only.
 
     python ask.py REQUEST.json      {"runner": FILE.py, "model_file": FILE, "parameters": {…}, "rows": FILE.npy,
-                                     "folder": DIR, "threads": N}
+                                     "categories": FILE.npy or "", "folder": DIR, "threads": N}
 
 Writes answers.npy (float32 [N, K]) and leaves.npy (int32 [N, T]) into the folder, and replies with the framework's
 version on the file descriptor that MILLWORK_REPLY_FD names. Run by the interpreter that has the version that wrote
@@ -31,10 +31,12 @@ def main(request: dict[str, Any]) -> str:
     spec.loader.exec_module(module)
     runner = module.Runner(Path(request["model_file"]), request["parameters"], request["threads"])
     rows = np.load(request["rows"], allow_pickle=False)
-    blocks = [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
+    categories = np.load(request["categories"], allow_pickle=False) if request["categories"] else None
+    starts = range(0, len(rows), BLOCK)
+    blocks = [(rows[i : i + BLOCK], None if categories is None else categories[i : i + BLOCK]) for i in starts]
     folder = Path(request["folder"])
-    np.save(folder / "answers.npy", np.concatenate([runner.predict(block) for block in blocks]))
-    np.save(folder / "leaves.npy", np.concatenate([runner.leaves(block) for block in blocks]))
+    np.save(folder / "answers.npy", np.concatenate([runner.predict(*block) for block in blocks]))
+    np.save(folder / "leaves.npy", np.concatenate([runner.leaves(*block) for block in blocks]))
     return str(runner.version)
 
 
