@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from models.jobs import Desk, Files
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
 """Whether this process runs a share of the tests, beside others that run the rest (``pytest -n``)."""
+
+# No test asserts a time, and hypothesis isn't to either: several processes share a machine that others use, too.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_sessionstart() -> None:
