@@ -126,7 +126,9 @@ def judge(
 
 def different(got: Table, expected: Table) -> int:
     """How many values aren't the same number; all, where their count differs."""
-    return len(expected) if got.shape != expected.shape else int((got != expected).sum())
+    if got.shape != expected.shape:
+        return len(expected)
+    return int(((got != expected) & ~(np.isnan(got) & np.isnan(expected))).sum())
 
 
 def flips(output: OutputContract, framework: Answers, candidate: Answers) -> int:

@@ -43,7 +43,7 @@ XGBOOST: dict[str, Objective] = {
         task="binary", postprocess="binary", link="logit", several="sigmoid", alone="sigmoid", probability=True
     ),
     "binary:logitraw": Objective(
-        task="binary", postprocess="binary-raw", link="logit", several="identity", alone="identity"
+        task="binary", postprocess="binary-raw", several="identity", alone="identity"
     ),
     "binary:hinge": Objective(
         task="binary", postprocess="binary-hinge", several="hinge", alone="hinge", probability=True

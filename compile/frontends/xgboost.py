@@ -116,7 +116,7 @@ def _load(
     if custom_objective:
         notes += (f"trained with an objective of its own ({custom_objective}): the answers are margins",)
     sentinel = _sentinel(missing)
-    values = category_values(model, n_features)
+    values = category_values(model, n_features, tuple(map(int, version.split("."))))
     if values is not None and sentinel is not None:
         raise ModelError(f"missing={sentinel:g} beside categories of strings is not supported", "Use NaN for missing.")
     base = _base_scores(parameters, objective, outputs)
@@ -153,7 +153,16 @@ def _load(
                 "missing": repr(float("nan") if sentinel is None else sentinel),
                 "rounds": str(program.n_iterations or 0),
                 **({"booster": booster} if linear else {}),
-                **({"columns": json.dumps(values.layout)} if values is not None else {}),
+                **({"softmax": "of margins"} if name == "multi:softmax" else {}),
+                **(
+                    {
+                        "columns": json.dumps(values.layout),
+                        "kinds": json.dumps(values.kinds),
+                        "known": json.dumps(values.categories.vocabularies),
+                    }
+                    if values is not None
+                    else {}
+                ),
             },
         ),
         notes=notes,

@@ -19,14 +19,22 @@ from ...passes.forest import CATEGORY_LIMIT, Ints
 
 Document = Mapping[str, Any]
 
+WHOLE_NAMES = (3, 4)
+"""From this version on XGBoost counts the bytes of a category's name; before, its characters."""
+
+INTEGER_TYPES = {9: "int8", 10: "uint8", 11: "int16", 13: "int32", 15: "int64"}
+"""What XGBoost 3.2 writes for pandas' categories of integers; the other unsigned ones it can't write itself."""
+
 
 @dataclass(frozen=True, eq=False)
 class CategoryValues:
-    """``numeric`` and ``features``: the model's features that come as ``input__0`` and as ``input__1``, in order."""
+    """``numeric`` and ``features``: the model's features that come as ``input__0`` and as ``input__1``, in order;
+    ``kinds``: ``str`` or the integer type that each of the latter had in training."""
 
     numeric: tuple[int, ...]
     features: tuple[int, ...]
     categories: Categories
+    kinds: tuple[str, ...]
 
     @property
     def columns(self) -> Ints:
@@ -43,8 +51,8 @@ class CategoryValues:
         return [int(column) if column < n else int(n - 1 - column) for column in self.columns]
 
 
-def category_values(model: Document, n_features: int) -> CategoryValues | None:
-    """None where the model was trained on numbers and codes alone."""
+def category_values(model: Document, n_features: int, version: tuple[int, ...]) -> CategoryValues | None:
+    """None where the model was trained on numbers and codes alone. ``version``: of the XGBoost that wrote it."""
     entries = (model.get("cats") or {}).get("enc") or ()
     if not len(entries):
         return None
@@ -55,13 +63,35 @@ def category_values(model: Document, n_features: int) -> CategoryValues | None:
     if not features:
         return None
     lists = [values for values in known if values is not None]
+    if version < WHOLE_NAMES:
+        _demand_ascii(lists, features)
     integer = all(isinstance(value, int) for values in lists for value in values)
     words = tuple(tuple(values) if integer else tuple(map(str, values)) for values in lists)
     codes = tuple(
         Code(c, np.append(np.arange(len(values)), np.nan).astype(np.float32)) for c, values in enumerate(words)
     )
     numeric = tuple(i for i, values in enumerate(known) if values is None)
-    return CategoryValues(numeric, features, Categories(integer=integer, vocabularies=words, codes=codes))
+    kinds = tuple(_kind(entries[i], i) for i in features)
+    return CategoryValues(numeric, features, Categories(integer=integer, vocabularies=words, codes=codes), kinds)
+
+
+def _demand_ascii(lists: Sequence[Sequence[str | int]], features: Sequence[int]) -> None:
+    for feature, values in zip(features, lists, strict=True):
+        odd = [value for value in values if isinstance(value, str) and not value.isascii()]
+        if odd:
+            raise ModelError(
+                f"feature {feature} has the category {odd[0]!r}: XGBoost before 3.4 cuts names that aren't ASCII at "
+                "the wrong places, so the model doesn't know its own categories",
+                "Train again with XGBoost 3.4, or with categories of ASCII letters.",
+            )
+
+
+def _kind(entry: Document, feature: int) -> str:
+    if "offsets" in entry:
+        return "str"
+    if int(entry.get("type", -1)) not in INTEGER_TYPES:
+        raise ModelError(f"feature {feature} has categories of a type ({entry.get('type')}) that is not supported")
+    return INTEGER_TYPES[int(entry["type"])]
 
 
 def _values(entry: Document, feature: int) -> Sequence[str | int] | None:
@@ -74,7 +104,7 @@ def _values(entry: Document, feature: int) -> Sequence[str | int] | None:
         if offsets[0] != 0 or offsets[-1] != len(raw) or np.any(np.diff(offsets) < 0):
             raise ModelError(f"the categories of feature {feature} don't add up")
         found: Sequence[str | int] = [
-            raw[a:b].decode() for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+            raw[a:b].decode(errors="replace") for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
         ]
     else:
         if not len(values):

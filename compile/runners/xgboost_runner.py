@@ -2,8 +2,11 @@
 model takes categories of its own.
 
 Parameters: ``answer`` (what to make of the margin, as passes/program.py names it), ``missing`` (the sentinel),
-``rounds`` (how many boosting rounds count, 0 for all), ``booster`` (gblinear, where it is), ``columns`` (JSON: for each
-feature its column of the rows, or -1 - its column of the categories; only where there are any).
+``rounds`` (how many boosting rounds count, 0 for all), ``booster`` (gblinear, where it is), ``softmax`` (where
+XGBoost's own answer is a class, and predict_proba makes its probabilities of the margins). In JSON, where the model
+takes categories of its own: ``columns`` (for each feature its column of the rows, or -1 - its column of the
+categories), ``kinds`` (``str`` or an integer type for each of the latter) and ``known`` (their values). A value that
+isn't known is missing: XGBoost's DMatrix refuses it, and its inplace_predict takes it so.
 """
 
 from __future__ import annotations
@@ -15,10 +18,9 @@ from typing import Any
 import numpy as np
 import xgboost
 
-FROM_MARGINS = {"identity", "softmax", "binary-raw"}
-"""Answers that are made of margins here; the others are XGBoost's own transform."""
+FROM_MARGINS = {"identity", "binary-raw"}
+"""Answers that are margins; the others are XGBoost's own transform."""
 PAIRS = {"binary", "binary-hinge", "binary-raw"}
-NO_CATEGORY = np.iinfo(np.int64).min
 
 
 class Runner:
@@ -29,6 +31,9 @@ class Runner:
         if not self.columns:
             self.booster.feature_names = None
             self.booster.feature_types = None
+        self.kinds = json.loads(parameters.get("kinds", "[]"))
+        self.known = json.loads(parameters.get("known", "[]"))
+        self.own_softmax = "softmax" in parameters and parameters["answer"] == "softmax"
         self.linear = parameters.get("booster") == "gblinear"
         self.answer = parameters["answer"]
         self.missing = float(parameters["missing"])
@@ -37,10 +42,11 @@ class Runner:
 
     def predict(self, rows: Any, categories: Any = None) -> Any:
         """The framework's answer, float32 [N, K]."""
-        out = self._ask(rows, categories, "margin" if self.answer in FROM_MARGINS else "value")
+        raw = self.own_softmax or self.answer in FROM_MARGINS
+        out = self._ask(rows, categories, "margin" if raw else "value")
         if self.answer in PAIRS:
             return np.hstack([1 - out, out])
-        if self.answer == "softmax":  # as XGBClassifier.predict_proba does for multi:softmax
+        if self.own_softmax:  # as XGBClassifier.predict_proba does for multi:softmax
             e = np.exp(out - out.max(axis=1, keepdims=True))
             return e / e.sum(axis=1, keepdims=True)
         return out
@@ -95,16 +101,26 @@ class Runner:
         names = self.booster.feature_names or [f"f{i}" for i in range(len(self.columns))]
         columns = {}
         for name, column in zip(names, self.columns, strict=True):
-            columns[name] = rows[:, column] if column >= 0 else pd.Categorical(_nulls(categories[:, -1 - column]))
+            if column >= 0:
+                columns[name] = rows[:, column]
+                continue
+            kind, known = self.kinds[-1 - column], self.known[-1 - column]
+            values = _nulls(categories[:, -1 - column], kind, known)
+            # Backwards: that XGBoost recodes by value and not by place is then part of what is judged.
+            index = pd.Index([_typed(value, kind) for value in reversed(known)], dtype=kind)
+            columns[name] = pd.Categorical(values, categories=index)
         return pd.DataFrame(columns)
 
 
-def _nulls(values: Any) -> Any:
-    """Text and integers as a list in which what stands for a missing one is None."""
-    if values.dtype.kind in "iu":
-        return [None if value == NO_CATEGORY else value for value in values.tolist()]
-    words = [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
-    return [word or None for word in words]
+def _nulls(values: Any, kind: str, known: list[Any]) -> list[Any]:
+    """Categories as they were in training, None for those that aren't known."""
+    table = {value: _typed(value, kind) for value in known}
+    words = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()]
+    return [table.get(word) for word in words]
+
+
+def _typed(value: Any, kind: str) -> Any:
+    return value if kind == "str" else int(value)
 
 
 def _and_one(categories: Any) -> Any:

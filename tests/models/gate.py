@@ -92,8 +92,9 @@ class Gate:
 def gate(
     path: Path, folder: Path, *, margin: bool = False, limit: int = 4000, python: str = "", data: Path | None = None
 ) -> Gate:
-    """Everything but the candidates. ``data``: the user's rows. ``python``: the interpreter that asks the framework, in a process of its own, as
-    the pipeline does; without one the same runner is asked in this process, which saves a second."""
+    """Everything but the candidates. ``data``: the user's rows. ``python``: the interpreter that asks the framework, in
+    a process of its own, as the pipeline does; without one the same runner is asked in this process, which saves a
+    second."""
     folder.mkdir()
     with contextlib.chdir(folder):
         signature = compiling.load(compiling.LoadRequest(path=str(path), margin=margin, data=str(data or ""))).signature
