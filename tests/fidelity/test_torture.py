@@ -10,16 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import catboost_cases, xgboost_cases
 from models.gate import Gate, gate
+from models.torture import CASES
 
 from millwork.compile import backends
 from millwork.compile.runners.load import runner
 from millwork.passes.program import run
-
-CASES = {f"{framework}: {name}": make
-         for framework, cases in (("xgboost", xgboost_cases.CASES), ("catboost", catboost_cases.CASES))
-         for name, make in cases.items()}  # fmt: skip
 
 REFUSED = {
     ("fil", "xgboost: gblinear"): "no trees",
