@@ -3,8 +3,8 @@
     python fidelity_peers.py PATH CASES_DIR RESULTS.json
 
 PATH: onnxmltools | catboost-onnx | treelite | tl2cgen | hummingbird. Each folder of CASES_DIR is a case (see
-fidelity.py). Each runs in a fork of its own, so that a crash is one case's. A path gets the model as its users would give it: the
-fitted wrapper where there is one, else the Booster or the model's file.
+fidelity.py). Each runs in a fork of its own, so that a crash is one case's. A path gets the model as its users would
+give it: the fitted wrapper where there is one, else the Booster or the model's file.
 """
 
 from __future__ import annotations
