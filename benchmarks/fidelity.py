@@ -37,7 +37,7 @@ PATHS = {
     "treelite": ("Treelite", ["treelite==4.8.1", "numpy", "scipy"]),
     "tl2cgen": ("tl2cgen", ["tl2cgen==1.0.0", "treelite==4.1.2", "numpy", "scipy"]),
     "hummingbird": ("Hummingbird", ["hummingbird-ml==0.4.12", "torch==2.13.0", "xgboost-cpu==3.2.0", "scikit-learn<1.8",
-                                    "setuptools<80"]),
+                                    "pandas", "setuptools<80"]),
 }  # fmt: skip
 PAGE = ROOT / "docs" / "fidelity.md"
 
@@ -105,9 +105,21 @@ def _leave(name: str, judged: Gate, model: Path, folder: Path) -> None:
         "name": name, "framework": judged.signature.oracle.framework, "native": native,
         "format": judged.signature.oracle.parameters.get("format", ""),
         "pickle": model.name if model.suffix == ".pkl" else "",
+        "json": _as_json(judged, folder),
+        "classifier": judged.signature.output.task in ("binary", "multiclass", "multilabel"),
         "categories": judged.given.categories is not None,
     }  # fmt: skip
     (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _as_json(judged: Gate, folder: Path) -> str:
+    """XGBoost's own JSON of the model, which every reader of the others takes."""
+    if judged.signature.oracle.framework != "xgboost":
+        return ""
+    import xgboost
+
+    xgboost.Booster(model_file=str(judged.native)).save_model(folder / "booster.json")
+    return "booster.json"
 
 
 def peer(path: str, cases: Path, scratch: Path) -> dict[str, str]:

@@ -69,7 +69,7 @@ def hummingbird(case: Path, meta: dict[str, Any], rows: Any) -> Any:
 
     if meta["framework"] == "catboost":
         raise NotImplementedError("not for CatBoost")
-    model = convert(_xgboost(case, meta), "torch", rows[:100])
+    model = convert(_wrapper(case, meta), "torch", rows[:100])
     proba = hasattr(model, "predict_proba")
     return np.asarray(model.predict_proba(rows) if proba else model.predict(rows)).reshape(len(rows), -1)
 
@@ -77,10 +77,7 @@ def hummingbird(case: Path, meta: dict[str, Any], rows: Any) -> Any:
 def _treelite(lib: Any, case: Path, meta: dict[str, Any]) -> Any:
     if meta["framework"] != "xgboost":
         raise NotImplementedError("not for CatBoost")
-    read = lib.frontend.load_xgboost_model
-    return read(str(case / meta["native"]), format_choice="inspect") if meta["native"].endswith("json") else read(
-        str(case / meta["native"]), format_choice="ubjson"
-    )  # fmt: skip
+    return lib.frontend.load_xgboost_model(str(case / meta["json"]))
 
 
 def _xgboost(case: Path, meta: dict[str, Any]) -> Any:
@@ -89,6 +86,18 @@ def _xgboost(case: Path, meta: dict[str, Any]) -> Any:
     import xgboost
 
     return xgboost.Booster(model_file=str(case / meta["native"]))
+
+
+def _wrapper(case: Path, meta: dict[str, Any]) -> Any:
+    """Hummingbird takes scikit-learn's wrappers only: a Booster is loaded into one."""
+    made = _xgboost(case, meta)
+    if meta["pickle"]:
+        return made
+    import xgboost
+
+    wrapper = (xgboost.XGBClassifier if meta["classifier"] else xgboost.XGBRegressor)()
+    wrapper.load_model(str(case / meta["json"]))
+    return wrapper
 
 
 def _onnx(content: bytes, rows: Any) -> Any:

@@ -58,7 +58,7 @@ XGBOOST: dict[str, Objective] = {
     "rank:ndcg": _RANK, "rank:pairwise": _RANK, "rank:map": _RANK,
 }  # fmt: skip
 
-CUSTOM = _PLAIN
+CUSTOM = Objective(task="regression", postprocess="identity")
 """An objective of the user's own: its margins are the answer."""
 
 _TWO = Objective(task="binary", postprocess="binary", alone="sigmoid", probability=True)
