@@ -165,7 +165,7 @@ def test_catboost(shop: Desk, running: RunningServer, remote: tuple[str, ...]) -
 def test_three_classes_and_a_number_that_means_missing(
     shop: Desk, running: RunningServer, remote: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """What FIL can't read itself goes through an encoder in the python backend; the client may send the number or NaN."""
+    """FIL reads no such number: Treelite does, behind an encoder. The client may send the number or NaN."""
     rows = shop.files.features().fillna(-999.0).to_numpy(copy=True)
     rows[0, 0] = np.nan
     label = np.digitize(np.where(rows == -999, 0.5, rows)[:, 1:].sum(axis=1), [-1, 1])
