@@ -35,7 +35,7 @@ PATHS = {
                                     "xgboost-cpu==3.2.0", "scikit-learn", "numpy"]),
     "catboost-onnx": ("CatBoost's ONNX", ["catboost==1.2.10", "onnxruntime", "numpy"]),
     "treelite": ("Treelite", ["treelite==4.8.1", "numpy", "scipy"]),
-    "tl2cgen": ("tl2cgen", ["tl2cgen==1.0.0", "treelite==4.1.2", "numpy", "scipy"]),
+    "tl2cgen": ("tl2cgen", ["tl2cgen==1.0.0", "treelite==4.8.1", "numpy", "scipy"]),
     "hummingbird": ("Hummingbird", ["hummingbird-ml==0.4.12", "torch==2.13.0", "xgboost-cpu==3.2.0", "scikit-learn<1.8",
                                     "pandas", "setuptools<80"]),
 }  # fmt: skip
