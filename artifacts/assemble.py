@@ -15,6 +15,7 @@ from ..compile.frontends.loaded import Signature
 from ..compile.runners import load as runners
 from ..passes.forest import Rows
 from ..triton_releases import Release
+from ..validators.tuning.settings import Settings
 from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
 from .bundle import Bundle, seal
 from .triton_config import ConfigRequest, TritonBackend, render
@@ -22,8 +23,6 @@ from .triton_config import ConfigRequest, TritonBackend, render
 MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
 RUNNER_FILE = "millwork_runner.py"
 GOLDEN_FILE = "golden.npz"
-MAX_BATCH_SIZE = 4096
-"""Rows that one request may have, or more where the traffic says so."""
 
 GOLDEN_USER, GOLDEN_ADVERSARIAL = 48, 16
 """Golden rows: how many of the user's, and of the adversarial ones."""
@@ -39,7 +38,6 @@ class Evidence(Value):
     engine: str
     golden_abs: float
     golden_rel: float
-    largest_batch: int = 1
 
 
 def assemble(
@@ -52,13 +50,12 @@ def assemble(
     signature: Signature,
     evidence: Evidence,
     golden: tuple[Rows, Rows],
-    *,
-    threads: int = 1,
+    settings: Settings,
 ) -> Bundle:
     """Fill the empty ``folder`` with a version of the model ``name``.
 
     ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the runner beside it.
-    ``golden``: rows float32 [G, F] and the framework's answers [G, K].
+    ``golden``: rows float32 [G, F] and the framework's answers [G, K]. ``settings``: what config.pbtxt says.
     """
     shutil.copyfile(built_folder / built.model_file, folder / built.model_file)
     if triton_backend == "python":
@@ -74,8 +71,7 @@ def assemble(
             model_sha256=signature.provenance.sha256,
             features=len(signature.features.names),
             output=signature.output,
-            max_batch_size=max(MAX_BATCH_SIZE, evidence.largest_batch),
-            threads=threads,
+            settings=settings,
         )
     )
     manifest = Manifest(
@@ -98,7 +94,7 @@ def assemble(
         requirements=built.requirements,
         files=(),
         runner=built.runner,
-        parameters={**built.parameters, "threads": str(threads)},
+        parameters={**built.parameters, "threads": str(settings.threads)},
         golden_file=GOLDEN_FILE,
         engine=evidence.engine,
         golden_abs=evidence.golden_abs,

@@ -19,7 +19,9 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         parameters = manifest["parameters"]
-        self.runner = Runner(folder / manifest["model_file"], parameters, int(parameters["threads"]))
+        said = json.loads(args["model_config"]).get("parameters", {})
+        threads = said.get("threads", {}).get("string_value", parameters["threads"])
+        self.runner = Runner(folder / manifest["model_file"], parameters, int(threads))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         inputs = [pb_utils.get_input_tensor_by_name(request, "input__0").as_numpy() for request in requests]
