@@ -178,7 +178,7 @@ def _record(tuned: Tuned, winner: Trial | None, server: str, release_name: str) 
         why=tuned.found.why,
         limited_by=figures.limiting(best.figures, question.ground.cores) if best and best.figures else "",
         gain=gained[0] if gained else None, gain_ci=_finite(gained[1]) if gained else None, headroom=tuned.headroom,
-        server=server, generator=tuned.generator, considered=tuned.found.considered, seconds=round(book.spent_s, 1),
+        server=server, generator=tuned.generator, considered=len(tuned.found.space), seconds=round(book.spent_s, 1),
     )  # fmt: skip
 
 

@@ -277,7 +277,7 @@ def _headroom(question: Question, desk: Desk, found: Found, winner: Trial, budge
         spent += seen.spent_s
         return seen.samples
 
-    return headroom.sweep(ask, question.slo, max(start, 1.0))
+    return headroom.sweep(ask, question.slo, max(start, 1.0), figures.tail_us)
 
 
 def _less(question: Question, budget_s: float) -> Question:

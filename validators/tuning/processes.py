@@ -13,13 +13,20 @@ def cpu_seconds(pid: int) -> float:
     return sum(_seconds(process) for process in _tree(pid))
 
 
-def memory_bytes(pid: int) -> int:
-    """Resident memory, what is shared counted in shares (PSS); 0 where it isn't ours to see."""
-    total = 0
+def memory(pid: int) -> dict[int, int]:
+    """Resident bytes of each of the server's processes, what is shared counted in shares (PSS); empty where it isn't
+    ours to see."""
+    found: dict[int, int] = {}
     for process in _tree(pid):
         with contextlib.suppress(psutil.Error, OSError):
-            total += int(process.memory_full_info().pss)
-    return total
+            found[process.pid] = int(process.memory_full_info().pss)
+    return found
+
+
+def added(before: dict[int, int], after: dict[int, int], pid: int) -> int:
+    """What a model took that was loaded between: its own processes, and what the server itself grew by."""
+    own = sum(size for process, size in after.items() if process not in before)
+    return own + max(after.get(pid, 0) - before.get(pid, 0), 0)
 
 
 def _tree(pid: int) -> Iterator[psutil.Process]:

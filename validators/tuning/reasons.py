@@ -17,7 +17,7 @@ UNITS = {"throughput": "rows/s", "latency": "latency", "cost": "CPU time a reque
 def reasons(found: Found, winner: Trial) -> dict[str, str]:
     """A comment for each setting of the winner, by its path in config.pbtxt."""
     knobs = table(winner.entrant.backend, winner.settings.kind)
-    out = {knob.path: _wrapped(_reason(found.book, winner, knob)) for knob in knobs if _is_said(winner, knob)}
+    out = {knob.path: _wrapped(_reason(found, winner, knob)) for knob in knobs if _is_said(winner, knob)}
     out["max_batch_size"] = _wrapped(
         "rows of one request, and of one batch: the largest of the traffic, and no less than what clients may try"
     )
@@ -40,8 +40,8 @@ def heading(found: Found, winner: Trial, server: str) -> str:
     if base.id in book.rounds and base.id != winner.id:
         other = book.figures(base)
         lines.append(
-            f"Triton's default here ({base.settings.words}): {other.rows_per_s:,.0f} rows/s, p50 {other.p50_us:,.0f} µs, "
-            f"p99 {other.p99_us:,.0f} µs."
+            f"Triton's default here ({base.settings.words}): {other.rows_per_s:,.0f} rows/s, "
+            f"p50 {other.p50_us:,.0f} µs, p99 {other.p99_us:,.0f} µs."
         )
     return "\n".join(lines)
 
@@ -71,14 +71,15 @@ def ratio(book: Book, a: Trial, b: Trial) -> tuple[float, Interval] | None:
     return mean, Interval(low=math.exp(found.low), high=math.exp(min(found.high, 50.0)))
 
 
-def _reason(book: Book, winner: Trial, knob: Knob) -> str:
-    others = [
-        t for t in book.trials
-        if t.id in book.rounds and t.entrant is winner.entrant and _differs_only(winner, t, knob)
-    ]  # fmt: skip
+def _reason(found: Found, winner: Trial, knob: Knob) -> str:
+    book = found.book
+    same = [t for t in (*book.trials, *found.space) if t.entrant is winner.entrant and _differs_only(winner, t, knob)]
+    others = [t for t in same if t.id in book.rounds]
     told = [line for other in others if (line := _compared(book, winner, other, knob))]
     if not told:
-        return f"{knob.what}: nothing else was measured with all else the same"
+        told = [line for other in same if (line := _estimated(winner, other, knob))][:2]
+    if not told:
+        return f"{knob.what}: no other value made sense here"
     return f"{knob.what}: {'; '.join(told)}"
 
 
@@ -94,6 +95,14 @@ def _compared(book: Book, winner: Trial, other: Trial, knob: Knob) -> str:
     beyond, limit = book.over(other)
     missed = f", {beyond:.2f} times the limit {limit}" if beyond > 1 and limit else ""
     return f"{_value(other, knob)} gave {mean:.2f} times the {what}{within}{missed}"
+
+
+def _estimated(winner: Trial, other: Trial, knob: Knob) -> str:
+    """By the queueing estimate, where it wasn't worth a measurement."""
+    if winner.expected is None or other.expected is None or other.id:
+        return ""
+    mean = other.expected.p50_us / winner.expected.p50_us
+    return f"{_value(other, knob)} wasn't measured: {mean:.2f} times the p50 by the queueing estimate"
 
 
 def _inverse(value: float) -> float:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy.typing as npt
+import psutil
 
 from ...errors import PublicationError
 from ..triton.client import Session
@@ -22,8 +23,10 @@ from ..triton.readiness import forget
 from . import processes
 from .search import TrialError
 
-FULL = 8
-"""So many models at once; the one that was asked least recently goes."""
+FULL, FULL_ELSEWHERE = 16, 4
+"""So many models at once, on a server of ours and on another's; the one that was asked least recently goes."""
+SCARCE = 0.15
+"""The same where less than this share of the machine's memory is free."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +72,10 @@ class Rig(AbstractContextManager["Rig"]):
         if trial in self._loaded:
             self._loaded[trial] = self._loaded.pop(trial)  # asked most recently
             return self._loaded[trial], None
-        while len(self._loaded) >= FULL:
+        while self._loaded and self._full():
             self.drop(next(iter(self._loaded)))
         name = f"{self._name}-tuning-{os.getpid()}-{trial}"
-        before = processes.memory_bytes(self.pid)
+        before = processes.memory(self.pid)
         self._loaded[trial] = name  # before it is: an interrupt while it loads must unload it too
         try:
             self.session.load(name, model.config(name), model.files)
@@ -85,7 +88,12 @@ class Rig(AbstractContextManager["Rig"]):
         if not verdict.agreed:
             self.drop(trial)
             raise TrialError(f"it answers otherwise than the framework: {verdict.reason}")
-        return name, max(processes.memory_bytes(self.pid) - before, 0) if self.pid else None
+        return name, processes.added(before, processes.memory(self.pid), self.pid) if self.pid else None
+
+    def _full(self) -> bool:
+        memory = psutil.virtual_memory()
+        scarce = memory.available < SCARCE * memory.total
+        return len(self._loaded) >= (FULL if self.pid and not scarce else FULL_ELSEWHERE)
 
     def drop(self, trial: int) -> None:
         """Unload a trial's model."""

@@ -149,12 +149,12 @@ class Book:
 @dataclass(frozen=True)
 class Found:
     """``ranking``: all that were measured, the best first, what ties by its simplicity; ``why`` says how it ended.
-    ``considered``: how many configurations the space has."""
+    ``space``: all that could be tried, with what the estimate said of it (ids are 0)."""
 
     book: Book
     ranking: tuple[Trial, ...]
     why: str
-    considered: int
+    space: tuple[Trial, ...] = ()
 
 
 def search(question: Question, entrants: Sequence[Entrant], measure: Measure,
@@ -171,7 +171,7 @@ def search(question: Question, entrants: Sequence[Entrant], measure: Measure,
         book.trials += near
         _sweep(book, [book.baseline, *_without(book.ranked(first), book.baseline)[:2], *near], measure, told)
     why = _decide(book, measure, told)
-    return Found(book, tuple(_by_simplicity(book)), why, len(space))
+    return Found(book, tuple(_by_simplicity(book)), why, tuple(space))
 
 
 def _space(question: Question, entrants: Sequence[Entrant]) -> list[Trial]:
