@@ -12,7 +12,7 @@ from millwork.validators.latency import BLOCK, SAMPLES, Samples
 from millwork.validators.traffic import Share, parse
 
 ONNX, FIL, REFERENCE = Contender(id="onnx", rank=0), Contender(id="fil", rank=1), Contender(id="reference", rank=9)
-ONE = parse("batch=1")
+ONE = parse("batch=1").shares
 
 
 def taken(name: str, us: float, batch: int = 1, noise: float = 0.03) -> Samples:

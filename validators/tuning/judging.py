@@ -19,6 +19,7 @@ from .figures import Round, row_rate
 PENALTY = 10.0
 MARGIN = 0.02
 """A difference of less than 2% isn't worth a less simple configuration, nor more trials."""
+TRIM = 0.2
 SLACK = 1.05
 """Where no latency limit is said, p99 may be this much of the default's: its own noise."""
 
@@ -54,7 +55,8 @@ def score(round_: Round, objective: Objective, tail: float, cost: float) -> floa
 
 def merit(scores: Sequence[float], beyond: float) -> float:
     """The score of all rounds, less what breaking a limit costs."""
-    return float(np.mean(scores)) - PENALTY * max(0.0, math.log(max(beyond, 1.0)) if math.isfinite(beyond) else 50.0)
+    fine = math.log(max(beyond, 1.0)) if math.isfinite(beyond) else 50.0
+    return trimmed(scores)[0] - PENALTY * fine
 
 
 def log(value: float) -> float:
@@ -63,12 +65,26 @@ def log(value: float) -> float:
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
-    """a - b over the same rounds: the 95% interval of the mean; unbounded with fewer than two rounds."""
-    gaps = np.array(a) - np.array(b)
+    """a - b over the same rounds: the 95% interval of the trimmed mean; unbounded with fewer than two rounds."""
+    gaps = [x - y for x, y in zip(a, b, strict=True)]
     if len(gaps) < 2:
         return Interval(low=-math.inf, high=math.inf)
-    half = _t(len(gaps) - 1) * float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
-    return Interval(low=float(gaps.mean()) - half, high=float(gaps.mean()) + half)
+    mean, error, freedom = trimmed(gaps)
+    half = _t(freedom) * error
+    return Interval(low=mean - half, high=mean + half)
+
+
+def trimmed(values: Sequence[float]) -> tuple[float, float, int]:
+    """A mean, its standard error, and its degrees of freedom, without a fifth of the values at each end: a machine that
+    is busy for a moment spoils one round, and mustn't decide. Yuen's: the error from the winsorized values."""
+    ordered = np.sort(np.asarray(values, np.float64))
+    cut = int(len(ordered) * TRIM)
+    kept = ordered[cut : len(ordered) - cut]
+    if len(ordered) < 2:
+        return float(kept.mean()), math.inf, 1
+    winsorized = np.clip(ordered, kept[0], kept[-1])
+    error = float(winsorized.std(ddof=1)) / ((1 - 2 * cut / len(ordered)) * math.sqrt(len(ordered)))
+    return float(kept.mean()), error, max(len(kept) - 1, 1)
 
 
 def _t(freedom: int) -> float:

@@ -6,7 +6,8 @@ import math
 import textwrap
 
 from ...values import Interval
-from .knobs import Knob, table
+from . import judging
+from .knobs import BATCHING, Knob, table
 from .search import Book, Found, Trial
 
 WIDTH = 100
@@ -43,6 +44,8 @@ def heading(found: Found, winner: Trial, server: str) -> str:
             f"Triton's default here ({base.settings.words}): {other.rows_per_s:,.0f} rows/s, "
             f"p50 {other.p50_us:,.0f} µs, p99 {other.p99_us:,.0f} µs."
         )
+    if not winner.settings.batching:
+        lines.append(f"No dynamic batching; {_reason(found, winner, BATCHING)}.")
     return "\n".join(lines)
 
 
@@ -62,12 +65,10 @@ def ratio(book: Book, a: Trial, b: Trial) -> tuple[float, Interval] | None:
     if not common:
         return None
     gaps = [mine[n] - others[n] for n in common]
-    mean = math.exp(sum(gaps) / len(gaps))
+    mean = math.exp(judging.trimmed(gaps)[0])
     if len(gaps) < 2:
         return mean, Interval(low=0.0, high=0.0)
-    from .judging import difference
-
-    found = difference(gaps, [0.0] * len(gaps))
+    found = judging.difference(gaps, [0.0] * len(gaps))
     return mean, Interval(low=math.exp(found.low), high=math.exp(min(found.high, 50.0)))
 
 
