@@ -19,6 +19,7 @@ from .release import Setup
 from .server import Serving
 from .triton_releases import Release
 from .tuning import Contestant, Desk, Tuned
+from .validators.slo import Slo
 from .validators.tuning import figures, judging, knobs, reasons
 from .validators.tuning.knobs import Ground
 from .validators.tuning.search import Question, Trial
@@ -79,11 +80,7 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     be seen on this server."""
     ground = _ground(run, serving.release)
     plan = run.plan
-    if serving.url and plan.slo.of_the_server:
-        raise UsageError(
-            f"--slo {plan.slo.of_the_server[0].text}: this can be measured on a server of our own only",
-            "Leave it out, or use --triton managed.",
-        )
+    demand_visible(plan.slo, serving)
     question = Question(ground, plan.slo, plan.objective, plan.tune_budget, plan.threads)
     contestants = [one for finalist in finalists for one in _contestants(run, model, truth, finalist, serving)]
     built = {finalist.built.built.id: finalist.built for finalist in finalists}
@@ -107,6 +104,27 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     if tuned.winner is None:
         return _without(run, tuned, finalists[0], serving)
     return decision(tuned, tuned.winner, server_words(serving), serving.release.name)
+
+
+def demand_visible(slo: Slo, serving: Serving) -> None:
+    """UsageError for a limit that can't be seen on this server."""
+    if serving.url and slo.of_the_server:
+        raise UsageError(
+            f"--slo {slo.of_the_server[0].text}: this can be measured on a server of our own only",
+            "Leave it out, or use --triton managed.",
+        )
+
+
+def words(decision: Decision, traffic: str) -> str:
+    """What tuning came to, in a line."""
+    found = decision.tuning
+    if found is None or found.best is None or found.best.figures is None:
+        return f"{traffic}: nothing was measured"
+    best = found.best.figures
+    figure = f"{best.rows_per_s:,.0f} rows/s, p99 {best.p99_us / 1e3:,.2f} ms"
+    ratios = {"throughput": "the default's", "latency": "as fast as the default", "cost": "as cheap as the default"}
+    gain = f", {found.gain:.2f} times {ratios[found.objective]}" if found.gain is not None else ", the default"
+    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}"
 
 
 def decision(tuned: Tuned, winner: Trial, server: str, release_name: str) -> Decision:

@@ -206,7 +206,7 @@ def _tune(
     job.progress.begin("tune", f"{traffic.words}{assumed}")
     few = [_finalist(_one(judged, name), found) for name in best_few(choice)]
     decision = deciding.decide(job, model, truth, few, serving)
-    job.progress.end(_tuned_words(decision, f"{traffic.words}{assumed}"), ok=decision.error is None)
+    job.progress.end(deciding.words(decision, f"{traffic.words}{assumed}"), ok=decision.error is None)
     return decision
 
 
@@ -222,17 +222,6 @@ def _finalist(one: Judged, found: Record) -> Finalist:
 
 def _one(judged: Sequence[Judged], name: str) -> Judged:
     return next(one for one in judged if one.record.id == name)
-
-
-def _tuned_words(decision: Decision, traffic: str) -> str:
-    """What tuning came to, in a line."""
-    tuning = decision.tuning
-    if tuning is None or tuning.best is None or tuning.best.figures is None:
-        return f"{traffic}: nothing was measured"
-    best = tuning.best.figures
-    gain = f", {tuning.gain:.2f} times the default's" if tuning.gain is not None else ""
-    figure = f"{best.rows_per_s:,.0f} rows/s, p99 {best.p99_us / 1e3:,.2f} ms"
-    return f"{traffic}: {tuning.best.words}: {figure}{gain if tuning.objective == 'throughput' else ''}"
 
 
 def _with_decision(found: Record, decision: Decision) -> Record:

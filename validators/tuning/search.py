@@ -75,13 +75,15 @@ Measure = Callable[[Trial, int], Round]
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be found. ``budget_s`` counts what rounds took, as they say."""
+    """What is to be found. ``budget_s`` counts what rounds took, as they say. ``present``: what serves now, to be tried
+    with the rest."""
 
     ground: Ground
     slo: Slo
     objective: Objective
     budget_s: float
     threads: int = 1
+    present: Settings | None = None
 
     @property
     def trials(self) -> int:
@@ -211,6 +213,8 @@ def _first(question: Question, entrants: Sequence[Entrant], space: Sequence[Tria
     ground, lead = question.ground, entrants[0]
     plain = knobs.untuned(ground, question.threads)
     chosen = [(lead, knobs.triton_default(lead.backend, ground))]
+    if question.present is not None:
+        chosen.append((lead, question.present))
     best_of_each = [next((t for t in space if t.entrant is entrant), None) for entrant in entrants]
     chosen += [(trial.entrant, trial.settings) for trial in best_of_each if trial is not None]
     if (lead, plain) not in chosen:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..errors import MillworkError, ParityError, TargetError
 from .terminal import TerminalProgress, candidates_table, outcome, print_error
+from .tuning_table import tuning_table
 
 
 @click.command()
@@ -69,6 +70,9 @@ def optimize(
     console.print()
     console.print(candidates_table(found))
     console.print()
+    if found.tuning is not None and found.tuning.best is not None:
+        console.print(tuning_table(found))
+        console.print()
     if as_json:
         click.echo(to_json(found))
     if error is not None:
