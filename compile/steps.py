@@ -20,8 +20,12 @@ PROGRAM_FILE, LOWERED_FILE, LEAF_MAP_FILE = "program.npz", "lowered.npz", "leaf_
 
 
 class LoadRequest(Value):
+    """``data``, ``label``: rows that may know the values of the model's categories, and their label's column."""
+
     path: str
     margin: bool = False
+    data: str = ""
+    label: str | None = None
 
 
 class Loaded(Value):
@@ -36,7 +40,8 @@ class Loaded(Value):
 def load(request: LoadRequest) -> Loaded:
     """A file -> signature, program, native bytes."""
     folder = Path.cwd()
-    model = read(Path(request.path), folder, margin=request.margin)
+    rows = Path(request.data) if request.data else None
+    model = read(Path(request.path), folder, margin=request.margin, data=rows, label=request.label)
     program.save(model.program, folder / PROGRAM_FILE)
     (folder / model.signature.oracle.native_file).write_bytes(model.native)
     forest = model.program.forest
