@@ -77,7 +77,7 @@ def prometheus() -> Iterator[str]:
     }
 
     class Answering(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 -- the standard library's name
+        def do_GET(self) -> None:
             query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)["query"][0]
             known = [name for name in values if name in query and ("delays" in query or "gpu" in name)]
             result = [{"metric": {}, "value": [1.0, str(values[known[0]])]}] if known else []
