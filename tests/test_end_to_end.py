@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 
-MANAGED = ("--backends", "onnx", "--traffic", "batch=1")
+MANAGED = ("--backends", "onnx", "--traffic", "batch=1", "--tune-budget", "0")
 CLICKS, PRICES = "clicks", "prices"
 
 

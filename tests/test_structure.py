@@ -28,7 +28,8 @@ LAYERS = (
     ("validators",),
     ("artifacts",),
     # the arrows of the pipeline, and what else a command may be about
-    ("options", "job", "stages", "server", "release", "prediction", "diagnosis", "pipeline", "api"),
+    ("options", "job", "stages", "server", "release", "tuning", "deciding", "reconfigure", "production", "prediction",
+     "diagnosis", "pipeline", "api"),
     ("cli",),
 )  # fmt: skip
 """The import order, lowest first, by the first part of a module's name; "" is the package itself (its version)."""

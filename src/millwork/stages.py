@@ -149,8 +149,11 @@ def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate
     return BuiltCandidate(built, stage.folder, stage.value.seconds, size, stage.cached)
 
 
-def check(run: Run, model: Model, truth: Truth, candidate: BuiltCandidate) -> Stage[Verdict]:
-    """One candidate against the framework. CandidateError where the step dies."""
+def check(
+    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, threads: int | None = None
+) -> Stage[Verdict]:
+    """One candidate against the framework, by the plan's threads or by others. CandidateError where the step dies."""
+    threads = run.plan.threads if threads is None else threads
     labels = truth.rows_folder / gate.LABELS_FILE
     request = gate.CheckRequest(
         built=candidate.built, folder=str(candidate.folder), program=str(model.program),
@@ -159,12 +162,12 @@ def check(run: Run, model: Model, truth: Truth, candidate: BuiltCandidate) -> St
         framework_answers=str(truth.answers_file),
         framework_leaves=str(truth.answers_folder / oracle.LEAVES_FILE),
         signature=model.signature, tolerance=run.plan.tolerance, coverage=truth.rows.coverage,
-        threads=run.plan.threads,
+        threads=threads,
     )  # fmt: skip
     key = {
         "built": _content(candidate.folder), "loaded": _content(model.load_folder),
         "lowered": _content(model.lower_folder), "rows": _content(truth.rows_folder),
-        "framework": _content(truth.answers_folder), "tolerance": run.plan.tolerance, "threads": run.plan.threads,
+        "framework": _content(truth.answers_folder), "tolerance": run.plan.tolerance, "threads": threads,
         "machine": machine(), "tools": _engine(candidate.built.backend),
     }  # fmt: skip
     return run.directory.stage(
