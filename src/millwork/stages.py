@@ -52,10 +52,12 @@ def load(run: Run) -> Model:
     sha256 = _sha256(path)
     data = run.plan.data
     request = lowering.LoadRequest(
-        path=str(path), margin=run.plan.margin, data=str(data or ""), label=run.plan.label
+        path=str(path), margin=run.plan.margin, data=str(data or ""), label=run.plan.label,
+        decided=run.plan.decided,
     )  # fmt: skip
     loaded = _step(
-        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "tools": _tools("catboost"),
+        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "decided": run.plan.decided,
+         "tools": _tools("catboost"),
          "data": _sha256(data) if data else "", "label": run.plan.label},
         "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
     )  # fmt: skip

@@ -15,7 +15,7 @@ SCHEMA = 1
 
 Framework = Literal["xgboost", "catboost"]
 Task = Literal["binary", "multiclass", "multilabel", "regression", "ranking", "survival"]
-OutputKind = Literal["probability", "margin", "value"]
+OutputKind = Literal["probability", "margin", "value", "label"]
 Status = Literal["passed", "failed", "unsupported", "error"]
 
 
@@ -60,7 +60,8 @@ class OutputContract(Value):
     """What a client gets as ``output__0`` FP32 [K].
 
     ``probability``: one per class, the framework's predict_proba. ``value``: the framework's predict.
-    ``margin``: raw scores, before any transform. ``labels`` name the K outputs (class labels for classifiers).
+    ``margin``: raw scores, before any transform. ``label``: the number of the class that is decided for, whose name is
+    in ``classes`` (several labels: 0 or 1 for each). ``labels`` name the K outputs (class labels for classifiers).
     ``threshold``: the probability above which a binary model decides for its second class.
     """
 
@@ -68,6 +69,7 @@ class OutputContract(Value):
     task: Task
     labels: tuple[str, ...]
     threshold: float | None = None
+    classes: tuple[str, ...] = ()
 
 
 class Provenance(Value):
@@ -86,7 +88,8 @@ class Provenance(Value):
 
 
 class ModelSummary(Value):
-    """``output_kind`` says what ``outputs`` hold; ``missing`` is the number read as missing beside NaN, or None."""
+    """``features`` are ``input__0``'s and ``categories`` ``input__1``'s, in order. ``output_kind`` says what
+    ``outputs`` hold; ``missing`` is the number read as missing beside NaN, or None."""
 
     framework: str
     objective: str
@@ -100,6 +103,8 @@ class ModelSummary(Value):
     output_kind: OutputKind | None = None
     missing: float | None = None
     notes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    category_dtype: str = ""
 
 
 class TargetSummary(Value):
