@@ -258,5 +258,10 @@ def _tools(*names: str) -> dict[str, str]:
 
 def _engine(backend: str) -> dict[str, str]:
     """The versions of the engine that runs a backend's candidates."""
-    engines = {"onnx": ("onnxruntime",), "fil": ("treelite",), "reference": ("xgboost", "xgboost-cpu", "catboost")}
+    engines = {
+        "onnx": ("onnxruntime",),
+        "fil": ("treelite",),
+        "native": ("millwork",),
+        "reference": ("xgboost", "xgboost-cpu", "catboost"),
+    }
     return {**_tools(*engines.get(backend, ()), "numpy"), "provider": backends.provider(backend)}
