@@ -1,4 +1,4 @@
-"""The forest kernel: C++ without Python symbols, built by setup.py beside this file. ``millwork.h`` is its interface."""
+"""The forest kernel: C++ without Python symbols, built by setup.py. ``millwork.h`` is its interface."""
 
 from __future__ import annotations
 

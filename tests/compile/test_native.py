@@ -1,0 +1,262 @@
+"""The forest kernel against the interpreter of the IR: every instruction set, both plans, every shape of forest; and what
+a damaged file or a wrong call does to it: an error, nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models.forests import hard_rows, program_of, random_forest
+
+from millwork.compile import kernel
+from millwork.compile.backends import native_file
+from millwork.compile.runners import native_runner
+from millwork.compile.runners.native_runner import Runner
+from millwork.passes.forest import leaves, margins
+from millwork.passes.program import MissingSentinel, Program, encode, run
+
+ISAS = ("avx512", "avx2", "portable")
+PLANS = ("rows", "blocks", "auto")
+SHAPES = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 10**9),
+        "trees": st.integers(1, 24),
+        "depth": st.integers(0, 9),
+        "features": st.integers(2, 6),
+        "categorical": st.integers(0, 2),
+        "outputs": st.integers(1, 3),
+        "comparison": st.sampled_from(["<", "<="]),
+        "vector_leaves": st.booleans(),
+        "dtype": st.sampled_from([np.float32, np.float64]),
+    }
+)
+
+
+def here(isa: str) -> bool:
+    """Whether this CPU has it; the library refuses by name what it hasn't."""
+    flags = Path("/proc/cpuinfo").read_text()
+    return {"avx512": "avx512_vbmi" in flags, "avx2": "avx2" in flags, "portable": True}[isa]
+
+
+def opened(program: Program, folder: Path, **parameters: str) -> Runner:
+    path = folder / "forest.packed"
+    native_file.write(program, path)
+    return Runner(path, parameters, threads=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("native")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("plan", PLANS)
+@given(shape=SHAPES, sentinel=st.none() | st.sampled_from([-3.0, 0.0]), n=st.sampled_from([0, 1, 3, 63, 64, 65, 200]))
+@settings(max_examples=40, deadline=None)
+def test_leaves_and_margins_are_the_interpreters(
+    isa: str, plan: str, folder: Path, shape: dict[str, Any], sentinel: float | None, n: int
+) -> None:
+    if not here(isa):
+        return
+    program = program_of(random_forest(**shape))
+    if sentinel is not None:
+        program = replace(program, encoders=(MissingSentinel(value=sentinel),))
+    rows = hard_rows(shape["seed"] + 1, n, shape["features"], shape["categorical"])
+    runner = opened(program, folder, isa=isa, plan=plan)
+    leaf = leaves(program.forest, encode(program, rows))
+    np.testing.assert_array_equal(runner.leaves(rows), leaf)
+    wanted = margins(program.forest, leaf)
+    if program.forest.leaf_value.dtype == np.float32:
+        assert runner.margins(rows).astype(np.float32).tobytes() == wanted.tobytes()
+    else:  # CatBoost's base scores are added last
+        zero = program.forest.replacing(base_scores=np.zeros_like(program.forest.base_scores))
+        assert runner.margins(rows).tobytes() == (margins(zero, leaf) + program.forest.base_scores).tobytes()
+
+
+@given(shape=SHAPES)
+@settings(max_examples=30, deadline=None)
+def test_averages(folder: Path, shape: dict[str, Any]) -> None:
+    program = program_of(random_forest(**shape).replacing(reduction="average"))
+    rows = hard_rows(shape["seed"] + 1, 70, shape["features"], shape["categorical"])
+    wanted = margins(program.forest, leaves(program.forest, encode(program, rows)))
+    np.testing.assert_allclose(opened(program, folder).margins(rows), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("postprocess", "outputs"),
+    [("sigmoid", 2), ("binary", 1), ("softmax", 3), ("exp", 1), ("hinge", 2), ("binary-hinge", 1), ("binary-raw", 1),
+     ("sort", 3), ("mean-variance", 2), ("identity", 2)],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_transforms_are_within_two_units_in_the_last_place(
+    postprocess: str, outputs: int, dtype: type, folder: Path
+) -> None:
+    program = program_of(random_forest(5, trees=30, outputs=outputs, dtype=dtype), postprocess)
+    rows = hard_rows(6, 500, 5)
+    got = opened(program, folder).predict(rows)
+    exact = run(replace(program, forest=program.forest.replacing(
+        leaf_value=program.forest.leaf_value.astype(np.float64), base_scores=program.forest.base_scores.astype(np.float64)
+    )), rows)  # fmt: skip
+    if dtype is np.float32:  # the sums round, and the transform starts from what they are
+        rounded = margins(program.forest, leaves(program.forest, encode(program, rows)))
+        from millwork.passes.program import transform
+
+        exact = transform(program.postprocess, rounded.astype(np.float64))
+    distance = np.abs(got.astype(np.float64) - exact) / np.spacing(np.abs(exact).astype(np.float32) + np.float32(1e-38))
+    if postprocess in ("binary", "binary-raw", "binary-hinge"):  # the other class is 1 - p, rounded once more
+        distance = distance[:, 1:]
+    assert distance.max() <= 2
+
+
+@pytest.mark.parametrize("depth", [1, 20, 64])
+def test_trees_that_are_chains(depth: int, folder: Path) -> None:
+    """Unbalanced to the utmost: one test a level, on one of three features."""
+    rng = np.random.default_rng(depth)
+    test, n = np.arange(depth) * 2, 2 * depth + 1
+    column = np.full(n, -1, np.int32)
+    left, right, feature = column.copy(), column.copy(), column.copy()
+    left[test], right[test], feature[test] = test + 1, test + 2, rng.integers(0, 3, depth)
+    threshold = np.zeros(n, np.float32)
+    threshold[test] = rng.normal(size=depth).astype(np.float32)
+    value = rng.normal(size=(n, 1)).astype(np.float32)
+    value[test] = 0
+    chain = random_forest(0).replacing(
+        tree_start=np.array([0, n], np.int32), feature=feature, threshold=threshold, left=left, right=right,
+        default_left=rng.random(n) < 0.5, leaf_value=value, leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
+        tree_output=np.zeros(1, np.int32), n_features=3,
+    )  # fmt: skip
+    rows = rng.normal(size=(300, 3)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    program = program_of(chain)
+    for plan in PLANS:
+        np.testing.assert_array_equal(opened(program, folder, plan=plan).leaves(rows), leaves(chain, rows))
+
+
+def test_more_thresholds_than_a_byte_or_two_hold(folder: Path) -> None:
+    """65,535 of one feature, each a tree of one test."""
+    n = 65_535
+    threshold = np.zeros(3 * n, np.float32)
+    threshold[::3] = np.sort(np.random.default_rng(0).normal(size=n)).astype(np.float32)
+    child = np.full(3 * n, -1, np.int32)
+    left, right = child.copy(), child.copy()
+    left[::3], right[::3] = np.arange(n) * 3 + 1, np.arange(n) * 3 + 2
+    feature = np.where(left >= 0, 0, -1).astype(np.int32)
+    forest = random_forest(0, features=2).replacing(
+        tree_start=(np.arange(n + 1) * 3).astype(np.int32), feature=feature, threshold=threshold, left=left, right=right,
+        default_left=np.zeros(3 * n, np.bool_), leaf_value=np.ones((3 * n, 1), np.float32),
+        leaf_number=np.where(left < 0, np.tile([0, 1, 2], n), -1).astype(np.int32), tree_output=np.zeros(n, np.int32),
+        n_features=1,
+    )  # fmt: skip
+    rows = np.concatenate([threshold[::6001], [np.nan, np.inf, -np.inf]]).astype(np.float32)[:, None]
+    program = program_of(forest)
+    for plan in ("rows", "blocks"):
+        np.testing.assert_array_equal(opened(program, folder, plan=plan).leaves(rows), leaves(forest, rows))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_change_no_bit(threads: int, folder: Path) -> None:
+    program = program_of(random_forest(3, trees=40, depth=7, outputs=2))
+    rows = hard_rows(4, 5000, 5)
+    one = opened(program, folder)
+    many = Runner(folder / "forest.packed", {}, threads)
+    assert many.predict(rows).tobytes() == one.predict(rows).tobytes()
+
+
+def test_rows_that_lie_apart(folder: Path) -> None:
+    """A view of a wider matrix, and one that runs backwards."""
+    program = program_of(random_forest(3))
+    wide = hard_rows(4, 300, 9)
+    runner = opened(program, folder)
+    for view in (wide[:, 2:7], wide[::2, :5], wide[::-1, 1:6], np.asfortranarray(wide[:, :5])):
+        np.testing.assert_array_equal(runner.leaves(view), leaves(program.forest, np.ascontiguousarray(view)))
+
+
+# ── what is refused ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rows_of_a_wrong_width_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="rows of 4 numbers; the model takes 5"):
+        opened(program_of(random_forest(3)), folder).predict(np.zeros((2, 4), np.float32))
+
+
+def test_an_instruction_set_that_isnt_known_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="instruction set isn't known"):
+        opened(program_of(random_forest(3)), folder, isa="mmx")
+
+
+def test_the_boundary_checks_what_it_is_given(folder: Path) -> None:
+    runner = opened(program_of(random_forest(3)), folder)
+    library, out = runner.library, np.zeros((4, 1), np.float32)
+    rows = np.zeros((4, 5), np.float32)
+
+    def ask(**changed: Any) -> int:
+        given = {"handle": runner.handle, "kind": 0, "plan": 0, "threads": 1, "rows": rows.ctypes.data, "n": 4,
+                 "stride": 5, "categories": None, "size": 0, "out": out.ctypes.data} | changed  # fmt: skip
+        return int(library.mw_predict(*given.values()))
+
+    assert ask() == 0
+    assert ask(handle=None) == 1
+    assert ask(rows=None) == 1
+    assert ask(out=None) == 1
+    assert ask(rows=rows.ctypes.data + 1) == 2
+    assert ask(out=out.ctypes.data + 2) == 2
+    for wrong in ({"kind": 7}, {"kind": -1}, {"plan": 9}, {"threads": 0}, {"stride": 4}, {"n": 1 << 40}):
+        assert ask(**wrong) == 3
+    assert ask(categories=b"abc", size=3) == 11
+    assert library.mw_open(None, None, None) == 1
+    assert library.mw_open(b"/nowhere/at/all", None, ctypes.byref(ctypes.c_void_p())) == 4
+
+
+def damaged(blob: bytes, rng: np.random.Generator) -> bytes:
+    """Some bytes changed, cut off, or doubled; half of them with a checksum and a size that are right again."""
+    changed = bytearray(blob)
+    for _ in range(int(rng.integers(1, 6))):
+        at = int(rng.integers(len(changed)) if rng.random() < 0.6 else rng.integers(min(1600, len(changed))))
+        changed[at] = int(rng.choice([0, 1, 127, 128, 255, rng.integers(256)]))
+    if rng.random() < 0.2:
+        changed = changed[: int(rng.integers(len(changed)))]
+    if rng.random() < 0.8 and len(changed) > 24:
+        struct.pack_into("<Q", changed, 16, len(changed))
+        struct.pack_into("<I", changed, 12, zlib.crc32(changed[16:]))
+        changed[:12] = blob[:12]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_file_is_an_error_or_a_model_never_a_crash(seed: int, folder: Path) -> None:
+    """``make test-native`` does the same a million times under the sanitizers."""
+    program = program_of(
+        random_forest(seed, trees=9, depth=5, features=4, categorical=2, outputs=2, vector_leaves=seed % 2 == 1)
+    )
+    native_file.write(program, folder / "whole.packed")
+    blob = (folder / "whole.packed").read_bytes()
+    library = native_runner.load(folder)
+    rng = np.random.default_rng(seed)
+    rows = hard_rows(1, 70, 4, 2)
+    out = np.empty((70, 64), np.float32)
+    codes = set()
+    for _ in range(700):
+        bad = damaged(blob, rng)
+        held = ctypes.create_string_buffer(bad, len(bad) + 8)
+        handle = ctypes.c_void_p()
+        code = library.mw_open_bytes(ctypes.addressof(held), len(bad), None, ctypes.byref(handle))
+        codes.add(code)
+        if code == 0:
+            shape = native_runner.Shape()
+            library.mw_describe(handle, ctypes.byref(shape))
+            if shape.features == 4 and shape.answers <= 64 and not shape.categories:
+                library.mw_predict(handle, 0, 0, 1, rows.ctypes.data, 70, 4, None, 0, out.ctypes.data)
+            library.mw_close(handle)
+    assert codes >= {5, 7, 8}
+
+
+def test_the_library_is_built() -> None:
+    assert kernel.library() is not None
