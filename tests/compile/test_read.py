@@ -160,7 +160,8 @@ XGBOOST_EDITS: dict[str, tuple[Edit, str]] = {
     "an empty tree": (lambda d: [tree(d)[key].clear() for key in
                                  ("left_children", "right_children", "split_conditions", "split_indices",
                                   "default_left")], "a tree has no nodes"),
-    "no trees": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees=[]), "no trees"),
+    "no trees beside the rounds they make": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees=[]),
+                                              "'tree_info' should be 0 numbers"),
     "trees that are a word": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees="many"),
                               "not a complete XGBoost model"),
     "a tree's class out of range": (lambda d: d["learner"]["gradient_booster"]["model"]["tree_info"].__setitem__(0, 4),
@@ -177,7 +178,7 @@ XGBOOST_EDITS: dict[str, tuple[Edit, str]] = {
     "a version that pip would be asked for": (lambda d: d.update(version=["1.0; x", 1, 1]), "three numbers"),
     "no default directions": (lambda d: tree(d).pop("default_left"), "not a complete XGBoost model"),
     "an absurd number of features": (model_param("num_feature", "2147483648"), "expected 1 to"),
-    "an absurd number of classes": (model_param("num_class", "2000000000"), "2000000000 classes"),
+    "an absurd number of classes": (model_param("num_class", "2000000000"), "2000000000 outputs, expected 1 to 65,536"),
     "no features": (model_param("num_feature", "0"), "expected 1 to"),
     "a base score that is a word": (model_param("base_score", "half"), "not a complete XGBoost model"),
     "too many base scores": (model_param("base_score", "[0.5,0.5]"), "base_score has 2 entries"),
@@ -227,7 +228,6 @@ SYMMETRIC_EDITS: dict[str, tuple[Edit, str]] = {
     "a tree too deep": (lambda d: d["oblivious_trees"][0].update(splits=d["oblivious_trees"][0]["splits"] * 10),
                         "a tree of depth 40"),
     "a NaN leaf": (lambda d: d["oblivious_trees"][0]["leaf_values"].__setitem__(0, float("nan")), "isn't finite"),
-    "no trees": (lambda d: d.update(oblivious_trees=[]), "no trees"),
     "no bias": (lambda d: d.update(scale_and_bias=[1, []]), "base scores"),
     "a NaN bias": (lambda d: d.update(scale_and_bias=[1, [float("nan")]]), "base scores"),
     "no scale": (lambda d: d.pop("scale_and_bias"), "not a complete CatBoost model"),
@@ -244,7 +244,13 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "feature 2^32": (first_split(float_feature_index=2**32), "a feature outside the model's 6"),
     "feature 2^70": (first_split(float_feature_index=2**70), "not a complete CatBoost model|outside the model's 6"),
     "a negative feature": (first_split(float_feature_index=-1), "a feature outside the model's 6"),
-    "a one-hot split": (first_split(split_type="OneHotFeature"), "a split of type 'OneHotFeature'"),
+    "a one-hot split without a feature": (first_split(split_type="OneHotFeature"), "not a complete CatBoost model"),
+    "a one-hot split of a feature that has no values": (
+        first_split(split_type="OneHotFeature", cat_feature_index=0, value=3),
+        "not a complete CatBoost model",
+    ),
+    "a CTR's split in a model without any": (first_split(split_type="OnlineCtr"), "not a complete CatBoost model"),
+    "a split of a kind from the future": (first_split(split_type="Future"), "a split of type 'Future'"),
 }
 
 
