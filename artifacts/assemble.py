@@ -16,6 +16,7 @@ from ..compile.runners import load as runners
 from ..triton_releases import Release
 from ..validators.parity import Answers
 from ..validators.rows.given import Given
+from ..validators.tuning.settings import Settings
 from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
 from .bundle import Bundle, seal
 from .triton_config import ConfigRequest, TritonBackend, render
@@ -23,8 +24,6 @@ from .triton_config import ConfigRequest, TritonBackend, render
 MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
 RUNNER_FILE = "millwork_runner.py"
 GOLDEN_FILE = "golden.npz"
-MAX_BATCH_SIZE = 4096
-"""Rows that one request may have, or more where the traffic says so."""
 
 GOLDEN_USER, GOLDEN_ADVERSARIAL = 48, 16
 """Golden rows: how many of the user's, and of the adversarial ones."""
@@ -40,7 +39,6 @@ class Evidence(Value):
     engine: str
     golden_abs: float
     golden_rel: float
-    largest_batch: int = 1
 
 
 def assemble(
@@ -53,13 +51,12 @@ def assemble(
     signature: Signature,
     evidence: Evidence,
     golden: tuple[Given, Answers],
-    *,
-    threads: int = 1,
+    settings: Settings,
 ) -> Bundle:
     """Fill the empty ``folder`` with a version of the model ``name``.
 
     ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the runner beside it.
-    ``golden``: G rows and the framework's answers float32 [G, K].
+    ``golden``: G rows and the framework's answers float32 [G, K]. ``settings``: what config.pbtxt says.
     """
     for file in (built.model_file, *built.files):
         shutil.copyfile(built_folder / file, folder / file)
@@ -80,8 +77,7 @@ def assemble(
             categories=len(signature.features.category_names),
             category_dtype=signature.features.category_dtype,
             output=signature.output,
-            max_batch_size=max(MAX_BATCH_SIZE, evidence.largest_batch),
-            threads=threads,
+            settings=settings,
         )
     )
     manifest = Manifest(
@@ -104,7 +100,7 @@ def assemble(
         requirements=built.requirements,
         files=(),
         runner=built.runner,
-        parameters={**built.parameters, "threads": str(threads)},
+        parameters={**built.parameters, "threads": str(settings.threads)},
         golden_file=GOLDEN_FILE,
         engine=evidence.engine,
         golden_abs=evidence.golden_abs,

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from .. import __version__
 from ..errors import ModelError, UsageError
 from ..triton_releases import Release
+from ..validators.tuning.settings import Settings
 from ..values import OutputContract, Value
+from . import triton_settings
 
 TritonBackend = Literal["onnxruntime", "fil", "python"]
 ModelConfig: TypeAlias = Any
@@ -26,14 +28,16 @@ INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
 DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py"}
 """The file that a backend opens where ``default_model_filename`` names none."""
 
+HEADING = "#: "
+"""How lines of a tuning's heading begin."""
+
 
 class ConfigRequest(Value):
     """What decides a config.pbtxt.
 
     ``features`` F, ``categories`` C and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F] (none where F
     is 0), ``input__1`` [C] (none where C is 0) of ``category_dtype`` (string or int64), ``output__0`` FP32 [K].
-    ``instances`` is the count of CPU instances, ``threads`` those of one call in one instance (a python model
-    takes its own from the manifest). ``execution_env`` is a python environment for the python backend, or empty.
+    ``settings`` is all that can be tuned. ``execution_env`` is a python environment for the python backend, or empty.
     """
 
     name: str
@@ -43,9 +47,7 @@ class ConfigRequest(Value):
     model_sha256: str
     features: int
     output: OutputContract
-    max_batch_size: int = 4096
-    instances: int = 1
-    threads: int = 1
+    settings: Settings = Settings()
     execution_env: str = ""
     categories: int = 0
     category_dtype: str = ""
@@ -53,23 +55,20 @@ class ConfigRequest(Value):
 
 def render(request: ConfigRequest, version: int = 1) -> str:
     """The text of config.pbtxt, serving ``version`` only. :class:`UsageError` for a count below one."""
-    if request.features + request.categories < 1:
-        raise UsageError(f"{request.name}: features is {request.features}; expected a whole number of 1 or more")
-    for field in ("max_batch_size", "instances", "threads"):
-        if getattr(request, field) < 1:
-            raise UsageError(
-                f"{request.name}: {field} is {getattr(request, field)}; expected a whole number of 1 or more"
-            )
+    settings = request.settings
+    counts = {"features": request.features + request.categories, "max_batch": settings.max_batch,
+              "instances": settings.instances, "threads": settings.threads}  # fmt: skip
+    for field, count in counts.items():
+        if count < 1:
+            raise UsageError(f"{request.name}: {field} is {count}; expected a whole number of 1 or more")
     pb2 = _pb2()
     config = pb2.ModelConfig(
         name=request.name,
         backend=request.triton_backend,
-        max_batch_size=request.max_batch_size,
         input=_inputs(request),
         output=[pb2.ModelOutput(name=OUTPUT, data_type=pb2.TYPE_FP32, dims=[len(request.output.labels)])],
-        instance_group=[pb2.ModelInstanceGroup(kind=pb2.ModelInstanceGroup.KIND_CPU, count=request.instances)],
-        dynamic_batching=pb2.ModelDynamicBatching(),
     )
+    triton_settings.put(config, request.triton_backend, settings)
     _serve_only(config, version)
     if request.triton_backend != "python" and request.model_file != DEFAULT_FILE[request.triton_backend]:
         config.default_model_filename = request.model_file
@@ -114,10 +113,27 @@ def as_json(text: str, *, name: str) -> str:
 
 
 def with_version(text: str, version: int) -> str:
-    """``text`` with ``version`` as the only one it serves. Its leading comment lines stay, others are lost."""
+    """``text`` with ``version`` as the only one it serves. Comments stay where we wrote the text; in another's, the
+    leading ones do."""
     config = parse(text)
     _serve_only(config, version)
-    return _comments(text) + _text(config)
+    ours = re.sub(r"(?m)^(    versions: )\d+$", rf"\g<1>{version}", text, count=1)
+    return ours if parse(ours) == config else _comments(text) + _text(config)
+
+
+def with_settings(text: str, settings: Settings, reasons: Mapping[str, str] | None = None, heading: str = "") -> str:
+    """``text`` with ``settings`` instead of its own. ``reasons``: a comment for each setting, by its path; ``heading``:
+    lines to come below the leading comment (earlier headings of this kind go)."""
+    config = parse(text)
+    triton_settings.put(config, config.backend, settings)
+    kept = "".join(line for line in _comments(text).splitlines(keepends=True) if not line.startswith(HEADING))
+    added = "".join(f"{HEADING}{line}\n" for line in heading.splitlines())
+    return kept + added + triton_settings.annotate(_text(config), reasons or {})
+
+
+def settings_of(text: str) -> Settings:
+    """The settings that ``text`` says."""
+    return triton_settings.read(parse(text))
 
 
 def pinned(text: str, versions: Iterable[int]) -> str:
@@ -165,9 +181,9 @@ def fingerprint(text: str) -> str:
 # ── parameters by backend ─────────────────────────────────────────────────────────────────────────────────
 
 
-def _onnxruntime(request: ConfigRequest) -> dict[str, str]:
-    """Threads of one call; 0 would take all cores. The graph's optimization level is left at all."""
-    return {"intra_op_thread_count": str(request.threads), "inter_op_thread_count": "1"}
+def _onnxruntime(_: ConfigRequest) -> dict[str, str]:
+    """The graph's optimization level is left at all; operators of a tree ensemble don't run side by side."""
+    return {"inter_op_thread_count": "1"}
 
 
 def _fil(request: ConfigRequest) -> dict[str, str]:
@@ -180,7 +196,6 @@ def _fil(request: ConfigRequest) -> dict[str, str]:
     parameters = {
         "model_type": "treelite_checkpoint",
         "predict_proba": _boolean(classifier),
-        "cpu_nthread": str(request.threads),
         request.release.fil_dialect: _boolean(classifier),
     }
     if classifier:

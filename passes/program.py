@@ -32,6 +32,14 @@ PAIRS = frozenset({"binary", "binary-hinge", "binary-raw"})
 """Those that make two answers of one margin."""
 
 
+class Decision(Value):
+    """From probabilities to numbers of classes. ``second``: 1 where the second of two is above ``cut``, else 0;
+    ``each``: the same of every output; ``largest``: the place of the largest, the first of equals."""
+
+    how: Literal["second", "each", "largest"]
+    cut: float = 0.5
+
+
 class MissingSentinel(Value):
     """An encoder: a value equal to ``value`` is missing, as NaN is (XGBoost's ``missing=``)."""
 
@@ -46,7 +54,7 @@ class Program:
     ``n_iterations``: how many boosting rounds count (None: all), and ``trees_per_iteration`` trees make one round;
     ``missing`` is the wrapper's own sentinel. Both are still to be applied, by the passes that clear them: a
     program is *lowered* when neither is left. ``linear``: the margins instead of the forest's, which has no trees then;
-    its weights are those of the encoded row's columns.
+    its weights are those of the encoded row's columns. ``decision``: what is made of the answers at last.
     """
 
     forest: Forest
@@ -59,10 +67,18 @@ class Program:
     trees_per_iteration: int = 1
     categories: Categories | None = None
     linear: Linear | None = None
+    decision: Decision | None = None
 
     @property
     def n_answers(self) -> int:
         """K of ``output__0``."""
+        if self.decision is not None and self.decision.how != "each":
+            return 1
+        return self.n_probabilities
+
+    @property
+    def n_probabilities(self) -> int:
+        """K before a decision is taken."""
         return 2 if self.postprocess in PAIRS else self.forest.n_outputs
 
     @property
@@ -82,6 +98,7 @@ class _Card(Value):
     comparison: Literal["<", "<="]
     reduction: Literal["sum", "average"]
     integer_categories: bool | None = None
+    decision: Decision | None = None
 
 
 def encoding_tables(program: Program) -> dict[str, npt.NDArray[Any]]:
@@ -105,9 +122,19 @@ def encode(program: Program, rows: Rows, categories: Given | None = None) -> Row
 def run(program: Program, rows: Rows, categories: Given | None = None) -> Floats:
     """The program by its definition: answers [N, K] for the client's rows. For tests; slow and plain."""
     if program.linear is not None:
-        return transform(program.postprocess, lines.margins(program.linear, encode_all(program, rows, categories)))
-    cut = counted(program)
-    return transform(program.postprocess, margins(cut, leaves(cut, encode(program, rows, categories))))
+        margin = lines.margins(program.linear, encode_all(program, rows, categories))
+    else:
+        cut = counted(program)
+        margin = margins(cut, leaves(cut, encode(program, rows, categories)))
+    answers = transform(program.postprocess, margin)
+    return answers if program.decision is None else decide(program.decision, answers)
+
+
+def decide(decision: Decision, answers: Floats) -> Floats:
+    """Probabilities [N, K] to labels: [N, K] where each is decided for itself, else [N, 1]."""
+    if decision.how == "largest":
+        return np.asarray(answers.argmax(axis=1)[:, None], answers.dtype)
+    return ((answers if decision.how == "each" else answers[:, 1:2]) > decision.cut).astype(answers.dtype)
 
 
 def transform(postprocess: Postprocess, margin: Floats) -> Floats:
@@ -143,6 +170,7 @@ def save(program: Program, path: Path) -> None:
         trees_per_iteration=program.trees_per_iteration, n_features=f.n_features,
         comparison=f.comparison, reduction=f.reduction,
         integer_categories=None if program.categories is None else program.categories.integer,
+        decision=program.decision,
     )  # fmt: skip
     blob = np.frombuffer(msgspec.json.encode(card), np.uint8)
     columns: dict[str, npt.NDArray[Any]] = {"card": blob, "columns": program.columns}
@@ -169,6 +197,7 @@ def load(path: Path) -> Program:
         trees_per_iteration=card.trees_per_iteration,
         categories=None if card.integer_categories is None else from_tables(encoding, integer=card.integer_categories),
         linear=lines.check(Linear(**linear)) if linear else None,
+        decision=card.decision,
     )  # fmt: skip
 
 

@@ -182,7 +182,12 @@ def test_labels(desk: Desk) -> None:
     [
         (["--target", "b9000"], ["unknown target 'b9000'", "host, cpu"]),
         (["--backends", "onnx,magic"], ["unknown backend 'magic'", "reference, onnx, fil"]),
-        (["--slo", "p99=5ms"], ["--slo is not supported in this version"]),
+        (["--slo", "p99=5ms", "--triton", "managed"], ["'p99=5ms' isn't a limit", "p99<5ms"]),
+        (["--slo", "p99<5ms"], ["--slo with --triton none", "measured on a server"]),
+        (["--slo", "p99<5ms", "--triton", "managed", "--tune-budget", "0"], ["--slo with --tune-budget 0"]),
+        (["--objective", "speed"], ["--objective 'speed'", "throughput, latency, cost"]),
+        (["--tune-budget", "-1"], ["--tune-budget -1", "0 to 3600"]),
+        (["--traffic", "batch=1 rate=5/s clients=2"], ["open loop", "closed one"]),
         (["--precision", "int8"], ["--precision 'int8' is not supported in this version", "fp32"]),
         (["--executor", "ray://head:10001"], ["Ray isn't supported in this version"]),
         (["--executor", "elsewhere"], ["--executor elsewhere: expected local"]),

@@ -76,7 +76,7 @@ def gone(pid: int) -> bool:
         process = psutil.Process(pid)
     except psutil.NoSuchProcess:
         return True
-    return process in psutil.wait_procs([process], timeout=10)[0]
+    return process in psutil.wait_procs([process], timeout=60)[0]
 
 
 def half_made(stages: dict[str, int]) -> set[str]:
@@ -163,7 +163,7 @@ def test_with_a_server_at_work(
 ) -> None:
     """The server of a run goes with it, at once or (killed) by its warden. A version that was published and not yet
     verified when the run was killed is verified by the next, and keeps its number; Ctrl-C takes it back."""
-    quick = ("--triton", "managed", "--backends", "onnx", "--traffic", "batch=1")
+    quick = ("--triton", "managed", "--backends", "onnx", "--traffic", "batch=1", "--tune-budget", "0")
     shutil.copytree(killed.desk.run_dir, tmp_path / "run")  # what was found out about the model is kept
     left = deaths(files, tmp_path, number, "server" if number == signal.SIGKILL else "published", quick)
     *dead, last = left.runs

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 
-MANAGED = ("--backends", "onnx", "--traffic", "batch=1")
+MANAGED = ("--backends", "onnx", "--traffic", "batch=1", "--tune-budget", "0")
 CLICKS, PRICES = "clicks", "prices"
 
 
@@ -165,7 +165,7 @@ def test_catboost(shop: Desk, running: RunningServer, remote: tuple[str, ...]) -
 def test_three_classes_and_a_number_that_means_missing(
     shop: Desk, running: RunningServer, remote: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """FIL has no encoder: its checkpoint is served behind ours. The client may send the number or NaN."""
+    """FIL reads no such number: Treelite does, behind an encoder. The client may send the number or NaN."""
     rows = shop.files.features().fillna(-999.0).to_numpy(copy=True)
     rows[0, 0] = np.nan
     label = np.digitize(np.where(rows == -999, 0.5, rows)[:, 1:].sum(axis=1), [-1, 1])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from ..values import Interval, Value, Winner
 from .latency import Samples, slower_by
 from .traffic import Share
@@ -20,10 +22,24 @@ class Contender(Value):
 
 
 class Choice(Value):
-    """The winner, and for each other contender why it lost."""
+    """The winner, and for each other contender why it lost. ``times``: microseconds of a request on the traffic, in
+    process, the fastest first."""
 
     winner: Winner
     lost: dict[str, str]
+    times: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+FEW, FEW_TIMES = 3, 4.0
+"""How many go on to the real server, and how many times the fastest's time one may take: the hop to the model costs the
+same for all, so what is slower in process is less so there."""
+
+
+def best_few(choice: Choice, most: int = FEW) -> tuple[str, ...]:
+    """The winner, then the fastest others that may yet win on the server."""
+    limit = FEW_TIMES * min(choice.times.values())
+    near = [name for name, time in choice.times.items() if time <= limit and name != choice.winner.id]
+    return (choice.winner.id, *near[: max(most - 1, 0)])
 
 
 def choose(contenders: Sequence[Contender], samples: Sequence[Samples], traffic: Sequence[Share]) -> Choice:
@@ -35,7 +51,10 @@ def choose(contenders: Sequence[Contender], samples: Sequence[Samples], traffic:
     tied = [c for c in contenders if c is not fastest and behind[c.id][1].low < MARGIN]
     winner = min([fastest, *tied], key=lambda c: c.rank)
     lost = {c.id: _why_lost(c, winner, fastest, behind, tied) for c in contenders if c is not winner}
-    return Choice(winner=Winner(id=winner.id, why=_why_won(winner, fastest, tied, behind, times)), lost=lost)
+    return Choice(
+        winner=Winner(id=winner.id, why=_why_won(winner, fastest, tied, behind, times)), lost=lost,
+        times=dict(sorted(times.items(), key=lambda pair: pair[1])),
+    )  # fmt: skip
 
 
 def _median(samples: Samples) -> float:

@@ -43,7 +43,7 @@ def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
 def _metric_free(output: OutputContract) -> bool:
     """Margins, rankings and survival times have no one metric; several values have no one column of labels."""
     several = output.task not in ("binary", "multiclass") and len(output.labels) > 1
-    return output.kind == "margin" or output.task in ("ranking", "survival") or several or _scores(output)
+    return output.kind in ("margin", "label") or output.task in ("ranking", "survival") or several or _scores(output)
 
 
 def _scores(output: OutputContract) -> bool:

@@ -134,6 +134,8 @@ def different(got: Table, expected: Table) -> int:
 def flips(output: OutputContract, framework: Answers, candidate: Answers) -> int:
     """Rows on which the two decide differently: at the cut-off of a binary model, label by label where there are
     several, by the largest class of others."""
+    if output.kind == "label":
+        return int((framework != candidate).any(axis=1).sum())
     if output.kind != "probability" or len(framework) == 0:
         return 0
     if output.task == "binary":

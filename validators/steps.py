@@ -122,6 +122,8 @@ def check(request: CheckRequest) -> Verdict:
 
 
 def _derived(lowered: Program, final: npt.NDArray[np.int32], given: Given) -> Tolerance:
+    if lowered.decision is not None:
+        return tolerance.EXACT_LABELS
     if lowered.linear is None:
         return tolerance.derive(lowered, np.maximum(final, 0))
     rows = programs.encode_all(lowered, given.numbers, given.categories)

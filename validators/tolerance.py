@@ -57,6 +57,9 @@ def parse(spec: str) -> Tolerance:
     raise UsageError(f"--tolerance {spec!r}: an absolute bound alone is no test", "Add rel=…, for example rel=1e-5.")
 
 
+EXACT_LABELS = Tolerance(abs=0.0, rel=0.0, why="labels are the same or they aren't")
+
+
 def derive(program: Program, leaf: Ints) -> Tolerance:
     """For fp32: from the trees and the rows (``leaf``: int32 [N, T], rows of the lowered forest's node table)."""
     forest = program.forest

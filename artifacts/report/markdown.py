@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ...values import CandidateRecord, Record
 from . import sections, text
+from .tuning import tuned
 from .verdict import MARKS, Standing, model_name, notes, standing, verdict
 
 FEW_FEATURES = 30
@@ -23,6 +24,7 @@ def render_markdown(record: Record) -> str:
         "## Candidates",
         _candidates(record),
         *_latency(record),
+        *_tuning(record),
         *_metrics(record),
         *_passes(record),
         "## What a client sends and gets",
@@ -101,6 +103,15 @@ def _latency(record: Record) -> tuple[str, ...]:
     )  # fmt: skip
     foot = "Microseconds of one call in process, candidates interleaved. A p99 takes 662 calls."
     return ("## Latency", table(heads, rows), foot)
+
+
+def _tuning(record: Record) -> tuple[str, ...]:
+    found = tuned(record)
+    if found is None:
+        return ()
+    heads = ("Trial>", "Configuration", "Rows/s>", "p50>", "p99>", "Rows a call>", "Rounds>", "How it did")
+    rows = ((str(row.id), f"{'★ ' if row.word == 'best' else ''}{row.name}", *row.cells, row.did) for row in found.rows)
+    return ("## On the server", _facts(found.facts), table(heads, rows), found.foot)
 
 
 def _metrics(record: Record) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ...values import Record
 from . import sections, text
 from .chart import chart
+from .tuning import tuned
 from .verdict import MARKS, model_name, notes, standing, verdict
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def render_html(record: Record) -> str:
         batches=tuple(sorted({line.batch for c in record.candidates for line in c.latency})),
         metrics=tuple((c, c.parity.metric) for c in record.candidates if c.parity and c.parity.metric),
         chart=chart(record),
+        tuned=tuned(record),
         facts=sections.facts(record),
         commands=sections.commands(record),
         pass_groups=sections.pass_groups(record),

@@ -21,7 +21,9 @@ class TritonPythonModel:
         parameters = manifest["parameters"]
         self.numbers = len(manifest["features"]["names"])
         self.categories = len(manifest["features"].get("category_names", ()))
-        self.runner = Runner(folder / manifest["model_file"], parameters, int(parameters["threads"]))
+        said = json.loads(args["model_config"]).get("parameters", {})
+        threads = said.get("threads", {}).get("string_value", parameters["threads"])
+        self.runner = Runner(folder / manifest["model_file"], parameters, int(threads))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         categories = _tensors(requests, "input__1") if self.categories else ()

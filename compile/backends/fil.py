@@ -80,12 +80,15 @@ class Fil:
             shutil.copyfile(encoding.__file__, folder / ENCODING_FILE)
         with (folder / MODEL_FILE).open("wb") as file:
             write(program, release.treelite, file)
-        several = program.n_answers > 1 and source.signature.output.kind != "probability"
-        in_fil = not encoded and not several and program.postprocess in IN_FIL
+        several = program.n_probabilities > 1 and source.signature.output.kind != "probability"
+        in_fil = not (encoded or several or program.decision is not None) and program.postprocess in IN_FIL
         return Built(
             backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="treelite_runner",
             triton_backend="fil" if in_fil else "python",
-            parameters={"answer": program.postprocess, **({"encoder": ENCODER_FILE} if encoded else {})},
+            parameters={
+                "answer": program.postprocess, **({"encoder": ENCODER_FILE} if encoded else {}),
+                **({"decision": program.decision.how, "cut": repr(program.decision.cut)} if program.decision else {}),
+            },
             requirements=(f"treelite=={release.treelite}",),
             timed_by="Treelite's interpreter, not FIL itself" if in_fil else "",
             files=(ENCODER_FILE, ENCODING_FILE) if encoded else (),

@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ...passes.forest import VECTOR_LEAF, Forest
 from ...passes.graph.cleanup import cleanup
 from ...passes.linear import Linear
-from ...passes.program import Program
+from ...passes.program import Decision, Program
 from ...triton_releases import Release
 from .onnx_encoders import Graph, encoded, inputs
 from .onnx_layout import Layout, layout
@@ -66,7 +66,10 @@ def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelP
         if program.forest.leaf_value.dtype == np.float64:
             row = parts.add("Cast", [row], "as_double", to=TensorProto.DOUBLE)
         parts.add(TREES, [row], "margin", "ai.onnx.ml", name="forest", n_targets=program.forest.n_outputs)
-    parts.add("Identity", [_answer(program, parts)], "output__0")
+    answer = _answer(program, parts)
+    parts.add(
+        "Identity", [answer if program.decision is None else _decided(program.decision, answer, parts)], "output__0"
+    )
     graph = helper.make_graph(
         parts.nodes, "millwork", inputs(program),
         [helper.make_tensor_value_info("output__0", TensorProto.FLOAT, ["N", program.n_answers])],
@@ -168,6 +171,16 @@ def _answer(program: Program, graph: Graph) -> str:
             return graph.add("Concat", ["mean", "variance"], "moments", axis=1)
         case "identity":
             return "margin"
+
+
+def _decided(decision: Decision, answer: str, graph: Graph) -> str:
+    if decision.how == "largest":
+        graph.add("ArgMax", [answer], "decided", axis=1, keepdims=1)
+    else:
+        if decision.how == "second":
+            answer = graph.add("Gather", [answer, graph.constant("second", np.array([1]))], "second_class", axis=1)
+        graph.add("Greater", [answer, graph.constant("cut", np.float32(decision.cut))], "decided")
+    return graph.add("Cast", ["decided"], "label", to=TensorProto.FLOAT)
 
 
 def _pair(graph: Graph, value: str, other: str) -> str:

@@ -66,11 +66,13 @@ def forest(
         raise ModelError("the model has no base scores")
     symmetric = "oblivious_trees" in document
     trees = document["oblivious_trees"] if symmetric else document["trees"]
+    if not trees:
+        raise ModelError("the model has no trees")
     make = _oblivious if symmetric else _nested
-    parts = [make(tree, outputs, splits) for tree in trees] or [_nothing(outputs)]
+    parts = [make(tree, outputs, splits) for tree in trees]
     for part, order in zip(parts, leaf_order, strict=bool(leaf_order)):
         part["number"] = _renumbered(part["number"], order)
-    sizes = np.array([len(part["feature"]) for part in parts[: len(trees)]], np.int64)
+    sizes = np.array([len(part["feature"]) for part in parts], np.int64)
     start = np.concatenate([[0], np.cumsum(sizes)])
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     offset, test = np.repeat(start[:-1], sizes), whole["left"] >= 0
@@ -180,15 +182,6 @@ def _nested(tree: Document, outputs: int, resolver: Splits) -> Columns:
     return {
         "feature": feature, "border": border, "set": chosen, "left": np.array(left), "right": np.array(right),
         "value": np.array(value).reshape(len(feature), outputs), "number": np.array(number),
-    }  # fmt: skip
-
-
-def _nothing(outputs: int) -> Columns:
-    """The columns of a model without trees."""
-    none = np.zeros(0, np.int64)
-    return {
-        "feature": none, "border": np.zeros(0), "set": none, "left": none, "right": none,
-        "value": np.zeros((0, outputs)), "number": none,
     }  # fmt: skip
 
 

@@ -52,14 +52,13 @@ XGBOOST: dict[str, Objective] = {
     "multi:softprob": _CLASSES, "multi:softmax": _CLASSES,
     "reg:squarederror": _PLAIN, "reg:squaredlogerror": _PLAIN, "reg:absoluteerror": _PLAIN,
     "reg:pseudohubererror": _PLAIN, "reg:quantileerror": _PLAIN,
-    "reg:linear": _PLAIN,  # reg:squarederror's name until 1.0
     "reg:gamma": _EXP, "reg:tweedie": _EXP, "count:poisson": _EXP,
     "survival:cox": Objective(task="survival", postprocess="exp", link="log"),
     "survival:aft": Objective(task="survival", postprocess="exp", link="log"),
     "rank:ndcg": _RANK, "rank:pairwise": _RANK, "rank:map": _RANK,
 }  # fmt: skip
 
-CUSTOM = _PLAIN
+CUSTOM = Objective(task="regression", postprocess="identity")
 """An objective of the user's own: its margins are the answer."""
 
 _TWO = Objective(task="binary", postprocess="binary", alone="sigmoid", probability=True)

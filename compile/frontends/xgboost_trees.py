@@ -25,6 +25,9 @@ def forest(
 ) -> Forest:
     """``model``: a gbtree's. ``weights``: dart's, one a tree. Raises ModelError for trees that don't hold together."""
     trees, outputs = list(model["trees"]), len(base_scores)
+    promised = int(model["gbtree_model_param"]["num_trees"])
+    if promised != len(trees):
+        raise ModelError(f"the file has {len(trees)} trees and says that it has {promised}")
     sizes = np.array([len(tree["left_children"]) for tree in trees], np.int64)
     start = np.concatenate([[0], np.cumsum(sizes)])
     if start[-1] > np.iinfo(np.int32).max:

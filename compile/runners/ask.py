@@ -41,6 +41,9 @@ def main(request: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    # Frameworks import scikit-learn where it is there, for wrappers that nobody asks here: a second's work, unless it
+    # seems not to be there.
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
     try:
         reply = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except Exception as error:

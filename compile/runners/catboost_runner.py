@@ -19,6 +19,7 @@ TYPES = {"identity": "RawFormulaVal", "binary": "Probability", "sigmoid": "Proba
 
 class Runner:
     def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
+        self.parameters = parameters
         self.model = catboost.CatBoost()
         self.model.load_model(str(model_file), format=parameters["format"])
         self.type = TYPES[parameters["answer"]]
@@ -27,6 +28,12 @@ class Runner:
         self.version = catboost.__version__
 
     def predict(self, rows: Any, categories: Any = None) -> Any:
+        """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
+        answers = self.answers(rows, categories)
+        how = self.parameters.get("decision", "")
+        return _decided(answers, how, float(self.parameters["cut"])) if how else answers
+
+    def answers(self, rows: Any, categories: Any = None) -> Any:
         """The framework's answer, float32 [N, K]."""
         return self._ask(rows, categories, self.type)
 
@@ -66,3 +73,10 @@ class Runner:
 
 def _words(values: Any) -> Any:
     return [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
+
+
+def _decided(answers: Any, how: str, cut: float) -> Any:
+    """Labels instead of probabilities, float32 (see passes/program.py)."""
+    if how == "largest":
+        return answers.argmax(axis=1)[:, None].astype(np.float32)
+    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

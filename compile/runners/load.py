@@ -22,7 +22,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu
 
 
 ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
-           "catboost_runner": "catboost"}  # fmt: skip
+           "catboost_runner": "catboost", "native_runner": "millwork-kernel"}  # fmt: skip
 """What each runner runs on."""
 
 

@@ -19,6 +19,7 @@ PAIRS = {"binary", "binary-hinge", "binary-raw"}
 
 class Runner:
     def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
+        self.parameters = parameters
         self.model = treelite.Model.deserialize(str(model_file))
         self.answer = parameters["answer"]
         self.threads = threads
@@ -30,10 +31,16 @@ class Runner:
             self.encode = _encoder(model_file.parent)(tables)
 
     def predict(self, rows: Any, categories: Any = None) -> Any:
+        """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
+        answers = self.answers(rows, categories)
+        how = self.parameters.get("decision", "")
+        return _decided(answers, how, float(self.parameters["cut"])) if how else answers
+
+    def answers(self, rows: Any, categories: Any = None) -> Any:
         """float32 [N, F], and categories [N, C] where the model takes them -> float32 [N, K]."""
         if len(rows) == 0:
             one = np.zeros((1, rows.shape[1]), np.float32)
-            return self.predict(
+            return self.answers(
                 one, None if categories is None else np.zeros((1, categories.shape[1]), categories.dtype)
             )[:0]
         out = treelite.gtil.predict(self.model, self._given(rows, categories), nthread=self.threads)
@@ -65,3 +72,10 @@ def _encoder(folder: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Encoder
+
+
+def _decided(answers: Any, how: str, cut: float) -> Any:
+    """Labels instead of probabilities, float32 (see passes/program.py)."""
+    if how == "largest":
+        return answers.argmax(axis=1)[:, None].astype(np.float32)
+    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

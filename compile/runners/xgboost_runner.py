@@ -25,6 +25,7 @@ PAIRS = {"binary", "binary-hinge", "binary-raw"}
 
 class Runner:
     def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
+        self.parameters = parameters
         self.booster = xgboost.Booster(model_file=str(model_file))
         self.booster.set_param({"nthread": threads})
         self.columns = json.loads(parameters.get("columns", "[]"))
@@ -41,6 +42,12 @@ class Runner:
         self.version = xgboost.__version__
 
     def predict(self, rows: Any, categories: Any = None) -> Any:
+        """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
+        answers = self.answers(rows, categories)
+        how = self.parameters.get("decision", "")
+        return _decided(answers, how, float(self.parameters["cut"])) if how else answers
+
+    def answers(self, rows: Any, categories: Any = None) -> Any:
         """The framework's answer, float32 [N, K]."""
         raw = self.own_softmax or self.answer in FROM_MARGINS
         out = self._ask(rows, categories, "margin" if raw else "value")
@@ -128,3 +135,10 @@ def _and_one(categories: Any) -> Any:
         return None
     more = np.zeros((1, categories.shape[1]), categories.dtype)
     return np.concatenate([categories, more]) if len(categories) else more
+
+
+def _decided(answers: Any, how: str, cut: float) -> Any:
+    """Labels instead of probabilities, float32 (see passes/program.py)."""
+    if how == "largest":
+        return answers.argmax(axis=1)[:, None].astype(np.float32)
+    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

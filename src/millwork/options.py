@@ -13,14 +13,18 @@ from .executors import Executor
 from .executors import parse as parse_executor
 from .targets import Target
 from .targets import find as find_target
-from .validators import tolerance, traffic
-from .validators.traffic import Share
+from .validators import slo, tolerance, traffic
+from .validators.slo import Objective, Slo
+from .validators.traffic import Traffic
 from .validators.triton import address
-from .validators.triton.address import Address
+from .validators.triton.address import Address, NoServer
 from .values import Value
 
 PRECISIONS = ("fp32",)
 TARGETS_FILE = "targets.toml"
+
+TUNE_S, SHORT_TUNE_S, LONGEST_TUNE_S = 90.0, 20.0, 3600.0
+"""Seconds that tuning may take: where a traffic or a limit was said, and where nothing was."""
 
 
 class Options(Value):
@@ -38,6 +42,8 @@ class Options(Value):
     tolerance: str | None = None
     traffic: str | None = None
     slo: str | None = None
+    objective: str | None = None
+    tune_budget: float | None = None
     triton: str = "managed"
     triton_release: str | None = None
     executor: str = "local"
@@ -48,7 +54,10 @@ class Options(Value):
 
 
 class Plan(Value):
-    """The options, understood. ``repository`` is None where nothing is to be published."""
+    """The options, understood. ``repository`` is None where nothing is to be published.
+
+    ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
+    """
 
     model: Path
     data: Path | None
@@ -57,22 +66,27 @@ class Plan(Value):
     repository: Path | None
     name: str
     margin: bool
+    decided: bool
     backends: tuple[str, ...]
     tolerance: str
-    traffic: tuple[Share, ...]
+    traffic: Traffic
     triton: Address
     triton_release: str | None
     run_dir: Path
     threads: int
     trust: bool = False
+    slo: Slo = Slo()
+    objective: Objective = "throughput"
+    tune_budget: float = 0.0
+    tune_asked: bool = False
 
 
 def understand(options: Options) -> tuple[Plan, Executor]:
     """Every option checked before any work is done; UsageError names the first that is wrong."""
     name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
     _refuse_what_is_not_there_yet(options)
-    if options.output not in ("probability", "margin"):
-        raise UsageError(f"--output {options.output!r}: expected probability or margin")
+    if options.output not in ("probability", "margin", "label"):
+        raise UsageError(f"--output {options.output!r}: expected probability, margin or label")
     if options.label is not None and options.data is None:
         raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
     cores = len(os.sched_getaffinity(0))
@@ -81,6 +95,9 @@ def understand(options: Options) -> tuple[Plan, Executor]:
     if options.tolerance is not None:
         tolerance.parse(options.tolerance)
     where = address.parse(options.triton)
+    asked = traffic.default() if options.traffic is None else traffic.parse(options.traffic)
+    limits = Slo() if options.slo is None else slo.parse(options.slo)
+    budget, said = _tuning(options, asked, where)
     plan = Plan(
         model=Path(options.model).absolute(),
         data=None if options.data is None else Path(options.data).absolute(),
@@ -89,16 +106,43 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         repository=_repository(options),
         name=name,
         margin=options.output == "margin",
+        decided=options.output == "label",
         backends=_backends(options.backends),
         tolerance=options.tolerance or "",
-        traffic=traffic.parse(traffic.DEFAULT if options.traffic is None else options.traffic),
+        traffic=asked,
         triton=where,
         triton_release=options.triton_release,
         run_dir=Path(options.run_dir or Path(".millwork") / name).absolute(),
         threads=options.threads,
         trust=options.trust,
+        slo=limits,
+        objective=objective_of(options.objective, asked),
+        tune_budget=budget,
+        tune_asked=said,
     )
     return plan, parse_executor(options.executor)
+
+
+def objective_of(text: str | None, asked: Traffic) -> Objective:
+    """What was said; else latency in an open loop, whose throughput is given, and throughput in a closed one."""
+    if text is not None:
+        return slo.objective(text)
+    return "latency" if asked.open else "throughput"
+
+
+def _tuning(options: Options, asked: Traffic, where: Address) -> tuple[float, bool]:
+    """Seconds for tuning, and whether it was asked for; UsageError where it can't be had."""
+    budget = options.tune_budget
+    if budget is not None and not 0 <= budget <= LONGEST_TUNE_S:
+        raise UsageError(f"--tune-budget {budget:g}: expected 0 to {LONGEST_TUNE_S:.0f} seconds")
+    if options.slo is not None and (budget == 0 or isinstance(where, NoServer)):
+        without = "--triton none" if isinstance(where, NoServer) else "--tune-budget 0"
+        raise UsageError(f"--slo with {without}: a limit is measured on a server", "Leave one of the two out.")
+    said = options.slo is not None or options.objective is not None or bool(budget)
+    said = said or (options.traffic is not None and not asked.assumed.startswith("clients="))
+    if isinstance(where, NoServer):
+        return 0.0, said
+    return (TUNE_S if said else SHORT_TUNE_S) if budget is None else budget, said
 
 
 def _repository(options: Options) -> Path | None:
@@ -137,11 +181,6 @@ def _backends(text: str | None) -> tuple[str, ...]:
 
 def _refuse_what_is_not_there_yet(options: Options) -> None:
     """Options of the contract that this version doesn't honour are refused, never ignored."""
-    if options.slo is not None:
-        raise UsageError(
-            "--slo is not supported in this version",
-            "The configuration isn't tuned under a limit yet; p50 and p99 are in the report.",
-        )
     wanted = [part.strip() for part in (options.precision or "fp32").split(",")]
     unknown = [part for part in wanted if part not in PRECISIONS]
     if unknown:

@@ -1,4 +1,4 @@
-"""The main job, an arrow a line: load, judge by, build, check, measure, choose, serve, publish, report."""
+"""The main job, an arrow a line: load, judge by, build, check, measure, choose, tune, serve, publish, report."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from . import __version__, release, server, stages
+from . import __version__, deciding, release, server, stages
 from .artifacts import report
 from .artifacts.assemble import Evidence
 from .artifacts.bundle import Bundle
 from .artifacts.repository import foresee
+from .deciding import Decision, Finalist
 from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
 from .options import Options, Plan, understand
@@ -22,10 +23,10 @@ from .server import Serving
 from .targets import summary
 from .triton_releases import Release
 from .validators import steps as gate
-from .validators.choose import Choice, Contender, choose
+from .validators.choose import Choice, Contender, best_few, choose
 from .validators.steps import MeasureReply
 from .validators.tolerance import Tolerance
-from .values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning
+from .values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
 
 
 class Outcome(NamedTuple):
@@ -76,7 +77,11 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
             _demand_target(plan, judged)
             judged, choice = _choose(job, truth, judged)
             found = msgspec.structs.replace(found, candidates=_lines(judged), winner=choice.winner)
-            found = _release(job, model, truth, judged, choice, serving, found)
+            decision = _tune(job, model, truth, judged, choice, serving, found)
+            found = _with_decision(found, decision)
+            if decision.error is not None:
+                raise decision.error
+            found = _release(job, model, truth, judged, decision, serving, found)
         except MillworkError as stopped:
             error = stopped
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
@@ -87,7 +92,8 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
 def _prepare_server(job: Run) -> Serving:
     """Before any other work: a server that isn't there should be known at once."""
     job.progress.begin("triton", "which release, which backends")
-    needed = job.plan.repository is not None and job.plan.target.kind == "cpu"
+    tunes = job.plan.tune_asked and bool(job.plan.tune_budget)
+    needed = (job.plan.repository is not None or tunes) and job.plan.target.kind == "cpu"
     serving = server.prepare(job.plan.triton, job.plan.triton_release, job.progress.detail, start=needed)
     what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
     job.progress.end(f"{what} ({serving.release.name})")
@@ -130,7 +136,7 @@ def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> 
 
 def _choose(job: Run, truth: Truth, judged: Sequence[Judged]) -> tuple[list[Judged], Choice]:
     """Measure those that passed, interleaved, and choose. One that dies being measured is out; the rest go on."""
-    batches = tuple(share.batch for share in job.plan.traffic)
+    batches = job.plan.traffic.batches
     contenders = [one for one in judged if one.passed]
     lines = list(judged)
     job.progress.begin("measure", f"batches {', '.join(map(str, batches))}, {job.plan.threads} thread(s), interleaved")
@@ -149,7 +155,7 @@ def _choose(job: Run, truth: Truth, judged: Sequence[Judged]) -> tuple[list[Judg
     job.progress.end(f"{len(contenders)} candidates", cached=stage.cached)
     samples = gate.read_samples(stage.folder / gate.SAMPLES_FILE)
     ranked = [Contender(id=one.record.id, rank=_rank(one.record.backend)) for one in contenders]
-    choice = choose(ranked, samples, job.plan.traffic)
+    choice = choose(ranked, samples, job.plan.traffic.shares)
     timed = [_timed(one, stage.value, choice) if one.passed else one for one in lines]
     return timed, choice
 
@@ -186,22 +192,81 @@ def _with_timing(one: Judged, why_lost: str) -> str:
     return "; ".join(part for part in (why_lost, f"timed by {timed_by}" if timed_by else "") if part)
 
 
-def _release(
+def _tune(
     job: Run, model: Model, truth: Truth, judged: Sequence[Judged], choice: Choice, serving: Serving, found: Record
+) -> Decision:
+    """The best few on the real server under the traffic; the winner as it is where nothing is to be measured."""
+    why_not = deciding.wanted(job, serving)
+    if why_not:
+        if job.plan.tune_asked and job.plan.traffic.assumed == "":
+            job.progress.note(f"the configuration isn't tuned: {why_not}")
+        return deciding.plain(job, choice.winner.id)
+    traffic = job.plan.traffic
+    assumed = f" ({traffic.assumed} assumed)" if traffic.assumed else ""
+    job.progress.begin("tune", f"{traffic.words}{assumed}")
+    few = [_finalist(_one(judged, name), found) for name in best_few(choice)]
+    decision = deciding.decide(job, model, truth, few, serving)
+    job.progress.end(deciding.words(decision, f"{traffic.words}{assumed}"), ok=decision.error is None)
+    return decision
+
+
+def _finalist(one: Judged, found: Record) -> Finalist:
+    if one.built is None or one.record.parity is None or one.allowed is None:
+        raise InternalError(f"{one.record.id} passed without having been built and checked")
+    evidence = Evidence(
+        model=found.model, parity=one.record.parity, latency=one.record.latency, target=found.target,
+        engine=one.engine, golden_abs=one.allowed.abs, golden_rel=one.allowed.rel,
+    )  # fmt: skip
+    return Finalist(one.built, evidence, _rank(one.record.backend))
+
+
+def _one(judged: Sequence[Judged], name: str) -> Judged:
+    return next(one for one in judged if one.record.id == name)
+
+
+def _with_decision(found: Record, decision: Decision) -> Record:
+    """The record with what was measured on the server, and with the winner that it decided for."""
+    winner, tuning = found.winner, decision.tuning
+    if tuning is None or tuning.best is None or winner is None:
+        return found
+    candidates = found.candidates
+    if decision.id == winner.id:
+        why = f"{winner.why}; and the best on {tuning.server}: {tuning.best.words}"
+    else:
+        why = f"the best on {tuning.server} under {tuning.traffic}, where {winner.id}, faster in process, was behind it"
+        candidates = tuple(
+            msgspec.structs.replace(line, reason=_behind(tuning, winner.id)) if line.id == winner.id else line
+            for line in candidates
+        )
+    return msgspec.structs.replace(
+        found, winner=Winner(id=decision.id, why=why), candidates=candidates, tuning=tuning,
+    )  # fmt: skip
+
+
+def _behind(tuning: Tuning, name: str) -> str:
+    """Why the in-process winner lost on the server: its best trial beside the winner's."""
+    mine = [trial for trial in tuning.trials if trial.candidate == name and trial.figures is not None]
+    if not mine or tuning.best is None or tuning.best.figures is None:
+        return "the fastest in process; it couldn't serve"
+    best = max(mine, key=lambda trial: trial.figures.rows_per_s if trial.figures else 0.0)
+    if best.figures is None:
+        return ""
+    return (
+        f"the fastest in process; on the server {best.figures.rows_per_s:,.0f} rows/s and p99 "
+        f"{best.figures.p99_us / 1e3:,.2f} ms at its best ({best.words}), against "
+        f"{tuning.best.figures.rows_per_s:,.0f} rows/s and {tuning.best.figures.p99_us / 1e3:,.2f} ms"
+    )
+
+
+def _release(
+    job: Run, model: Model, truth: Truth, judged: Sequence[Judged], decision: Decision, serving: Serving, found: Record
 ) -> Record:
     """Serve the winner on the real server, and publish it if that was asked."""
-    winner = next(one for one in judged if one.record.id == choice.winner.id)
-    if winner.built is None or winner.record.parity is None or winner.allowed is None:
-        raise InternalError(f"{choice.winner.id} won without having been built and checked")
-    evidence = Evidence(
-        model=found.model, parity=winner.record.parity, latency=winner.record.latency, target=found.target,
-        engine=winner.engine, golden_abs=winner.allowed.abs, golden_rel=winner.allowed.rel,
-        largest_batch=max(share.batch for share in job.plan.traffic),
-    )  # fmt: skip
-    job.progress.begin("serve", f"{choice.winner.id} on {serving.release.name}")
-    served = release.serve(job, model, truth, winner.built, evidence, serving)
+    winner = _finalist(_one(judged, decision.id), found)
+    job.progress.begin("serve", f"{decision.id} on {serving.release.name}")
+    served = release.serve(job, model, truth, winner.built, winner.evidence, serving, decision.setup)
     if isinstance(served, str):
-        raise PublicationError(f"{choice.winner.id} can't be served: {served}", "The report has the candidates.")
+        raise PublicationError(f"{decision.id} can't be served: {served}", "The report has the candidates.")
     bundle = served[0]
     native = winner.built.built.triton_backend
     lacking = f" (it has no {native} backend)" if bundle.manifest.triton_backend != native else ""
@@ -209,23 +274,24 @@ def _release(
         f"Triton's {bundle.manifest.triton_backend} backend{lacking}, "
         + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
     )
-    found = _with_bundle(found, choice, bundle)
+    found = _with_bundle(found, decision, bundle)
     if job.plan.repository is None:
         return found
     job.progress.begin("publish", f"{job.plan.repository}/{job.plan.name}")
     publication, bundle = release.publish(served, job.plan.repository, serving, job.progress)
     job.progress.end(release.words(publication))
-    return msgspec.structs.replace(_with_bundle(found, choice, bundle), publication=publication)
+    return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)
 
 
-def _with_bundle(found: Record, choice: Choice, bundle: Bundle) -> Record:
+def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:
     """The record with the winner's configuration and the Triton backend that serves it."""
     backend = bundle.manifest.triton_backend
+    tuning = found.tuning or Tuning(triton=bundle.manifest.triton_release, config="")
     return msgspec.structs.replace(
         found,
-        tuning=Tuning(triton=bundle.manifest.triton_release, config=bundle.config),
+        tuning=msgspec.structs.replace(tuning, triton=bundle.manifest.triton_release, config=bundle.config),
         candidates=tuple(
-            msgspec.structs.replace(line, served_by=backend) if line.id == choice.winner.id else line
+            msgspec.structs.replace(line, served_by=backend) if line.id == decision.id else line
             for line in found.candidates
         ),
     )
@@ -263,6 +329,7 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
             framework_version=signature.provenance.framework_version, oracle_version=truth.interpreter.version,
             path=signature.provenance.path, trees=model.lowered.trees, output_kind=signature.output.kind,
             missing=signature.features.missing, notes=signature.notes,
+            categories=signature.features.category_names, category_dtype=signature.features.category_dtype,
         ),
         target=summary(plan.target),
         candidates=_lines(judged),

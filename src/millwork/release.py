@@ -10,7 +10,7 @@ import numpy as np
 
 from . import wire
 from .artifacts import manifest as manifests
-from .artifacts import repository
+from .artifacts import repository, triton_config
 from .artifacts.assemble import Evidence, assemble, golden_rows
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
@@ -24,6 +24,7 @@ from .validators.rows import given
 from .validators.triton import install
 from .validators.triton.client import Session
 from .validators.triton.readiness import forget
+from .validators.tuning.settings import Settings
 from .values import Manifest, Publication, Value
 
 CHOSEN_FILE = "chosen.json"
@@ -41,8 +42,38 @@ class Prepared(Value):
     rehearsed: Rehearsed | None
 
 
+class Setup(Value):
+    """How the winner is to be served: its settings, why each is as it is (by its path in config.pbtxt), a heading, and
+    Triton's backend where it was decided by measuring."""
+
+    settings: Settings
+    reasons: dict[str, str] = msgspec.field(default_factory=dict)
+    heading: str = ""
+    backend: str = ""
+
+
+def enter(
+    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
+    settings: Settings,
+) -> tuple[Bundle, ...]:  # fmt: skip
+    """A candidate as bundles to be tried on the server, one for each Triton backend that could serve it."""
+    setup = Setup(settings=settings)
+    stages = [
+        run.directory.stage(
+            "enter",
+            _key(run, truth, candidate, evidence, serving, backend, setup),
+            lambda folder, backend=backend: _assembled(  # type: ignore[misc]
+                run, model, truth, candidate, evidence, serving, backend, folder, setup
+            ),
+            Prepared,
+        )
+        for backend in _order(run, candidate, serving)
+    ]
+    return tuple(load_bundle(stage.folder, stage.value.config) for stage in stages)
+
+
 def serve(
-    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving
+    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving, setup: Setup
 ) -> tuple[Bundle, ...] | str:
     """The winner as bundles to publish, the best Triton backend first; or why the server serves none.
 
@@ -53,18 +84,15 @@ def serve(
     prepared: list[Path] = []
     bundles: list[Bundle] = []
     reasons: list[str] = []
-    for backend in _order(run, candidate, serving):
+    for backend in (setup.backend,) if setup.backend else _order(run, candidate, serving):
         stage = run.directory.stage(
             "serve",
-            {"built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
-             "evidence": evidence, "backend": backend, "release": serving.release,
-             "name": run.plan.name, "answers": sha256_file(truth.answers_file), "threads": run.plan.threads,
-             "server": serving.installation or serving.url},
-            lambda folder, backend=backend: _prepare(  # type: ignore[misc]
-                run, model, truth, candidate, evidence, serving, backend, folder
+            _key(run, truth, candidate, evidence, serving, backend, setup),
+            lambda folder, backend=backend: _rehearsed(  # type: ignore[misc]
+                run, model, truth, candidate, evidence, serving, backend, folder, setup
             ),
             Prepared,
-        )  # fmt: skip
+        )
         rehearsed = stage.value.rehearsed
         if rehearsed is not None and not rehearsed.agreed:
             reasons.append(f"as {backend}: {rehearsed.reason}")
@@ -88,9 +116,20 @@ def _order(run: Run, candidate: BuiltCandidate, serving: Serving) -> tuple[str, 
     return tuple(sorted(order, key=lambda name: name != present))
 
 
-def _prepare(
+def _key(
+    run: Run, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving, backend: str, setup: Setup
+) -> dict[str, object]:
+    """What decides a bundle."""
+    return {
+        "built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
+        "evidence": evidence, "backend": backend, "release": serving.release, "name": run.plan.name,
+        "answers": sha256_file(truth.answers_file), "setup": setup, "server": serving.installation or serving.url,
+    }  # fmt: skip
+
+
+def _assembled(
     run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
-    backend: str, folder: Path,
+    backend: str, folder: Path, setup: Setup,
 ) -> Prepared:  # fmt: skip
     version = folder / "version"
     version.mkdir()
@@ -98,14 +137,25 @@ def _prepare(
     golden = golden_rows(given.load(truth.rows_folder, mapped=True), answers, truth.rows.adversarial)
     bundle = assemble(
         version, run.plan.name, candidate.built, candidate.folder, backend, serving.release, model.signature,
-        evidence, golden, threads=run.plan.threads,
+        evidence, golden, settings=setup.settings,
     )  # fmt: skip
+    config = triton_config.with_settings(bundle.config, setup.settings, setup.reasons, setup.heading)
+    return Prepared(triton_backend=backend, config=config, rehearsed=None)
+
+
+def _rehearsed(
+    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
+    backend: str, folder: Path, setup: Setup,
+) -> Prepared:  # fmt: skip
+    """The same, and on a server of ours asked the golden rows."""
+    made = _assembled(run, model, truth, candidate, evidence, serving, backend, folder, setup)
+    bundle = load_bundle(folder, made.config)
     rehearsed = None
     if serving.installation is not None:
         _provide(serving, bundle, run.progress)
         with session(serving) as asked:
             rehearsed = rehearse(asked, bundle)
-    return Prepared(triton_backend=backend, config=bundle.config, rehearsed=rehearsed)
+    return msgspec.structs.replace(made, rehearsed=rehearsed)
 
 
 def load_bundle(folder: Path, config: str) -> Bundle:

@@ -77,9 +77,16 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
 @contextmanager
 def session(serving: Serving, repository: Path | None = None) -> Iterator[Session]:
     """Talk to the server: the one that runs, or one of ours, started on ``repository`` for the while."""
+    with opened(serving, repository) as (asked, _):
+        yield asked
+
+
+@contextmanager
+def opened(serving: Serving, repository: Path | None = None) -> Iterator[tuple[Session, int]]:
+    """The same, with the server's process where it is one of ours, else 0."""
     if serving.url:
         with Session(serving.url) as asked:
-            yield asked
+            yield asked, 0
         return
     if serving.installation is None:
         raise PublicationError("there is no Triton to ask", "Leave --triton none out.")
@@ -91,7 +98,7 @@ def session(serving: Serving, repository: Path | None = None) -> Iterator[Sessio
             server.start(serving.installation, repository or empty, log=log) as running,
             Session(running.grpc_url) as asked,
         ):
-            yield asked
+            yield asked, running.pid
 
 
 def _of(version: str, said: str | None) -> Release:

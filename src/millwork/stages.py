@@ -52,10 +52,12 @@ def load(run: Run) -> Model:
     sha256 = _sha256(path)
     data = run.plan.data
     request = lowering.LoadRequest(
-        path=str(path), margin=run.plan.margin, data=str(data or ""), label=run.plan.label
+        path=str(path), margin=run.plan.margin, data=str(data or ""), label=run.plan.label,
+        decided=run.plan.decided,
     )  # fmt: skip
     loaded = _step(
-        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "tools": _tools("catboost"),
+        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "decided": run.plan.decided,
+         "tools": _tools("catboost"),
          "data": _sha256(data) if data else "", "label": run.plan.label},
         "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
     )  # fmt: skip
@@ -149,8 +151,11 @@ def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate
     return BuiltCandidate(built, stage.folder, stage.value.seconds, size, stage.cached)
 
 
-def check(run: Run, model: Model, truth: Truth, candidate: BuiltCandidate) -> Stage[Verdict]:
-    """One candidate against the framework. CandidateError where the step dies."""
+def check(
+    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, threads: int | None = None
+) -> Stage[Verdict]:
+    """One candidate against the framework, by the plan's threads or by others. CandidateError where the step dies."""
+    threads = run.plan.threads if threads is None else threads
     labels = truth.rows_folder / gate.LABELS_FILE
     request = gate.CheckRequest(
         built=candidate.built, folder=str(candidate.folder), program=str(model.program),
@@ -159,12 +164,12 @@ def check(run: Run, model: Model, truth: Truth, candidate: BuiltCandidate) -> St
         framework_answers=str(truth.answers_file),
         framework_leaves=str(truth.answers_folder / oracle.LEAVES_FILE),
         signature=model.signature, tolerance=run.plan.tolerance, coverage=truth.rows.coverage,
-        threads=run.plan.threads,
+        threads=threads,
     )  # fmt: skip
     key = {
         "built": _content(candidate.folder), "loaded": _content(model.load_folder),
         "lowered": _content(model.lower_folder), "rows": _content(truth.rows_folder),
-        "framework": _content(truth.answers_folder), "tolerance": run.plan.tolerance, "threads": run.plan.threads,
+        "framework": _content(truth.answers_folder), "tolerance": run.plan.tolerance, "threads": threads,
         "machine": machine(), "tools": _engine(candidate.built.backend),
     }  # fmt: skip
     return run.directory.stage(
@@ -253,5 +258,10 @@ def _tools(*names: str) -> dict[str, str]:
 
 def _engine(backend: str) -> dict[str, str]:
     """The versions of the engine that runs a backend's candidates."""
-    engines = {"onnx": ("onnxruntime",), "fil": ("treelite",), "reference": ("xgboost", "xgboost-cpu", "catboost")}
+    engines = {
+        "onnx": ("onnxruntime",),
+        "fil": ("treelite",),
+        "native": ("millwork",),
+        "reference": ("xgboost", "xgboost-cpu", "catboost"),
+    }
     return {**_tools(*engines.get(backend, ()), "numpy"), "provider": backends.provider(backend)}

@@ -15,7 +15,7 @@ SCHEMA = 1
 
 Framework = Literal["xgboost", "catboost"]
 Task = Literal["binary", "multiclass", "multilabel", "regression", "ranking", "survival"]
-OutputKind = Literal["probability", "margin", "value"]
+OutputKind = Literal["probability", "margin", "value", "label"]
 Status = Literal["passed", "failed", "unsupported", "error"]
 
 
@@ -60,7 +60,8 @@ class OutputContract(Value):
     """What a client gets as ``output__0`` FP32 [K].
 
     ``probability``: one per class, the framework's predict_proba. ``value``: the framework's predict.
-    ``margin``: raw scores, before any transform. ``labels`` name the K outputs (class labels for classifiers).
+    ``margin``: raw scores, before any transform. ``label``: the number of the class that is decided for, whose name is
+    in ``classes`` (several labels: 0 or 1 for each). ``labels`` name the K outputs (class labels for classifiers).
     ``threshold``: the probability above which a binary model decides for its second class.
     """
 
@@ -68,6 +69,7 @@ class OutputContract(Value):
     task: Task
     labels: tuple[str, ...]
     threshold: float | None = None
+    classes: tuple[str, ...] = ()
 
 
 class Provenance(Value):
@@ -86,7 +88,8 @@ class Provenance(Value):
 
 
 class ModelSummary(Value):
-    """``output_kind`` says what ``outputs`` hold; ``missing`` is the number read as missing beside NaN, or None."""
+    """``features`` are ``input__0``'s and ``categories`` ``input__1``'s, in order. ``output_kind`` says what
+    ``outputs`` hold; ``missing`` is the number read as missing beside NaN, or None."""
 
     framework: str
     objective: str
@@ -100,6 +103,8 @@ class ModelSummary(Value):
     output_kind: OutputKind | None = None
     missing: float | None = None
     notes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    category_dtype: str = ""
 
 
 class TargetSummary(Value):
@@ -188,14 +193,97 @@ class Winner(Value):
     why: str
 
 
+class Figures(Value):
+    """What a configuration did under the traffic, all rounds together. Times are microseconds, seen by the client.
+
+    ``tail_us`` is the quantile that the limit is about (p99 where there is none); ``quantiles``: each that a limit is
+    about, by its number (``0.999``). ``ci`` has 95% intervals by name.
+    ``batch_rows``: rows of one execution, on average; ``queue_us``, ``compute_us`` and ``outside_us`` split a request's
+    mean time: waiting in the server, in the backend, and on the way (gRPC, both ends). ``cores`` kept busy and
+    ``memory_bytes`` added are None where the server's processes can't be seen.
+    """
+
+    requests_per_s: float
+    rows_per_s: float
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    tail_us: float
+    mean_us: float
+    samples: int
+    rounds: int
+    ci: dict[str, Interval] = {}
+    quantiles: dict[str, float] = {}
+    refused: float = 0.0
+    batch_rows: float = 0.0
+    queue_us: float = 0.0
+    compute_us: float = 0.0
+    outside_us: float = 0.0
+    cores: float | None = None
+    memory_bytes: int | None = None
+
+
+class TrialRecord(Value):
+    """One configuration that was tried. ``settings``: as config.pbtxt has them, by path. ``over``: how many times the
+    limit it is (1 and below keeps it), ``reason`` why it was given up, or couldn't serve."""
+
+    id: int
+    candidate: str
+    backend: str
+    settings: dict[str, str]
+    words: str
+    figures: Figures | None = None
+    over: float = 0.0
+    reason: str = ""
+
+
+class LoadPoint(Value):
+    """The winner under another rate of the same batch sizes: requests a second offered and answered."""
+
+    rate: float
+    answered: float
+    p50_us: float
+    tail_us: float
+    kept: bool
+
+
+class Headroom(Value):
+    """``rate``: the highest that kept the limit, None where none did; ``breaks_at``: the lowest that didn't."""
+
+    points: tuple[LoadPoint, ...]
+    rate: float | None
+    breaks_at: float | None
+    limit: str
+
+
 class Tuning(Value):
-    """The Triton configuration: the release it was written for, and (once tuned) the trials."""
+    """The Triton configuration: the release it was written for, and (once tuned) how it was found.
+
+    ``default`` is what Triton does with a configuration that says nothing, ``best`` what was chosen, both measured side
+    by side, ``gain`` the ratio of their scores with its interval. ``limited_by`` says where the time goes.
+    """
 
     triton: str
     config: str
-    default: dict[str, float] | None = None
-    best: dict[str, float] | None = None
-    trials: tuple[dict[str, float], ...] = ()
+    default: TrialRecord | None = None
+    best: TrialRecord | None = None
+    trials: tuple[TrialRecord, ...] = ()
+    traffic: str = ""
+    assumed: str = ""
+    slo: str = ""
+    limit_us: float | None = None
+    quantile: float = 0.99
+    objective: str = ""
+    met: bool | None = None
+    why: str = ""
+    limited_by: str = ""
+    gain: float | None = None
+    gain_ci: Interval | None = None
+    headroom: Headroom | None = None
+    server: str = ""
+    generator: str = ""
+    considered: int = 0
+    seconds: float = 0.0
 
 
 class Publication(Value):

@@ -12,6 +12,7 @@ from millwork.artifacts import triton_config
 from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
 from millwork.errors import ModelError, UsageError
 from millwork.triton_releases import find
+from millwork.validators.tuning.settings import Settings
 from millwork.values import OutputContract
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -36,7 +37,7 @@ def request(backend: TritonBackend, release: str = "24.10", output: OutputContra
         model_sha256="5e" * 32,
         features=15,
         output=output,
-        threads=2,
+        settings=Settings(threads=2),
     )
 
 
@@ -89,10 +90,12 @@ def test_a_python_environment_is_named_where_there_is_one() -> None:
     assert "EXECUTION_ENV_PATH" not in parameters(render(request("python")))
 
 
-@pytest.mark.parametrize("field", ["features", "max_batch_size", "instances", "threads"])
+@pytest.mark.parametrize("field", ["max_batch", "instances", "threads"])
 def test_counts_below_one_are_refused(field: str) -> None:
     with pytest.raises(UsageError, match=f"{field} is 0"):
-        render(msgspec.structs.replace(request("fil"), **{field: 0}))
+        render(msgspec.structs.replace(request("fil"), settings=Settings(**{field: 0})))
+    with pytest.raises(UsageError, match="features is 0"):
+        render(msgspec.structs.replace(request("fil"), features=0))
 
 
 @pytest.mark.parametrize("text", ['nme: "x"', "name: x", "{", "parameters { key: 1 }"])

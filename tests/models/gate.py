@@ -90,14 +90,23 @@ class Gate:
 
 
 def gate(
-    path: Path, folder: Path, *, margin: bool = False, limit: int = 4000, python: str = "", data: Path | None = None
+    path: Path,
+    folder: Path,
+    *,
+    margin: bool = False,
+    limit: int = 4000,
+    python: str = "",
+    data: Path | None = None,
+    decided: bool = False,
 ) -> Gate:
     """Everything but the candidates. ``data``: the user's rows. ``python``: the interpreter that asks the framework, in
     a process of its own, as the pipeline does; without one the same runner is asked in this process, which saves a
     second."""
     folder.mkdir()
     with contextlib.chdir(folder):
-        signature = compiling.load(compiling.LoadRequest(path=str(path), margin=margin, data=str(data or ""))).signature
+        signature = compiling.load(
+            compiling.LoadRequest(path=str(path), margin=margin, data=str(data or ""), decided=decided)
+        ).signature
         compiling.lower(compiling.LowerRequest(program=str(folder / compiling.PROGRAM_FILE)))
         request = gating.RowsRequest(
             lowered=str(folder / compiling.LOWERED_FILE),

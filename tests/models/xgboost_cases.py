@@ -195,8 +195,8 @@ CASES: dict[str, Make] = {
     "rank:map": _objective("rank:map", "two"),
     "multi:softprob": _objective("multi:softprob", "three", num_class=3),
     "multi:softmax": _objective("multi:softmax", "three", num_class=3),
-    "quantile, one": _objective("reg:quantileerror", "number", quantile_alpha=0.3),
-    "quantiles, several": _objective("reg:quantileerror", "number", quantile_alpha=[0.1, 0.5, 0.9], eta=1.0),
+    "reg:quantileerror, one": _objective("reg:quantileerror", "number", quantile_alpha=0.3),
+    "reg:quantileerror, several": _objective("reg:quantileerror", "number", quantile_alpha=[0.1, 0.5, 0.9], eta=1.0),
     "custom objective": lambda folder: _wrapper(
         xgb.XGBRegressor(n_estimators=8, objective=squared, n_jobs=1), rows(), target(rows()), folder
     ),

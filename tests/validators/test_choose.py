@@ -12,7 +12,7 @@ from millwork.validators.latency import BLOCK, SAMPLES, Samples
 from millwork.validators.traffic import Share, parse
 
 ONNX, FIL, REFERENCE = Contender(id="onnx", rank=0), Contender(id="fil", rank=1), Contender(id="reference", rank=9)
-ONE = parse("batch=1")
+ONE = parse("batch=1").shares
 
 
 def taken(name: str, us: float, batch: int = 1, noise: float = 0.03) -> Samples:
@@ -76,8 +76,8 @@ def test_the_only_one_wins() -> None:
 def test_the_traffics_shares_decide() -> None:
     times = {("onnx", 1): 10.0, ("onnx", 64): 500.0, ("fil", 1): 20.0, ("fil", 64): 100.0}
     kept = [taken(name, us, batch) for (name, batch), us in times.items()]
-    assert choose([ONNX, FIL], kept, parse("batch=1:0.99,64:0.01")).winner.id == "onnx"
-    assert choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5")).winner.id == "fil"
-    found = choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5"))
+    assert choose([ONNX, FIL], kept, parse("batch=1:0.99,64:0.01").shares).winner.id == "onnx"
+    assert choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5").shares).winner.id == "fil"
+    found = choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5").shares)
     expected = (0.5 * 10 + 0.5 * 500) / (0.5 * 20 + 0.5 * 100)
     assert float(found.lost["onnx"].partition("x")[0]) == pytest.approx(expected, rel=0.02)

@@ -31,8 +31,9 @@ def f32(*values: Any) -> Any:
 def verdict_on(framework: Any, candidate: Any, tolerance: Tolerance = EXACT, **more: Any) -> Verdict:
     """Of one output; it must survive the way through a worker's JSON."""
     framework, candidate = np.reshape(framework, (-1, 1)), np.reshape(candidate, (-1, 1))
-    rows = Given(np.zeros((len(framework), 2), np.float32))
-    found = judge(rows, framework, candidate, more.pop("leaves", None), tolerance, more.pop("output", VALUE), **more)
+    given = Given(np.zeros((len(framework), 2), np.float32))
+    leaves, output = more.pop("leaves", None), more.pop("output", VALUE)
+    found = judge(given, framework, candidate, leaves, tolerance, output, **more)
     assert wire.decode(wire.encode(found), Verdict) == found
     return found
 

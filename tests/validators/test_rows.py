@@ -108,7 +108,7 @@ def test_thresholds_are_counted_by_feature_and_value() -> None:
 def test_the_limit_is_kept(limit: int) -> None:
     program = lowered(program_of(random_forest(1, trees=60, depth=7)))
     made = adversarial(program, limit=limit)
-    assert len(made.given) <= limit * 1.1 + 16 + VARIANTS
+    assert len(made.given.numbers) <= limit * 1.1 + 16 + VARIANTS
     assert made.tests_covered == min(made.tests, max(limit // VARIANTS, 1))
     assert made.thresholds_covered == min(made.thresholds, made.tests_covered)
 

@@ -1,15 +1,15 @@
-"""``--traffic``: batch sizes with their shares of the requests."""
+"""``--traffic``: batch sizes with their shares of the requests, and how these arrive."""
 
 from __future__ import annotations
 
 import pytest
 
 from millwork.errors import UsageError
-from millwork.validators.traffic import DEFAULT, LARGEST_BATCH, parse
+from millwork.validators.traffic import ASSUMED_CLIENTS, DEFAULT, LARGEST_BATCH, default, parse
 
 
 def pairs(spec: str) -> list[tuple[int, float]]:
-    return [(share.batch, share.share) for share in parse(spec)]
+    return [(share.batch, share.share) for share in parse(spec).shares]
 
 
 def test_shares_add_up_to_1_in_order_of_size() -> None:
@@ -26,17 +26,54 @@ def test_a_size_without_a_share_is_one_part() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "rate", "clients"),
+    [
+        ("batch=1 rate=2000/s", 2000, None),
+        ("batch=1:0.8,16:0.2 rate=90/min", 1.5, None),
+        ("rate=7200/h batch=4", 2, None),
+        ("batch=64 clients=4", None, 4),
+        ("clients=32", None, 32),
+        ("batch=8", None, ASSUMED_CLIENTS),
+    ],
+)
+def test_how_requests_arrive(spec: str, rate: float | None, clients: int | None) -> None:
+    found = parse(spec)
+    assert (found.rate, found.clients) == (rate, clients)
+    assert found.open == (rate is not None)
+    assert bool(found.assumed) == ("rate" not in spec and "clients" not in spec), "what nobody said is told"
+    assert parse(found.words).shares == found.shares, "what is printed can be given again"
+    assert parse(found.words).rate == found.rate
+
+
+def test_rows_of_a_request_on_average() -> None:
+    assert parse("batch=1:0.5,101:0.5").rows_a_request == pytest.approx(51)
+    assert default().words == DEFAULT
+
+
+@pytest.mark.parametrize(
     "spec",
     ["", "64", "batch", "batch=", "batch=0", "batch=-1", "batch=1.5", "batch=1:", "batch=1:0", "batch=1:-1",
      "batch=1:nan", "batch=1,1", "batch=1;2", "batch=1 batch=2", "batch=1,", "batch=one", "batch=1:0.5:3",
-     f"batch={LARGEST_BATCH + 1}", "batch=" + "9" * 5000, "size=3", "batch=1 share=2", "batch=1:" + "9" * 400],
+     f"batch={LARGEST_BATCH + 1}", "batch=" + "9" * 5000, "size=3", "batch=1 share=2", "batch=1:" + "9" * 400,
+     "rate=1/s rate=2/s", "batch=1  clients=1 clients=1", "nothing.csv"],
 )  # fmt: skip
 def test_what_is_no_traffic(spec: str) -> None:
-    with pytest.raises(UsageError, match=r"isn't batch sizes with shares\nExample: 'batch=1:0\.9,64:0\.1'"):
+    with pytest.raises(UsageError, match=r"isn't batch sizes with shares(.|\n)*'batch=64 clients=4'"):
         parse(spec)
 
 
-@pytest.mark.parametrize("spec", ["batch=1 rate=100", "clients=4 batch=8"])
-def test_what_the_tuner_alone_would_know_what_to_do_with(spec: str) -> None:
-    with pytest.raises(UsageError, match=r"(rate|clients)= is not supported in this version"):
+@pytest.mark.parametrize(
+    ("spec", "phrase"),
+    [
+        ("rate=0/s", "rate=0/s isn't a number of requests a second"),
+        ("rate=fast", "rate=fast isn't"),
+        ("rate=3/day", "rate=3/day isn't"),
+        ("rate=99999999/s", "at most 1,000,000"),
+        ("clients=0", "expected 1 to 4096"),
+        ("clients=2.5", "expected 1 to 4096"),
+        ("clients=4 rate=1/s", "Give one of them"),
+    ],
+)
+def test_rates_and_clients_that_cannot_be(spec: str, phrase: str) -> None:
+    with pytest.raises(UsageError, match=phrase):
         parse(spec)

@@ -21,6 +21,8 @@ COMMANDS = {
     "bench": "bench",
     "inspect": "inspect",
     "report": "report",
+    "tune": "tune",
+    "retune": "retune",
     "publish": "publish",
     "rollback": "rollback",
     "triton": "triton",
@@ -101,7 +103,7 @@ def run(command: click.Command, arguments: list[str]) -> int:
 
 def _resumes(arguments: list[str]) -> bool:
     """Whether the command keeps its stages."""
-    return arguments[:1] == ["optimize"] or (arguments[:1] == ["bench"] and "--run-dir" in arguments)
+    return arguments[:1] in (["optimize"], ["tune"]) or (arguments[:1] == ["bench"] and "--run-dir" in arguments)
 
 
 def _report(error: BaseException, arguments: list[str]) -> str:

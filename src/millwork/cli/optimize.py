@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..errors import MillworkError, ParityError, TargetError
 from .terminal import TerminalProgress, candidates_table, outcome, print_error
+from .tuning_table import tuning_table
 
 
 @click.command()
@@ -19,12 +20,19 @@ from .terminal import TerminalProgress, candidates_table, outcome, print_error
 )
 @click.option("--repository", metavar="URL", help="The Triton model repository to publish into: a folder.")
 @click.option("--name", metavar="NAME", help="The model's name there. Default: the file's.")
-@click.option("--output", metavar="KIND", default="probability", show_default=True, help="probability, or margin.")
+@click.option(
+    "--output", metavar="KIND", default="probability", show_default=True, help="probability, margin, or label."
+)
 @click.option("--backends", metavar="A,B", help="Only these candidates: reference, onnx, fil.")
 @click.option("--precision", metavar="A,B", help="fp32 in this version.")
 @click.option("--tolerance", metavar="SPEC", help="abs=NUMBER,rel=NUMBER. Default: derived from the model.")
-@click.option("--traffic", metavar="SPEC", help="Batch sizes and shares of requests. Default: batch=1:0.9,64:0.1")
-@click.option("--slo", metavar="SPEC", help="Not in this version.")
+@click.option(
+    "--traffic", metavar="SPEC", help="batch=1:0.9,64:0.1 rate=2000/s, batch=64 clients=4, or a recorded file."
+)
+@click.option("--slo", metavar="SPEC", help="The limit: 'p99<5ms, throughput>=3000/s, memory<2GiB, cores<=4'.")
+@click.option("--objective", metavar="KIND", help="throughput, latency or cost, within the limit.")
+@click.option("--tune-budget", type=float, metavar="SECONDS",
+              help="For tuning on the server: 90 with a traffic or a limit, else 20; 0: none.")  # fmt: skip
 @click.option("--triton", metavar="WHERE", default="managed", show_default=True,
               help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
 @click.option("--triton-release", metavar="YY.MM", help="The release to write for, where no server can be asked.")
@@ -39,8 +47,8 @@ from .terminal import TerminalProgress, candidates_table, outcome, print_error
 def optimize(
     model: str, data: str | None, label: str | None, target: str, repository: str | None, name: str | None,
     output: str, backends: str | None, precision: str | None, tolerance: str | None, traffic: str | None,
-    slo: str | None, triton: str, triton_release: str | None, executor: str, run_dir: str | None, threads: int,
-    dry_run: bool, as_json: bool, trust: bool,
+    slo: str | None, objective: str | None, tune_budget: float | None, triton: str, triton_release: str | None,
+    executor: str, run_dir: str | None, threads: int, dry_run: bool, as_json: bool, trust: bool,
 ) -> int:  # fmt: skip
     """Convert, prove equal, measure and publish MODEL.
 
@@ -53,7 +61,8 @@ def optimize(
 
     options = Options(
         model=model, data=data, label=label, target=target, repository=repository, name=name, output=output,
-        backends=backends, precision=precision, tolerance=tolerance, traffic=traffic, slo=slo, triton=triton,
+        backends=backends, precision=precision, tolerance=tolerance, traffic=traffic, slo=slo, objective=objective,
+        tune_budget=tune_budget, triton=triton,
         triton_release=triton_release, executor=executor, run_dir=run_dir, dry_run=dry_run, trust=trust,
         threads=threads,
     )  # fmt: skip
@@ -63,6 +72,9 @@ def optimize(
     console.print()
     console.print(candidates_table(found))
     console.print()
+    if found.tuning is not None and found.tuning.best is not None:
+        console.print(tuning_table(found))
+        console.print()
     if as_json:
         click.echo(to_json(found))
     if error is not None:

@@ -1,0 +1,125 @@
+"""What the page and the Markdown say of a tuning: facts, a line a trial, and the pictures."""
+
+from __future__ import annotations
+
+from ...values import Record, TrialRecord, Tuning, Value
+from . import text
+from .sections import Fact
+from .tuning_chart import Split, Sweep, Trade, split, sweep, tail_name, trade, word
+
+GENERATORS = {
+    "perf_analyzer": "perf_analyzer, a closed loop",
+    "asyncio": "our own clients; an open loop is timed from the scheduled arrival",
+}
+DID = {
+    "best": "chosen",
+    "default": "Triton's default",
+    "kept": "",
+    "missed": "over a limit",
+    "failed": "couldn't serve",
+}
+
+
+FOOT = (
+    "Times are microseconds seen by the client, all rounds of a trial together; a trial in fewer rounds was given up "
+    "early. Rows a call: of one execution of the model, on average."
+)
+
+
+class Row(Value):
+    """A trial: its number, what it is, figures as text, and how it did."""
+
+    id: int
+    name: str
+    word: str
+    cells: tuple[str, ...]
+    did: str
+
+
+class Tuned(Value):
+    facts: tuple[Fact, ...]
+    rows: tuple[Row, ...]
+    trade: Trade | None
+    split: Split | None
+    sweep: Sweep | None
+    tail: str
+    foot: str
+
+
+def tuned(record: Record) -> Tuned | None:
+    """None where nothing was measured on a server."""
+    tuning = record.tuning
+    if tuning is None or not tuning.trials:
+        return None
+    return Tuned(
+        facts=_facts(tuning), rows=tuple(_row(tuning, trial) for trial in tuning.trials), trade=trade(tuning),
+        split=split(tuning), sweep=sweep(tuning), tail=tail_name(tuning),
+        foot=FOOT,
+    )  # fmt: skip
+
+
+def _facts(tuning: Tuning) -> tuple[Fact, ...]:
+    assumed = f"assumed, as nobody said otherwise: {tuning.assumed}" if tuning.assumed else ""
+    measured = sum(trial.figures is not None for trial in tuning.trials)
+    lines = {
+        "Traffic": (tuning.traffic, assumed, f"sent by {GENERATORS.get(tuning.generator, tuning.generator)}"),
+        "Limit": (tuning.slo or "none was said", _kept(tuning)),
+        "Objective": (tuning.objective,),
+        "Chosen": _chosen(tuning),
+        "Limited by": (tuning.limited_by,),
+        "Head-room": _headroom(tuning),
+        "Search": (
+            f"{measured} of {tuning.considered} configurations measured in {text.seconds(tuning.seconds)}",
+            f"on {tuning.server}",
+            f"it ended: {tuning.why}" if tuning.why else "",
+        ),
+    }
+    return tuple(Fact(term=term, lines=kept) for term, said in lines.items() if (kept := tuple(filter(None, said))))
+
+
+def _kept(tuning: Tuning) -> str:
+    if tuning.met is None:
+        return ""
+    if tuning.met:
+        return "kept"
+    over = tuning.best.over if tuning.best is not None else 0.0
+    return f"NOT kept: the closest is {over:.2f} times the limit" if over else "NOT kept"
+
+
+def _chosen(tuning: Tuning) -> tuple[str, ...]:
+    best = tuning.best
+    if best is None or best.figures is None:
+        return ("nothing: no configuration could serve",)
+    lines = [f"{best.candidate} by Triton's {best.backend} backend: {best.words}"]
+    if tuning.gain is not None:
+        spread = tuning.gain_ci
+        within = f" (95% interval {spread.low:.2f} to {spread.high:.2f})" if spread is not None and spread.high else ""
+        what = {"throughput": "the default's throughput", "latency": "as fast as the default",
+                "cost": "as cheap as the default"}.get(tuning.objective, "the default")  # fmt: skip
+        lines.append(f"{tuning.gain:.2f} times {what}{within}")
+    return tuple(lines)
+
+
+def _headroom(tuning: Tuning) -> tuple[str, ...]:
+    room = tuning.headroom
+    if room is None:
+        return ()
+    if room.rate is None:
+        return (f"none of the rates that were tried keeps {room.limit}",)
+    beyond = f", and breaks it at {room.breaks_at:,.0f}" if room.breaks_at is not None else ""
+    return (f"keeps {room.limit} up to {room.rate:,.0f} requests/s{beyond}",)
+
+
+def _row(tuning: Tuning, trial: TrialRecord) -> Row:
+    seen = trial.figures
+    cells = (
+        (text.NONE,) * 5
+        if seen is None
+        else (
+            text.figures(seen.rows_per_s), f"{text.micros(seen.p50_us)} µs", f"{text.micros(seen.p99_us)} µs",
+            text.figures(seen.batch_rows), text.whole(seen.rounds),
+        )
+    )  # fmt: skip
+    stands = word(tuning, trial)
+    did = "; ".join(part for part in (DID[stands], trial.reason) if part)
+    return Row(id=trial.id, name=f"{trial.candidate}, {trial.words}", word=stands, cells=cells, did=did)

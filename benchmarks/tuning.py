@@ -1,0 +1,275 @@
+"""What the tuner chooses, against an exhaustive grid, Triton's default and Model Analyzer, on the managed Triton.
+
+    python benchmarks/tuning.py [--models xgboost-500,xgboost-2000,catboost] [--traffic "batch=1 clients=8;…"]
+                                [--repeats 1] [--lock FILE] [--analyzer FILE.json]
+
+For each model (ONNX in Triton's python backend) and traffic: a grid of 24 configurations (instances 1-3, threads 1-2,
+batching off or with a delay of 0, 200, 1000 us), one round each, the best six three more; the tuner, from nothing, with
+its usual budget (90 s, 12 trials); then the grid's best, the tuner's choice and Triton's default again, interleaved,
+eight rounds each: those medians are what is compared. ``--repeats``: how often the tuner runs; its choices are compared
+in the same way. ``--lock``: a file to hold while anything is timed, for a shared machine. ``--analyzer``: figures of
+Triton Model Analyzer to put beside ours, where they were measured. Writes benchmarks/results/tuning.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import itertools
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from millwork import pipeline, reconfigure, server, tuning
+from millwork.executors import LocalExecutor
+from millwork.options import TUNE_S, Options, objective_of
+from millwork.progress import Silent
+from millwork.run_directory import RunDirectory
+from millwork.targets import machine
+from millwork.tuning import Contestant, Desk
+from millwork.validators import traffic as traffics
+from millwork.validators.slo import Slo
+from millwork.validators.traffic import Traffic
+from millwork.validators.triton import address
+from millwork.validators.tuning import judging, knobs
+from millwork.validators.tuning.figures import Round, row_rate
+from millwork.validators.tuning.knobs import Ground
+from millwork.validators.tuning.search import Entrant, Question, Trial, TrialError
+from millwork.validators.tuning.settings import Settings
+
+HERE = Path(__file__).parent
+MODELS, RESULTS = HERE / ".models", HERE / "results"
+ROWS, FEATURES = 20_000, 32
+TRAFFIC = ("batch=1 clients=1", "batch=1 clients=8", "batch=1 clients=32", "batch=64 clients=4", "mix")
+MIX, MIX_SHARE = "batch=1:0.8,16:0.15,64:0.05", 0.6
+"""An open loop at this share of what the default configuration can answer of the mix."""
+DELAYS = (None, 0, 200, 1000)
+GRID_ROUNDS, GRID_BEST, FINAL_ROUNDS = 3, 6, 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", default="xgboost-500,xgboost-2000,catboost")
+    parser.add_argument("--traffic", default=";".join(TRAFFIC))
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--lock", default="")
+    parser.add_argument("--analyzer", default="")
+    parser.add_argument("--output", default=str(RESULTS / "tuning.json"))
+    options = parser.parse_args()
+    output = Path(options.output)
+    output.parent.mkdir(exist_ok=True)
+    document = json.loads(output.read_text()) if output.exists() else {"machine": machine(), "cells": []}
+    if options.analyzer:
+        document["model_analyzer"] = json.loads(Path(options.analyzer).read_text())
+    for model, spec in itertools.product(options.models.split(","), options.traffic.split(";")):
+        cell = measured(model, spec, options.repeats, options.lock)
+        document["cells"] = [c for c in document["cells"] if (c["model"], c["asked"]) != (model, spec)] + [cell]
+        output.write_text(json.dumps(document, indent=1) + "\n")
+        print(line(cell), flush=True)
+
+
+def line(cell: dict[str, Any]) -> str:
+    best = cell["tuned"][0]
+    return (
+        f"{cell['model']:>13} {cell['traffic']:<42} chosen {best['words']:<48} {best['seconds']:5.0f} s "
+        f"{best['to_grid']:.3f} of the grid's best, {best['to_default']:.2f} times the default, "
+        f"p99 {best['p99_us'] / 1e3:.2f} ms (default {cell['default']['p99_us'] / 1e3:.2f})"
+    )
+
+
+# ── models ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def published(name: str) -> Path:
+    """A repository with the model, its ONNX candidate published; trained once."""
+    root = MODELS / "repository"
+    if (root / name / "config.pbtxt").exists():
+        return root
+    MODELS.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, FEATURES)).astype(np.float32)
+    y = (x[:, :8] @ rng.normal(size=8) + 0.5 * x[:, 0] * x[:, 1] + rng.normal(size=ROWS) > 0).astype(int)
+    np.savez(MODELS / "tuning-rows.npz", X=x[:4096])
+    path = trained(name, x, y)
+    options = Options(
+        model=str(path), data=str(MODELS / "tuning-rows.npz"), repository=str(root), name=name, backends="onnx",
+        traffic="batch=1,64", tune_budget=0, run_dir=str(MODELS / f"run-{name}"),
+    )  # fmt: skip
+    _, error = pipeline.run(options)
+    if error is not None:
+        raise error
+    return root
+
+
+def trained(name: str, x: Any, y: Any) -> Path:
+    if name.startswith("xgboost-"):
+        import xgboost
+
+        path = MODELS / f"{name}.json"
+        trees = int(name.removeprefix("xgboost-"))
+        xgboost.XGBClassifier(n_estimators=trees, max_depth=6, learning_rate=0.05).fit(x, y).save_model(path)
+        return path
+    import catboost
+
+    path = MODELS / f"{name}.cbm"
+    model = catboost.CatBoostClassifier(iterations=500, depth=6, verbose=0, allow_writing_files=False)
+    model.fit(x, y).save_model(str(path))
+    return path
+
+
+# ── one model under one traffic ───────────────────────────────────────────────────────────────────────────
+
+
+def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
+    root = published(model)
+    bundle = reconfigure.published(root, model)
+    contestant = Contestant("onnx-fp32", bundle, reconfigure._engine(bundle), 0)  # noqa: SLF001
+    serving = server.prepare(address.parse("managed"), None, lambda _: None)
+    rows = MODELS / "ask.npz"
+    np.savez(rows, input__0=np.load(MODELS / "tuning-rows.npz")["X"])
+    with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
+
+        def desk(name: str) -> contextlib.AbstractContextManager[Desk]:
+            return opened(Path(scratch) / name, serving, contestant, rows)
+
+        found = traffics.parse(spec) if spec != "mix" else mix(desk, lock)
+        ground = Ground(traffic=found, cores=tuning.cores())
+        default = knobs.triton_default("python", ground)
+        with held(lock), desk("grid") as grid_desk:
+            began = time.monotonic()
+            best, tried = grid(grid_desk, ground)
+            grid_s = time.monotonic() - began
+        choices, seconds, counts = [], [], []
+        for number in range(repeats):
+            question = Question(ground, Slo(), objective_of(None, found), TUNE_S)
+            with held(lock), desk(f"tune-{number}") as tune_desk:
+                began = time.monotonic()
+                tuned = tuning.tune(question, [contestant], tune_desk)
+                seconds.append(time.monotonic() - began)
+            if tuned.winner is None:
+                raise RuntimeError(str(tuned.found.book.failed))
+            choices.append(tuned.winner.settings)
+            counts.append(len(tuned.found.book.rounds))
+        with held(lock), desk("final") as final_desk:
+            seen = side_by_side(final_desk, ground, [default, best, *choices], FINAL_ROUNDS)
+    return summary(model, spec, found, seen, (choices, seconds, counts), (tried, grid_s))
+
+
+@contextlib.contextmanager
+def opened(folder: Path, serving: Any, contestant: Contestant, rows: Path) -> Iterator[Desk]:
+    with (
+        RunDirectory(folder) as directory,
+        Desk(directory, LocalExecutor(), Silent(), serving, [contestant], "bench", rows, tuning.ROUND_S) as one,
+    ):
+        yield one
+
+
+@contextlib.contextmanager
+def held(lock: str) -> Iterator[None]:
+    if not lock:
+        yield
+        return
+    with Path(lock).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def mix(desk: Any, lock: str) -> Traffic:
+    """The mix at a share of what the default configuration answers of it in a closed loop."""
+    closed = traffics.parse(f"{MIX} clients=16")
+    ground = Ground(traffic=closed, cores=tuning.cores())
+    with held(lock), desk("capacity") as one:
+        (seen,) = side_by_side(one, ground, [knobs.triton_default("python", ground)], 3)
+    rate = float(np.median([len(r.samples.answered) / r.samples.seconds for r in seen]))
+    return traffics.parse(f"{MIX} rate={MIX_SHARE * rate:.0f}/s")
+
+
+def grid(desk: Desk, ground: Ground) -> tuple[Settings, int]:
+    """The best of the grid, and how many could serve."""
+    settings = [
+        Settings(instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch)
+        for i, t, delay in itertools.product((1, 2, 3), (1, 2), DELAYS)
+    ]
+    first = side_by_side(desk, ground, settings, 1)
+    ranked = sorted(range(len(settings)), key=lambda i: merit(first[i], ground), reverse=True)[:GRID_BEST]
+    again = side_by_side(desk, ground, [settings[i] for i in ranked], GRID_ROUNDS, start=2, ids=ranked)
+    both = [[*first[i], *rounds] for i, rounds in zip(ranked, again, strict=True)]
+    best = max(range(len(both)), key=lambda i: merit(both[i], ground))
+    return settings[ranked[best]], len(settings)
+
+
+def side_by_side(
+    desk: Desk, ground: Ground, settings: list[Settings], rounds: int, start: int = 1, ids: list[int] | None = None
+) -> list[list[Round]]:
+    """Rounds of each, interleaved, every other sweep backwards."""
+    entrant = Entrant("onnx-fp32", "python", 0)
+    trials = [Trial(1 + (ids[i] if ids else i), entrant, one) for i, one in enumerate(settings)]
+    seen: list[list[Round]] = [[] for _ in trials]
+    for sweep in range(start, start + rounds):
+        order = list(range(len(trials)))
+        for i in order if sweep % 2 else reversed(order):
+            with contextlib.suppress(TrialError):
+                seen[i].append(desk.measure(trials[i], sweep, ground.traffic, f"round-{i}"))
+    return seen
+
+
+def merit(rounds: list[Round], ground: Ground) -> float:
+    if not rounds:
+        return -math.inf
+    objective = objective_of(None, ground.traffic)
+    return float(np.median([judging.score(r, objective, 0.99, 1.0) for r in rounds]))
+
+
+def summary(
+    model: str,
+    spec: str,
+    found: Traffic,
+    seen: list[list[Round]],
+    tuned: tuple[Any, Any, Any],
+    tried: tuple[int, float],
+) -> dict[str, Any]:
+    ground = Ground(traffic=found, cores=tuning.cores())
+    default, best, *chosen = seen
+    lines = []
+    for settings, seconds, trials, rounds in zip(*tuned, chosen, strict=True):
+        to_grid, grid_ci = ratio(rounds, best, ground)
+        to_default, default_ci = ratio(rounds, default, ground)
+        lines.append({
+            "words": settings.words, "seconds": round(seconds, 1), "trials": trials, **figures(rounds),
+            "to_grid": to_grid, "to_grid_ci": grid_ci, "to_default": to_default, "to_default_ci": default_ci,
+        })  # fmt: skip
+    return {
+        "model": model, "asked": spec, "traffic": found.words, "objective": objective_of(None, found),
+        "grid": {"configurations": tried[0], "seconds": round(tried[1], 1), **figures(best)},
+        "default": figures(default), "tuned": lines,
+    }  # fmt: skip
+
+
+def ratio(a: list[Round], b: list[Round], ground: Ground) -> tuple[float, list[float]]:
+    """a's figure of merit over b's (larger is better), paired by rounds, with its 95% interval."""
+    objective = objective_of(None, ground.traffic)
+    mine, others = ({r.number: judging.score(r, objective, 0.99, 1.0) for r in rounds} for rounds in (a, b))
+    common = sorted(mine.keys() & others.keys())
+    gaps = [mine[n] - others[n] for n in common]
+    spread = judging.difference(gaps, [0.0] * len(gaps))
+    return math.exp(float(np.median(gaps))), [math.exp(max(spread.low, -50)), math.exp(min(spread.high, 50))]
+
+
+def figures(rounds: list[Round]) -> dict[str, float]:
+    latency = np.concatenate([r.samples.answered for r in rounds])
+    return {
+        "rows_per_s": round(float(np.median([row_rate(r.samples) for r in rounds])), 1),
+        "p50_us": round(float(np.median(latency)), 1),
+        "p99_us": round(float(np.median([np.quantile(r.samples.answered, 0.99) for r in rounds])), 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

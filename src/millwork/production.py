@@ -1,0 +1,144 @@
+"""``retune``: does what is published still fit the traffic that it gets, and if not, what would?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from . import reconfigure, scratch, tuning
+from .artifacts import triton_config
+from .artifacts.bundle import Bundle
+from .artifacts.rehearsal import golden_rows
+from .deciding import MOST_ROWS
+from .errors import MillworkError, UsageError
+from .executors import LocalExecutor
+from .progress import Progress
+from .reconfigure import Wish, published
+from .validators.slo import Objective
+from .validators.triton import counters
+from .validators.triton.address import Address
+from .validators.triton.counters import Observed
+from .validators.tuning import fitness, knobs
+from .validators.tuning.fitness import Fitness, TunedFor
+from .validators.tuning.knobs import Ground
+from .validators.tuning.load import tensors
+from .validators.tuning.service import Engine, ProfileReply, ProfileRequest, ServiceTime
+from .values import Record, Value
+from .worker import Failure
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Where to look. ``metrics``: Triton's page, read twice ``seconds`` apart; ``prometheus``: its last ``seconds``.
+    ``name`` may be empty where the repository and the page have one model in common."""
+
+    root: Path
+    name: str
+    metrics: str
+    prometheus: str
+    seconds: float
+    triton: Address
+    run_dir: Path | None
+    budget_s: float
+    apply: bool = False
+
+
+class Retuned(Value):
+    """``record``: of the tuning, where the change was applied."""
+
+    name: str
+    observed: Observed
+    now: str
+    fitness: Fitness
+    proposed: str = ""
+    tuned_for: str = ""
+    record: Record | None = None
+
+
+def retune(watch: Watch, progress: Progress) -> tuple[Retuned, MillworkError | None]:
+    """Look, judge, and with ``apply`` tune under the traffic that was seen and publish. UsageError where nothing can be
+    seen."""
+    name = watch.name or _only_one(watch)
+    bundle = published(watch.root, name)
+    progress.begin("counters", watch.prometheus or watch.metrics)
+    seen = _observed(watch, name, progress)
+    progress.end(
+        f"{seen.rate:,.4g} requests/s of {seen.rows_a_request:,.3g} rows; {seen.queue_us:,.0f} µs queued and "
+        f"{seen.compute_us:,.0f} µs computed a request, {seen.rows_a_call:,.3g} rows a call"
+    )
+    was = fitness.tuned_for(bundle.config)
+    now = triton_config.settings_of(bundle.config)
+    traffic = fitness.traffic_of(seen)
+    limit = was.slo.latency
+    ground = Ground(
+        traffic=traffic, cores=tuning.cores(), kind=now.kind, limit_us=limit.bound if limit is not None else None
+    )
+    progress.begin("estimate", "the published artifact's own times, here")
+    judged = fitness.judge(seen, now, bundle.manifest.triton_backend, _service(bundle, ground), ground, was)
+    progress.end("it fits" if judged.fits else "another configuration should do better")
+    found = Retuned(
+        name=name, observed=seen, now=now.words, fitness=judged,
+        proposed=judged.proposal.words if judged.proposal is not None else "",
+        tuned_for=was.traffic.words if was.traffic is not None else "",
+    )  # fmt: skip
+    if not watch.apply or judged.fits:
+        return found, None
+    record, error = reconfigure.tune(_wish(watch, name, ground, was), progress)
+    return msgspec.structs.replace(found, record=record), error
+
+
+def _wish(watch: Watch, name: str, ground: Ground, was: TunedFor) -> Wish:
+    """Tuned under the traffic that was seen, and the limit that was said before."""
+    objective: Objective = "throughput" if was.objective == "throughput" and not was.slo.limits else "latency"
+    if was.objective == "cost":
+        objective = "cost"
+    return Wish(
+        root=watch.root, name=name, traffic=ground.traffic, slo=was.slo, objective=objective, budget_s=watch.budget_s,
+        triton=watch.triton, run_dir=(watch.run_dir or Path(".millwork") / name).absolute(),
+    )  # fmt: skip
+
+
+def _only_one(watch: Watch) -> str:
+    """The one model that both the repository and the page have."""
+    if not watch.root.is_dir():
+        raise UsageError(f"--repository {watch.root}: no such folder")
+    there = {path.name for path in watch.root.iterdir() if (path / "config.pbtxt").exists()}
+    both = sorted(there & set(counters.models(counters.read(watch.metrics)))) if watch.metrics else sorted(there)
+    if len(both) != 1:
+        raise UsageError(
+            f"which model? {', '.join(both) if both else 'the repository and the metrics have none in common'}",
+            "Give its name: millwork retune NAME …",
+        )
+    return both[0]
+
+
+def _observed(watch: Watch, name: str, progress: Progress) -> Observed:
+    if watch.prometheus:
+        return counters.from_prometheus(watch.prometheus, name, watch.seconds)
+    began = time.monotonic()
+    before = counters.parse(counters.read(watch.metrics), name)
+    progress.detail(f"a second reading in {watch.seconds:g} s")
+    time.sleep(watch.seconds)
+    after = counters.parse(counters.read(watch.metrics), name)
+    return counters.between(before, after, time.monotonic() - began)
+
+
+def _service(bundle: Bundle, ground: Ground) -> tuple[ServiceTime, ...]:
+    """How long the published artifact's calls take here; nothing where its engine isn't installed."""
+    manifest = bundle.manifest
+    space = knobs.space(manifest.triton_backend, ground)
+    threads = tuple(sorted({settings.threads for settings in space} | {1}))
+    largest = max(ground.traffic.batches) * 8
+    batches = (*(size for size in tuning.PROFILED if size < largest), largest)
+    with scratch.folder("retune") as folder:
+        tensors.save(folder / "rows.npz", golden_rows(bundle.folder, manifest)[0][:MOST_ROWS])
+        engine = Engine(
+            id=reconfigure.candidate(manifest), runner=manifest.runner,
+            model_file=str(bundle.folder / manifest.model_file), parameters=manifest.parameters,
+        )  # fmt: skip
+        request = ProfileRequest(engines=(engine,), rows=str(folder / "rows.npz"), batches=batches, threads=threads)
+        done = LocalExecutor().run("millwork.validators.tuning.service:profile", request, ProfileReply, folder=folder)
+    return () if isinstance(done, Failure) else done.value.times
