@@ -72,7 +72,9 @@ def words_in_onnx(folder: Path) -> None:
     """Two known values swap their places."""
     path = folder / "model.onnx"
     model = onnx.load_model(str(path))
-    keys = next(a for node in model.graph.node for a in node.attribute if a.name == "keys_strings" and len(a.strings) > 1)
+    keys = next(
+        a for node in model.graph.node for a in node.attribute if a.name == "keys_strings" and len(a.strings) > 1
+    )
     keys.strings[0], keys.strings[1] = keys.strings[1], keys.strings[0]
     onnx.save_model(model, str(path))
 

@@ -378,7 +378,7 @@ def test_arrays_of_categories_that_dont_fit(arrays: dict[str, Any], said: str, t
 def test_columns_that_are_no_categories(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="column 'place' holds double, and the model takes it as a category"):
         read(parquet(mixed([0.5, 1.5, 2.5], ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
-    with pytest.raises(UsageError, match="the model's categories are integers: .*'Oslo'"):
+    with pytest.raises(UsageError, match=r"the model's categories are integers: .*'Oslo'"):
         read(parquet(mixed(["Oslo", "1", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
     with pytest.raises(UsageError, match="lacks 1 of the model's 3 features: kind"):
         read(parquet({"age": [1.0], "place": ["a"]}, tmp_path / "rows.parquet"), TEXTS)

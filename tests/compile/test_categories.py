@@ -118,9 +118,7 @@ def random_program(seed: int, *, integer: bool) -> tuple[Program, Any, Any]:
     after = NUMBERS + len(codes)
     columns = [*range(NUMBERS), *range(after, NUMBERS + categories.n_columns), *range(NUMBERS, after)]
     forest = random_forest(seed, trees=6, depth=5, features=len(columns), categorical=len(codes), comparison="<=")
-    program = replace(
-        program_of(forest), columns=np.array(columns, np.int32), n_columns=NUMBERS, categories=categories
-    )
+    program = replace(program_of(forest), columns=np.array(columns, np.int32), n_columns=NUMBERS, categories=categories)
     return program, rows, given_values
 
 
