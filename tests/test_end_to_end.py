@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 import tritonclient.grpc as grpc
 import xgboost as xgb
-from models import jobs
+from models import catboost_cases, jobs, xgboost_cases
 from models.jobs import COLUMNS, LABEL, Desk, Files, Said, litter, millwork
 
-from millwork.artifacts.repository import in_flight, served_version, versions
+from millwork.artifacts import manifest as manifests
+from millwork.artifacts.repository import find_version, in_flight, served_version, versions
 from millwork.validators.triton import server
 from millwork.validators.triton.server import RunningServer
 from millwork.values import Record
@@ -63,15 +64,20 @@ def record(said: Said) -> Record:
     return found
 
 
-def ask(running: RunningServer, name: str, rows: npt.NDArray[Any] | pd.DataFrame, *, load: bool = False) -> Any:
-    """As any client would, with nothing of ours."""
+def ask(
+    running: RunningServer, name: str, rows: npt.NDArray[Any] | pd.DataFrame, *, load: bool = False,
+    categories: tuple[str, npt.NDArray[Any]] | None = None,
+) -> Any:  # fmt: skip
+    """As any client would, with nothing of ours. ``categories``: their Triton type, and values for input__1."""
+    tensors = []
     sent = np.ascontiguousarray(rows, np.float32)
+    for tensor_name, kind, values in [("input__0", "FP32", sent), *([("input__1", *categories)] if categories else [])]:
+        tensors.append(grpc.InferInput(tensor_name, list(values.shape), kind))
+        tensors[-1].set_data_from_numpy(values)
     with grpc.InferenceServerClient(running.grpc_url.removeprefix("grpc://")) as client:
         if load:
             client.load_model(name)
-        tensor = grpc.InferInput("input__0", list(sent.shape), "FP32")
-        tensor.set_data_from_numpy(sent)
-        return client.infer(name, [tensor]).as_numpy("output__0")
+        return client.infer(name, tensors).as_numpy("output__0")
 
 
 def proba(path: Path, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
@@ -185,6 +191,46 @@ def test_three_classes_and_a_number_that_means_missing(
     np.testing.assert_array_equal(
         ask(running, "sizes", np.where(rows == -999, np.nan, rows)), ask(running, "sizes", rows)
     )
+
+
+CATEGORIES = {
+    "shops": ("BYTES", catboost_cases.CASES["CTRs, combinations"]),
+    "colours": ("BYTES", xgboost_cases.CASES["categories, strings"]),
+    "codes": ("INT64", catboost_cases.CASES["CTRs of integers"]),
+}
+"""CatBoost's strings with CTRs, XGBoost's strings (some of them missing), CatBoost's integers with CTRs."""
+
+
+def text(column: pd.Series) -> list[str]:
+    """A column's values as text, an empty one for a missing value. Integers among which some are missing come out of a
+    .parquet as pandas' floats."""
+    whole = pd.api.types.is_float_dtype(column.dtype)
+    return ["" if pd.isna(value) else str(int(value) if whole else value) for value in column]
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_categories_are_sent_as_they_are(
+    name: str, shop: Desk, running: RunningServer, remote: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Published and verified; a client that sends the values, and ``predict``, get the framework's answers."""
+    kind, make = CATEGORIES[name]
+    case = make(tmp_path)
+    said = shop.optimize(case.model, "--data", case.data, "--name", name, "--json", quick=remote)
+    assert said.code == 0, said.err
+    publication = record(said).publication
+    assert publication is not None
+    assert publication.verified
+    features = manifests.read_intact(find_version(shop.repository, name, publication.version)).features
+    frame = pd.read_parquet(case.data)
+    columns = [text(frame[column]) for column in features.category_names]
+    values = np.array(columns, object).T
+    values = values.astype(np.int64) if kind == "INT64" else values
+    near(ask(running, name, frame[list(features.names)], categories=(kind, values)), case.expected)
+
+    said = millwork("predict", "--repository", shop.repository, "--name", name, "--input", case.data, "--output",
+                    tmp_path / "answers.npy")  # fmt: skip
+    assert said.code == 0, said.err
+    near(np.load(tmp_path / "answers.npy"), case.expected)
 
 
 def test_published_from_a_dry_run(shop: Desk) -> None:

@@ -6,6 +6,7 @@ import decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from millwork.errors import UsageError
-from millwork.table import read
+from millwork.table import NO_CATEGORY, NO_INTEGER, distinct_categories, read
 from millwork.values import FeatureContract
 
 NAMED = FeatureContract(names=("age", "income", "score"), named=True)
@@ -274,3 +275,128 @@ def test_labels_are_as_the_file_has_them(tmp_path: Path) -> None:
         found = read(save(FRAME.assign(y=labels), tmp_path / "rows.parquet"), NAMED, "y")
         assert found.labels is not None
         assert found.labels.tolist() == labels
+
+
+# ── categories ────────────────────────────────────────────────────────────────────────────────────────────
+
+ORDER = ("place", "age", "kind")
+TEXTS = FeatureContract(
+    names=("age",), named=True, category_names=("place", "kind"), category_dtype="string", order=ORDER
+)
+INTEGERS = msgspec.structs.replace(TEXTS, category_dtype="int64")
+NULLS = msgspec.structs.replace(TEXTS, category_nulls=True)
+WORDS = [["Oslo", "u"], ["Troms\u00f8", "v"], ["7", "u"]]
+
+
+def mixed(place: Any, kind: Any) -> dict[str, Any]:
+    return {"kind": kind, "extra": [1, 2, 3], "age": [1.0, 2.5, None], "place": place}
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "dictionary"])
+def test_text_is_a_category_of_every_kind_of_column(kind: str, tmp_path: Path) -> None:
+    types = {"string": pa.string(), "large_string": pa.large_string(), "dictionary": pa.string()}
+    columns = [pa.array([row[c] for row in WORDS], types[kind]) for c in (0, 1)]
+    if kind == "dictionary":
+        columns = [column.dictionary_encode() for column in columns]
+    found = read(parquet(mixed(*columns), tmp_path / "rows.parquet"), TEXTS)
+    np.testing.assert_array_equal(found.rows, np.array([[1], [2.5], [np.nan]], np.float32))
+    assert found.categories is not None
+    assert found.categories.tolist() == WORDS
+    assert found.notes == ("1 column that the model doesn't take was left out",)
+
+
+def test_integers_and_truth_values_are_categories_as_text_or_as_integers(tmp_path: Path) -> None:
+    place, kind = pa.array([3, -7, 2**40]), pa.array([True, False, True])
+    found = read(parquet(mixed(place, kind), tmp_path / "rows.parquet"), TEXTS).categories
+    assert found is not None
+    assert found.tolist() == [["3", "True"], ["-7", "False"], [str(2**40), "True"]]
+    coded = pa.array([1, 1, 0], pa.int8()).dictionary_encode()
+    found = read(parquet(mixed(place, coded), tmp_path / "rows.parquet"), INTEGERS).categories
+    assert found is not None
+    assert found.dtype == np.int64
+    assert found.tolist() == [[3, 1], [-7, 1], [2**40, 0]]
+
+
+def test_a_missing_category_is_one_only_where_the_model_takes_it(tmp_path: Path) -> None:
+    path = parquet(mixed(pa.array(["a", None, "b"]), pa.nulls(3)), tmp_path / "rows.parquet")
+    found = read(path, NULLS).categories
+    assert found is not None
+    assert found.tolist() == [["a", NO_CATEGORY], [NO_CATEGORY, NO_CATEGORY], ["b", NO_CATEGORY]]
+    with pytest.raises(UsageError, match="column 'place' has missing values, and the model takes no missing category"):
+        read(path, TEXTS)
+    path = parquet(mixed(pa.array([1, None, 2]), pa.array([0, 0, 0])), tmp_path / "whole.parquet")
+    found = read(path, msgspec.structs.replace(INTEGERS, category_nulls=True)).categories
+    assert found is not None
+    assert found[:, 0].tolist() == [1, NO_INTEGER, 2]
+
+
+def test_categories_of_a_csv(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("kind,age,place\nu,1,Oslo\nv,2.5,Troms\u00f8\nu,,x y\n")
+    found = read(tmp_path / "rows.csv", TEXTS).categories
+    assert found is not None
+    assert found.tolist() == [["Oslo", "u"], ["Troms\u00f8", "v"], ["x y", "u"]]
+
+
+def test_categories_by_position_where_the_model_has_no_names(tmp_path: Path) -> None:
+    """In training order, numbers and categories among each other."""
+    unnamed = FeatureContract(
+        names=("f1",), named=False, category_names=("f0", "f2"), category_dtype="string", order=("f0", "f1", "f2")
+    )
+    found = read(parquet({"x": ["a", "b"], "y": [1.0, 2.0], "z": ["c", "d"]}, tmp_path / "rows.parquet"), unnamed)
+    assert found.rows.tolist() == [[1], [2]]
+    assert found.categories is not None
+    assert found.categories.tolist() == [["a", "c"], ["b", "d"]]
+
+
+def test_arrays_of_numbers_and_of_categories(tmp_path: Path) -> None:
+    numbers = np.zeros((3, 1))
+    np.savez(tmp_path / "rows.npz", X=numbers, C=np.array(WORDS))
+    found = read(tmp_path / "rows.npz", TEXTS)
+    assert found.categories is not None
+    assert found.categories.tolist() == WORDS
+    np.savez(tmp_path / "rows.npz", X=numbers, C=np.array([[1, 2], [3, 4], [5, 6]], np.int16))
+    found = read(tmp_path / "rows.npz", INTEGERS)
+    assert found.categories is not None
+    assert found.categories.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({}, r"an array C of text \[3, 2\]; there is none"),
+        ({"C": np.array(WORDS)[:, :1]}, r"\[3, 2\]; it is <U6 \[3, 1\]"),
+        ({"C": np.array(WORDS)[:2]}, r"\[3, 2\]; it is <U6 \[2, 2\]"),
+        ({"C": np.zeros((3, 2), np.int64)}, r"of text \[3, 2\]; it is int64 \[3, 2\]"),
+    ],
+)
+def test_arrays_of_categories_that_dont_fit(arrays: dict[str, Any], said: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)), **arrays)
+    with pytest.raises(UsageError, match=said):
+        read(tmp_path / "rows.npz", TEXTS)
+
+
+def test_columns_that_are_no_categories(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="column 'place' holds double, and the model takes it as a category"):
+        read(parquet(mixed([0.5, 1.5, 2.5], ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
+    with pytest.raises(UsageError, match=r"the model's categories are integers: .*'Oslo'"):
+        read(parquet(mixed(["Oslo", "1", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
+    with pytest.raises(UsageError, match="lacks 1 of the model's 3 features: kind"):
+        read(parquet({"age": [1.0], "place": ["a"]}, tmp_path / "rows.parquet"), TEXTS)
+
+
+def test_a_sample_keeps_rows_with_their_categories(tmp_path: Path) -> None:
+    names = [f"n{i}" for i in range(500)]
+    columns = {"age": np.arange(500.0), "place": names, "kind": names}
+    found = read(parquet(columns, tmp_path / "rows.parquet"), TEXTS, limit=50)
+    assert found.categories is not None
+    assert found.categories.tolist() == [[f"n{int(age)}"] * 2 for age in found.rows[:, 0]]
+
+
+def test_the_distinct_categories_of_a_file(tmp_path: Path) -> None:
+    path = parquet(mixed(["b", "a", "b"], [2, 10, 2]), tmp_path / "rows.parquet")
+    assert distinct_categories(path, TEXTS) == [["a", "b"], ["10", "2"]]
+    np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)), C=np.array(WORDS))
+    assert distinct_categories(tmp_path / "rows.npz", TEXTS) == [["7", "Oslo", "Troms\u00f8"], ["u", "v"]]
+    np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)))
+    with pytest.raises(UsageError, match="no array C"):
+        distinct_categories(tmp_path / "rows.npz", TEXTS)

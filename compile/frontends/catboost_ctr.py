@@ -48,7 +48,7 @@ def categories(
         groups.setdefault(repr([sorted(element.items()) for element in ctr["elements"]]), []).append(i)
     made, position, at = [], np.empty(len(given), np.int64), len(codes)
     for members in groups.values():
-        made.append(_combination([given[i] for i in members], document["ctr_data"], nan_right))
+        made.append(_combination([given[i] for i in members], document["ctr_data"], nan_right, len(hashes)))
         position[members] = at + np.arange(len(members))
         at += len(members)
     values = tuple(tuple(map(int, words)) if integer else tuple(words) for words in vocabularies)
@@ -61,12 +61,18 @@ def one_hot_codes(hashes: npt.NDArray[np.int64], chosen: Sequence[int]) -> npt.N
     return np.array([*(place.get(int(value), -1) for value in hashes[:-1]), -1], np.float32)
 
 
-def _combination(ctrs: Sequence[Document], tables: Document, nan_right: npt.NDArray[np.bool_]) -> Ctr:
+def _combination(
+    ctrs: Sequence[Document], tables: Document, nan_right: npt.NDArray[np.bool_], n_categories: int
+) -> Ctr:
     """All CTRs of one list of elements. Their tables may have different keys; one key stands for all of them."""
     elements = {kind: [e for e in ctrs[0]["elements"] if e["combination_element"] == kind]
                 for kind in (CATEGORY, FLOAT, EXACT)}  # fmt: skip
     if sum(map(len, elements.values())) != len(ctrs[0]["elements"]):
         raise ModelError("a CTR combines elements of a kind that is not supported")
+    used = [int(e["cat_feature_index"]) for kind in (CATEGORY, EXACT) for e in elements[kind]]
+    bits = [int(e["float_feature_index"]) for e in elements[FLOAT]]
+    if not all(0 <= c < n_categories for c in used) or not all(0 <= f < len(nan_right) for f in bits):
+        raise ModelError("a CTR combines a feature outside the model's")
     parts = [_values(ctr, tables[ctr["identifier"]]) for ctr in ctrs]
     keys = np.unique(np.concatenate([own for own, _ in parts]))
     table = np.empty((len(keys) + 1, len(ctrs)), np.float32)

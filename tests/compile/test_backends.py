@@ -30,6 +30,8 @@ from millwork.passes.program import MissingSentinel, Program, encode, run
 from millwork.validators import tolerance
 from millwork.values import FeatureContract, OutputContract, Provenance
 
+SENTINELS = {"missing--999": -999.0, "missing-0": 0.0, "float32-sentinel": 0.1}
+"""What some of the models read as missing beside NaN."""
 SIGNATURE = Signature(
     provenance=Provenance(path="m", format="f", sha256="0" * 64, framework="xgboost", framework_version=""),
     features=FeatureContract(names=(), named=False),
@@ -94,6 +96,10 @@ def test_an_xgboost_model_in_every_backend(name: str, tmp_path: Path) -> None:
     wanted = framework_says(made, found.rows[sound])
     np.testing.assert_allclose(found.answers[sound], wanted, rtol=1e-6, atol=1e-7)
     assert found.answers.shape[1] == len(found.signature.output.labels)
+    if name in SENTINELS:
+        with np.load(tmp_path / "fil" / "encoder.npz") as tables:
+            assert tables["sentinels"].tolist() == [np.float32(SENTINELS[name])]
+        assert (found.rows == np.float32(SENTINELS[name])).any()
 
 
 @pytest.mark.parametrize("name", xgboost_models.MODELS)

@@ -269,6 +269,13 @@ def _with_text() -> cb.CatBoost:
     return cb.CatBoost({**catboost_models.QUIET, "iterations": 2, "loss_function": "Logloss"}).fit(pool)
 
 
+def _with_embeddings() -> cb.CatBoost:
+    given = rows()
+    frame = pd.DataFrame({"a": given[:, 0], "e": [row.tolist() for row in np.nan_to_num(given[:, 1:4])]})
+    pool = cb.Pool(frame, (target(given) > 0).astype(int), embedding_features=["e"])
+    return cb.CatBoost({**catboost_models.QUIET, "iterations": 4, "loss_function": "Logloss"}).fit(pool)
+
+
 def _accented_categories() -> xgb.XGBRegressor:
     frame = pd.DataFrame({"kind": pd.Categorical(np.array(["\u00e9t\u00e9", "red", "blue"])[np.arange(60) % 3])})
     return xgb.XGBRegressor(n_estimators=2, enable_categorical=True).fit(frame, np.arange(60) % 3)
@@ -319,8 +326,9 @@ def _own_objective(truth: Any, predicted: Any) -> Any:
     ("make", "said"),
     [
         (_with_text, "text features"),
+        (_with_embeddings, "embedding features"),
     ],
-    ids=["text"],
+    ids=["text", "embeddings"],
 )  # fmt: skip
 def test_what_isnt_supported_of_catboost_is_refused_by_name(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=said):

@@ -245,6 +245,12 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "feature 2^70": (first_split(float_feature_index=2**70), "not a complete CatBoost model|outside the model's 6"),
     "a negative feature": (first_split(float_feature_index=-1), "a feature outside the model's 6"),
     "a one-hot split": (first_split(split_type="OneHotFeature"), "not a complete CatBoost model"),
+    "a one-hot split of a feature that has no values": (
+        first_split(split_type="OneHotFeature", cat_feature_index=0, value=3),
+        "not a complete CatBoost model",
+    ),
+    "a CTR's split in a model without any": (first_split(split_type="OnlineCtr"), "not a complete CatBoost model"),
+    "a split of a kind from the future": (first_split(split_type="Future"), "a split of type 'Future'"),
 }
 
 
