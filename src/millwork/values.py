@@ -229,8 +229,8 @@ class LoadPoint(Value):
 
 
 class Headroom(Value):
-    """``rate``: the highest that kept the limit, None where none did; ``breaks_at``: the lowest that didn't. ``client_bound``: our own
-    generator was late there, so the server may bear more."""
+    """``rate``: the highest that kept the limit, None where none did; ``breaks_at``: the lowest that didn't.
+    ``client_bound``: our own generator was late there, so the server may bear more."""
 
     points: tuple[LoadPoint, ...]
     rate: float | None
