@@ -97,9 +97,9 @@ def test_a_limit_that_cannot_be_kept_is_exit_6_and_nothing_is_published(shop):
 def test_tune_changes_the_configuration_only(shop, tmp_path):
     before = served_version(shop.repository, "clicks")
     config = shop.repository / "clicks" / "config.pbtxt"
-    plain = triton_config.with_settings(
-        config.read_text(), msgspec.structs.replace(triton_config.settings_of(config.read_text()), max_batch=77)
-    )
+    now = triton_config.settings_of(config.read_text())
+    slow = msgspec.structs.replace(now, batching=True, delay_us=50_000)
+    plain = triton_config.with_settings(config.read_text(), slow)
     config.write_text(plain)
     said = millwork(
         "tune", "clicks", "--repository", shop.repository, "--traffic", TRAFFIC, "--tune-budget", "6",
@@ -110,6 +110,7 @@ def test_tune_changes_the_configuration_only(shop, tmp_path):
     assert found["publication"]["version"] == before + 1
     assert found["publication"]["verified"]
     old, new = (shop.repository / "clicks" / str(version) for version in (before, before + 1))
+    assert triton_config.settings_of(config.read_text()).delay_us < 50_000
     assert (old / "model.onnx").read_bytes() == (new / "model.onnx").read_bytes()
 
 
@@ -159,7 +160,7 @@ def left(session):
 
 def test_an_interrupt_leaves_the_server_as_it_was(running):
     with Session(running.grpc_url) as session:
-        with pytest.raises(KeyboardInterrupt), Rig(session, "mine", 0) as rig:
+        with pytest.raises(KeyboardInterrupt), Rig(session, "mine", 0) as rig:  # noqa: PT012 -- what it interrupts
             name, memory = rig.ready(1, loadable())
             assert session.ready(name)
             assert memory is None

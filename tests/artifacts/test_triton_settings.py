@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from test_triton_config import request
 
 from millwork.artifacts import triton_config
+from millwork.artifacts.triton_config import ConfigRequest
+from millwork.triton_releases import find
 from millwork.validators.tuning.settings import Settings
+from millwork.values import OutputContract
+
+
+def request(backend, release="24.10"):
+    return ConfigRequest(
+        name="m", triton_backend=backend, release=find(release), model_file="model.onnx", model_sha256="5e" * 32,
+        features=5, output=OutputContract(kind="value", task="regression", labels=("y",)),
+    )  # fmt: skip
+
 
 CASES = [
     ("python", Settings(instances=2, threads=3, delay_us=200, preferred=(8, 64), max_batch=512)),

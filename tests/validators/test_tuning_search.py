@@ -40,7 +40,7 @@ def taken(number, latency_us, rows_per_s, seed, spent=1.0):
 class World:
     """Rows a second by settings, with the noise of a machine that drifts and stumbles."""
 
-    def __init__(self, rows, latency=lambda s: 1000.0, noise=0.05, broken=()):
+    def __init__(self, rows, latency=lambda _: 1000.0, noise=0.05, broken=()):
         self.rows, self.latency, self.noise, self.broken, self.asked = rows, latency, noise, broken, []
 
     def measure(self, trial, number):
