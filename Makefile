@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Without this the checkout's root is on sys.path, and `import validators` would be ours instead of somebody else's.
 export PYTHONSAFEPATH := 1
+# One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
+PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help setup demo test lint format bench triton clean
 
@@ -24,7 +26,7 @@ demo: setup ## Flights: train, optimize, serve on a real Triton, ask it by gRPC
 	$(BIN)/python examples/flights.py
 
 test: lint ## Everything: lint, types, all tests (a real Triton among them)
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .

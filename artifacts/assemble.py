@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from .. import __version__
 from ..compile.backends.base import Built
 from ..compile.frontends.loaded import Signature
 from ..compile.runners import load as runners
-from ..passes.forest import Rows
 from ..triton_releases import Release
+from ..validators.parity import Answers
+from ..validators.rows.given import Given
 from ..validators.tuning.settings import Settings
 from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
 from .bundle import Bundle, seal
@@ -49,19 +50,22 @@ def assemble(
     release: Release,
     signature: Signature,
     evidence: Evidence,
-    golden: tuple[Rows, Rows],
+    golden: tuple[Given, Answers],
     settings: Settings,
 ) -> Bundle:
     """Fill the empty ``folder`` with a version of the model ``name``.
 
     ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the runner beside it.
-    ``golden``: rows float32 [G, F] and the framework's answers [G, K]. ``settings``: what config.pbtxt says.
+    ``golden``: G rows and the framework's answers float32 [G, K]. ``settings``: what config.pbtxt says.
     """
-    shutil.copyfile(built_folder / built.model_file, folder / built.model_file)
+    for file in (built.model_file, *built.files):
+        shutil.copyfile(built_folder / file, folder / file)
     if triton_backend == "python":
         shutil.copyfile(MODEL_PY, folder / MODEL_PY.name)
         shutil.copyfile(runners.source(built.runner), folder / RUNNER_FILE)
-    np.savez(folder / GOLDEN_FILE, x=golden[0], y=golden[1])
+    given = golden[0]
+    words: dict[str, Any] = {} if given.categories is None else {"c": given.categories}
+    np.savez(folder / GOLDEN_FILE, x=given.numbers, y=golden[1], **words)
     config = render(
         ConfigRequest(
             name=name,
@@ -70,6 +74,8 @@ def assemble(
             model_file=built.model_file,
             model_sha256=signature.provenance.sha256,
             features=len(signature.features.names),
+            categories=len(signature.features.category_names),
+            category_dtype=signature.features.category_dtype,
             output=signature.output,
             settings=settings,
         )
@@ -103,14 +109,14 @@ def assemble(
     return seal(folder, manifest, config)
 
 
-def golden_rows(rows: Rows, answers: Rows, adversarial: int) -> tuple[Rows, Rows]:
+def golden_rows(given: Given, answers: Answers, adversarial: int) -> tuple[Given, Answers]:
     """Some of the user's rows and some adversarial ones, seeded, with the framework's answers. The first
-    ``adversarial`` of ``rows`` are adversarial."""
+    ``adversarial`` of ``given`` are adversarial."""
     rng = np.random.default_rng(0)
-    own = np.arange(adversarial, len(rows))
+    own = np.arange(adversarial, len(given))
     hard = np.arange(adversarial)
     few = min(GOLDEN_ADVERSARIAL if len(own) else GOLDEN_ADVERSARIAL + GOLDEN_USER, len(hard))
     picked = np.concatenate(
         [rng.choice(own, min(GOLDEN_USER, len(own)), replace=False), rng.choice(hard, few, replace=False)]
     ).astype(np.intp)
-    return np.asarray(rows[picked]), np.asarray(answers[picked])
+    return given[picked], np.asarray(answers[picked])

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import PublicationError
+from ..validators.parity import Answers
+from ..validators.rows.given import Given
 from ..validators.triton.client import Session
 from ..validators.triton.golden import GoldenVerdict, check_golden
 from ..values import Manifest, Value
@@ -45,9 +47,16 @@ def rehearse(session: Session, bundle: Bundle) -> Rehearsed:
 
 def ask_golden(session: Session, name: str, version: int | None, folder: Path, manifest: Manifest) -> GoldenVerdict:
     """Ask a served model the golden rows of the version in ``folder``."""
+    given, answers = golden_rows(folder, manifest)
+    return check_golden(
+        session, name, version, given.numbers, answers, manifest.golden_abs, manifest.golden_rel, given.categories
+    )
+
+
+def golden_rows(folder: Path, manifest: Manifest) -> tuple[Given, Answers]:
+    """The golden rows of the version in ``folder``, and the framework's answers float32 [G, K]."""
     with np.load(folder / manifest.golden_file, allow_pickle=False) as golden:
-        x, y = golden["x"], golden["y"]
-    return check_golden(session, name, version, x, y, manifest.golden_abs, manifest.golden_rel)
+        return Given(golden["x"], golden["c"] if "c" in golden.files else None), golden["y"]
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ TritonBackend = Literal["onnxruntime", "fil", "python"]
 ModelConfig: TypeAlias = Any
 """``tritonclient.grpc.model_config_pb2.ModelConfig``: it has no types, and importing it takes 0.4 s."""
 
-INPUT, OUTPUT = "input__0", "output__0"
+INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
 DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py"}
 """The file that a backend opens where ``default_model_filename`` names none."""
 
@@ -35,7 +35,8 @@ HEADING = "#: "
 class ConfigRequest(Value):
     """What decides a config.pbtxt.
 
-    ``features`` F and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F], ``output__0`` FP32 [K].
+    ``features`` F, ``categories`` C and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F] (none where F
+    is 0), ``input__1`` [C] (none where C is 0) of ``category_dtype`` (string or int64), ``output__0`` FP32 [K].
     ``settings`` is all that can be tuned. ``execution_env`` is a python environment for the python backend, or empty.
     """
 
@@ -48,13 +49,15 @@ class ConfigRequest(Value):
     output: OutputContract
     settings: Settings = Settings()
     execution_env: str = ""
+    categories: int = 0
+    category_dtype: str = ""
 
 
 def render(request: ConfigRequest, version: int = 1) -> str:
     """The text of config.pbtxt, serving ``version`` only. :class:`UsageError` for a count below one."""
     settings = request.settings
-    counts = {"features": request.features, "max_batch": settings.max_batch, "instances": settings.instances,
-              "threads": settings.threads}  # fmt: skip
+    counts = {"features": request.features + request.categories, "max_batch": settings.max_batch,
+              "instances": settings.instances, "threads": settings.threads}  # fmt: skip
     for field, count in counts.items():
         if count < 1:
             raise UsageError(f"{request.name}: {field} is {count}; expected a whole number of 1 or more")
@@ -62,7 +65,7 @@ def render(request: ConfigRequest, version: int = 1) -> str:
     config = pb2.ModelConfig(
         name=request.name,
         backend=request.triton_backend,
-        input=[pb2.ModelInput(name=INPUT, data_type=pb2.TYPE_FP32, dims=[request.features])],
+        input=_inputs(request),
         output=[pb2.ModelOutput(name=OUTPUT, data_type=pb2.TYPE_FP32, dims=[len(request.output.labels)])],
     )
     triton_settings.put(config, request.triton_backend, settings)
@@ -76,6 +79,17 @@ def render(request: ConfigRequest, version: int = 1) -> str:
         f"# Model sha256: {request.model_sha256}\n"
     )
     return header + _text(config)
+
+
+def _inputs(request: ConfigRequest) -> list[Any]:
+    pb2 = _pb2()
+    found = []
+    if request.features:
+        found.append(pb2.ModelInput(name=INPUT, data_type=pb2.TYPE_FP32, dims=[request.features]))
+    if request.categories:
+        kind = pb2.TYPE_INT64 if request.category_dtype == "int64" else pb2.TYPE_STRING
+        found.append(pb2.ModelInput(name=CATEGORIES, data_type=kind, dims=[request.categories]))
+    return found
 
 
 def parse(text: str) -> ModelConfig:

@@ -13,6 +13,7 @@ from ..passes.base import Pass
 from ..values import PassNote, Value
 from . import backends
 from .backends.base import Built, Source, Unsupported
+from .frontends.decision import decided
 from .frontends.loaded import Signature
 from .frontends.read import read
 
@@ -20,8 +21,14 @@ PROGRAM_FILE, LOWERED_FILE, LEAF_MAP_FILE = "program.npz", "lowered.npz", "leaf_
 
 
 class LoadRequest(Value):
+    """``data``, ``label``: rows that may know the values of the model's categories, and their label's column.
+    ``decided``: the answer is a label, not probabilities."""
+
     path: str
     margin: bool = False
+    data: str = ""
+    label: str | None = None
+    decided: bool = False
 
 
 class Loaded(Value):
@@ -36,7 +43,10 @@ class Loaded(Value):
 def load(request: LoadRequest) -> Loaded:
     """A file -> signature, program, native bytes."""
     folder = Path.cwd()
-    model = read(Path(request.path), folder, margin=request.margin)
+    rows = Path(request.data) if request.data else None
+    model = read(Path(request.path), folder, margin=request.margin, data=rows, label=request.label)
+    if request.decided:
+        model = decided(model)
     program.save(model.program, folder / PROGRAM_FILE)
     (folder / model.signature.oracle.native_file).write_bytes(model.native)
     forest = model.program.forest

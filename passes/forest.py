@@ -3,11 +3,14 @@
 All nodes of all trees lie in one table of M rows; tree t owns rows ``tree_start[t] : tree_start[t + 1]``, its root
 first. A test node sends a row left where ``x[feature] < threshold`` (or ``<=``, one comparison for the whole
 forest), and a NaN where ``default_left`` says. A leaf has ``left == right == -1``.
+
+A categorical test sends a row right where the category ``trunc(x[feature])`` is in the node's set, and left where it
+isn't, or where x is no category: below 0, or 2^24 and above (XGBoost's rule).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +24,19 @@ Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.floating[Any]]
 Rows = npt.NDArray[np.float32]
 
+CATEGORY_LIMIT = 1 << 24
+"""Categories are below this: float32 holds every integer up to it."""
+
 VECTOR_LEAF = -1
 """``tree_output`` of a tree whose leaves hold one value for each output."""
+
+
+def _no_int32() -> Ints:
+    return np.zeros(0, np.int32)
+
+
+def _no_sets() -> npt.NDArray[np.int64]:
+    return np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +55,9 @@ class Forest:
         leaf_number   int32   [M]       the framework's own number of the leaf within its tree; -1 on test nodes
         tree_output   int32   [T]       which output a tree adds to, or VECTOR_LEAF
         base_scores   float   [K]       the margin before any tree, in leaf_value's dtype
+        category_set  int32   [M]       which set a categorical test has; -1 on other tests and on leaves
+        set_start     int64   [S + 1]   where each of the S distinct sets begins in set_member
+        set_member    int32   [...]     the categories that go right, ascending within a set
     """
 
     tree_start: Ints
@@ -56,8 +73,13 @@ class Forest:
     n_features: int
     comparison: Comparison = "<"
     reduction: Reduction = "sum"
+    category_set: Ints = field(default_factory=_no_int32)
+    set_start: npt.NDArray[np.int64] = field(default_factory=_no_sets)
+    set_member: Ints = field(default_factory=_no_int32)
 
     def __post_init__(self) -> None:
+        if not len(self.category_set):  # the default: no categorical test
+            object.__setattr__(self, "category_set", np.full(len(self.feature), -1, np.int32))
         for array in self.arrays().values():
             array.setflags(write=False)
 
@@ -77,6 +99,30 @@ class Forest:
     def is_leaf(self) -> npt.NDArray[np.bool_]:
         """[M]: which nodes are leaves."""
         return self.left < 0
+
+    @property
+    def is_categorical(self) -> npt.NDArray[np.bool_]:
+        """[M]: which nodes test a category."""
+        return self.category_set >= 0
+
+    @property
+    def n_sets(self) -> int:
+        return len(self.set_start) - 1
+
+    @property
+    def n_categories(self) -> int:
+        """One more than the largest category that any set holds."""
+        return int(self.set_member.max(initial=-1)) + 1
+
+    def membership(self) -> npt.NDArray[np.bool_]:
+        """[S, n_categories + 1]: whether the set holds the category. The last column, False, is for what is none."""
+        table = np.zeros((self.n_sets, self.n_categories + 1), np.bool_)
+        table[np.repeat(np.arange(self.n_sets), np.diff(self.set_start)), self.set_member] = True
+        return table
+
+    def category_features(self) -> Ints:
+        """The features that some categorical test reads, ascending."""
+        return np.unique(self.feature[self.is_categorical]).astype(np.int32)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The columns by name, for saving and for walking over them."""
@@ -117,6 +163,8 @@ class Forest:
 
     def replacing(self, **columns: Any) -> Forest:
         """A copy with some columns replaced."""
+        if not self.n_sets:  # the table's length may change, and there is no set to lose
+            columns.setdefault("category_set", _no_int32())
         return replace(self, **columns)
 
 
@@ -129,7 +177,7 @@ def check(forest: Forest) -> Forest:
     f = forest
     if f.n_trees and (f.tree_start[0] != 0 or np.any(np.diff(f.tree_start) < 1)):
         raise ModelError("a tree has no nodes")
-    columns = (f.left, f.right, f.threshold, f.default_left, f.leaf_value, f.leaf_number)
+    columns = (f.left, f.right, f.threshold, f.default_left, f.leaf_value, f.leaf_number, f.category_set)
     if any(len(column) != f.n_nodes for column in columns) or len(f.tree_output) != f.n_trees:
         raise ModelError("the columns of the trees differ in length")
     if f.base_scores.ndim != 1 or not f.n_outputs or not np.all(np.isfinite(f.base_scores)):
@@ -153,7 +201,31 @@ def check(forest: Forest) -> Forest:
         raise ModelError("a threshold is NaN, or a leaf value isn't finite")
     if np.any((f.tree_output < VECTOR_LEAF) | (f.tree_output >= f.n_outputs)):
         raise ModelError("a tree adds to an output that the model doesn't have")
+    _check_sets(f)
     return forest
+
+
+def _check_sets(f: Forest) -> None:
+    if np.any(f.category_set >= f.n_sets) or np.any(f.is_categorical & f.is_leaf):
+        raise ModelError("a node tests a set of categories that isn't there")
+    if f.set_start[0] != 0 or f.set_start[-1] != len(f.set_member) or np.any(np.diff(f.set_start) < 0):
+        raise ModelError("the sets of categories don't add up")
+    if len(f.set_member) and (f.set_member.min() < 0 or f.set_member.max() >= CATEGORY_LIMIT):
+        raise ModelError(f"a category lies outside 0 to {CATEGORY_LIMIT - 1:,}")
+    ascending = np.diff(f.set_member) > 0
+    ascending[f.set_start[1:-1][(f.set_start[1:-1] > 0) & (f.set_start[1:-1] < len(f.set_member))] - 1] = True
+    if not np.all(ascending):
+        raise ModelError("the categories of a set aren't in ascending order")
+    mixed = np.intersect1d(f.category_features(), f.feature[~f.is_leaf & ~f.is_categorical])
+    if len(mixed):
+        raise ModelError(f"feature {mixed[0]} is tested as a number and as a category")
+
+
+def as_categories(values: Rows, limit: int) -> npt.NDArray[np.int64]:
+    """float32 values as categories, ``limit`` where a value is none below it: negative, too large, NaN."""
+    with np.errstate(invalid="ignore"):
+        valid = (values >= 0) & (values < min(limit, CATEGORY_LIMIT))
+        return np.where(valid, np.where(valid, values, 0).astype(np.int64), limit)
 
 
 def leaves(forest: Forest, rows: Rows, chunk: int = 1 << 20) -> Ints:
@@ -171,6 +243,7 @@ def leaves(forest: Forest, rows: Rows, chunk: int = 1 << 20) -> Ints:
 
 
 def _walk(forest: Forest, rows: Rows) -> Ints:
+    member, none = forest.membership(), forest.n_categories
     current = np.broadcast_to(forest.tree_start[:-1], (len(rows), forest.n_trees)).copy().ravel()
     row_of = np.repeat(np.arange(len(rows)), forest.n_trees)
     active = np.flatnonzero(forest.left[current] >= 0)
@@ -179,6 +252,9 @@ def _walk(forest: Forest, rows: Rows) -> Ints:
         value = rows[row_of[active], forest.feature[node]]
         threshold = forest.threshold[node]
         passes = value < threshold if forest.comparison == "<" else value <= threshold
+        chosen = forest.category_set[node]
+        if len(member) and np.any(chosen >= 0):
+            passes = np.where(chosen >= 0, ~member[chosen, as_categories(value, none)], passes)
         go_left = np.where(np.isnan(value), forest.default_left[node], passes)
         current[active] = np.where(go_left, forest.left[node], forest.right[node])
         active = active[forest.left[current[active]] >= 0]

@@ -76,7 +76,7 @@ def gone(pid: int) -> bool:
         process = psutil.Process(pid)
     except psutil.NoSuchProcess:
         return True
-    return process in psutil.wait_procs([process], timeout=10)[0]
+    return process in psutil.wait_procs([process], timeout=60)[0]
 
 
 def half_made(stages: dict[str, int]) -> set[str]:

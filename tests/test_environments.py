@@ -147,6 +147,11 @@ def test_adding_installs_what_is_missing_and_asks_nobody_when_it_is_there(monkey
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     environments.add(environment, ["gearbox>=1", "sprocket"])
     assert environments.find("tools", ["sprocket==1.0"]) == environment
+    with monkeypatch.context() as without_pip:
+        without_pip.setattr(environments, "_run_pip", None)
+        environments.add(environment, ["gearbox==1.0", "sprocket"])
+    assert not environments.satisfied(environment, ["gearbox==2.0"])
+    assert not environments.satisfied(environment, ["axle"])
 
 
 def test_an_addition_that_was_killed_has_the_environment_built_again() -> None:

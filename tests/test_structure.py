@@ -22,7 +22,7 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 LAYERS = (
     # what a step needs to run at all
     ("", "values", "errors", "targets", "files", "wire", "steps", "worker", "executors", "environments",
-     "run_directory", "triton_releases", "progress", "scratch"),
+     "run_directory", "triton_releases", "progress", "scratch", "table"),
     ("passes",),
     ("compile",),
     ("validators",),

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..values import Interval, Latency
+from .rows.given import Given
 
 BLOCK = 16
 """Calls a block."""
@@ -25,7 +26,7 @@ FEWEST_FOR_P99 = 662
 BUDGET_S = 20.0
 """Seconds a candidate and batch size; a slow one ends with fewer samples, and then without a p99."""
 
-Predict = Callable[[npt.NDArray[np.float32]], object]
+Predict = Callable[..., object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +39,13 @@ class Samples:
 
 
 def measure(
-    candidates: Sequence[tuple[str, Predict]], rows: npt.NDArray[np.float32], batch: int, *, budget_s: float = BUDGET_S
+    candidates: Sequence[tuple[str, Predict]], given: Given, batch: int, *, budget_s: float = BUDGET_S
 ) -> list[Samples]:
-    """Time ``predict`` on batches of ``batch`` rows, taken from ``rows`` (float32 [N, F], repeated if too few)."""
-    batches = _batches(rows, batch)
+    """Time ``predict`` on batches of ``batch`` rows, taken from ``given`` (repeated if too few)."""
+    batches = _batches(given, batch)
     for _, predict in candidates:
         for warm_up in batches[:4]:
-            predict(warm_up)
+            predict(*warm_up.parts)
     blocks: dict[str, list[list[float]]] = {name: [] for name, _ in candidates}
     spent = 0.0
     turn = 0
@@ -103,15 +104,16 @@ def _binomial_cdf(n: int, q: float) -> npt.NDArray[np.float64]:
     return np.cumsum(np.exp(factorials[n] - factorials - factorials[::-1] + k * np.log(q) + (n - k) * np.log1p(-q)))
 
 
-def _batches(rows: npt.NDArray[np.float32], batch: int) -> list[npt.NDArray[np.float32]]:
+def _batches(given: Given, batch: int) -> list[Given]:
     """Up to 64 different batches, so that one row's path isn't all that the branch predictor ever sees."""
-    needed = min(64 * batch, 1 << 16)
-    repeated = np.resize(rows, (max(needed, batch), rows.shape[1]))
-    starts = range(0, len(repeated) - batch + 1, batch)
-    return [np.ascontiguousarray(repeated[i : i + batch]) for i in starts]
+    needed = max(min(64 * batch, 1 << 16), batch)
+    repeated = given[np.arange(needed) % len(given)]
+    starts = range(0, needed - batch + 1, batch)
+    return [repeated[i : i + batch] for i in starts]
 
 
-def _time(predict: Predict, rows: npt.NDArray[np.float32]) -> float:
+def _time(predict: Predict, batch: Given) -> float:
+    parts = batch.parts
     start = time.perf_counter_ns()
-    predict(rows)
+    predict(*parts)
     return (time.perf_counter_ns() - start) / 1000

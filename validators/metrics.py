@@ -20,8 +20,8 @@ Answers = npt.NDArray[Any]
 
 
 def compare(output: OutputContract, labels: npt.NDArray[Any], framework: Answers, candidate: Answers) -> Metric | None:
-    """The metric of both on the same rows, answers [N, K]. None for margins and rankings: they have no one metric."""
-    if output.kind == "margin" or output.task == "ranking" or len(labels) == 0:
+    """The metric of both on the same rows, answers [N, K]. None where :func:`_metric_free`."""
+    if _metric_free(output) or len(labels) == 0:
         return None
     if output.task in ("binary", "multiclass"):
         weights = class_weights(output, labels)
@@ -32,12 +32,23 @@ def compare(output: OutputContract, labels: npt.NDArray[Any], framework: Answers
 
 def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
     """UsageError where :func:`compare` couldn't use these labels: known before any candidate is judged."""
-    if output.kind == "margin" or output.task == "ranking" or len(labels) == 0:
+    if _metric_free(output) or len(labels) == 0:
         return
     if output.task in ("binary", "multiclass"):
         class_weights(output, labels)
     else:
         _numeric(labels)
+
+
+def _metric_free(output: OutputContract) -> bool:
+    """Margins, rankings and survival times have no one metric; several values have no one column of labels."""
+    several = output.task not in ("binary", "multiclass") and len(output.labels) > 1
+    return output.kind in ("margin", "label") or output.task in ("ranking", "survival") or several or _scores(output)
+
+
+def _scores(output: OutputContract) -> bool:
+    """A classifier whose answers are no probabilities (binary:logitraw's)."""
+    return output.task in ("binary", "multiclass") and output.kind != "probability"
 
 
 def class_weights(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

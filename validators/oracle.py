@@ -69,8 +69,11 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None], *, trust: bool 
         return Interpreter(python=sys.executable, version=here, note=note)
 
 
-def ask(oracle: Oracle, native: Path, rows: Path, folder: Path, python: str, limits: Limits) -> Asked:
-    """The framework's answers and leaves for ``rows`` (.npy, float32 [N, F]), written into ``folder``.
+def ask(
+    oracle: Oracle, native: Path, rows: Path, categories: Path | None, folder: Path, python: str, limits: Limits
+) -> Asked:
+    """The framework's answers and leaves for ``rows`` (.npy, float32 [N, F]) and ``categories`` ([N, C]), written into
+    ``folder``.
 
     ModelError where the framework crashes, hangs or refuses: then there is nothing to compare with.
     """
@@ -79,6 +82,7 @@ def ask(oracle: Oracle, native: Path, rows: Path, folder: Path, python: str, lim
         "model_file": str(native),
         "parameters": oracle.parameters,
         "rows": str(rows),
+        "categories": "" if categories is None else str(categories),
         "folder": str(folder),
         "threads": 2,
     }
@@ -97,4 +101,6 @@ def _companions(oracle: Oracle) -> list[str]:
     old = (oracle.framework == "xgboost" and numbers(oracle.version) < (2, 1)) or (
         oracle.framework == "catboost" and numbers(oracle.version) < (1, 2, 7)
     )
-    return ["numpy<2"] if old else ["numpy"]
+    # A data frame is how XGBoost is given categories of its own.
+    frames = ["pandas"] if oracle.framework == "xgboost" and "columns" in oracle.parameters else []
+    return ["numpy<2" if old else "numpy", *frames]

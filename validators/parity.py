@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..passes.forest import Rows
 from ..values import OutputContract, Parity, Value
 from . import metrics
+from .rows.given import Given
 from .tolerance import Tolerance
 
 Answers = npt.NDArray[np.float32]
@@ -21,6 +21,10 @@ Table = npt.NDArray[np.float64]
 
 BATCHES = (0, 1, 3, 1025)
 """Batch sizes that every check runs: none, one, odd, larger than any block; then the rest at once."""
+
+
+LABEL_CUT = 0.5
+"""Above this probability a label of several is given."""
 
 
 class Verdict(Value):
@@ -35,12 +39,12 @@ class Verdict(Value):
     engine: str = ""
 
 
-def in_batches(predict: Any, rows: Rows, outputs: int) -> Answers:
-    """The answers [N, K] to ``rows`` asked in batches of 0, 1, 3, 1025 and the rest. ValueError on a wrong shape."""
+def in_batches(predict: Any, given: Given, outputs: int) -> Answers:
+    """The answers [N, K] to the rows asked in batches of 0, 1, 3, 1025 and the rest. ValueError on a wrong shape."""
     parts, start = [], 0
-    for size in (*BATCHES, len(rows)):
-        batch = rows[start : start + size]
-        got = np.asarray(predict(batch))
+    for size in (*BATCHES, len(given)):
+        batch = given[start : start + size]
+        got = np.asarray(predict(*batch.parts))
         if got.shape != (len(batch), outputs):
             raise ValueError(
                 f"a batch of {len(batch)} rows gave an answer of shape {list(got.shape)}, not [{len(batch)}, {outputs}]"
@@ -77,7 +81,7 @@ def ulps(a: Answers, b: Answers) -> npt.NDArray[np.int64]:
 
 
 def judge(
-    rows: Rows,
+    given: Given,
     framework: Answers,
     candidate: Answers,
     leaves: tuple[Leaves, Leaves] | None,
@@ -107,7 +111,7 @@ def judge(
     if labels is not None and len(labels):
         metric = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
     parity = Parity(
-        rows=len(rows), leaf_mismatches=wrong_leaves, wrong_values=wrong_values,
+        rows=len(given), leaf_mismatches=wrong_leaves, wrong_values=wrong_values,
         max_abs=_worst(apart), max_rel=_worst(relative),
         max_ulp=int(ulps(candidate, framework).max(initial=0)), decision_flips=flips(output, framework, candidate),
         metric=metric, tolerance=tolerance.words, coverage=coverage,
@@ -122,16 +126,23 @@ def judge(
 
 def different(got: Table, expected: Table) -> int:
     """How many values aren't the same number; all, where their count differs."""
-    return len(expected) if got.shape != expected.shape else int((got != expected).sum())
+    if got.shape != expected.shape:
+        return len(expected)
+    return int(((got != expected) & ~(np.isnan(got) & np.isnan(expected))).sum())
 
 
 def flips(output: OutputContract, framework: Answers, candidate: Answers) -> int:
-    """Rows on which the two decide differently: at the cut-off of a binary model, by the largest class of others."""
+    """Rows on which the two decide differently: at the cut-off of a binary model, label by label where there are
+    several, by the largest class of others."""
+    if output.kind == "label":
+        return int((framework != candidate).any(axis=1).sum())
     if output.kind != "probability" or len(framework) == 0:
         return 0
     if output.task == "binary":
         cut = 0.5 if output.threshold is None else output.threshold
         return int(((framework[:, 1] > cut) != (candidate[:, 1] > cut)).sum())
+    if output.task == "multilabel":
+        return int(((framework > LABEL_CUT) != (candidate > LABEL_CUT)).any(axis=1).sum())
     return int((framework.argmax(axis=1) != candidate.argmax(axis=1)).sum())
 
 

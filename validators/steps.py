@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from .. import table
 from ..compile import backends
 from ..compile.backends.base import Built
 from ..compile.frontends.loaded import Signature
@@ -20,13 +21,17 @@ from ..passes.program import Program, counted
 from ..values import Latency, Value
 from . import latency, metrics, parity, tolerance
 from .parity import Verdict
-from .rows import table
+from .rows import given as givens
 from .rows.adversarial import adversarial
+from .rows.given import CATEGORIES_FILE, ROWS_FILE, Given
+from .tolerance import Tolerance
+
+__all__ = ["CATEGORIES_FILE", "ROWS_FILE"]
 
 ADVERSARIAL_ROWS, USER_ROWS = 60_000, 50_000
 """At most so many rows of each kind judge a model."""
 
-ROWS_FILE, LABELS_FILE, SAMPLES_FILE = "rows.npy", "labels.npy", "samples.npz"
+LABELS_FILE, SAMPLES_FILE = "labels.npy", "samples.npz"
 
 
 class RowsRequest(Value):
@@ -41,7 +46,8 @@ class RowsRequest(Value):
 
 
 class RowsReply(Value):
-    """Beside it: ``rows.npy`` float32 [A + U, F], adversarial rows first; ``labels.npy`` of the U user's rows."""
+    """Beside it: ``rows.npy`` float32 [A + U, F], adversarial rows first, ``categories.npy`` [A + U, C] where the model
+    takes them; ``labels.npy`` of the U user's rows."""
 
     adversarial: int
     user: int
@@ -54,24 +60,25 @@ def rows(request: RowsRequest) -> RowsReply:
     """Adversarial rows from the model's thresholds, then the user's."""
     folder = Path.cwd()
     made = adversarial(programs.load(Path(request.lowered)), limit=request.adversarial_limit)
-    parts, labels = [made.rows], None
+    parts, labels = [made.given], None
     notes: tuple[str, ...] = ()
     if request.data:
         given = table.read(Path(request.data), request.signature.features, request.label, limit=request.user_limit)
-        parts.append(given.rows)
+        parts.append(Given(given.rows, given.categories))
         labels, notes = given.labels, given.notes
     if labels is not None:
         _demand_labels(request, labels)
         np.save(folder / LABELS_FILE, _plain(labels), allow_pickle=False)
-    np.save(folder / ROWS_FILE, np.concatenate(parts))
+    givens.save(givens.joined(parts), folder)
     user = len(parts[1]) if len(parts) > 1 else 0
     return RowsReply(
-        adversarial=len(made.rows), user=user, labelled=labels is not None, coverage=made.coverage, notes=notes
+        adversarial=len(made.given), user=user, labelled=labels is not None, coverage=made.coverage, notes=notes
     )
 
 
 class CheckRequest(Value):
-    """Paths are absolute. ``labels``: of the last rows, or empty. ``tolerance``: a spec, or empty for the derived."""
+    """Paths are absolute. ``rows``: rows.npy, with categories.npy beside it where the model takes them. ``labels``: of
+    the last rows, or empty. ``tolerance``: a spec, or empty for the derived."""
 
     built: Built
     folder: str
@@ -90,7 +97,7 @@ class CheckRequest(Value):
 
 def check(request: CheckRequest) -> Verdict:
     """One candidate's built files against the framework: leaf by leaf, then the numbers."""
-    given = np.load(request.rows)
+    given = givens.load(Path(request.rows).parent)
     lowered = programs.load(Path(request.lowered))
     answers = np.load(request.framework_answers)
     framework_leaves = np.load(request.framework_leaves)
@@ -100,20 +107,27 @@ def check(request: CheckRequest) -> Verdict:
     # Before anything else of the candidate: a missing engine is told apart here, with what to install.
     model_file = folder / request.built.model_file
     engine = runner(request.built.runner)(model_file, request.built.parameters, request.threads)
-    got_leaves = backend.leaves(request.built, folder, given)
+    got_leaves = backend.leaves(request.built, folder, *given.parts)
     wanted = backend.expected(lowered, np.maximum(final, 0), framework_leaves)
     wanted = np.where(final < 0, final, wanted).astype(np.int32)
     candidate = parity.in_batches(engine.predict, given, answers.shape[1])
     np.save(Path.cwd() / "answers.npy", candidate)
-    allowed = (
-        tolerance.parse(request.tolerance) if request.tolerance else tolerance.derive(lowered, np.maximum(final, 0))
-    )
+    allowed = tolerance.parse(request.tolerance) if request.tolerance else _derived(lowered, final, given)
     verdict = parity.judge(
         given, answers, candidate, (got_leaves, wanted), allowed, request.signature.output,
         node_table=backend.node_table(request.built, folder, lowered), coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
     )  # fmt: skip
     return msgspec.structs.replace(verdict, engine=engine_of(request.built.runner, engine))
+
+
+def _derived(lowered: Program, final: npt.NDArray[np.int32], given: Given) -> Tolerance:
+    if lowered.decision is not None:
+        return tolerance.EXACT_LABELS
+    if lowered.linear is None:
+        return tolerance.derive(lowered, np.maximum(final, 0))
+    rows = programs.encode_all(lowered, given.numbers, given.categories)
+    return tolerance.derive_linear(lowered.linear, lowered.postprocess, rows)
 
 
 def engine_of(runner_name: str, engine: Runner) -> str:
@@ -166,7 +180,7 @@ class MeasureReply(Value):
 
 def measure(request: MeasureRequest) -> MeasureReply:
     """All candidates in one process, interleaved."""
-    given = np.load(request.rows, mmap_mode="r")[request.skip :]
+    given = givens.load(Path(request.rows).parent, mapped=True)[request.skip :]
     engines = {
         timed.built.id: runner(timed.built.runner)(
             Path(timed.folder) / timed.built.model_file, timed.built.parameters, request.threads
@@ -174,7 +188,7 @@ def measure(request: MeasureRequest) -> MeasureReply:
         for timed in request.candidates
     }
     named = [(name, engine.predict) for name, engine in engines.items()]
-    taken = [s for batch in request.batches for s in latency.measure(named, np.asarray(given), batch)]
+    taken = [s for batch in request.batches for s in latency.measure(named, given, batch)]
     arrays: dict[str, Any] = {f"{s.id}@{s.batch}": s.us for s in taken}
     np.savez(Path.cwd() / SAMPLES_FILE, **arrays)
     return MeasureReply(

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..passes.forest import VECTOR_LEAF, Ints
-from ..passes.program import Program
+from ..passes.forest import VECTOR_LEAF, Ints, Rows
+from ..passes.linear import Linear
+from ..passes.program import Postprocess, Program
 from ..values import Value
 
 ROUNDING = 2.0**-24
@@ -56,6 +57,9 @@ def parse(spec: str) -> Tolerance:
     raise UsageError(f"--tolerance {spec!r}: an absolute bound alone is no test", "Add rel=…, for example rel=1e-5.")
 
 
+EXACT_LABELS = Tolerance(abs=0.0, rel=0.0, why="labels are the same or they aren't")
+
+
 def derive(program: Program, leaf: Ints) -> Tolerance:
     """For fp32: from the trees and the rows (``leaf``: int32 [N, T], rows of the lowered forest's node table)."""
     forest = program.forest
@@ -64,12 +68,26 @@ def derive(program: Program, leaf: Ints) -> Tolerance:
         np.abs(forest.base_scores).max(initial=0)
     )
     trees = _trees_of_an_output(forest.tree_output)
-    margin = min(trees + 1, 6 * math.sqrt(trees + 1)) * ROUNDING * total
-    why = f"float32 sums of {trees} trees, up to {total:.3g} a row"
-    if program.postprocess == "identity":
+    return _of_sum(program.postprocess, trees, total, f"float32 sums of {trees} trees, up to {total:.3g} a row")
+
+
+def derive_linear(linear: Linear, postprocess: Postprocess, rows: Rows) -> Tolerance:
+    """For a linear program: from the products that a row adds up (``rows``: encoded, float32 [N, E])."""
+    present = np.where(np.isfinite(rows), np.abs(rows), 0).astype(np.float64)
+    size = present @ np.abs(linear.weight).astype(np.float64) + np.abs(linear.bias)
+    total, terms = float(size.max(initial=0.0)), len(linear.weight) + 1
+    return _of_sum(postprocess, terms, total, f"float32 sums of {terms} products, up to {total:.3g} a row")
+
+
+def _of_sum(postprocess: Postprocess, terms: int, total: float, why: str) -> Tolerance:
+    """What rounding ``terms`` additions of ``total`` in all does to the answer."""
+    margin = min(terms + 1, 6 * math.sqrt(terms + 1)) * ROUNDING * total
+    if postprocess in ("identity", "sort", "binary-raw", "hinge", "binary-hinge"):
         return Tolerance(abs=margin + 4 * ROUNDING * total, rel=4 * ROUNDING, why=why)
-    absolute = 4 * ROUNDING if program.postprocess != "exp" else 0.0
-    spread = 2 * margin if program.postprocess == "softmax" else margin  # an answer moves with its own and all margins
+    if postprocess == "mean-variance":  # the mean is a sum, and the variance moves by a factor
+        return Tolerance(abs=margin + 4 * ROUNDING * total, rel=math.expm1(2 * margin) + 16 * ROUNDING, why=why)
+    absolute = 4 * ROUNDING if postprocess != "exp" else 0.0
+    spread = 2 * margin if postprocess == "softmax" else margin  # an answer moves with its own and all margins
     return Tolerance(abs=absolute, rel=math.expm1(spread) + 16 * ROUNDING * (1 + total / 8), why=why)
 
 

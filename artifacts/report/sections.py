@@ -11,6 +11,7 @@ MEANINGS = {
     "probability": "probabilities, the framework's predict_proba",
     "margin": "raw margins, before any transform",
     "value": "the framework's predict",
+    "label": "the number of the class that is decided for",
 }
 
 
@@ -43,7 +44,11 @@ def facts(record: Record) -> tuple[Fact, ...]:
     """What was judged, by what, on what."""
     model = record.model
     wrote = f"{model.framework} {model.framework_version}".strip()
-    sizes = (_count(model.trees, "tree"), _count(len(model.features), "feature"), _count(len(model.outputs), "output"))
+    sizes = (
+        _count(model.trees, "tree"),
+        _count(len(model.features) + len(model.categories), "feature"),
+        _count(len(model.outputs), "output"),
+    )
     judge = f"{model.framework} {model.oracle_version}".strip()
     found = [
         Fact(term="Model", lines=(f"{wrote}, {model.objective}: {', '.join(sizes)}", *filter(None, (model.path,)))),
@@ -100,10 +105,12 @@ def tensors(record: Record) -> tuple[Fact, ...]:
     model = record.model
     missing = f"; {model.missing:g} or NaN is a missing value" if model.missing is not None else ""
     meaning = MEANINGS.get(model.output_kind or "", "")
+    numbers = Fact(term="input__0", lines=(f"FP32 [{len(model.features)}], the features below in this order{missing}",))
+    kind = "INT64" if model.category_dtype == "int64" else "BYTES"
+    words = Fact(term="input__1", lines=(f"{kind} [{len(model.categories)}]: {', '.join(model.categories)}",))
     return (
-        Fact(
-            term="input__0", lines=(f"FP32 [{len(model.features)}], the features below in this order{missing}",)
-        ),
+        *((numbers,) if model.features else ()),
+        *((words,) if model.categories else ()),
         Fact(
             term="output__0",
             lines=(

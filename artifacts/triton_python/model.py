@@ -19,19 +19,33 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         parameters = manifest["parameters"]
+        self.numbers = len(manifest["features"]["names"])
+        self.categories = len(manifest["features"].get("category_names", ()))
         said = json.loads(args["model_config"]).get("parameters", {})
         threads = said.get("threads", {}).get("string_value", parameters["threads"])
         self.runner = Runner(folder / manifest["model_file"], parameters, int(threads))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        inputs = [pb_utils.get_input_tensor_by_name(request, "input__0").as_numpy() for request in requests]
-        rows = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
+        categories = _tensors(requests, "input__1") if self.categories else ()
+        numbers = (
+            _tensors(requests, "input__0") if self.numbers else [np.zeros((len(c), 0), np.float32) for c in categories]
+        )
         try:
-            answers = self.runner.predict(rows)
+            answers = self.runner.predict(*(_one(parts) for parts in (numbers, categories) if parts))
         except Exception as error:  # noqa: BLE001 -- one bad batch must not end the model's process
             failed = pb_utils.TritonError(f"{type(error).__name__}: {error}")
             return [pb_utils.InferenceResponse(error=failed) for _ in requests]
-        parts = np.split(answers, np.cumsum([len(part) for part in inputs])[:-1])
+        parts = np.split(answers, np.cumsum([len(part) for part in numbers])[:-1])
         return [
             pb_utils.InferenceResponse([pb_utils.Tensor("output__0", np.ascontiguousarray(part))]) for part in parts
         ]
+
+
+def _tensors(requests: list[Any], name: str) -> list[Any]:
+    """One tensor of each request, [rows, columns]."""
+    return [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in requests]
+
+
+def _one(parts: Any) -> Any:
+    """The requests' rows as one array; without a copy where there is one request."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

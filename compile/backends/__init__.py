@@ -33,7 +33,13 @@ def _fil() -> Backend:
     return backend()
 
 
-TABLE: dict[str, Callable[[], Backend]] = {"reference": _reference, "onnx": _onnx, "fil": _fil}
+def _native() -> Backend:
+    from .native import backend
+
+    return backend()
+
+
+TABLE: dict[str, Callable[[], Backend]] = {"reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native}
 
 
 def names() -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ class Built(Value):
 
     ``model_file`` is what the runner opens, ``runner`` the module under compile/runners that opens it and
     ``parameters`` that runner's settings. ``triton_backend`` is Triton's own backend for the file, or ``python``;
-    ``requirements`` are what the python backend's environment needs to run it.
+    ``requirements`` are what the python backend's environment needs to run it. ``files``: what else of the folder the
+    runner needs beside the model's file.
     """
 
     backend: str
@@ -34,6 +35,7 @@ class Built(Value):
     requirements: tuple[str, ...]
     passes: tuple[PassNote, ...] = ()
     timed_by: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -75,10 +77,11 @@ class Backend(Protocol):
         """Write the candidate's files into ``folder``, which exists and is empty. ``program`` is lowered."""
         ...
 
-    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:
+    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32], categories: Any = None) -> Leaves:
         """The leaf of each row in each tree, asked of the built artifact itself, not of the program: int32 [N, T'].
 
-        Numbers are :meth:`expected`'s. ``rows``: the client's, float32 [N, F]. A T' other than the forest's T
+        Numbers are :meth:`expected`'s. ``rows`` and ``categories``: the client's, float32 [N, F], and [N, C] where the
+        model takes them. A T' other than the forest's T
         means that trees are missing. -1 where the artifact gives no leaf for the row.
         """
         ...

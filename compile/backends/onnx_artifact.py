@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import ModelError
-from ...passes.forest import Forest, Ints
+from ...passes.forest import Forest
 from .base import Table
+from .onnx_layout import Layout
 from .onnx_writer import BASE_TREE, TREES, leaf_weights
 
 MODES = {b"LEAF": 0, b"BRANCH_LT": 1, b"BRANCH_LEQ": 2}
@@ -40,16 +43,14 @@ def read_back(trees: onnx.NodeProto) -> Table:
     return np.concatenate([_in_order(2, *nodes, np.asarray(modes)), _in_order(3, *leaves)])
 
 
-def must_be(forest: Forest, columns: Ints) -> Table:
+def must_be(forest: Forest, plan: Layout) -> Table:
     """The same of the lowered forest: the tree of the base scores, then its own."""
     tree = forest.tree_of_node()
     start = forest.tree_start[tree]
     test = ~forest.is_leaf
-    feature = np.zeros(forest.n_nodes)
-    feature[test] = columns[forest.feature[test]]
     branch = MODES[b"BRANCH_LT" if forest.comparison == "<" else b"BRANCH_LEQ"]
     own = [
-        tree + BASE_TREE, np.arange(forest.n_nodes) - start, feature, forest.threshold,
+        tree + BASE_TREE, np.arange(forest.n_nodes) - start, plan.column, plan.threshold,
         np.where(test, forest.left - start, 0), np.where(test, forest.right - start, 0), forest.default_left,
         np.where(test, branch, MODES[b"LEAF"]),
     ]  # fmt: skip
@@ -62,6 +63,37 @@ def must_be(forest: Forest, columns: Ints) -> Table:
         np.concatenate([base, target]), np.concatenate([forest.base_scores, weight]),
     ]  # fmt: skip
     return np.concatenate([_in_order(2, *nodes), _in_order(3, *leaves)])
+
+
+def constants(model: onnx.ModelProto, names: Iterable[str]) -> Table:
+    """The model's constants of these names, one after the other: float64. A missing one is a ModelError."""
+    held = {constant.name: constant for constant in model.graph.initializer}
+    absent = [name for name in names if name not in held]
+    if absent:
+        raise ModelError(f"the artifact lacks the constant {absent[0]}")
+    parts = [numpy_helper.to_array(held[name]).ravel() for name in names]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.float64)
+
+
+def vocabulary_keys(model: onnx.ModelProto) -> Table:
+    """What each LabelEncoder looks up, in the order of their outputs' names: texts as checksums, integers in halves."""
+    found = {}
+    for node in model.graph.node:
+        if node.op_type == "LabelEncoder":
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            keys = attributes.get("keys_strings", attributes.get("keys_int64s"))
+            found[node.output[0]] = lookup(keys, attributes["values_int64s"], attributes["default_int64"])
+    return np.concatenate([np.zeros(0), *(found[name] for name in sorted(found))])
+
+
+def lookup(keys: Any, values: Any, default: int) -> Table:
+    """One LabelEncoder as numbers."""
+    if len(keys) and isinstance(keys[0], bytes):
+        words = np.array([zlib.crc32(key) for key in keys], np.float64)
+    else:
+        whole = np.asarray(keys, np.int64)
+        words = np.concatenate([whole >> 32, whole & 0xFFFFFFFF]).astype(np.float64)
+    return np.concatenate([words, np.asarray(values, np.float64), [float(default)]])
 
 
 def _in_order(keys: int, *columns: npt.NDArray[Any]) -> Table:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
+from ...passes.forest import Rows
 from ...passes.program import Program
 from ...triton_releases import Release
 from .base import Backend, Built, Leaves, Source, Table, Unsupported
-from .onnx_artifact import leaf_probe, must_be, read_back, tree_node
-from .onnx_writer import BASE_TREE, write
+from .onnx_artifact import constants, leaf_probe, lookup, must_be, read_back, tree_node, vocabulary_keys
+from .onnx_encoders import lookups, table_constants
+from .onnx_layout import layout
+from .onnx_writer import BASE_TREE, TREES, write
 
 MODEL_FILE = "model.onnx"
 
@@ -38,19 +41,37 @@ class OnnxTrees:
             triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",),
         )  # fmt: skip
 
-    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:
-        probe = leaf_probe(onnx.load_model(str(folder / built.model_file)))
+    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        model = onnx.load_model(str(folder / built.model_file))
+        if not any(node.op_type == TREES for node in model.graph.node):
+            return np.zeros((len(rows), 0), np.int32)
+        probe = leaf_probe(model)
         import onnxruntime
+
+        from ..runners.onnx_runner import feeds
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        parts = [session.run(None, {"input__0": rows[i : i + 4096]})[0] for i in range(0, len(rows), 4096)]
+        parts = [
+            session.run(
+                None, feeds(session, rows[i : i + 4096], None if categories is None else categories[i : i + 4096])
+            )[0]
+            for i in range(0, len(rows), 4096)
+        ]
         return np.concatenate(parts).astype(np.int32)[:, BASE_TREE:]
 
     def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
         model = onnx.load_model(str(folder / built.model_file))
-        return read_back(tree_node(model)), must_be(program.forest, program.columns)
+        plan = layout(program)
+        wanted = table_constants(program, plan)
+        got = [constants(model, wanted), vocabulary_keys(model)]
+        keys = lookups(program, plan)
+        must = [*(table.ravel() for table in wanted.values()), *(lookup(*keys[name]) for name in sorted(keys))]
+        if program.linear is None:
+            got.append(read_back(tree_node(model)))
+            must.append(must_be(program.forest, plan))
+        return np.concatenate(got), np.concatenate([np.zeros(0), *must]).astype(np.float64)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         return leaf - program.forest.tree_start[:-1]

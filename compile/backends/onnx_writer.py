@@ -2,8 +2,10 @@
 
 The graph::
 
-    input__0 [N, F] -> Where(x == sentinel, NaN, x) ... -> TreeEnsembleRegressor -> margin [N, K]
-                    -> 1 / (1 + Exp(-margin)) | Softmax | Exp | as it is -> output__0 [N, K]
+    input__0 [N, F], input__1 [N, C] -> encoders (onnx_encoders) -> TreeEnsembleRegressor -> margin [N, K]
+                    -> 1 / (1 + Exp(-margin)) | Softmax | Exp | … | as it is -> output__0 [N, K]
+
+A linear program is a product instead: MatMul(Where(IsNaN(x), 0, x), weights) + bias.
 
 The base scores are a first tree of a single leaf, because ONNX Runtime adds ``base_values`` last and XGBoost starts
 from them: with this, one thread's float32 sums are bit-identical to XGBoost's. CatBoost's doubles use the double
@@ -21,10 +23,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ...passes.forest import VECTOR_LEAF, Forest, Ints
+from ...passes.forest import VECTOR_LEAF, Forest
 from ...passes.graph.cleanup import cleanup
-from ...passes.program import Program
+from ...passes.linear import Linear
+from ...passes.program import Decision, Program
 from ...triton_releases import Release
+from .onnx_encoders import Graph, encoded, inputs
+from .onnx_layout import Layout, layout
 
 OPSET, ML_OPSET = 17, 3
 NEWEST_OPSET, NEWEST_IR = 21, 10
@@ -53,26 +58,22 @@ def leaf_weights(forest: Forest) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
 
 def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelProto:
     """The program as an ONNX model that the release's ONNX Runtime reads."""
-    nodes: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
-    value = "input__0"
-    for i, encoder in enumerate(program.encoders):
-        constants += [_constant(f"sentinel_{i}", np.float32(encoder.value)), _constant(f"nan_{i}", np.float32(np.nan))]
-        nodes.append(helper.make_node("Equal", [value, f"sentinel_{i}"], [f"is_missing_{i}"]))
-        nodes.append(helper.make_node("Where", [f"is_missing_{i}", f"nan_{i}", value], [f"encoded_{i}"]))
-        value = f"encoded_{i}"
-    if program.forest.leaf_value.dtype == np.float64:
-        nodes.append(helper.make_node("Cast", [value], ["as_double"], to=TensorProto.DOUBLE))
-        value = "as_double"
-    outputs = program.forest.n_outputs
-    nodes.append(helper.make_node(TREES, [value], ["margin"], domain="ai.onnx.ml", name="forest", n_targets=outputs))
-    answer = _answer(program, nodes, constants)
-    nodes.append(helper.make_node("Identity", [answer], ["output__0"]))
+    parts, plan = Graph(), layout(program)
+    row = encoded(parts, program, plan)
+    if program.linear is not None:
+        _linear(parts, row, program.linear)
+    else:
+        if program.forest.leaf_value.dtype == np.float64:
+            row = parts.add("Cast", [row], "as_double", to=TensorProto.DOUBLE)
+        parts.add(TREES, [row], "margin", "ai.onnx.ml", name="forest", n_targets=program.forest.n_outputs)
+    answer = _answer(program, parts)
+    parts.add(
+        "Identity", [answer if program.decision is None else _decided(program.decision, answer, parts)], "output__0"
+    )
     graph = helper.make_graph(
-        nodes, "millwork",
-        [helper.make_tensor_value_info("input__0", TensorProto.FLOAT, ["N", program.n_columns])],
+        parts.nodes, "millwork", inputs(program),
         [helper.make_tensor_value_info("output__0", TensorProto.FLOAT, ["N", program.n_answers])],
-        constants,
+        list(parts.constants.values()),
     )  # fmt: skip
     limits = release.onnx
     opset = max(OPSET, min(limits.opset, NEWEST_OPSET))
@@ -83,20 +84,26 @@ def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelP
     helper.set_model_props(model, {"millwork.source_sha256": source_sha256})
     # The node table comes last: tidying the graph would otherwise copy millions of numbers back and forth.
     tidy = cleanup(model)
-    next(node for node in tidy.graph.node if node.op_type == TREES).attribute.extend(
-        _trees(program.forest, program.columns)
-    )
+    for node in tidy.graph.node:
+        if node.op_type == TREES:
+            node.attribute.extend(_trees(program.forest, plan))
     return tidy
 
 
-def _trees(forest: Forest, columns: Ints) -> list[onnx.AttributeProto]:
+def _linear(graph: Graph, row: str, linear: Linear) -> None:
+    missing = graph.add("IsNaN", [row], "is_missing")
+    zero = graph.constant("zero", np.float32(0))
+    present = graph.add("Where", [missing, zero, row], "present")
+    product = graph.add("MatMul", [present, graph.constant("weights", linear.weight)], "product")
+    graph.add("Add", [product, graph.constant("bias", linear.bias)], "margin")
+
+
+def _trees(forest: Forest, plan: Layout) -> list[onnx.AttributeProto]:
     """The node table as the operator's attributes."""
     test = ~forest.is_leaf
     tree = forest.tree_of_node()
     start = forest.tree_start[tree]
     number = np.arange(forest.n_nodes, dtype=np.int64) - start
-    feature = np.zeros(forest.n_nodes, np.int64)
-    feature[test] = columns[forest.feature[test]]
     branch = b"BRANCH_LT" if forest.comparison == "<" else b"BRANCH_LEQ"
     leaf, target, weight = leaf_weights(forest)
     base = np.arange(forest.n_outputs)
@@ -104,7 +111,7 @@ def _trees(forest: Forest, columns: Ints) -> list[onnx.AttributeProto]:
     return [
         _ints("nodes_treeids", [0], tree + BASE_TREE),
         _ints("nodes_nodeids", [0], number),
-        _ints("nodes_featureids", [0], feature),
+        _ints("nodes_featureids", [0], plan.column),
         onnx.AttributeProto(
             name="nodes_modes", type=onnx.AttributeProto.STRINGS,
             strings=[b"LEAF", *np.where(test, branch, b"LEAF").tolist()],
@@ -115,7 +122,7 @@ def _trees(forest: Forest, columns: Ints) -> list[onnx.AttributeProto]:
         _ints("target_treeids", 0 * base, tree[leaf] + BASE_TREE),
         _ints("target_nodeids", 0 * base, number[leaf]),
         _ints("target_ids", base, target),
-        _floats("nodes_values", np.concatenate([[0], forest.threshold]).astype(dtype)),
+        _floats("nodes_values", np.concatenate([[0], plan.threshold]).astype(dtype)),
         _floats("target_weights", np.concatenate([forest.base_scores, weight]).astype(dtype)),
     ]  # fmt: skip
 
@@ -133,43 +140,62 @@ def _floats(name: str, values: npt.NDArray[Any]) -> onnx.AttributeProto:
     return onnx.AttributeProto(name=name, type=onnx.AttributeProto.FLOATS, floats=values.tolist())
 
 
-def _answer(program: Program, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> str:
+def _answer(program: Program, graph: Graph) -> str:
     """Append what turns ``margin`` into the answer; the name of its result."""
     match program.postprocess:
         case "binary" | "sigmoid":
-            constants.append(_constant("one", np.float32(1)))
-            nodes += [
-                helper.make_node("Neg", ["margin"], ["negative"]),
-                helper.make_node("Exp", ["negative"], ["odds_against"]),
-                helper.make_node("Add", ["one", "odds_against"], ["denominator"]),
-                helper.make_node("Div", ["one", "denominator"], ["p"]),
-            ]
-            if program.postprocess == "sigmoid":
-                return "p"
-            nodes += _other_class(program)
-            nodes.append(helper.make_node("Concat", ["not_p", "p"], ["classes"], axis=1))
-            return "classes"
+            graph.constant("one", np.float32(1))
+            graph.add("Neg", ["margin"], "negative")
+            graph.add("Exp", ["negative"], "odds_against")
+            graph.add("Add", ["one", "odds_against"], "denominator")
+            graph.add("Div", ["one", "denominator"], "p")
+            return "p" if program.postprocess == "sigmoid" else _pair(graph, "p", _other_class(program, graph))
+        case "hinge" | "binary-hinge":
+            above = graph.add("Greater", ["margin", graph.constant("zero", np.float32(0))], "is_above")
+            value = graph.add("Cast", [above], "decision", to=TensorProto.FLOAT)
+            return value if program.postprocess == "hinge" else _pair(graph, value, _from_one(graph, value))
+        case "binary-raw":
+            return _pair(graph, "margin", _from_one(graph, "margin"))
         case "softmax":
-            nodes.append(helper.make_node("Softmax", ["margin"], ["classes"], axis=1))
-            return "classes"
+            return graph.add("Softmax", ["margin"], "classes", axis=1)
         case "exp":
-            nodes.append(helper.make_node("Exp", ["margin"], ["value"]))
-            return "value"
+            return graph.add("Exp", ["margin"], "value")
+        case "sort":
+            count = graph.constant("count", np.array([program.forest.n_outputs]))
+            graph.nodes.append(helper.make_node("TopK", ["margin", count], ["sorted", "order"], axis=1, largest=0))
+            return "sorted"
+        case "mean-variance":
+            graph.add("Gather", ["margin", graph.constant("first", np.array([0]))], "mean", axis=1)
+            graph.add("Gather", ["margin", graph.constant("second", np.array([1]))], "log_deviation", axis=1)
+            graph.add("Exp", [graph.add("Add", ["log_deviation", "log_deviation"], "log_variance")], "variance")
+            return graph.add("Concat", ["mean", "variance"], "moments", axis=1)
         case "identity":
             return "margin"
 
 
-def _other_class(program: Program) -> list[onnx.NodeProto]:
-    """``not_p``, as precise as the framework's own: XGBoost takes the float32 p from 1; CatBoost works in doubles, so
+def _decided(decision: Decision, answer: str, graph: Graph) -> str:
+    if decision.how == "largest":
+        graph.add("ArgMax", [answer], "decided", axis=1, keepdims=1)
+    else:
+        if decision.how == "second":
+            answer = graph.add("Gather", [answer, graph.constant("second", np.array([1]))], "second_class", axis=1)
+        graph.add("Greater", [answer, graph.constant("cut", np.float32(decision.cut))], "decided")
+    return graph.add("Cast", ["decided"], "label", to=TensorProto.FLOAT)
+
+
+def _pair(graph: Graph, value: str, other: str) -> str:
+    return graph.add("Concat", [other, value], "classes", axis=1)
+
+
+def _from_one(graph: Graph, value: str) -> str:
+    return graph.add("Sub", [graph.constant("one", np.float32(1)), value], "other_class")
+
+
+def _other_class(program: Program, graph: Graph) -> str:
+    """1 - p, as precise as the framework's own: XGBoost takes the float32 p from 1; CatBoost works in doubles, so
     that its small probabilities are exact, which 1 / (1 + Exp(margin)) is too."""
     if program.forest.leaf_value.dtype == np.float32:
-        return [helper.make_node("Sub", ["one", "p"], ["not_p"])]
-    return [
-        helper.make_node("Exp", ["margin"], ["odds"]),
-        helper.make_node("Add", ["one", "odds"], ["other_denominator"]),
-        helper.make_node("Div", ["one", "other_denominator"], ["not_p"]),
-    ]
-
-
-def _constant(name: str, value: Any) -> onnx.TensorProto:
-    return numpy_helper.from_array(np.asarray(value), name)
+        return _from_one(graph, "p")
+    graph.add("Exp", ["margin"], "odds")
+    graph.add("Add", ["one", "odds"], "other_denominator")
+    return graph.add("Div", ["one", "other_denominator"], "not_p")

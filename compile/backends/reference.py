@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from ...passes.forest import Rows
 from ...passes.program import Program
 from ...triton_releases import Release
 from ..runners.load import installed, requirement, runner
@@ -32,15 +31,17 @@ class Reference:
                 "its own speed can't be had"
             )
         native = Path(source.native)
+        frames = oracle.framework == "xgboost" and "columns" in oracle.parameters
         shutil.copyfile(native, folder / native.name)
         return Built(
             backend=self.name, precision=self.precision, model_file=native.name,
             runner=f"{oracle.framework}_runner", triton_backend="python", parameters=oracle.parameters,
-            requirements=(requirement(oracle.framework, oracle.version),),
+            requirements=(requirement(oracle.framework, oracle.version), *(() if not frames else ("pandas",))),
         )  # fmt: skip
 
-    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32]) -> Leaves:
-        return runner(built.runner)(folder / built.model_file, built.parameters, 1).leaves(rows)  # type: ignore[no-any-return]
+    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        engine = runner(built.runner)(folder / built.model_file, built.parameters, 1)
+        return engine.leaves(rows, categories)  # type: ignore[no-any-return]
 
     def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
         return None

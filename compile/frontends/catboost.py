@@ -1,29 +1,29 @@
 """CatBoost's JSON export (``save_model(f, format="json")``) to a LoadedModel. A .cbm is exported first, in a worker.
 
-Facts that hold here (measured against CatBoost 1.2): leaf index bit i of a symmetric tree is split i; ``x > border``
-goes right and NaN goes left unless ``nan_value_treatment`` is AsTrue; leaves of other trees are numbered left to
-right in a model that CatBoost has loaded from JSON, but in the order of their making in a .cbm; values are doubles,
-summed in tree order, times scale, plus bias; borders are float32, as inputs are.
+The trees are read in ``catboost_trees``, categories in ``catboost_ctr`` and ``catboost_vocabulary``. Facts that hold
+there were measured against CatBoost 1.2.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ... import table as tables
 from ...errors import ModelError
-from ...passes.forest import VECTOR_LEAF, Forest, check
 from ...passes.program import Program
-from ...values import FeatureContract, OutputContract, Provenance
-from . import objectives
+from ...values import FeatureContract, OutputContract, OutputKind, Provenance
+from . import catboost_ctr, catboost_trees, catboost_vocabulary, objectives
 from .loaded import LoadedModel, Oracle, Signature
 
 Document = Mapping[str, Any]
-Columns = dict[str, npt.NDArray[Any]]
 
 
 def load(
@@ -34,16 +34,21 @@ def load(
     *,
     margin: bool = False,
     leaf_order: Sequence[Sequence[int]] = (),
+    data: Path | None = None,
+    label: str | None = None,
 ) -> LoadedModel:
     """A parsed JSON export to a LoadedModel. ``native``: the model as CatBoost reads it (cbm or the same JSON).
 
     ``leaf_order``: for each tree that isn't symmetric, ``native``'s own numbers of its leaves, left to right; empty
-    where they are 0, 1, 2, …. Raises ModelError for what isn't a CatBoost export, or isn't supported.
+    where they are 0, 1, 2, …. ``data``: rows that may know the values of its categories, whose column ``label`` isn't
+    a feature. Raises ModelError for what isn't a CatBoost export, or isn't supported.
     """
     if not isinstance(document, Mapping) or "features_info" not in document or "model_info" not in document:
         raise ModelError(f"{provenance.path}: not a CatBoost model: no 'features_info' and 'model_info' in it")
     try:
-        return _load(document, native, native_file, provenance, margin=margin, leaf_order=leaf_order)
+        return _load(
+            document, native, native_file, provenance, margin=margin, leaf_order=leaf_order, data=data, label=label
+        )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(
             f"{provenance.path}: not a complete CatBoost model: {type(error).__name__}: {error}",
@@ -59,19 +64,28 @@ def _load(
     *,
     margin: bool,
     leaf_order: Sequence[Sequence[int]],
+    data: Path | None,
+    label: str | None,
 ) -> LoadedModel:
     information = document["model_info"]
     name = str(information["params"]["loss_function"]["type"])
     objective = objectives.find(objectives.CATBOOST, name, "CatBoost")
-    names, named, nan_left = _float_features(document["features_info"])
-    forest = _forest(document, nan_left, len(names), leaf_order)
+    features = _features(document["features_info"])
+    contract, words = _contract(document, features, provenance.path, data, label)
+    splits = catboost_trees.splits_of(document["features_info"])
+    columns = np.arange(splits.n_features, dtype=np.int32)
+    categories = None
+    if features.category_names:
+        categories, place = catboost_ctr.categories(document, ~features.nan_left, words.words, integer=words.integer)
+        columns[splits.n_features - len(place) :] = len(features.names) + place
     program = Program(
-        forest=forest,
+        forest=catboost_trees.forest(document, splits, features.nan_left, leaf_order),
         postprocess="identity" if margin else objective.postprocess,
-        columns=np.arange(len(names), dtype=np.int32),
-        n_columns=len(names),
+        columns=columns,
+        n_columns=len(features.names),
+        categories=categories,
     )
-    probability = objective.task in ("binary", "multiclass") and not margin
+    kind = _kind(objective, margin=margin)
     version = _version(str(information.get("catboost_version_info", "")))
     signature = Signature(
         provenance=Provenance(
@@ -82,169 +96,103 @@ def _load(
             framework_version=version,
             estimator=provenance.estimator,
         ),
-        features=FeatureContract(names=names, named=named, dtypes=("float32",) * len(names)),
+        features=contract,
         output=OutputContract(
-            kind="margin" if margin else "probability" if probability else "value",
+            kind=kind,
             task=objective.task,
-            labels=_labels(information, program.n_answers, margin=margin, probability=probability),
-            threshold=_threshold(information) if objective.task == "binary" and probability else None,
+            labels=_labels(information, program.n_answers, margin=kind == "margin", probability=kind == "probability"),
+            threshold=_threshold(information) if objective.task == "binary" and kind == "probability" else None,
         ),
         objective=name,
         oracle=Oracle(
             framework="catboost",
             version=version,
             native_file=native_file,
-            parameters={"answer": program.postprocess, "format": "json" if native_file.endswith(".json") else "cbm"},
+            parameters={
+                "answer": program.postprocess,
+                "format": "json" if native_file.endswith(".json") else "cbm",
+                **({"columns": json.dumps(features.layout)} if categories is not None else {}),
+            },
         ),
+        notes=("trained with a loss of its own: the answers are margins",) if objective is objectives.CUSTOM else (),
     )
     return LoadedModel(signature=signature, program=program, native=native)
 
 
-def _float_features(information: Document) -> tuple[tuple[str, ...], bool, npt.NDArray[np.bool_]]:
-    """Names by position in the client's row, whether they are the model's own, and where NaN goes for each."""
-    for kind in ("categorical_features", "text_features", "embedding_features", "ctrs"):
+def _kind(objective: objectives.Objective, *, margin: bool) -> OutputKind:
+    if margin or objective is objectives.CUSTOM:
+        return "margin"
+    return "probability" if objective.probability else "value"
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    """``names`` of the numeric features in the order of their own numbers, and of the categorical ones; ``layout``: for
+    each place in the training table the column of ``input__0``, or -1 - the column of ``input__1``."""
+
+    names: tuple[str, ...]
+    category_names: tuple[str, ...]
+    named: bool
+    nan_left: npt.NDArray[np.bool_]
+    layout: list[int]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return tuple(self.names[i] if i >= 0 else self.category_names[-1 - i] for i in self.layout)
+
+
+def _features(information: Document) -> _Features:
+    for kind in ("text_features", "embedding_features"):
         if information.get(kind):
-            raise ModelError(
-                f"CatBoost's {kind.replace('_', ' ')} are not supported in this version",
-                "Numeric features only: encode the others as numbers before training.",
-            )
-    features = sorted(information["float_features"], key=lambda feature: int(feature["feature_index"]))
-    if not features:
+            raise ModelError(f"CatBoost's {kind.replace('_', ' ')} are not supported", "Leave them out in training.")
+    floats = sorted(information.get("float_features") or (), key=lambda feature: int(feature["feature_index"]))
+    categorical = sorted(
+        information.get("categorical_features") or (), key=lambda feature: int(feature["feature_index"])
+    )
+    every = [*floats, *categorical]
+    if not every:
         raise ModelError("the model has no features")
-    if [int(feature["flat_feature_index"]) for feature in features] != list(range(len(features))):
+    places = [int(feature["flat_feature_index"]) for feature in every]
+    if sorted(places) != list(range(len(every))):
         raise ModelError("the model's features aren't numbered 0, 1, 2, …")
-    names = [str(feature.get("feature_id") or "") for feature in features]
-    named = all(names) and len(set(names)) == len(names) and names != [str(i) for i in range(len(names))]
-    treatments = [feature.get("nan_value_treatment") for feature in features]
+    given = [str(feature.get("feature_id") or "") for feature in every]
+    named = all(given) and len(set(given)) == len(given) and given != [str(i) for i in places]
+    names = given if named else [f"f{i}" for i in places]
+    treatments = [feature.get("nan_value_treatment") for feature in floats]
     unknown = [treatment for treatment in treatments if treatment not in ("AsIs", "AsFalse", "AsTrue")]
     if unknown:
-        raise ModelError(f"nan_value_treatment {unknown[0]!r:.60} is not supported in this version")
-    nan_left = np.array([treatment != "AsTrue" for treatment in treatments])
-    return tuple(names) if named else tuple(f"f{i}" for i in range(len(names))), named, nan_left
-
-
-def _forest(
-    document: Document, nan_left: npt.NDArray[np.bool_], n_features: int, leaf_order: Sequence[Sequence[int]]
-) -> Forest:
-    scale, bias = document["scale_and_bias"]
-    base = np.atleast_1d(np.asarray(bias, np.float64))
-    outputs = len(base)
-    if not outputs:
-        raise ModelError("the model has no base scores")
-    symmetric = "oblivious_trees" in document
-    trees = document["oblivious_trees"] if symmetric else document["trees"]
-    if not trees:
-        raise ModelError("the model has no trees")
-    make = _oblivious if symmetric else _nested
-    parts = [make(tree, outputs) for tree in trees]
-    for part, order in zip(parts, leaf_order, strict=bool(leaf_order)):
-        part["number"] = _renumbered(part["number"], order)
-    sizes = np.array([len(part["feature"]) for part in parts], np.int64)
-    start = np.concatenate([[0], np.cumsum(sizes)])
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    offset, test = np.repeat(start[:-1], sizes), whole["left"] >= 0
-    feature = whole["feature"]
-    if np.any(feature[test] < 0) or np.any(feature >= n_features):  # before int32 could wrap them
-        raise ModelError(f"a tree tests a feature outside the model's {n_features}")
-    with np.errstate(over="ignore"):
-        border = whole["border"].astype(np.float32)
-    if not np.array_equal(border.astype(np.float64), whole["border"]):
-        raise ModelError("a border isn't a float32 number")
-    return check(
-        Forest(
-            tree_start=start.astype(np.int32),
-            feature=feature.astype(np.int32),
-            threshold=border,
-            left=np.where(test, whole["left"] + offset, -1).astype(np.int32),
-            right=np.where(test, whole["right"] + offset, -1).astype(np.int32),
-            default_left=nan_left[np.maximum(feature, 0)] & test,
-            leaf_value=whole["value"].astype(np.float64) * float(scale),
-            leaf_number=whole["number"].astype(np.int32),
-            tree_output=np.full(len(trees), 0 if outputs == 1 else VECTOR_LEAF, np.int32),
-            base_scores=base,
-            n_features=n_features,
-            comparison="<=",
-        )
+        raise ModelError(f"nan_value_treatment {unknown[0]!r:.60} is not supported")
+    column = [*range(len(floats)), *(-1 - c for c in range(len(categorical)))]
+    return _Features(
+        names=tuple(names[: len(floats)]),
+        category_names=tuple(names[len(floats) :]),
+        named=named,
+        nan_left=np.array([treatment != "AsTrue" for treatment in treatments], np.bool_),
+        layout=[column[i] for i in np.argsort(places)],
     )
 
 
-def _oblivious(tree: Document, outputs: int) -> Columns:
-    """A symmetric tree as a perfect one in heap order: level l tests split depth-1-l, so that the leaves stand in
-    the order of their indexes."""
-    splits = tree.get("splits") or []
-    depth = len(splits)
-    tests, leaf_count = 2**depth - 1, 2**depth
-    if len(tree["leaf_values"]) != leaf_count * outputs:  # before anything of 2**depth is made
-        raise ModelError(f"a tree of depth {depth} has {len(tree['leaf_values'])} leaf values for {outputs} outputs")
-    for split in splits:
-        _need_float(split)
-    split_of = np.repeat(np.arange(depth)[::-1], 2 ** np.arange(depth)) if depth else np.zeros(0, np.int64)
-    feature = np.array([int(split["float_feature_index"]) for split in splits] or [0])
-    border = np.array([float(split["border"]) for split in splits] or [0.0])
-    values = np.asarray(tree["leaf_values"], np.float64).reshape(leaf_count, outputs)
-    node = np.arange(tests)
-    no_child, leaves = np.full(leaf_count, -1), np.arange(leaf_count)
-    return {
-        "feature": np.concatenate([feature[split_of], no_child]),
-        "border": np.concatenate([border[split_of], np.zeros(leaf_count)]),
-        "left": np.concatenate([2 * node + 1, no_child]),
-        "right": np.concatenate([2 * node + 2, no_child]),
-        "value": np.concatenate([np.zeros((tests, outputs)), values]),
-        "number": np.concatenate([np.full(tests, -1), leaves]),
-    }
+_NO_WORDS = catboost_vocabulary.Vocabulary((), False)
 
 
-def _nested(tree: Document, outputs: int) -> Columns:
-    """A Lossguide or Depthwise tree: nested objects, walked left first without recursion."""
-    feature: list[int] = []
-    border: list[float] = []
-    left: list[int] = []
-    right: list[int] = []
-    value: list[npt.NDArray[np.float64]] = []
-    number: list[int] = []
-    stack: list[tuple[Document, int, bool]] = [(tree, -1, True)]
-    leaves = 0
-    while stack:
-        node, parent, is_left = stack.pop()
-        row = len(feature)
-        if parent >= 0:
-            (left if is_left else right)[parent] = row
-        left.append(-1)
-        right.append(-1)
-        if "split" in node:
-            _need_float(node["split"])
-            feature.append(int(node["split"]["float_feature_index"]))
-            border.append(float(node["split"]["border"]))
-            value.append(np.zeros(outputs))
-            number.append(-1)
-            stack.append((node["right"], row, False))
-            stack.append((node["left"], row, True))
-        else:
-            feature.append(-1)
-            border.append(0.0)
-            value.append(np.atleast_1d(np.asarray(node["value"], np.float64)))
-            number.append(leaves)
-            leaves += 1
-    return {
-        "feature": np.array(feature),
-        "border": np.array(border),
-        "left": np.array(left),
-        "right": np.array(right),
-        "value": np.array(value).reshape(len(feature), outputs),
-        "number": np.array(number),
-    }
-
-
-def _renumbered(number: npt.NDArray[np.int64], order: Sequence[int]) -> npt.NDArray[np.int64]:
-    """``number``: -1 on tests, 0, 1, 2, … on leaves; the latter replaced by ``order``."""
-    if sorted(order) != list(range(int(number.max()) + 1)):
-        raise ModelError("CatBoost's own numbers of a tree's leaves aren't those of the exported tree")
-    return np.where(number < 0, -1, np.asarray(order)[np.maximum(number, 0)])
-
-
-def _need_float(split: Document) -> None:
-    if split.get("split_type") != "FloatFeature":
-        raise ModelError(f"a split of type {split.get('split_type')!r} is not supported in this version")
+def _contract(
+    document: Document, features: _Features, path: str, data: Path | None, label: str | None
+) -> tuple[FeatureContract, catboost_vocabulary.Vocabulary]:
+    contract = FeatureContract(names=features.names, named=features.named, dtypes=("float32",) * len(features.names))
+    if not features.category_names:
+        return contract, _NO_WORDS
+    contract = FeatureContract(
+        names=features.names, named=features.named, dtypes=contract.dtypes,
+        category_names=features.category_names, category_dtype="string", order=features.order,
+    )  # fmt: skip
+    given = None if data is None else tables.distinct_categories(data, contract, label)
+    words = catboost_vocabulary.recover(document, features.category_names, given, path)
+    return FeatureContract(
+        names=features.names, named=features.named, dtypes=contract.dtypes,
+        categories=dict(zip(features.category_names, words.words, strict=True)),
+        category_names=features.category_names, category_dtype="int64" if words.integer else "string",
+        order=features.order,
+    ), words  # fmt: skip
 
 
 def _labels(information: Document, count: int, *, margin: bool, probability: bool) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What each objective's answer is: one table a framework. What isn't in it is refused by name.
 
 Sources: XGBoost's src/objective (PredTransform, ProbToMargin), CatBoost's documentation of prediction types; each
-row is checked against the framework by tests/compile/test_frontends.py.
+row is checked against the framework by tests/fidelity. XGBoost 3.4's reg:expectileerror chains its outputs by a
+softplus and is not here.
 """
 
 from __future__ import annotations
@@ -20,37 +21,65 @@ Link = Literal["identity", "logit", "log"]
 
 
 class Objective(Value):
+    """``postprocess``: of one output. ``several``: where the model has several outputs and that differs (a classifier
+    of two classes becomes one of several labels). ``alone``: what a regressor, or a bare Booster, gives instead of two
+    classes. ``probability``: whether the answers are probabilities."""
+
     task: Task
     postprocess: Postprocess
     link: Link = "identity"
+    several: Postprocess | None = None
+    alone: Postprocess | None = None
+    probability: bool = False
 
-
-XGBOOST: dict[str, Objective] = {
-    "binary:logistic": Objective(task="binary", postprocess="binary", link="logit"),
-    "reg:logistic": Objective(task="regression", postprocess="sigmoid", link="logit"),
-    "multi:softprob": Objective(task="multiclass", postprocess="softmax"),
-    "multi:softmax": Objective(task="multiclass", postprocess="softmax"),
-    "reg:squarederror": Objective(task="regression", postprocess="identity"),
-    "reg:squaredlogerror": Objective(task="regression", postprocess="identity"),
-    "reg:absoluteerror": Objective(task="regression", postprocess="identity"),
-    "reg:pseudohubererror": Objective(task="regression", postprocess="identity"),
-    "count:poisson": Objective(task="regression", postprocess="exp", link="log"),
-    "reg:gamma": Objective(task="regression", postprocess="exp", link="log"),
-    "reg:tweedie": Objective(task="regression", postprocess="exp", link="log"),
-    "rank:ndcg": Objective(task="ranking", postprocess="identity"),
-    "rank:pairwise": Objective(task="ranking", postprocess="identity"),
-    "rank:map": Objective(task="ranking", postprocess="identity"),
-}
 
 _PLAIN = Objective(task="regression", postprocess="identity")
-_EXP = Objective(task="regression", postprocess="exp")
+_EXP = Objective(task="regression", postprocess="exp", link="log")
+_RANK = Objective(task="ranking", postprocess="identity")
+_CLASSES = Objective(task="multiclass", postprocess="softmax", probability=True)
+
+XGBOOST: dict[str, Objective] = {
+    "binary:logistic": Objective(
+        task="binary", postprocess="binary", link="logit", several="sigmoid", alone="sigmoid", probability=True
+    ),
+    "binary:logitraw": Objective(
+        task="binary", postprocess="binary-raw", several="identity", alone="identity"
+    ),
+    "binary:hinge": Objective(
+        task="binary", postprocess="binary-hinge", several="hinge", alone="hinge", probability=True
+    ),
+    "reg:logistic": Objective(task="regression", postprocess="sigmoid", link="logit"),
+    "multi:softprob": _CLASSES, "multi:softmax": _CLASSES,
+    "reg:squarederror": _PLAIN, "reg:squaredlogerror": _PLAIN, "reg:absoluteerror": _PLAIN,
+    "reg:pseudohubererror": _PLAIN, "reg:quantileerror": _PLAIN,
+    "reg:gamma": _EXP, "reg:tweedie": _EXP, "count:poisson": _EXP,
+    "survival:cox": Objective(task="survival", postprocess="exp", link="log"),
+    "survival:aft": Objective(task="survival", postprocess="exp", link="log"),
+    "rank:ndcg": _RANK, "rank:pairwise": _RANK, "rank:map": _RANK,
+}  # fmt: skip
+
+CUSTOM = Objective(task="regression", postprocess="identity")
+"""An objective of the user's own: its margins are the answer."""
+
+_TWO = Objective(task="binary", postprocess="binary", alone="sigmoid", probability=True)
+_LABELS = Objective(task="multilabel", postprocess="sigmoid", probability=True)
+_SURVIVAL = Objective(task="survival", postprocess="identity")
 CATBOOST: dict[str, Objective] = {
-    "Logloss": Objective(task="binary", postprocess="binary"),
-    "CrossEntropy": Objective(task="binary", postprocess="binary"),
-    "MultiClass": Objective(task="multiclass", postprocess="softmax"),
-    "MultiClassOneVsAll": Objective(task="multiclass", postprocess="sigmoid"),
-    "RMSE": _PLAIN, "MAE": _PLAIN, "Quantile": _PLAIN, "LogCosh": _PLAIN, "MAPE": _PLAIN, "Huber": _PLAIN,
-    "Expectile": _PLAIN, "Lq": _PLAIN, "Poisson": _EXP, "Tweedie": _EXP,
+    "Logloss": _TWO, "CrossEntropy": _TWO, "Focal": _TWO,
+    "MultiClass": _CLASSES,
+    "MultiClassOneVsAll": Objective(task="multiclass", postprocess="sigmoid", probability=True),
+    "MultiLogloss": _LABELS, "MultiCrossEntropy": _LABELS,
+    "RMSE": _PLAIN, "MAE": _PLAIN, "Quantile": _PLAIN, "MultiQuantile": _PLAIN, "GroupQuantile": _PLAIN,
+    "LogLinQuantile": _PLAIN, "LogCosh": _PLAIN, "MAPE": _PLAIN, "Huber": _PLAIN, "Expectile": _PLAIN, "Lq": _PLAIN,
+    "MultiRMSE": _PLAIN, "MultiRMSEWithMissingValues": _PLAIN,
+    "RMSEWithUncertainty": Objective(task="regression", postprocess="mean-variance"),
+    "Poisson": Objective(task="regression", postprocess="exp"),
+    "Tweedie": Objective(task="regression", postprocess="exp"),
+    "Cox": _SURVIVAL, "SurvivalAft": _SURVIVAL,
+    "QueryRMSE": _RANK, "QuerySoftMax": _RANK, "QueryCrossEntropy": _RANK, "PairLogit": _RANK,
+    "PairLogitPairwise": _RANK, "YetiRank": _RANK, "YetiRankPairwise": _RANK, "StochasticRank": _RANK,
+    "StochasticFilter": _RANK, "LambdaMart": _RANK,
+    "PythonUserDefinedPerObject": CUSTOM, "PythonUserDefinedMultiTarget": CUSTOM,
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,35 @@ from .pickles.estimators import PickledModel
 from .sniff import Format, sniff
 
 
-def read(path: Path, scratch: Path, *, margin: bool = False) -> LoadedModel:
-    """Load ``path``. ``scratch`` is a folder for files that a framework's exporter needs; ``margin``: raw scores.
+def read(
+    path: Path, scratch: Path, *, margin: bool = False, data: Path | None = None, label: str | None = None
+) -> LoadedModel:
+    """Load ``path``. ``scratch`` is a folder for files that a framework's exporter needs; ``margin``: raw scores;
+    ``data``: rows that may know the values of CatBoost's categories, ``label``: the column of them that is no feature.
 
     Raises ModelError (unreadable, or refused by name), TargetError (CatBoost is needed and isn't installed).
     """
     kind = sniff(path)
     content = read_whole(path)
     try:
-        return _of_kind(kind, content, path, scratch, margin=margin)
+        return _of_kind(kind, content, path, _Asked(scratch, margin, data, label))
     except ModelError as error:
         if error.message.startswith(f"{path}:"):
             raise
         raise ModelError(f"{path}: {error.message}", error.hint) from error
 
 
-def _of_kind(kind: Format, content: bytes, path: Path, scratch: Path, *, margin: bool) -> LoadedModel:
+@dataclass(frozen=True)
+class _Asked:
+    """What :func:`read` was asked for, beside the file."""
+
+    scratch: Path
+    margin: bool
+    data: Path | None
+    label: str | None
+
+
+def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedModel:
     where = Provenance(
         path=str(path),
         format=kind,
@@ -45,15 +59,18 @@ def _of_kind(kind: Format, content: bytes, path: Path, scratch: Path, *, margin:
     )
     match kind:
         case "xgboost-json":
-            return _xgboost(_json(content, path), content, "model.json", where, margin=margin)
+            return _xgboost(_json(content, path), content, "model.json", where, margin=asked.margin)
         case "xgboost-ubj":
-            return _xgboost(ubjson.parse(content, str(path)), content, "model.ubj", where, margin=margin)
+            return _xgboost(ubjson.parse(content, str(path)), content, "model.ubj", where, margin=asked.margin)
         case "catboost-json":
-            return catboost.load(_json(content, path), content, "model.json", where, margin=margin)
+            return catboost.load(
+                _json(content, path), content, "model.json", where,
+                margin=asked.margin, data=asked.data, label=asked.label,
+            )  # fmt: skip
         case "catboost-cbm":
-            return _cbm(content, where, scratch, margin=margin)
+            return _cbm(content, where, asked)
         case "pickle":
-            return _pickled(read_pickled(content, str(path)), where, scratch, margin=margin)
+            return _pickled(read_pickled(content, str(path)), where, asked)
 
 
 def _xgboost(document: object, content: bytes, native: str, where: Provenance, *, margin: bool) -> LoadedModel:
@@ -65,17 +82,11 @@ def _xgboost(document: object, content: bytes, native: str, where: Provenance, *
     return xgboost.load(document, content, native, where, margin=margin)
 
 
-def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, *, margin: bool) -> LoadedModel:
+def _pickled(pickled: PickledModel, where: Provenance, asked: _Asked) -> LoadedModel:
     attributes = pickled.attributes
     where = msgspec.structs.replace(where, framework=pickled.framework, estimator=pickled.estimator)
     if pickled.framework == "catboost":
-        return _cbm(pickled.payload, where, scratch, margin=margin)
-    if attributes.custom_objective:
-        raise ModelError(
-            f"{where.path}: trained with an objective of its own ({attributes.objective}), "
-            "which is not supported in this version",
-            "Train with one of XGBoost's objectives.",
-        )
+        return _cbm(pickled.payload, where, asked)
     if pickled.payload_format == "json":
         document = _json(pickled.payload, Path(where.path))
         model = document["Model"] if isinstance(document, dict) and "Model" in document else document
@@ -89,13 +100,14 @@ def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, *, margin:
         native,
         name,
         where,
-        margin=margin,
+        margin=asked.margin,
         missing=attributes.missing,
         labels=[str(label) for label in attributes.classes or ()],
         wrapped=wrapped,
         # Before xgboost 2.0 the wrapper keeps it itself; where nothing stopped early it is the last round.
         best_iteration=attributes.best_iteration if wrapped else None,
         estimator=pickled.estimator,
+        custom_objective=(attributes.objective or "a function") if attributes.custom_objective else "",
     )
     classes = loaded.program.n_answers
     if attributes.n_classes and loaded.signature.output.task == "multiclass" and attributes.n_classes != classes:
@@ -103,7 +115,7 @@ def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, *, margin:
     return loaded
 
 
-def _cbm(content: bytes, where: Provenance, scratch: Path, *, margin: bool) -> LoadedModel:
+def _cbm(content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
     """CatBoost's binary: exported to JSON by CatBoost itself, in the worker's process."""
     try:
         import catboost as framework
@@ -111,7 +123,7 @@ def _cbm(content: bytes, where: Provenance, scratch: Path, *, margin: bool) -> L
         raise TargetError(
             "CatBoost isn't installed, and reading its .cbm takes it", "pip install 'millwork[catboost]'"
         ) from error
-    saved, exported = scratch / "model.cbm", scratch / "exported.json"
+    saved, exported = asked.scratch / "model.cbm", asked.scratch / "exported.json"
     saved.write_bytes(content)
     try:
         model = framework.CatBoost()
@@ -127,7 +139,10 @@ def _cbm(content: bytes, where: Provenance, scratch: Path, *, margin: bool) -> L
     document = _json(exported.read_bytes(), Path(where.path))
     exported.unlink()
     order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model)
-    return catboost.load(document, content, "model.cbm", where, margin=margin, leaf_order=order)
+    return catboost.load(
+        document, content, "model.cbm", where,
+        margin=asked.margin, leaf_order=order, data=asked.data, label=asked.label,
+    )  # fmt: skip
 
 
 def _leaf_order(model: Any) -> list[list[int]]:

@@ -1,13 +1,11 @@
 """XGBoost's model document (its JSON and UBJSON have one schema) to a LoadedModel.
 
-Read by us and not through Treelite: node numbers stay XGBoost's own, which is what parity compares leaf by leaf;
-thresholds and leaf values stay the float32 that they are; and no native parser sees a stranger's file.
-Schema: XGBoost's documentation, "Introduction to Model IO", files of 1.7 to 3.x.
+Schema: XGBoost's documentation, "Introduction to Model IO", files of 1.7 to 3.4. The trees are read in
+``xgboost_trees``, the categories' values in ``xgboost_categories``.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ModelError
-from ...passes.forest import Forest, check
+from ...passes import linear as lines
+from ...passes.forest import Forest
+from ...passes.linear import Linear
 from ...passes.program import Program
 from ...values import OutputContract, Provenance
-from . import objectives
+from . import objectives, xgboost_trees
 from .loaded import LoadedModel, Oracle, Signature
+from .xgboost_categories import category_values
 from .xgboost_signature import (
     as_asked,
     feature_contract,
@@ -37,6 +38,10 @@ Document = Mapping[str, Any]
 
 MAX_FEATURES = 1 << 20
 """A row of more would be 4 MiB. Also what keeps a file's number from becoming an array of any size."""
+MAX_OUTPUTS = 1 << 16
+
+SORTED_QUANTILES = (3, 4, 0)
+"""From this version on XGBoost sorts the answers of several quantiles."""
 
 
 def load(
@@ -51,11 +56,13 @@ def load(
     wrapped: bool | None = None,
     best_iteration: int | None = None,
     estimator: str = "",
+    custom_objective: str = "",
 ) -> LoadedModel:
     """A parsed model document to a LoadedModel.
 
-    ``margin``: raw scores are the answer. ``missing``: the wrapper's sentinel. ``wrapped``: the model answers as the
-    scikit-learn wrapper does (rounds up to ``best_iteration`` only); None: as the file's own attributes say.
+    ``custom_objective``: the name of the user's own, whose answers are margins. ``margin``: raw scores are the answer.
+    ``missing``: the wrapper's sentinel. ``wrapped``: the model answers as the scikit-learn wrapper does
+    (rounds up to ``best_iteration`` only); None: as the file's own attributes say.
     ``best_iteration``: the wrapper's, where the file doesn't hold it (before xgboost 2.0). ``estimator``: the wrapper's
     class, where it is known.
     Raises ModelError for what isn't an XGBoost model, or isn't supported.
@@ -65,7 +72,7 @@ def load(
         return _load(
             learner, document, native, native_file, provenance,
             margin=margin, missing=missing, labels=labels, wrapped=wrapped, best_iteration=best_iteration,
-            estimator=estimator,
+            estimator=estimator, custom_objective=custom_objective,
         )  # fmt: skip
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
@@ -87,55 +94,56 @@ def _load(
     wrapped: bool | None,
     best_iteration: int | None,
     estimator: str,
+    custom_objective: str,
 ) -> LoadedModel:
     attributes = {str(k): str(v) for k, v in dict(learner.get("attributes") or {}).items()}
     if best_iteration is not None:
         attributes.setdefault("best_iteration", str(best_iteration))
     parameters = learner["learner_model_param"]
-    name = str(learner["objective"]["name"])
-    kind_of_estimator = estimator or saved_estimator(attributes)
-    objective = as_asked(objectives.find(objectives.XGBOOST, name, "XGBoost"), kind_of_estimator)
-    n_features, n_classes = int(parameters["num_feature"]), int(parameters.get("num_class", 0))
-    _refuse_unsupported(learner, parameters)
-    model = learner["gradient_booster"]["model"]
-    outputs = max(n_classes, 1)
+    version = version_of(_get(document, "version", provenance.path))
+    outputs = max(int(parameters.get("num_class", 0)), int(parameters.get("num_target", 1)), 1)
+    n_features = int(parameters["num_feature"])
     if not 1 <= n_features <= MAX_FEATURES:
         raise ModelError(f"the model has {n_features} features, expected 1 to {MAX_FEATURES:,}")
-    if not model["trees"]:
-        raise ModelError("the model has no trees")
-    if outputs > len(model["trees"]):
-        raise ModelError(
-            f"the model has {outputs} classes and {len(model['trees'])} trees, expected one a class at least"
-        )
-    forest = _forest(model, n_features, outputs, _base_scores(parameters, objective, outputs))
+    if not 1 <= outputs <= MAX_OUTPUTS:
+        raise ModelError(f"the model has {outputs} outputs, expected 1 to {MAX_OUTPUTS:,}")
+    objective, name = _objective(learner, attributes, outputs, version, estimator, custom_objective)
+    booster, model, weights = _booster(learner["gradient_booster"])
     as_wrapper = "scikit_learn" in attributes if wrapped is None else wrapped
     rounds, notes = rounds_that_count(attributes, as_wrapper)
     if wrapped is None and as_wrapper:
         notes += ("the file doesn't hold the wrapper's missing=: if that wasn't NaN, optimize the pickle instead",)
-    sentinel = None if missing is None or math.isnan(missing) else float(missing)
-    if sentinel is not None and not abs(sentinel) <= float(np.finfo(np.float32).max):
-        raise ModelError(f"missing={sentinel:g}, which is no finite float32 number, is not supported in this version")
+    if custom_objective:
+        notes += (f"trained with an objective of its own ({custom_objective}): the answers are margins",)
+    sentinel = _sentinel(missing)
+    values = category_values(model, n_features, tuple(map(int, version.split("."))))
+    if values is not None and sentinel is not None:
+        raise ModelError(f"missing={sentinel:g} beside categories of strings is not supported", "Use NaN for missing.")
+    base = _base_scores(parameters, objective, outputs)
+    linear = _linear(model, n_features, base) if booster == "gblinear" else None
+    n_numeric = n_features if values is None else len(values.numeric)
     program = Program(
-        forest=forest,
+        forest=_no_trees(n_features, base) if linear else xgboost_trees.forest(model, n_features, base, weights),
         postprocess="identity" if margin else objective.postprocess,
-        columns=np.arange(n_features, dtype=np.int32),
-        n_columns=n_features,
+        columns=np.arange(n_features, dtype=np.int32) if values is None else values.columns,
+        n_columns=n_numeric,
         missing=sentinel,
-        n_iterations=rounds,
-        trees_per_iteration=_trees_per_round(model, outputs),
+        n_iterations=None if linear else rounds,
+        trees_per_iteration=1 if linear else xgboost_trees.trees_per_round(model, outputs),
+        categories=None if values is None else values.categories,
+        linear=linear,
     )
-    kind = output_kind(objective, margin)
-    version = version_of(_get(document, "version", provenance.path))
+    kind = output_kind(objective, margin or bool(custom_objective))
     signature = Signature(
         provenance=with_version(provenance, version),
-        features=feature_contract(learner, n_features, sentinel),
+        features=feature_contract(learner, n_features, sentinel, values),
         output=OutputContract(
             kind=kind,
             task=objective.task,
-            labels=output_labels(objective, outputs, labels, kind),
+            labels=output_labels(program.n_answers, labels, kind),
             threshold=0.5 if objective.task == "binary" and kind == "probability" else None,
         ),
-        objective=name,
+        objective=custom_objective or name,
         oracle=Oracle(
             framework="xgboost",
             version=version,
@@ -143,7 +151,18 @@ def _load(
             parameters={
                 "answer": program.postprocess,
                 "missing": repr(float("nan") if sentinel is None else sentinel),
-                "rounds": str(rounds or 0),
+                "rounds": str(program.n_iterations or 0),
+                **({"booster": booster} if linear else {}),
+                **({"softmax": "of margins"} if name == "multi:softmax" else {}),
+                **(
+                    {
+                        "columns": json.dumps(values.layout),
+                        "kinds": json.dumps(values.kinds),
+                        "known": json.dumps(values.categories.vocabularies),
+                    }
+                    if values is not None
+                    else {}
+                ),
             },
         ),
         notes=notes,
@@ -151,80 +170,60 @@ def _load(
     return LoadedModel(signature=signature, program=program, native=native)
 
 
-def _refuse_unsupported(learner: Document, parameters: Document) -> None:
-    booster = str(learner["gradient_booster"].get("name", "gbtree"))
-    if booster != "gbtree":
-        raise ModelError(f"XGBoost's booster {booster!r} is not supported in this version", "Supported: gbtree.")
-    if int(parameters.get("num_target", 1)) > 1:
-        raise ModelError("a model with several targets is not supported in this version", "Save one model a target.")
-    types = [str(kind) for kind in learner.get("feature_types") or ()]
-    names = [str(name) for name in learner.get("feature_names") or ()] or [f"f{i}" for i in range(len(types))]
-    categorical = [name for name, kind in zip(names, types, strict=False) if kind in ("c", "categorical")]
-    if categorical:
-        raise ModelError(
-            f"categorical features are not supported in this version: {', '.join(categorical[:5])}",
-            "Encode them as numbers before training.",
-        )
+def _objective(
+    learner: Document, attributes: Mapping[str, str], outputs: int, version: str, estimator: str, custom: str
+) -> tuple[objectives.Objective, str]:
+    """The table's row as it applies to this model, and the objective's name."""
+    name = str(learner["objective"]["name"])
+    if custom:
+        return objectives.CUSTOM, name
+    found = objectives.find(objectives.XGBOOST, name, "XGBoost")
+    if name == "reg:quantileerror" and outputs > 1 and tuple(map(int, version.split("."))) >= SORTED_QUANTILES:
+        found = objectives.Objective(task=found.task, postprocess="sort", link=found.link)
+    return as_asked(found, estimator or saved_estimator(attributes), outputs), name
 
 
-def _forest(model: Document, n_features: int, outputs: int, base_scores: npt.NDArray[np.float32]) -> Forest:
-    trees = list(model["trees"])
-    for tree in trees:
-        if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
-            raise ModelError("vector leaves (multi_strategy=multi_output_tree) are not supported in this version")
-        if len(tree.get("categories_nodes", ())) or np.any(np.asarray(tree.get("split_type", 0)) != 0):
-            raise ModelError("splits on categories are not supported in this version")
-
-    sizes = np.array([len(tree["left_children"]) for tree in trees], np.int64)
-
-    def column(name: str, kinds: str, dtype: type) -> npt.NDArray[Any]:
-        return np.concatenate(
-            [_column(tree, name, kinds, n) for tree, n in zip(trees, sizes, strict=True)], dtype=dtype, casting="unsafe"
-        )
-
-    start = np.concatenate([[0], np.cumsum(sizes)])
-    if start[-1] > np.iinfo(np.int32).max:
-        raise ModelError(f"{start[-1]} nodes are more than the 2,147,483,647 that a forest holds")
-    offset = np.repeat(start[:-1], sizes)
-    number = np.arange(start[-1]) - offset
-    left, right = column("left_children", "iu", np.int64), column("right_children", "iu", np.int64)
-    test = left >= 0
-    if np.any((right >= 0) != test):
-        raise ModelError("a node has one child only")
-    if np.any((left >= np.repeat(sizes, sizes)) | (right >= np.repeat(sizes, sizes))):
-        raise ModelError("a node points at a child outside its tree")
-    with np.errstate(over="ignore"):  # a number beyond float32 is an infinity, which check refuses on a leaf
-        condition = column("split_conditions", "fiu", np.float32)
-    feature = np.where(test, column("split_indices", "iu", np.int64), -1)
-    if np.any(feature[test] < 0) or np.any(feature >= n_features):  # here, while they are whole: int32 would wrap
-        raise ModelError(f"a tree tests a feature outside the model's {n_features}")
-    output = _column(model, "tree_info", "iu", len(trees)) if outputs > 1 else np.zeros(len(trees), np.int32)
-    if np.any((output < 0) | (output >= outputs)):
-        raise ModelError(f"a tree adds to an output outside the model's {outputs}")
-    return check(
-        Forest(
-            tree_start=start.astype(np.int32),
-            feature=feature.astype(np.int32),
-            threshold=np.where(test, condition, np.float32(0)),
-            left=np.where(test, left + offset, -1).astype(np.int32),
-            right=np.where(test, right + offset, -1).astype(np.int32),
-            default_left=column("default_left", "iub", np.bool_) & test,
-            leaf_value=np.where(test, np.float32(0), condition)[:, None],
-            leaf_number=np.where(test, -1, number).astype(np.int32),
-            tree_output=output.astype(np.int32),
-            base_scores=base_scores,
-            n_features=n_features,
-            comparison="<",
-        )
-    )
+def _booster(booster: Document) -> tuple[str, Document, npt.NDArray[np.float32] | None]:
+    """The booster's name, its model, and dart's weights of the trees (from 3.4 on a gbtree may have them too)."""
+    name = str(booster.get("name", "gbtree"))
+    if name not in ("gbtree", "dart", "gblinear"):
+        raise ModelError(f"XGBoost's booster {name!r} is not supported", "Supported: gbtree, dart, gblinear.")
+    model = (booster.get("gbtree") or booster)["model"] if name == "dart" else booster["model"]
+    given = booster.get("weight_drop", model.get("weight_drop", ()))
+    if name == "gblinear" or not len(given):
+        if name == "dart" and len(model["trees"]):
+            raise ModelError("a dart model without the weights of its trees")
+        return name, model, None
+    weights = np.asarray(given, np.float32)
+    if weights.shape != (len(model["trees"]),) or not np.all(np.isfinite(weights)):
+        raise ModelError(f"{len(weights)} weights for {len(model['trees'])} trees")
+    return name, model, weights
 
 
-def _column(fields: Document, name: str, kinds: str, length: int) -> npt.NDArray[Any]:
-    """``fields[name]`` as an array of ``length`` numbers whose numpy kind is one of ``kinds``."""
-    values = np.asarray(fields[name])
-    if values.shape != (length,) or (length and values.dtype.kind not in kinds):
-        raise ModelError(f"{name!r} should be {length} numbers, it is {values.dtype} of shape {list(values.shape)}")
-    return values
+def _sentinel(missing: float | None) -> float | None:
+    sentinel = None if missing is None or math.isnan(missing) else float(missing)
+    if sentinel is not None and not abs(sentinel) <= float(np.finfo(np.float32).max):
+        raise ModelError(f"missing={sentinel:g}, which is no finite float32 number, is not supported")
+    return sentinel
+
+
+def _linear(model: Document, n_features: int, base_scores: npt.NDArray[np.float32]) -> Linear:
+    """gblinear: a row of weights a feature, the last row the bias. Every output starts from the first base score, as
+    XGBoost's own predictor does."""
+    weights = np.asarray(model["weights"], np.float32)
+    if weights.shape != ((n_features + 1) * len(base_scores),):
+        raise ModelError(f"{weights.size} weights for {n_features} features and {len(base_scores)} outputs")
+    table = weights.reshape(n_features + 1, -1)
+    return lines.check(Linear(weight=table[:-1].copy(), bias=table[-1] + base_scores[0]))
+
+
+def _no_trees(n_features: int, base_scores: npt.NDArray[np.float32]) -> Forest:
+    none = np.zeros(0, np.int32)
+    return Forest(
+        tree_start=np.zeros(1, np.int32), feature=none, threshold=np.zeros(0, np.float32), left=none, right=none,
+        default_left=np.zeros(0, np.bool_), leaf_value=np.zeros((0, 1), np.float32), leaf_number=none,
+        tree_output=none, base_scores=base_scores, n_features=n_features,
+    )  # fmt: skip
 
 
 def _base_scores(parameters: Document, objective: objectives.Objective, outputs: int) -> npt.NDArray[np.float32]:
@@ -236,16 +235,6 @@ def _base_scores(parameters: Document, objective: objectives.Objective, outputs:
     if len(scores) == 1:
         scores *= outputs
     return np.array([objectives.base_margin(objective.link, score) for score in scores], np.float32)
-
-
-def _trees_per_round(model: Document, outputs: int) -> int:
-    bounds = model.get("iteration_indptr")
-    if bounds is not None and len(bounds) > 1:
-        sizes = {int(after) - int(before) for before, after in itertools.pairwise(bounds)}
-        if len(sizes) > 1 or (int(bounds[0]), int(bounds[-1])) != (0, len(model["trees"])):
-            raise ModelError("its boosting rounds hold different numbers of trees")
-        return sizes.pop()
-    return outputs * max(int(model["gbtree_model_param"].get("num_parallel_tree", 1)), 1)
 
 
 def _get(document: object, key: str, path: str) -> Any:

@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ...errors import ModelError
-from ...values import FeatureContract, OutputKind, Provenance
+from ...values import FeatureContract, OutputKind, Provenance, Task
 from . import objectives
+from .xgboost_categories import CategoryValues
 
 Document = Mapping[str, Any]
 
@@ -22,11 +25,21 @@ def saved_estimator(attributes: Mapping[str, str]) -> str:
     return str(saved.get("_estimator_type", "")) if isinstance(saved, dict) else ""
 
 
-def as_asked(objective: objectives.Objective, estimator: str) -> objectives.Objective:
-    """A regressor has no predict_proba: with a binary objective its predict gives the one probability."""
-    if objective.task != "binary" or not estimator or "classifier" in estimator.lower() or estimator == "Booster":
+def as_asked(objective: objectives.Objective, estimator: str, outputs: int) -> objectives.Objective:
+    """The row as it applies: several outputs of a binary objective are labels of their own; a regressor has no
+    predict_proba, so its predict gives the one number. A Booster's answer becomes two classes where it is a
+    probability, since what it was trained as is a classifier."""
+    if objective.task != "binary":
         return objective
-    return objectives.Objective(task="regression", postprocess="sigmoid", link=objective.link)
+    if outputs > 1:
+        task: Task = "multilabel" if objective.probability else "regression"
+        return msgspec.structs.replace(objective, task=task, postprocess=objective.several or objective.postprocess)
+    classifier = "classifier" in estimator.lower()
+    bare = not estimator or estimator == "Booster"
+    if classifier or (bare and objective.probability):
+        return objective
+    alone = objective.alone or objective.postprocess
+    return msgspec.structs.replace(objective, task="regression", postprocess=alone, probability=False)
 
 
 def rounds_that_count(attributes: Mapping[str, str], as_wrapper: bool) -> tuple[int | None, tuple[str, ...]]:
@@ -44,35 +57,49 @@ def rounds_that_count(attributes: Mapping[str, str], as_wrapper: bool) -> tuple[
     return None, (note,)
 
 
-def feature_contract(learner: Document, n_features: int, missing: float | None) -> FeatureContract:
+def feature_contract(
+    learner: Document, n_features: int, missing: float | None, values: CategoryValues | None
+) -> FeatureContract:
     names = tuple(str(name) for name in learner.get("feature_names") or ())
     if names and len(names) != n_features:
         raise ModelError(f"the model names {len(names)} features and has {n_features}")
     if len(set(names)) != len(names):
         raise ModelError("two features have the same name")
-    return FeatureContract(
-        names=names or tuple(f"f{i}" for i in range(n_features)),
+    order = names or tuple(f"f{i}" for i in range(n_features))
+    types = [str(kind) for kind in learner.get("feature_types") or ()] or ["float"] * n_features
+    if len(types) != n_features:
+        raise ModelError(f"the model has types of {len(types)} features and has {n_features}")
+    numeric = range(n_features) if values is None else values.numeric
+    contract = FeatureContract(
+        names=tuple(order[i] for i in numeric),
         named=bool(names),
         missing=missing,
-        dtypes=("float32",) * n_features,
+        dtypes=tuple("category code" if types[i] in ("c", "categorical") else "float32" for i in numeric),
+    )
+    if values is None:
+        return contract
+    own = tuple(order[i] for i in values.features)
+    words = (tuple(map(str, known)) for known in values.categories.vocabularies)
+    return msgspec.structs.replace(
+        contract,
+        categories=dict(zip(own, words, strict=True)),
+        category_names=own,
+        category_dtype="int64" if values.categories.integer else "string",
+        order=order,
+        category_nulls=True,
     )
 
 
-def output_labels(
-    objective: objectives.Objective, outputs: int, labels: Sequence[str], kind: OutputKind
-) -> tuple[str, ...]:
-    if kind == "probability":
-        count = 2 if objective.task == "binary" else outputs
-        return tuple(labels) if len(labels) == count else tuple(str(i) for i in range(count))
-    if outputs > 1:
-        return tuple(labels) if len(labels) == outputs else tuple(str(i) for i in range(outputs))
+def output_labels(answers: int, labels: Sequence[str], kind: OutputKind) -> tuple[str, ...]:
+    if len(labels) == answers and (answers > 1 or kind == "probability"):
+        return tuple(labels)
+    if answers > 1 or kind == "probability":
+        return tuple(str(i) for i in range(answers))
     return ("margin",) if kind == "margin" else ("value",)
 
 
 def output_kind(objective: objectives.Objective, margin: bool) -> OutputKind:
-    if margin:
-        return "margin"
-    return "probability" if objective.task in ("binary", "multiclass") else "value"
+    return "margin" if margin else "probability" if objective.probability else "value"
 
 
 def version_of(parts: Any) -> str:

@@ -1,7 +1,7 @@
 """Ask a framework's runner for its answers and leaves. A standalone script: numpy and the framework only.
 
     python ask.py REQUEST.json      {"runner": FILE.py, "model_file": FILE, "parameters": {…}, "rows": FILE.npy,
-                                     "folder": DIR, "threads": N}
+                                     "categories": FILE.npy or "", "folder": DIR, "threads": N}
 
 Writes answers.npy (float32 [N, K]) and leaves.npy (int32 [N, T]) into the folder, and replies with the framework's
 version on the file descriptor that MILLWORK_REPLY_FD names. Run by the interpreter that has the version that wrote
@@ -31,14 +31,19 @@ def main(request: dict[str, Any]) -> str:
     spec.loader.exec_module(module)
     runner = module.Runner(Path(request["model_file"]), request["parameters"], request["threads"])
     rows = np.load(request["rows"], allow_pickle=False)
-    blocks = [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
+    categories = np.load(request["categories"], allow_pickle=False) if request["categories"] else None
+    starts = range(0, len(rows), BLOCK)
+    blocks = [(rows[i : i + BLOCK], None if categories is None else categories[i : i + BLOCK]) for i in starts]
     folder = Path(request["folder"])
-    np.save(folder / "answers.npy", np.concatenate([runner.predict(block) for block in blocks]))
-    np.save(folder / "leaves.npy", np.concatenate([runner.leaves(block) for block in blocks]))
+    np.save(folder / "answers.npy", np.concatenate([runner.predict(*block) for block in blocks]))
+    np.save(folder / "leaves.npy", np.concatenate([runner.leaves(*block) for block in blocks]))
     return str(runner.version)
 
 
 if __name__ == "__main__":
+    # Frameworks import scikit-learn where it is there, for wrappers that nobody asks here: a second's work, unless it
+    # seems not to be there.
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
     try:
         reply = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except Exception as error:

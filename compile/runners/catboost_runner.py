@@ -1,10 +1,12 @@
 """CatBoost itself: the oracle, and the ``reference`` candidate. Standalone: numpy and catboost only.
 
-Parameters: ``answer`` (identity | binary | sigmoid | softmax | exp), ``format`` (cbm | json).
+Parameters: ``answer`` (as passes/program.py names it), ``format`` (cbm | json), ``columns`` (JSON: for each feature in
+training order its column of the rows, or -1 - its column of the categories; only where there are any).
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +14,69 @@ import catboost
 import numpy as np
 
 TYPES = {"identity": "RawFormulaVal", "binary": "Probability", "sigmoid": "Probability", "softmax": "Probability",
-         "exp": "Exponent"}  # fmt: skip
+         "exp": "Exponent", "mean-variance": "RMSEWithUncertainty"}  # fmt: skip
 
 
 class Runner:
     def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
+        self.parameters = parameters
         self.model = catboost.CatBoost()
         self.model.load_model(str(model_file), format=parameters["format"])
         self.type = TYPES[parameters["answer"]]
+        self.columns = json.loads(parameters.get("columns", "[]"))
         self.threads = threads
         self.version = catboost.__version__
 
-    def predict(self, rows: Any) -> Any:
+    def predict(self, rows: Any, categories: Any = None) -> Any:
+        """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
+        answers = self.answers(rows, categories)
+        how = self.parameters.get("decision", "")
+        return _decided(answers, how, float(self.parameters["cut"])) if how else answers
+
+    def answers(self, rows: Any, categories: Any = None) -> Any:
         """The framework's answer, float32 [N, K]."""
-        return self._ask(rows, self.type)
+        return self._ask(rows, categories, self.type)
 
-    def margins(self, rows: Any) -> Any:
+    def margins(self, rows: Any, categories: Any = None) -> Any:
         """Raw scores, float32 [N, K]."""
-        return self._ask(rows, "RawFormulaVal")
+        return self._ask(rows, categories, "RawFormulaVal")
 
-    def leaves(self, rows: Any) -> Any:
+    def leaves(self, rows: Any, categories: Any = None) -> Any:
         """CatBoost's own leaf indexes, int32 [N, T]."""
-        return np.asarray(self.model.calc_leaf_indexes(rows, thread_count=self.threads), np.int32)
+        if not self.model.tree_count_:
+            return np.zeros((len(rows), 0), np.int32)
+        return np.asarray(
+            self.model.calc_leaf_indexes(self._given(rows, categories), thread_count=self.threads), np.int32
+        )
 
-    def _ask(self, rows: Any, prediction_type: str) -> Any:
-        out = self.model.predict(rows, prediction_type=prediction_type, thread_count=self.threads)
+    def _ask(self, rows: Any, categories: Any, prediction_type: str) -> Any:
+        if len(rows) == 0:
+            one = np.zeros((1, rows.shape[1]), np.float32)
+            return self._ask(one, None if categories is None else np.zeros((1, categories.shape[1]), categories.dtype),
+                             prediction_type)[:0]  # fmt: skip
+        out = self.model.predict(
+            self._given(rows, categories), prediction_type=prediction_type, thread_count=self.threads
+        )
         out = np.asarray(out, np.float32)
-        return out[:, None] if out.ndim == 1 else out  # also for no rows; CatBoost drops the axis of a single output
+        return out[:, None] if out.ndim == 1 else out  # CatBoost drops the axis of a single output
+
+    def _given(self, rows: Any, categories: Any) -> Any:
+        """The rows, or a pool in which text and numbers stand side by side, as in training."""
+        if not self.columns:
+            return rows
+        table = np.empty((len(rows), len(self.columns)), object)
+        for place, column in enumerate(self.columns):
+            table[:, place] = rows[:, column] if column >= 0 else _words(categories[:, -1 - column])
+        places = [place for place, column in enumerate(self.columns) if column < 0]
+        return catboost.Pool(table, cat_features=places, feature_names=self.model.feature_names_)
+
+
+def _words(values: Any) -> Any:
+    return [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
+
+
+def _decided(answers: Any, how: str, cut: float) -> Any:
+    """Labels instead of probabilities, float32 (see passes/program.py)."""
+    if how == "largest":
+        return answers.argmax(axis=1)[:, None].astype(np.float32)
+    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

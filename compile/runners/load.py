@@ -22,18 +22,19 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu
 
 
 ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
-           "catboost_runner": "catboost"}  # fmt: skip
+           "catboost_runner": "catboost", "native_runner": "millwork-kernel"}  # fmt: skip
 """What each runner runs on."""
 
 
 class Runner(Protocol):
-    """``predict``: float32 [N, F] -> float32 [N, K]; the framework runners have ``leaves`` and ``margins`` too."""
+    """``predict``: float32 [N, F] -> float32 [N, K]; the framework runners have ``leaves`` and ``margins`` too.
+    ``categories``: text or int64 [N, C], only where the model takes them."""
 
     version: str
 
-    def predict(self, rows: Any) -> Any: ...
-    def leaves(self, rows: Any) -> Any: ...
-    def margins(self, rows: Any) -> Any: ...
+    def predict(self, rows: Any, categories: Any = None) -> Any: ...
+    def leaves(self, rows: Any, categories: Any = None) -> Any: ...
+    def margins(self, rows: Any, categories: Any = None) -> Any: ...
 
 
 class RunnerType(Protocol):

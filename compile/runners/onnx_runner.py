@@ -22,6 +22,27 @@ class Runner:
         self.session = onnxruntime.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
         self.version = onnxruntime.__version__
 
-    def predict(self, rows: Any) -> Any:
-        """float32 [N, F] -> float32 [N, K]."""
-        return self.session.run(["output__0"], {"input__0": np.ascontiguousarray(rows, np.float32)})[0]
+    def predict(self, rows: Any, categories: Any = None) -> Any:
+        """float32 [N, F], and text or int64 [N, C] where the model takes categories -> float32 [N, K]."""
+        return self.session.run(["output__0"], feeds(self.session, rows, categories))[0]
+
+
+def feeds(session: Any, rows: Any, categories: Any) -> dict[str, Any]:
+    """What the session takes, by name: a graph that uses no number may have lost ``input__0``."""
+    given = {"input__0": np.ascontiguousarray(rows, np.float32)}
+    if categories is not None:
+        given["input__1"] = _categories(categories)
+    return {own.name: given[own.name] for own in session.get_inputs()}
+
+
+def _categories(categories: Any) -> Any:
+    """As onnxruntime takes them: int64, or an object array of str. Bytes of a client that aren't UTF-8 are no category
+    that any model knows."""
+    if categories.dtype.kind in "iu":
+        return np.ascontiguousarray(categories, np.int64)
+    words = [
+        value.decode(errors="replace") if isinstance(value, bytes) else value for value in categories.ravel().tolist()
+    ]
+    out = np.empty(len(words), object)
+    out[:] = words
+    return out.reshape(categories.shape)

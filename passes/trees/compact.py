@@ -29,7 +29,7 @@ def compact(forest: Forest, stands_for: Ints) -> tuple[Forest, Ints]:
         feature=forest.feature[rows], threshold=forest.threshold[rows],
         left=_redirect(left[rows], new_row), right=_redirect(right[rows], new_row),
         default_left=forest.default_left[rows], leaf_value=forest.leaf_value[rows],
-        leaf_number=forest.leaf_number[rows],
+        leaf_number=forest.leaf_number[rows], category_set=forest.category_set[rows],
     )  # fmt: skip
     return after, new_row
 

@@ -32,6 +32,7 @@ class DropUnreachable:
         right_lives = (np.maximum(seen.low, strict) < seen.high) | np.isposinf(seen.high)
         right_lives |= seen.nan & ~forest.default_left
         stands_for = np.arange(forest.n_nodes, dtype=np.int32)
+        test &= ~forest.is_categorical  # what categories can come isn't followed
         only_left, only_right = test & left_lives & ~right_lives, test & ~left_lives & right_lives
         stands_for[only_left] = forest.left[only_left]
         stands_for[only_right] = forest.right[only_right]

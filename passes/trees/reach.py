@@ -14,6 +14,7 @@ from ..forest import Forest
 class Reach:
     """For each node, of the feature that it tests: numbers in [low, high), float32 [M], and whether NaN can come.
 
+    A categorical test bounds no number: only where NaN goes is followed there.
     -inf is below every threshold and so within [-inf, high); +inf reaches where ``high`` is +inf.
     """
 
@@ -31,6 +32,7 @@ def reach(forest: Forest) -> Reach:
     """Walk up from every test node at once, one ancestor a step: O(M x depth), no loop over nodes."""
     strict = forest.strict_thresholds()
     parent, is_left = forest.parents()
+    categorical = forest.is_categorical
     low = np.full(forest.n_nodes, -np.inf, np.float32)
     high = np.full(forest.n_nodes, np.inf, np.float32)
     nan = np.ones(forest.n_nodes, np.bool_)
@@ -42,8 +44,9 @@ def reach(forest: Forest) -> Reach:
         node, below, above = node[alive], below[alive], above[alive]
         same = forest.feature[above] == forest.feature[node]
         n, a, went_left = node[same], above[same], is_left[below[same]]
-        high[n] = np.where(went_left, np.minimum(high[n], strict[a]), high[n])
-        low[n] = np.where(went_left, low[n], np.maximum(low[n], strict[a]))
+        number = ~categorical[a]
+        high[n] = np.where(number & went_left, np.minimum(high[n], strict[a]), high[n])
+        low[n] = np.where(number & ~went_left, np.maximum(low[n], strict[a]), low[n])
         nan[n] &= forest.default_left[a] == went_left
         below = above
     return Reach(low, high, nan)

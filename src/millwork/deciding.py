@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from . import release, stages, tuning
 from .artifacts.assemble import Evidence
@@ -19,9 +18,11 @@ from .release import Setup
 from .server import Serving
 from .triton_releases import Release
 from .tuning import Contestant, Desk, Tuned
+from .validators.rows import given
 from .validators.slo import Slo
 from .validators.tuning import figures, judging, knobs, reasons
 from .validators.tuning.knobs import Ground
+from .validators.tuning.load import tensors
 from .validators.tuning.search import Question, Trial
 from .validators.tuning.service import Engine
 from .validators.tuning.settings import Settings
@@ -260,8 +261,8 @@ def _rows(run: Run, truth: Truth) -> Path:
     skip = truth.rows.adversarial if truth.rows.user else 0
 
     def produce(folder: Path) -> Asked:
-        rows = np.load(truth.rows_file, mmap_mode="r")[skip : skip + MOST_ROWS]
-        np.savez(folder / ROWS_FILE, input__0=np.asarray(rows))
+        rows = given.load(truth.rows_folder, mapped=True)[skip : skip + MOST_ROWS]
+        tensors.save(folder / ROWS_FILE, rows)
         return Asked(rows=len(rows))
 
     key = {"rows": sha256_file(truth.rows_file), "skip": skip, "most": MOST_ROWS}

@@ -10,6 +10,7 @@ pip does the work, with the user's own configuration and ``PIP_*`` variables.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -149,9 +150,18 @@ def _package(requirement: str) -> str:
 
 def satisfied(environment: Environment, requirements: Sequence[str]) -> bool:
     """Whether each requirement itself is met by what is installed; asks no index."""
+    if _installed(environment).issuperset(requirements):
+        return True
     command = ["install", "--dry-run", "--no-deps", "--no-index", *requirements]
     code, lines = _run_pip(environment, command, lambda _line: None)
     return code == 0 and not any(line.startswith("Would install") for line in lines)
+
+
+def _installed(environment: Environment) -> set[str]:
+    """``name`` and ``name==version`` of each package: what needs no pip, which takes a second, to be understood."""
+    folders = [str(folder) for folder in Path(environment.path).glob("lib/python*/site-packages")]
+    found = importlib.metadata.distributions(path=folders)
+    return {form for package in found for form in (package.name, f"{package.name}=={package.version}")}
 
 
 def freeze(environment: Environment) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ class Plan(Value):
     repository: Path | None
     name: str
     margin: bool
+    decided: bool
     backends: tuple[str, ...]
     tolerance: str
     traffic: Traffic
@@ -84,8 +85,8 @@ def understand(options: Options) -> tuple[Plan, Executor]:
     """Every option checked before any work is done; UsageError names the first that is wrong."""
     name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
     _refuse_what_is_not_there_yet(options)
-    if options.output not in ("probability", "margin"):
-        raise UsageError(f"--output {options.output!r}: expected probability or margin")
+    if options.output not in ("probability", "margin", "label"):
+        raise UsageError(f"--output {options.output!r}: expected probability, margin or label")
     if options.label is not None and options.data is None:
         raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
     cores = len(os.sched_getaffinity(0))
@@ -105,6 +106,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         repository=_repository(options),
         name=name,
         margin=options.output == "margin",
+        decided=options.output == "label",
         backends=_backends(options.backends),
         tolerance=options.tolerance or "",
         traffic=asked,

@@ -329,6 +329,7 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
             framework_version=signature.provenance.framework_version, oracle_version=truth.interpreter.version,
             path=signature.provenance.path, trees=model.lowered.trees, output_kind=signature.output.kind,
             missing=signature.features.missing, notes=signature.notes,
+            categories=signature.features.category_names, category_dtype=signature.features.category_dtype,
         ),
         target=summary(plan.target),
         candidates=_lines(judged),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import worker
+from . import table, worker
 from .artifacts import manifest as manifests
 from .artifacts import repository
 from .compile.runners.load import runner
 from .errors import ModelError, UsageError
 from .files import refusal
-from .validators.rows import table
+from .validators.rows.given import Given
 from .values import Manifest, Value
 from .worker import Failure, Limits
 
@@ -64,7 +64,8 @@ def run(request: PredictRequest) -> PredictReply:
     manifest = request.manifest
     given = table.read(Path(request.rows), manifest.features)
     engine = runner(manifest.runner)(Path(request.folder) / manifest.model_file, manifest.parameters, 1)
-    parts = [engine.predict(given.rows[i : i + BLOCK]) for i in range(0, len(given.rows), BLOCK)]
+    rows = Given(given.rows, given.categories)
+    parts = [engine.predict(*rows[i : i + BLOCK].parts) for i in range(0, len(rows), BLOCK)]
     out = np.concatenate(parts).astype(np.float32)
     np.save(Path.cwd() / ANSWERS_FILE, out)
     return PredictReply(rows=len(out), outputs=out.shape[1], notes=given.notes)

@@ -11,6 +11,7 @@ import msgspec
 from . import reconfigure, scratch, tuning
 from .artifacts import triton_config
 from .artifacts.bundle import Bundle
+from .artifacts.rehearsal import golden_rows
 from .deciding import MOST_ROWS
 from .errors import MillworkError, UsageError
 from .executors import LocalExecutor
@@ -23,6 +24,7 @@ from .validators.triton.counters import Observed
 from .validators.tuning import fitness, knobs
 from .validators.tuning.fitness import Fitness, TunedFor
 from .validators.tuning.knobs import Ground
+from .validators.tuning.load import tensors
 from .validators.tuning.service import Engine, ProfileReply, ProfileRequest, ServiceTime
 from .values import Record, Value
 from .worker import Failure
@@ -126,16 +128,13 @@ def _observed(watch: Watch, name: str, progress: Progress) -> Observed:
 
 def _service(bundle: Bundle, ground: Ground) -> tuple[ServiceTime, ...]:
     """How long the published artifact's calls take here; nothing where its engine isn't installed."""
-    import numpy as np
-
     manifest = bundle.manifest
     space = knobs.space(manifest.triton_backend, ground)
     threads = tuple(sorted({settings.threads for settings in space} | {1}))
     largest = max(ground.traffic.batches) * 8
     batches = (*(size for size in tuning.PROFILED if size < largest), largest)
     with scratch.folder("retune") as folder:
-        with np.load(bundle.folder / manifest.golden_file, allow_pickle=False) as golden:
-            np.savez(folder / "rows.npz", input__0=golden["x"][:MOST_ROWS])
+        tensors.save(folder / "rows.npz", golden_rows(bundle.folder, manifest)[0][:MOST_ROWS])
         engine = Engine(
             id=reconfigure.candidate(manifest), runner=manifest.runner,
             model_file=str(bundle.folder / manifest.model_file), parameters=manifest.parameters,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from . import __version__, deciding, release, server, tuning
+from . import __version__, deciding, release, server, table, tuning
 from .artifacts import manifest as manifests
 from .artifacts import report, repository, triton_config
 from .artifacts.bundle import Bundle
+from .artifacts.rehearsal import golden_rows
 from .errors import MillworkError, PublicationError, SloError, UsageError
 from .executors import LocalExecutor
 from .files import sha256_file
@@ -22,11 +22,12 @@ from .run_directory import RunDirectory
 from .server import Serving
 from .targets import machine
 from .tuning import Contestant, Desk
-from .validators.rows import table
+from .validators.rows.given import Given
 from .validators.slo import Objective, Slo
 from .validators.traffic import Traffic
 from .validators.triton.address import Address
 from .validators.tuning.knobs import Ground
+from .validators.tuning.load import tensors
 from .validators.tuning.search import Question
 from .validators.tuning.service import Engine
 from .values import SCHEMA, CandidateRecord, Manifest, Record, TargetSummary, Value, Winner
@@ -146,11 +147,11 @@ def _rows(wish: Wish, bundle: Bundle, directory: RunDirectory) -> Path:
 
     def produce(folder: Path) -> Rows:
         if wish.data is not None:
-            rows = table.read(wish.data, bundle.manifest.features, None, limit=deciding.MOST_ROWS).rows
+            read = table.read(wish.data, bundle.manifest.features, None, limit=deciding.MOST_ROWS)
+            rows = Given(read.rows, read.categories)
         else:
-            with np.load(bundle.folder / bundle.manifest.golden_file, allow_pickle=False) as golden:
-                rows = golden["x"]
-        np.savez(folder / deciding.ROWS_FILE, input__0=np.asarray(rows, np.float32))
+            rows = golden_rows(bundle.folder, bundle.manifest)[0]
+        tensors.save(folder / deciding.ROWS_FILE, rows)
         return Rows(rows=len(rows))
 
     source = wish.data or bundle.folder / bundle.manifest.golden_file

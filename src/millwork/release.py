@@ -20,6 +20,7 @@ from .job import BuiltCandidate, Model, Run, Truth
 from .progress import Progress
 from .run_directory import RESULT_FILE
 from .server import Serving, session
+from .validators.rows import given
 from .validators.triton import install
 from .validators.triton.client import Session
 from .validators.triton.readiness import forget
@@ -132,8 +133,8 @@ def _assembled(
 ) -> Prepared:  # fmt: skip
     version = folder / "version"
     version.mkdir()
-    rows, answers = np.load(truth.rows_file, mmap_mode="r"), np.load(truth.answers_file, mmap_mode="r")
-    golden = golden_rows(rows, answers, truth.rows.adversarial)
+    answers = np.load(truth.answers_file, mmap_mode="r")
+    golden = golden_rows(given.load(truth.rows_folder, mapped=True), answers, truth.rows.adversarial)
     bundle = assemble(
         version, run.plan.name, candidate.built, candidate.folder, backend, serving.release, model.signature,
         evidence, golden, settings=setup.settings,

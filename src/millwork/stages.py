@@ -50,9 +50,15 @@ def load(run: Run) -> Model:
     path = run.plan.model
     run.progress.begin("load", str(path))
     sha256 = _sha256(path)
-    request = lowering.LoadRequest(path=str(path), margin=run.plan.margin)
+    data = run.plan.data
+    request = lowering.LoadRequest(
+        path=str(path), margin=run.plan.margin, data=str(data or ""), label=run.plan.label,
+        decided=run.plan.decided,
+    )  # fmt: skip
     loaded = _step(
-        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "tools": _tools("catboost")},
+        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "decided": run.plan.decided,
+         "tools": _tools("catboost"),
+         "data": _sha256(data) if data else "", "label": run.plan.label},
         "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
     )  # fmt: skip
     program = loaded.folder / lowering.PROGRAM_FILE
@@ -65,7 +71,7 @@ def load(run: Run) -> Model:
     wrote = f"{signature.provenance.framework} {signature.provenance.framework_version}".strip()
     run.progress.end(
         f"{wrote}, {signature.objective}, {lowered.value.trees:,} trees, {lowered.value.nodes:,} nodes, "
-        f"{len(signature.features.names):,} features",
+        f"{len(signature.features.all_names):,} features",
         cached=loaded.cached and lowered.cached,
     )
     for text in signature.notes:
@@ -77,7 +83,7 @@ def judge_by(run: Run, model: Model) -> Truth:
     """Rows to judge by, and the framework's own answers and leaves for them."""
     plan = run.plan
     run.progress.begin("rows", str(plan.data) if plan.data else "adversarial rows only")
-    adversarial, user = _row_limits(len(model.signature.features.names), model.lowered.trees)
+    adversarial, user = _row_limits(len(model.signature.features.all_names), model.lowered.trees)
     request = gate.RowsRequest(
         lowered=str(model.lowered_program), signature=model.signature, data=str(plan.data or ""), label=plan.label,
         adversarial_limit=adversarial, user_limit=user,
@@ -93,15 +99,16 @@ def judge_by(run: Run, model: Model) -> Truth:
         run.progress.note(text)
     run.progress.begin("oracle", f"{model.signature.oracle.framework} {model.signature.oracle.version}")
     interpreter = oracle.interpreter(model.signature.oracle, run.progress.detail, trust=run.plan.trust)
-    rows_file = rows.folder / gate.ROWS_FILE
+    rows_file, categories = rows.folder / gate.ROWS_FILE, rows.folder / gate.CATEGORIES_FILE
+    given = categories if categories.is_file() else None
 
     def ask(folder: Path) -> Asked:
-        return oracle.ask(model.signature.oracle, model.native, rows_file, folder, interpreter.python, LIMITS)
+        return oracle.ask(model.signature.oracle, model.native, rows_file, given, folder, interpreter.python, LIMITS)
 
     asked = run.directory.stage(
         "oracle",
         {"native": sha256_file(model.native), "oracle": model.signature.oracle, "rows": sha256_file(rows_file),
-         "version": interpreter.version},
+         "categories": "" if given is None else sha256_file(given), "version": interpreter.version},
         ask, Asked,
     )  # fmt: skip
     run.progress.end(f"{model.signature.oracle.framework} {asked.value.version} itself", cached=asked.cached)
@@ -251,5 +258,10 @@ def _tools(*names: str) -> dict[str, str]:
 
 def _engine(backend: str) -> dict[str, str]:
     """The versions of the engine that runs a backend's candidates."""
-    engines = {"onnx": ("onnxruntime",), "fil": ("treelite",), "reference": ("xgboost", "xgboost-cpu", "catboost")}
+    engines = {
+        "onnx": ("onnxruntime",),
+        "fil": ("treelite",),
+        "native": ("millwork",),
+        "reference": ("xgboost", "xgboost-cpu", "catboost"),
+    }
     return {**_tools(*engines.get(backend, ()), "numpy"), "provider": backends.provider(backend)}

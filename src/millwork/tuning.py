@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from .artifacts import triton_config
 from .artifacts.bundle import Bundle
+from .artifacts.rehearsal import golden_rows
 from .errors import PublicationError
 from .executors import Executor
 from .files import sha256_file
@@ -289,8 +288,8 @@ def _less(question: Question, budget_s: float) -> Question:
 def _loadable(bundle: Bundle, config: str) -> Loadable:
     manifest = bundle.manifest
     paths = sorted(path for path in bundle.folder.rglob("*") if path.is_file())
-    with np.load(bundle.folder / manifest.golden_file, allow_pickle=False) as golden:
-        asked = Golden(golden["x"], golden["y"], manifest.golden_abs, manifest.golden_rel)
+    given, answers = golden_rows(bundle.folder, manifest)
+    asked = Golden(given, answers, manifest.golden_abs, manifest.golden_rel)
     return Loadable(
         files={f"file:1/{path.relative_to(bundle.folder).as_posix()}": path.read_bytes() for path in paths},
         config=lambda name: triton_config.as_json(config, name=name),

@@ -14,8 +14,8 @@ SCHEMA = 1
 """Version of run.json and manifest.json."""
 
 Framework = Literal["xgboost", "catboost"]
-Task = Literal["binary", "multiclass", "regression", "ranking"]
-OutputKind = Literal["probability", "margin", "value"]
+Task = Literal["binary", "multiclass", "multilabel", "regression", "ranking", "survival"]
+OutputKind = Literal["probability", "margin", "value", "label"]
 Status = Literal["passed", "failed", "unsupported", "error"]
 
 
@@ -28,11 +28,16 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeatureContract(Value):
-    """What a client sends as ``input__0`` FP32 [F]: the numeric features in training order.
+    """What a client sends: ``input__0`` FP32 [F], the numeric features in training order (codes of categories among
+    them, where the model was trained on codes), and ``input__1`` [C], only where the model takes categories' values.
 
-    ``missing`` is the number that stands for a missing value beside NaN, or None. ``names`` are the model's own,
-    or ``f0 … f{F-1}`` where it carries none (then ``named`` is False and columns are taken by position). ``dtypes``
-    are as sent, one a name; ``categories``: the values of a categorical feature, by its name.
+    ``missing`` is the number that stands for a missing value beside NaN, or None. ``names`` (of ``input__0``) and
+    ``category_names`` (of ``input__1``) are the model's own, or ``f0 … `` by position where it carries none (then
+    ``named`` is False and columns are taken by position). ``dtypes`` are as sent, one a name of ``names``.
+    ``category_dtype``: ``string`` (BYTES) or ``int64``. ``categories``: the known values of a category feature, by its
+    name, integers as decimal text. ``order``: all names in training order, where there are category names.
+    ``category_nulls``: whether a category may be missing (an empty string, or the smallest int64: what isn't known is
+    missing).
     """
 
     names: tuple[str, ...]
@@ -40,13 +45,23 @@ class FeatureContract(Value):
     missing: float | None = None
     dtypes: tuple[str, ...] = ()
     categories: dict[str, tuple[str, ...]] = {}
+    category_names: tuple[str, ...] = ()
+    category_dtype: Literal["", "string", "int64"] = ""
+    order: tuple[str, ...] = ()
+    category_nulls: bool = False
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every feature, in training order."""
+        return self.order or self.names
 
 
 class OutputContract(Value):
     """What a client gets as ``output__0`` FP32 [K].
 
     ``probability``: one per class, the framework's predict_proba. ``value``: the framework's predict.
-    ``margin``: raw scores, before any transform. ``labels`` name the K outputs (class labels for classifiers).
+    ``margin``: raw scores, before any transform. ``label``: the number of the class that is decided for, whose name is
+    in ``classes`` (several labels: 0 or 1 for each). ``labels`` name the K outputs (class labels for classifiers).
     ``threshold``: the probability above which a binary model decides for its second class.
     """
 
@@ -54,6 +69,7 @@ class OutputContract(Value):
     task: Task
     labels: tuple[str, ...]
     threshold: float | None = None
+    classes: tuple[str, ...] = ()
 
 
 class Provenance(Value):
@@ -72,7 +88,8 @@ class Provenance(Value):
 
 
 class ModelSummary(Value):
-    """``output_kind`` says what ``outputs`` hold; ``missing`` is the number read as missing beside NaN, or None."""
+    """``features`` are ``input__0``'s and ``categories`` ``input__1``'s, in order. ``output_kind`` says what
+    ``outputs`` hold; ``missing`` is the number read as missing beside NaN, or None."""
 
     framework: str
     objective: str
@@ -86,6 +103,8 @@ class ModelSummary(Value):
     output_kind: OutputKind | None = None
     missing: float | None = None
     notes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    category_dtype: str = ""
 
 
 class TargetSummary(Value):

@@ -18,6 +18,7 @@ from millwork.errors import PublicationError
 from millwork.triton_releases import find
 from millwork.validators.triton import server
 from millwork.validators.triton.client import Session
+from millwork.validators.tuning.settings import Settings
 from millwork.values import Manifest, OutputContract
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def request(backend: TritonBackend, name: str, release: str) -> ConfigRequest:
         model_sha256="ab",
         features=2,
         output=OUTPUT,
-        instances=2,
+        settings=Settings(instances=2),
     )
 
 

@@ -160,9 +160,9 @@ XGBOOST_EDITS: dict[str, tuple[Edit, str]] = {
     "an empty tree": (lambda d: [tree(d)[key].clear() for key in
                                  ("left_children", "right_children", "split_conditions", "split_indices",
                                   "default_left")], "a tree has no nodes"),
-    "no trees": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees=[]), "no trees"),
+    "no trees": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees=[]), "the file has 0 trees and says"),
     "trees that are a word": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees="many"),
-                              "not a complete XGBoost model"),
+                              "the file has 4 trees and says"),
     "a tree's class out of range": (lambda d: d["learner"]["gradient_booster"]["model"]["tree_info"].__setitem__(0, 4),
                                     "an output outside the model's 4"),
     "classes cut short": (lambda d: d["learner"]["gradient_booster"]["model"]["tree_info"].pop(),
@@ -177,7 +177,7 @@ XGBOOST_EDITS: dict[str, tuple[Edit, str]] = {
     "a version that pip would be asked for": (lambda d: d.update(version=["1.0; x", 1, 1]), "three numbers"),
     "no default directions": (lambda d: tree(d).pop("default_left"), "not a complete XGBoost model"),
     "an absurd number of features": (model_param("num_feature", "2147483648"), "expected 1 to"),
-    "an absurd number of classes": (model_param("num_class", "2000000000"), "2000000000 classes"),
+    "an absurd number of classes": (model_param("num_class", "2000000000"), "2000000000 outputs"),
     "no features": (model_param("num_feature", "0"), "expected 1 to"),
     "a base score that is a word": (model_param("base_score", "half"), "not a complete XGBoost model"),
     "too many base scores": (model_param("base_score", "[0.5,0.5]"), "base_score has 2 entries"),
@@ -244,7 +244,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "feature 2^32": (first_split(float_feature_index=2**32), "a feature outside the model's 6"),
     "feature 2^70": (first_split(float_feature_index=2**70), "not a complete CatBoost model|outside the model's 6"),
     "a negative feature": (first_split(float_feature_index=-1), "a feature outside the model's 6"),
-    "a one-hot split": (first_split(split_type="OneHotFeature"), "a split of type 'OneHotFeature'"),
+    "a one-hot split": (first_split(split_type="OneHotFeature"), "not a complete CatBoost model"),
 }
 
 

@@ -72,14 +72,15 @@ def memory_error(request: Text) -> Text:
 
 
 def grows(request: Text) -> Text:
-    """Touches memory, a block at a time, until there is much more than any limit of the tests."""
+    """Touches memory, a block at a time, until there is much more than any limit of the tests; and keeps it."""
     held = [b"\1" * BLOCK for _ in range(LOTS // BLOCK)]
+    signal.pause()
     return Text(str(len(held)))
 
 
 def child_grows(request: Text) -> Text:
     """The same in a child process, while this one stays small."""
-    program = f"held = [b'1' * {BLOCK} for _ in range({LOTS // BLOCK})]"
+    program = f"import signal; held = [b'1' * {BLOCK} for _ in range({LOTS // BLOCK})]; signal.pause()"
     subprocess.run([sys.executable, "-c", program], check=True)
     return request
 

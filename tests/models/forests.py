@@ -21,20 +21,26 @@ def random_forest(
     comparison: str = "<",
     vector_leaves: bool = False,
     dtype: type = np.float32,
+    categorical: int = 0,
 ) -> Forest:
-    """A forest of ``trees`` unbalanced trees; some have a single leaf, some leaves are equal."""
+    """A forest of ``trees`` unbalanced trees; some have a single leaf, some leaves are equal. The last ``categorical``
+    features are categories."""
     rng = np.random.default_rng(seed)
     columns: dict[str, list[object]] = {
-        k: [] for k in ("feature", "threshold", "left", "right", "nan", "value", "number")
+        k: [] for k in ("feature", "threshold", "left", "right", "nan", "value", "number", "set")
     }
     starts = [0]
+    sets = [np.unique(rng.integers(0, size, size)) for size in (1, 3, 9, 70)] if categorical else []
     width = outputs if vector_leaves else 1
 
     def grow(level: int) -> int:
         row = len(columns["feature"])
         leaf = level == depth or rng.random() < 0.25
-        columns["feature"].append(-1 if leaf else int(rng.integers(features)))
-        columns["threshold"].append(np.float32(0) if leaf else rng.choice(HARD))
+        feature = -1 if leaf else int(rng.integers(features))
+        by_category = feature >= features - categorical
+        columns["feature"].append(feature)
+        columns["threshold"].append(np.float32(0) if leaf or by_category else rng.choice(HARD))
+        columns["set"].append(int(rng.integers(len(sets))) if by_category else -1)
         columns["nan"].append(bool(not leaf and rng.random() < 0.5))
         columns["value"].append(rng.choice([-1.25, 0.1, 0.3, 2.0], width) if leaf else np.zeros(width))
         columns["number"].append(row - starts[-1] if leaf else -1)
@@ -57,6 +63,9 @@ def random_forest(
             leaf_value=np.array(columns["value"], dtype).reshape(-1, width),
             leaf_number=np.array(columns["number"], np.int32), tree_output=output.astype(np.int32),
             base_scores=rng.normal(size=outputs).astype(dtype), n_features=features, comparison=comparison,
+            category_set=np.array(columns["set"], np.int32),
+            set_start=np.cumsum([0, *map(len, sets)]).astype(np.int64),
+            set_member=np.concatenate([np.zeros(0), *sets]).astype(np.int32),
         )
     )  # fmt: skip
 
@@ -69,11 +78,16 @@ def program_of(forest: Forest, postprocess: str = "identity") -> Program:
     )  # fmt: skip
 
 
-def hard_rows(seed: int, rows: int, features: int) -> Rows:
-    """Rows on the thresholds of :data:`HARD`, one float beside them, NaN, infinities and signed zeros."""
+def hard_rows(seed: int, rows: int, features: int, categorical: int = 0) -> Rows:
+    """Rows on the thresholds of :data:`HARD`, one float beside them, NaN, infinities and signed zeros; in the last
+    ``categorical`` columns categories, and numbers that are none."""
     rng = np.random.default_rng(seed)
     near = np.concatenate(
         [HARD, np.nextafter(HARD, np.float32(np.inf)), np.nextafter(HARD, np.float32(-np.inf)),
          np.array([np.nan, np.inf, -np.inf, -999.0], np.float32)]
     )  # fmt: skip
-    return rng.choice(near, (rows, features)).astype(np.float32)
+    out = rng.choice(near, (rows, features)).astype(np.float32)
+    if categorical:
+        codes = np.concatenate([np.arange(72), np.arange(9), [-1, -0.5, 2.7, 1e6, 2**24, 2**25, 3e38, np.inf, np.nan]])
+        out[:, features - categorical :] = rng.choice(codes.astype(np.float32), (rows, categorical))
+    return out

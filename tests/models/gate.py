@@ -18,6 +18,8 @@ from millwork.passes.program import Program
 from millwork.validators import oracle
 from millwork.validators import steps as gating
 from millwork.validators.parity import Verdict
+from millwork.validators.rows import given as givens
+from millwork.validators.rows.given import Given
 from millwork.worker import Limits
 
 
@@ -33,6 +35,11 @@ class Gate:
     @property
     def rows(self) -> npt.NDArray[np.float32]:
         return np.load(self.folder / gating.ROWS_FILE)
+
+    @property
+    def given(self) -> Given:
+        """The rows with their categories."""
+        return givens.load(self.folder)
 
     @property
     def answers(self) -> npt.NDArray[np.float32]:
@@ -82,23 +89,40 @@ class Gate:
             return gating.check(request)
 
 
-def gate(path: Path, folder: Path, *, margin: bool = False, limit: int = 4000, python: str = "") -> Gate:
-    """Everything but the candidates. ``python``: the interpreter that asks the framework, in a process of its own, as
-    the pipeline does; without one the same runner is asked in this process, which saves a second."""
+def gate(
+    path: Path,
+    folder: Path,
+    *,
+    margin: bool = False,
+    limit: int = 4000,
+    python: str = "",
+    data: Path | None = None,
+    decided: bool = False,
+) -> Gate:
+    """Everything but the candidates. ``data``: the user's rows. ``python``: the interpreter that asks the framework, in
+    a process of its own, as the pipeline does; without one the same runner is asked in this process, which saves a
+    second."""
     folder.mkdir()
     with contextlib.chdir(folder):
-        signature = compiling.load(compiling.LoadRequest(path=str(path), margin=margin)).signature
+        signature = compiling.load(
+            compiling.LoadRequest(path=str(path), margin=margin, data=str(data or ""), decided=decided)
+        ).signature
         compiling.lower(compiling.LowerRequest(program=str(folder / compiling.PROGRAM_FILE)))
         request = gating.RowsRequest(
-            lowered=str(folder / compiling.LOWERED_FILE), signature=signature, adversarial_limit=limit
+            lowered=str(folder / compiling.LOWERED_FILE),
+            signature=signature,
+            adversarial_limit=limit,
+            data=str(data or ""),
         )
         made = gating.rows(request)
     found = Gate(folder=folder, signature=signature, coverage=made.coverage)
     if python:
         rows = folder / gating.ROWS_FILE
-        oracle.ask(signature.oracle, found.native, rows, folder, python, Limits(seconds=120))
+        categories = folder / gating.CATEGORIES_FILE
+        given = categories if categories.is_file() else None
+        oracle.ask(signature.oracle, found.native, rows, given, folder, python, Limits(seconds=120))
     else:
         engine = runner(f"{signature.oracle.framework}_runner")(found.native, signature.oracle.parameters, 2)
-        np.save(folder / oracle.ANSWERS_FILE, engine.predict(found.rows))
-        np.save(folder / oracle.LEAVES_FILE, engine.leaves(found.rows))
+        np.save(folder / oracle.ANSWERS_FILE, engine.predict(*found.given.parts))
+        np.save(folder / oracle.LEAVES_FILE, engine.leaves(*found.given.parts))
     return found

@@ -22,7 +22,8 @@ SHAPES = st.fixed_dictionaries(
         "seed": st.integers(0, 10**9),
         "trees": st.integers(1, 8),
         "depth": st.integers(0, 6),
-        "features": st.integers(1, 6),
+        "features": st.integers(2, 6),
+        "categorical": st.integers(0, 2),
         "outputs": st.integers(1, 3),
         "comparison": st.sampled_from(["<", "<="]),
         "vector_leaves": st.booleans(),
@@ -47,7 +48,7 @@ def mapped_leaves_agree(before: Program, rewrite: Rewrite | base.Rewritten, rows
 @settings(max_examples=60, deadline=None)
 def test_no_answer_moves_by_a_bit(name, shape, rounds, missing):
     program = replace(program_of(random_forest(**shape)), n_iterations=rounds, missing=missing)
-    rows = hard_rows(shape["seed"] + 1, 200, shape["features"])
+    rows = hard_rows(shape["seed"] + 1, 200, shape["features"], shape["categorical"])
     rewrite = table.PASSES[name].apply(program)
     assert same_bits(answers(program, rows), answers(rewrite.program, rows))
     assert mapped_leaves_agree(program, rewrite, rows)
@@ -57,7 +58,7 @@ def test_no_answer_moves_by_a_bit(name, shape, rounds, missing):
 @settings(max_examples=60, deadline=None)
 def test_the_whole_lowering_moves_nothing(shape, rounds, missing):
     program = replace(program_of(random_forest(**shape)), n_iterations=rounds, missing=missing)
-    rows = hard_rows(shape["seed"] + 1, 200, shape["features"])
+    rows = hard_rows(shape["seed"] + 1, 200, shape["features"], shape["categorical"])
     lowered = run(table.LOWERING, program)
     assert same_bits(answers(program, rows), answers(lowered.program, rows))
     assert mapped_leaves_agree(program, lowered, rows)

@@ -13,6 +13,7 @@ from models.gate import gate
 
 from millwork.validators import latency, steps
 from millwork.validators.latency import BLOCK, FEWEST_FOR_P99, SAMPLES, Samples, measure, quantile, slower_by, summarise
+from millwork.validators.rows.given import Given
 
 ROWS = np.arange(40, dtype=np.float32).reshape(20, 2)
 
@@ -33,7 +34,7 @@ def calls_of(names: str, rows: Any, batch: int, **more: Any) -> tuple[list[str],
 
         return call
 
-    taken = measure([(name, predict(name)) for name in names], rows, batch, **more)
+    taken = measure([(name, predict(name)) for name in names], Given(rows), batch, **more)
     return order, given, taken
 
 

@@ -94,7 +94,7 @@ def test_another_version_judges_in_an_environment_of_its_own(tmp_path: Path) -> 
 
 def ask(folder: Path, model: Path, seconds: float = 60) -> oracle.Asked:
     np.save(folder / "rows.npy", xgboost_models.rows(1, 50))
-    return oracle.ask(of(), model, folder / "rows.npy", folder, sys.executable, Limits(seconds=seconds))
+    return oracle.ask(of(), model, folder / "rows.npy", None, folder, sys.executable, Limits(seconds=seconds))
 
 
 def test_answers_and_leaves_lie_beside_the_rows(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from millwork import wire
 from millwork.validators import parity
 from millwork.validators.parity import IMPOSSIBLE, UNKNOWN, Verdict, flips, in_batches, judge, leaf_mismatches, ulps
+from millwork.validators.rows.given import Given
 from millwork.validators.tolerance import Tolerance, parse
 from millwork.values import OutputContract
 
@@ -30,8 +31,9 @@ def f32(*values: Any) -> Any:
 def verdict_on(framework: Any, candidate: Any, tolerance: Tolerance = EXACT, **more: Any) -> Verdict:
     """Of one output; it must survive the way through a worker's JSON."""
     framework, candidate = np.reshape(framework, (-1, 1)), np.reshape(candidate, (-1, 1))
-    found = judge(np.zeros((len(framework), 2), np.float32), framework, candidate, more.pop("leaves", None), tolerance,
-                  more.pop("output", VALUE), **more)  # fmt: skip
+    given = Given(np.zeros((len(framework), 2), np.float32))
+    leaves, output = more.pop("leaves", None), more.pop("output", VALUE)
+    found = judge(given, framework, candidate, leaves, tolerance, output, **more)
     assert wire.decode(wire.encode(found), Verdict) == found
     return found
 
@@ -169,7 +171,7 @@ def test_rows_are_asked_in_batches_of_every_kind(rows: int) -> None:
         return batch[:, :2]
 
     given_rows = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
-    assert np.array_equal(in_batches(predict, given_rows, 2), given_rows[:, :2])
+    assert np.array_equal(in_batches(predict, Given(given_rows), 2), given_rows[:, :2])
     assert asked[0] == 0
     assert sum(asked) == rows
     assert asked[:4] == [min(size, max(rows - sum(parity.BATCHES[:i]), 0)) for i, size in enumerate(parity.BATCHES)]
@@ -185,4 +187,4 @@ def test_rows_are_asked_in_batches_of_every_kind(rows: int) -> None:
 )
 def test_answers_of_a_wrong_shape_or_type(predict: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        in_batches(predict, np.zeros((10, 3), np.float32), 2)
+        in_batches(predict, Given(np.zeros((10, 3), np.float32)), 2)

@@ -70,9 +70,9 @@ def test_every_test_is_reached_with_all_that_can_reach_it(shape: dict[str, Any],
     made = adversarial(program, limit=60_000)
     tests = np.flatnonzero(~forest.is_leaf)
     assert made.tests == made.tests_covered == len(tests)
-    assert made.rows.shape[1] == program.n_columns
-    assert made.rows.dtype == np.float32
-    arriving, can = arrivals(forest, encode(program, made.rows)), reach(forest)
+    assert made.given.numbers.shape[1] == program.n_columns
+    assert made.given.numbers.dtype == np.float32
+    arriving, can = arrivals(forest, encode(program, made.given.numbers)), reach(forest)
     for node in tests:
         for value in tried(forest.threshold[node]):
             if can.low[node] <= value < can.high[node]:
@@ -108,19 +108,25 @@ def test_thresholds_are_counted_by_feature_and_value() -> None:
 def test_the_limit_is_kept(limit: int) -> None:
     program = lowered(program_of(random_forest(1, trees=60, depth=7)))
     made = adversarial(program, limit=limit)
-    assert len(made.rows) <= limit * 1.1 + 16 + VARIANTS
+    assert len(made.given.numbers) <= limit * 1.1 + 16 + VARIANTS
     assert made.tests_covered == min(made.tests, max(limit // VARIANTS, 1))
     assert made.thresholds_covered == min(made.thresholds, made.tests_covered)
 
 
 def test_the_same_program_gives_the_same_rows() -> None:
     program = lowered(program_of(random_forest(1)))
-    assert adversarial(program, limit=1000).rows.tobytes() == adversarial(program, limit=1000).rows.tobytes()
-    assert adversarial(program, limit=1000, seed=1).rows.tobytes() != adversarial(program, limit=1000).rows.tobytes()
+    assert (
+        adversarial(program, limit=1000).given.numbers.tobytes()
+        == adversarial(program, limit=1000).given.numbers.tobytes()
+    )
+    assert (
+        adversarial(program, limit=1000, seed=1).given.numbers.tobytes()
+        != adversarial(program, limit=1000).given.numbers.tobytes()
+    )
 
 
 def test_rows_hold_nan_infinities_signed_zeros_and_extremes() -> None:
-    rows = adversarial(lowered(program_of(random_forest(2, trees=20, depth=6))), limit=60_000).rows
+    rows = adversarial(lowered(program_of(random_forest(2, trees=20, depth=6))), limit=60_000).given.numbers
     zero = rows == 0
     for found in (np.isnan(rows), np.isposinf(rows), np.isneginf(rows), zero & np.signbit(rows),
                   zero & ~np.signbit(rows), rows == np.float32(1e38), np.abs(rows) == np.float32(1e-44)):  # fmt: skip
@@ -130,7 +136,7 @@ def test_rows_hold_nan_infinities_signed_zeros_and_extremes() -> None:
 def test_the_rows_of_a_wide_models_tests_hold_no_infinity() -> None:
     """XGBoost names no leaf for a row with one, and among 2,000 features there would always be one."""
     program = lowered(program_of(random_forest(3, trees=40, depth=6, features=2000)))
-    rows = adversarial(program, limit=60_000).rows
+    rows = adversarial(program, limit=60_000).given.numbers
     infinite = np.isinf(rows).any(axis=1)
     assert infinite.any()
     assert infinite.mean() < 0.6
@@ -141,7 +147,7 @@ def test_the_rows_of_a_wide_models_tests_hold_no_infinity() -> None:
 def test_the_sentinel_stands_for_some_missing_values_and_its_neighbours_for_none(sentinel: float) -> None:
     program = lowered(replace(program_of(random_forest(4, trees=20)), missing=sentinel))
     assert program.encoders == (MissingSentinel(value=sentinel),)
-    rows = adversarial(program, limit=60_000).rows
+    rows = adversarial(program, limit=60_000).given.numbers
     value = np.float32(sentinel)
     assert np.isnan(rows).any()
     assert (rows == value).any()
@@ -153,8 +159,8 @@ def test_a_model_that_tests_nothing_still_gets_rows() -> None:
     program = lowered(program_of(random_forest(5, depth=0)))
     made = adversarial(program, limit=1000)
     assert (made.tests, made.thresholds) == (0, 0)
-    assert made.rows.shape[0] > 0
-    assert made.rows.shape[1] == 5
+    assert made.given.numbers.shape[0] > 0
+    assert made.given.numbers.shape[1] == 5
 
 
 # ── the step: adversarial rows, then the user's ───────────────────────────────────────────────────────────

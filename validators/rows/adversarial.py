@@ -1,8 +1,10 @@
 """Rows that sit on the model's own decisions: for every test, a row that reaches it with its feature at the
-threshold, one float below, one above, and missing.
+threshold, one float below, one above, and missing; for a test of a category, one in its set, one that isn't, one that
+is no category at all, and missing.
 
 For a node, the tests on its path bound each feature to [low, high); the row takes values at those bounds (so that
-the ancestors' thresholds are tried as well), and random values near some threshold where nothing bounds it.
+the ancestors' thresholds are tried as well), and random values near some threshold where nothing bounds it. Of a
+category it takes one that every test on the path lets through. A model with CTRs is another matter: see ``ctr_rows``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,10 @@ import numpy.typing as npt
 
 from ...passes.forest import Forest, Rows
 from ...passes.program import Program
+from .category_rows import allowed, as_numbers, pick, stacked, values
+from .ctr_rows import find
+from .given import Given
+from .pool import Pool, nudge
 
 VARIANTS = 4
 """Rows a test node: below, at, above its threshold; NaN."""
@@ -23,17 +29,24 @@ INFINITE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Adversarial:
-    """``rows``: float32 [N, F], the client's. Counts say how much of the model they cover."""
+    """``given``: what a client sends. Counts say how much of the model it covers; ``both``: with CTRs, how many tests
+    some row passes to the left and some to the right."""
 
-    rows: Rows
+    given: Given
     tests: int
     tests_covered: int
     thresholds: int
     thresholds_covered: int
+    both: int | None = None
 
     @property
     def coverage(self) -> str:
         """In words, for the report."""
+        if self.both is not None:
+            return (
+                f"{self.both:,} of {self.tests:,} tests passed both ways by some row, {self.tests_covered:,} reached; "
+                "rows vary a number to one float below, at, and above the threshold, and NaN, and swap categories"
+            )
         return (
             f"{self.thresholds_covered:,} of {self.thresholds:,} distinct thresholds and {self.tests_covered:,} of "
             f"{self.tests:,} tests, each reached at, one float below and one above its threshold, and with NaN"
@@ -47,20 +60,29 @@ def adversarial(program: Program, *, limit: int, seed: int = 0) -> Adversarial:
     rng = np.random.default_rng(seed)
     tests = np.flatnonzero(~forest.is_leaf)
     chosen, distinct, covered = _choose(forest, tests, limit // VARIANTS, rng)
-    pool = _Pool.of(forest)
+    if program.categories is not None and program.categories.ctrs:
+        found = find(program, rng.permutation(chosen), limit, rng)
+        return Adversarial(found.given, len(tests), found.reached, distinct, covered, found.both)
+    pool = Pool.of(forest)
     width = max(forest.n_features, 1)
-    step = max(1, (1 << 22) // width)
+    step = max(1, (1 << 22) // (width + len(forest.category_features()) * (forest.n_categories + 1)))
     parts = [_rows_at(forest, chosen[i : i + step], pool, rng) for i in range(0, len(chosen), step)]
-    parts.append(pool.draw(rng, min(limit // 10, 2000) + 16, width, infinite=INFINITE))
-    inner = np.concatenate(parts)
-    rows = _clients_rows(program, inner[:, : forest.n_features], rng)
-    return Adversarial(rows, len(tests), len(chosen), distinct, covered)
+    loose = pool.draw(rng, min(limit // 10, 2000) + 16, width, infinite=INFINITE)
+    features = forest.category_features()
+    loose[:, features] = as_numbers(
+        rng.integers(0, forest.n_categories + 1, (len(loose), len(features))), forest.n_categories, rng
+    )
+    loose[:, features] = np.where(rng.random((len(loose), len(features))) < 0.08, np.nan, loose[:, features])
+    inner = np.concatenate([*parts, loose])
+    given = _clients_rows(program, inner[:, : forest.n_features], rng)
+    return Adversarial(given, len(tests), len(chosen), distinct, covered)
 
 
 def _choose(
     forest: Forest, tests: npt.NDArray[np.intp], limit: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.intp], int, int]:
-    keys = np.stack([forest.feature[tests].astype(np.int64), forest.threshold[tests].view(np.int32).astype(np.int64)])
+    what = np.where(forest.is_categorical[tests], forest.category_set[tests], forest.threshold[tests].view(np.int32))
+    keys = np.stack([forest.feature[tests].astype(np.int64), what.astype(np.int64)])
     shuffled = rng.permutation(len(tests))
     _, first = np.unique(keys[:, shuffled], axis=1, return_index=True)
     distinct = len(first)
@@ -71,62 +93,45 @@ def _choose(
     return tests[shuffled[order]], distinct, min(distinct, len(order))
 
 
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """Every feature's distinct thresholds, one after the other; a feature that none tests has a 0."""
-
-    values: npt.NDArray[np.float32]
-    start: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, forest: Forest) -> _Pool:
-        tests = ~forest.is_leaf
-        feature, threshold = forest.feature[tests], forest.threshold[tests]
-        columns = [np.unique(threshold[feature == f]) for f in range(max(forest.n_features, 1))]
-        columns = [column if len(column) else np.zeros(1, np.float32) for column in columns]
-        start = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
-        return cls(np.concatenate(columns).astype(np.float32), start)
-
-    def draw(self, rng: np.random.Generator, rows: int, width: int, *, infinite: float = 0.0) -> Rows:
-        """Random thresholds, nudged by a float or not; some NaN, zeros of both signs, extremes; and infinities in the
-        share ``infinite`` of the rows. XGBoost names no leaf for a row that holds one, so the tests' own rows don't."""
-        size = np.diff(self.start)[:width]
-        at = self.start[:width] + (rng.random((rows, width)) * size).astype(np.int64)
-        out = _nudge(self.values[at], rng.integers(-1, 2, (rows, width)))
-        special = np.array([np.nan, 0.0, -0.0, 1e-44, 1e38, -1e38], np.float32)
-        weights = np.array([8, 1, 1, 0.5, 0.5, 0.5])
-        odd = rng.random((rows, width)) < 0.08
-        out[odd] = rng.choice(special, int(odd.sum()), p=weights / weights.sum())
-        where = (rng.random((rows, 1)) < infinite) & (rng.random((rows, width)) < 0.1)
-        out[where] = rng.choice(np.array([np.inf, -np.inf], np.float32), int(where.sum()))
-        return out
-
-
-def _nudge(values: npt.NDArray[np.float32], by: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """One float down, none, or one up."""
-    with np.errstate(over="ignore", under="ignore"):
-        below = np.nextafter(values, np.float32(-np.inf))
-        above = np.nextafter(values, np.float32(np.inf))
-    return np.where(by < 0, below, np.where(by > 0, above, values))
-
-
-def _rows_at(forest: Forest, nodes: npt.NDArray[np.intp], pool: _Pool, rng: np.random.Generator) -> Rows:
+def _rows_at(forest: Forest, nodes: npt.NDArray[np.intp], pool: Pool, rng: np.random.Generator) -> Rows:
     """[4 C, features of the forest]: the rows of C nodes."""
     low, high, nan = _bounds(forest, nodes)
     values = pool.draw(rng, len(nodes), low.shape[1])
     bounded = np.isfinite(low) | np.isfinite(high) | ~nan
     at_low = np.isfinite(low) & (~np.isfinite(high) | (rng.random(low.shape) < 0.5))
-    inside = np.where(at_low, low, _nudge(high, np.full(high.shape, -1)))
+    inside = np.where(at_low, low, nudge(high, np.full(high.shape, -1)))
     values = np.where(bounded, inside, values)
-    only_nan = bounded & nan & ((low >= high) | (rng.random(low.shape) < 0.1))
+    codes = allowed(forest, nodes)
+    values[:, codes.features] = as_numbers(pick(codes.codes, rng), forest.n_categories, rng)
+    impossible = low >= high
+    impossible[:, codes.features] = ~codes.codes.any(axis=2)
+    only_nan = bounded & nan & (impossible | (rng.random(low.shape) < 0.1))
     values[only_nan] = np.nan
     feature, threshold = forest.feature[nodes], forest.threshold[nodes]
     rows = np.repeat(values, VARIANTS, axis=0)
     tried = np.stack(
-        [_nudge(threshold, np.full(len(nodes), by)) for by in (-1, 0, 1)] + [np.full_like(threshold, np.nan)]
+        [nudge(threshold, np.full(len(nodes), by)) for by in (-1, 0, 1)] + [np.full_like(threshold, np.nan)]
     )
+    of_category = np.flatnonzero(forest.category_set[nodes] >= 0)
+    if len(of_category):
+        tried[:3, of_category] = _codes_tried(forest, nodes[of_category], codes.codes[of_category], codes.features, rng)
     rows[np.arange(len(rows)), np.repeat(feature, VARIANTS)] = tried.T.ravel()
     return rows
+
+
+def _codes_tried(
+    forest: Forest, nodes: npt.NDArray[np.intp], reaching: npt.NDArray[np.bool_], features: npt.NDArray[np.int32],
+    rng: np.random.Generator,
+) -> Rows:  # fmt: skip
+    """[3, C]: a category in the node's set, one that isn't, and what is none; of those that reach it, if any do."""
+    own = reaching[np.arange(len(nodes)), np.searchsorted(features, forest.feature[nodes])]
+    member = forest.membership()[forest.category_set[nodes]]
+    none = np.zeros_like(member)
+    none[:, -1] = True
+    chosen = [
+        pick(np.where(np.any(own & side, axis=1)[:, None], own & side, side), rng) for side in (member, ~member, none)
+    ]
+    return as_numbers(np.stack(chosen), forest.n_categories, rng)
 
 
 def _bounds(
@@ -144,22 +149,42 @@ def _bounds(
         alive = above >= 0
         row, below, above = row[alive], below[alive], above[alive]
         f, s, left = forest.feature[above], strict[above], is_left[below]
-        high[row, f] = np.where(left, np.minimum(high[row, f], s), high[row, f])
-        low[row, f] = np.where(left, low[row, f], np.maximum(low[row, f], s))
+        number = ~forest.is_categorical[above]
+        high[row, f] = np.where(number & left, np.minimum(high[row, f], s), high[row, f])
+        low[row, f] = np.where(number & ~left, np.maximum(low[row, f], s), low[row, f])
         nan[row, f] &= forest.default_left[above] == left
         below = above
     return low, high, nan
 
 
-def _clients_rows(program: Program, inner: Rows, rng: np.random.Generator) -> Rows:
+def _clients_rows(program: Program, inner: Rows, rng: np.random.Generator) -> Given:
     """The forest's columns put where the client has them; the others are noise, which must not matter. Some of the
     missing values are the sentinel instead of NaN, and some numbers lie one float beside it."""
+    categories = program.categories
     rows = rng.normal(size=(len(inner), program.n_columns)).astype(np.float32)
-    rows[:, program.columns] = inner
+    numeric = program.columns < program.n_columns
+    rows[:, program.columns[numeric]] = inner[:, numeric]
     for encoder in program.encoders:
         sentinel = np.float32(encoder.value)
         swapped = np.isnan(rows) & (rng.random(rows.shape) < 0.5)
         rows[swapped] = sentinel
         beside = rng.random(rows.shape) < 0.01
-        rows[beside] = _nudge(np.full(int(beside.sum()), sentinel), rng.integers(-1, 2, int(beside.sum())))
-    return rows
+        rows[beside] = nudge(np.full(int(beside.sum()), sentinel), rng.integers(-1, 2, int(beside.sum())))
+    if categories is None:
+        return Given(rows)
+    sizes = np.array([len(words) for words in categories.vocabularies])
+    known = (rng.random((len(rows), len(sizes))) * sizes).astype(np.int64)
+    for f in np.flatnonzero(~numeric):
+        code = categories.codes[int(program.columns[f]) - program.n_columns]
+        known[:, code.feature] = _positions(code.table, inner[:, f])
+    columns = [values(categories, c, known[:, c], rng) for c in range(categories.n_features)]
+    return Given(rows, stacked(columns, len(rows), categories))
+
+
+def _positions(table: npt.NDArray[np.float32], codes: Rows) -> npt.NDArray[np.int64]:
+    """The place in a vocabulary that has each code; -1 where none has."""
+    order = np.argsort(table[:-1], kind="stable")
+    with np.errstate(invalid="ignore"):
+        whole = np.trunc(codes)
+    at = np.minimum(np.searchsorted(table[order], whole), max(len(order) - 1, 0))
+    return np.where(table[order][at] == whole, order[at], -1) if len(order) else np.full(len(codes), -1)

@@ -1,6 +1,7 @@
 """Ask a Triton over gRPC, with errors that a user can read.
 
-Shapes: N rows, F features, K outputs. Served tensors are ``input__0`` FP32 [F] and ``output__0`` FP32 [K].
+Shapes: N rows, F features, K outputs. Served tensors are ``input__0`` FP32 [F], ``input__1`` BYTES or INT64 [C] where
+the model takes categories, and ``output__0`` FP32 [K].
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ...triton_releases import Release
 
-INPUT, OUTPUT = "input__0", "output__0"
+INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
 
 CONNECT_S = 10.0
 LOAD_S = 600.0
@@ -122,18 +123,27 @@ class Session:
             answer = self._client.get_model_config(name, _text(version), client_timeout=CONNECT_S)
         return int(answer.config.max_batch_size)
 
-    def infer(self, name: str, x: NDArray[np.float32], version: int | None = None) -> NDArray[np.float32]:
-        """Rows ``x`` [N, F] float32 -> answers [N, K] float32, in one request.
+    def infer(
+        self, name: str, x: NDArray[np.float32], version: int | None = None, categories: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Rows ``x`` [N, F] float32, and ``categories`` [N, C] (text or int64) -> answers [N, K] float32, in one
+        request.
 
         Raises PublicationError where the server refuses, or answers with another type or number of rows.
         """
         import tritonclient.grpc
 
-        sent = tritonclient.grpc.InferInput(INPUT, list(x.shape), "FP32")
-        sent.set_data_from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+        sent = []
+        if x.shape[1]:
+            sent.append(tritonclient.grpc.InferInput(INPUT, list(x.shape), "FP32"))
+            sent[-1].set_data_from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+        if categories is not None:
+            values, kind = _as_sent(categories)
+            sent.append(tritonclient.grpc.InferInput(CATEGORIES, list(values.shape), kind))
+            sent[-1].set_data_from_numpy(values)
         asked = [tritonclient.grpc.InferRequestedOutput(OUTPUT)]
         with self._told(f"Triton at {self.url} failed on a request of {len(x)} rows to {name!r}"):
-            answer = self._client.infer(name, [sent], _text(version), outputs=asked, client_timeout=INFER_S)
+            answer = self._client.infer(name, sent, _text(version), outputs=asked, client_timeout=INFER_S)
         return _checked(name, len(x), answer.as_numpy(OUTPUT))
 
     @contextlib.contextmanager
@@ -157,6 +167,15 @@ def reason(message: str) -> str:
     lines = [line.strip().rstrip(";") for line in message.splitlines() if line.strip().strip(";")]
     first = lines[0] if lines else "it gave no reason"
     return _WRAPPING.sub("", first) or first
+
+
+def _as_sent(categories: NDArray[Any]) -> tuple[NDArray[Any], str]:
+    """Categories as the client library takes them: int64, or objects that are bytes."""
+    if categories.dtype.kind in "iu":
+        return np.ascontiguousarray(categories, np.int64), "INT64"
+    words = np.empty(categories.shape, object)
+    words[...] = [[str(value).encode() for value in row] for row in categories.tolist()]
+    return words, "BYTES"
 
 
 def _checked(name: str, rows: int, answer: Any) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,8 +41,10 @@ def check_golden(
     expected: NDArray[np.float32],
     absolute: float,
     relative: float = 0.0,
+    categories: NDArray[Any] | None = None,
 ) -> GoldenVerdict:
-    """Ask for the rows ``x`` [N, F] and compare with ``expected`` [N, K].
+    """Ask for the rows ``x`` [N, F], with ``categories`` [N, C] where the model takes them, and compare with
+    ``expected`` [N, K].
 
     In requests of 1 row, of 3, and the rest in as large ones as the model takes. A row agrees if for each output
     |got - expected| <= absolute + relative * |expected|, a NaN is met by a NaN and an infinity by the same one.
@@ -56,7 +58,7 @@ def check_golden(
     try:
         for size in batches(len(x), session.max_batch_size(name, version)):
             part = slice(done, done + size)
-            got = session.infer(name, x[part], version)
+            got = session.infer(name, x[part], version, None if categories is None else categories[part])
             largest = max(largest, _largest(got, expected[part]))
             reason = _difference(got, expected[part], (absolute, relative), done)
             done += size

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import psutil
 
 from ...errors import PublicationError
+from ..rows.given import Given
 from ..triton.client import Session
 from ..triton.golden import check_golden
 from ..triton.readiness import forget
@@ -31,10 +32,10 @@ SCARCE = 0.15
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """Rows ``x`` and the framework's answers ``y``: a configuration that answers otherwise is none."""
+    """Rows and the framework's answers: a configuration that answers otherwise is none."""
 
-    x: npt.NDArray[Any]
-    y: npt.NDArray[Any]
+    given: Given
+    answers: npt.NDArray[Any]
     absolute: float
     relative: float
 
@@ -84,7 +85,10 @@ class Rig(AbstractContextManager["Rig"]):
             self._refused.append(name)
             raise TrialError(error.message) from error
         golden = model.golden
-        verdict = check_golden(self.session, name, None, golden.x, golden.y, golden.absolute, golden.relative)
+        given = golden.given
+        verdict = check_golden(
+            self.session, name, None, given.numbers, golden.answers, golden.absolute, golden.relative, given.categories
+        )
         if not verdict.agreed:
             self.drop(trial)
             raise TrialError(f"it answers otherwise than the framework: {verdict.reason}")

@@ -69,7 +69,7 @@ def _profiled(engine: Engine, threads: int, given: tensors.Tensors, batches: tup
     made = runner(engine.runner)(Path(engine.model_file), engine.parameters, threads)
     us = []
     for batch in batches:
-        inputs = [list(one.values()) for one in tensors.slices(given, batch)[:8]]
+        inputs = [tensors.as_called(one) for one in tensors.slices(given, batch)[:8]]
         made.predict(*inputs[0])
         us.append(_median(made.predict, inputs))
     return ServiceTime(id=engine.id, threads=threads, batches=batches, us=tuple(us))

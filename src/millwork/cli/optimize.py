@@ -20,7 +20,9 @@ from .tuning_table import tuning_table
 )
 @click.option("--repository", metavar="URL", help="The Triton model repository to publish into: a folder.")
 @click.option("--name", metavar="NAME", help="The model's name there. Default: the file's.")
-@click.option("--output", metavar="KIND", default="probability", show_default=True, help="probability, or margin.")
+@click.option(
+    "--output", metavar="KIND", default="probability", show_default=True, help="probability, margin, or label."
+)
 @click.option("--backends", metavar="A,B", help="Only these candidates: reference, onnx, fil.")
 @click.option("--precision", metavar="A,B", help="fp32 in this version.")
 @click.option("--tolerance", metavar="SPEC", help="abs=NUMBER,rel=NUMBER. Default: derived from the model.")

@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ...rows.given import Given
+
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 VARIANTS = 32
@@ -26,6 +28,23 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a rows file."""
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def save(path: Path, given: Given) -> None:
+    """A rows file of ``given``. A model that takes no numbers has no ``input__0``."""
+    held: dict[str, npt.NDArray[Any]] = {}
+    if given.numbers.shape[1]:
+        held["input__0"] = np.asarray(given.numbers, np.float32)
+    if given.categories is not None:
+        held["input__1"] = np.asarray(given.categories)
+    np.savez(path, **held)  # type: ignore[arg-type]
+
+
+def as_called(tensors: Tensors) -> list[npt.NDArray[Any]]:
+    """The arguments of a runner's ``predict``: numbers first, though they be none."""
+    rows = len(next(iter(tensors.values())))
+    numbers = tensors.get("input__0", np.zeros((rows, 0), np.float32))
+    return [numbers, tensors["input__1"]] if "input__1" in tensors else [numbers]
 
 
 def slices(tensors: Tensors, batch: int) -> list[dict[str, npt.NDArray[Any]]]:

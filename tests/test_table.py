@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from millwork.errors import UsageError
-from millwork.validators.rows.table import read
+from millwork.table import read
 from millwork.values import FeatureContract
 
 NAMED = FeatureContract(names=("age", "income", "score"), named=True)

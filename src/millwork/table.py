@@ -1,4 +1,5 @@
-"""The user's rows: .parquet, .csv, .npy, .npz to float32 [N, F] in the model's own order, and labels.
+"""The user's rows: .parquet, .csv, .npy, .npz to float32 [N, F] and categories [N, C] in the model's own order, and
+labels. In an .npz the rows are ``X`` and the categories ``C``.
 
 Numbers become float32 here, as the frameworks make them when they read a DataFrame; ``input__0`` is FP32 too.
 """
@@ -17,20 +18,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UsageError
-from ...passes.forest import Rows
-from ...values import FeatureContract
+from .errors import UsageError
+from .values import FeatureContract
+
+Rows = npt.NDArray[np.float32]
+Categories = npt.NDArray[Any]
 
 FORMATS = (".parquet", ".csv", ".npy", ".npz")
+
+NO_CATEGORY = ""
+NO_INTEGER = int(np.iinfo(np.int64).min)
+"""What stands for a missing value among strings and among integers, where the model takes one for missing."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """``rows``: float32 [N, F]. ``labels``: [N], as the file has them, or None. ``notes``: what was left out."""
+    """``rows``: float32 [N, F]. ``labels``: [N], as the file has them, or None. ``notes``: what was left out.
+    ``categories``: [N, C], numpy text or int64; None where the model takes none."""
 
     rows: Rows
     labels: npt.NDArray[Any] | None
     notes: tuple[str, ...] = ()
+    categories: Categories | None = None
 
 
 def read(path: Path, features: FeatureContract, label: str | None = None, *, limit: int | None = None) -> Table:
@@ -39,12 +48,7 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
     ``limit``: a seeded sample of that many rows. Raises UsageError: a file that can't be read, a column that lacks
     or isn't numeric, a wrong width, no rows.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: unknown kind of data file", f"Expected one of {', '.join(FORMATS)}.")
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{path}: permission denied")
+    _demand_file(path)
     if path.suffix.lower() in (".npy", ".npz"):
         table = _from_arrays(path, features, label)
     else:
@@ -54,20 +58,50 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
     return table if limit is None or len(table.rows) <= limit else _sample(table, limit)
 
 
+def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
+    """The distinct values of each category feature in the file, as text; the same errors as :func:`read`."""
+    _demand_file(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        given = _arrays(path).get("C")
+        if given is None or given.ndim != 2 or given.shape[1] != len(features.category_names):
+            raise UsageError(f"{path}: no array C of shape [rows, {len(features.category_names)}] with the categories")
+        return [sorted(set(map(str, given[:, c].tolist()))) for c in range(given.shape[1])]
+    table, wanted, _ = _located(path, features, label)
+    found = dict(zip(features.all_names, wanted, strict=True))
+    return [
+        sorted(set(_texts(path, found[name], table.column(found[name]).unique(), features)))
+        for name in features.category_names
+    ]
+
+
+def _demand_file(path: Path) -> None:
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: unknown kind of data file", f"Expected one of {', '.join(FORMATS)}.")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{path}: permission denied")
+
+
 def _sample(table: Table, limit: int) -> Table:
     keep = np.sort(np.random.default_rng(0).choice(len(table.rows), limit, replace=False))
     note = f"a seeded sample of {limit:,} of {len(table.rows):,} rows"
     labels = None if table.labels is None else table.labels[keep]
-    return Table(table.rows[keep], labels, (*table.notes, note))
+    categories = None if table.categories is None else table.categories[keep]
+    return Table(table.rows[keep], labels, (*table.notes, note), categories)
 
 
-def _from_arrays(path: Path, features: FeatureContract, label: str | None) -> Table:
+def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            arrays = {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+            return {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{path}: not a readable numpy file: {error}") from error
+
+
+def _from_arrays(path: Path, features: FeatureContract, label: str | None) -> Table:
+    arrays = _arrays(path)
     if "X" not in arrays:
         raise UsageError(f"{path}: no array called X in it", f"It has: {', '.join(arrays) or 'nothing'}.")
     rows = arrays["X"]
@@ -82,10 +116,24 @@ def _from_arrays(path: Path, features: FeatureContract, label: str | None) -> Ta
             raise UsageError(f"{path}: labels of shape {labels.shape} for {len(rows)} rows")
     if rows.shape[1] != len(features.names):
         raise UsageError(f"{path}: rows of {rows.shape[1]} values; the model takes {len(features.names)}")
-    return Table(_float32(rows), labels)
+    return Table(_float32(rows), labels, (), _category_array(path, arrays.get("C"), len(rows), features))
 
 
-def _from_columns(path: Path, features: FeatureContract, label: str | None) -> Table:
+def _category_array(
+    path: Path, given: npt.NDArray[Any] | None, rows: int, features: FeatureContract
+) -> Categories | None:
+    wanted = len(features.category_names)
+    if not wanted:
+        return None
+    kinds, words = ("iu", "integers") if features.category_dtype == "int64" else ("U", "text")
+    if given is None or given.shape != (rows, wanted) or given.dtype.kind not in kinds:
+        found = "there is none" if given is None else f"it is {given.dtype} {list(given.shape)}"
+        raise UsageError(f"{path}: the model takes categories: an array C of {words} [{rows}, {wanted}]; {found}")
+    return given.astype(np.int64) if kinds == "iu" else given
+
+
+def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
+    """The file's table, the columns of the model's features in training order, and what is to be said of the others."""
     import pyarrow as pa
 
     try:
@@ -100,10 +148,53 @@ def _from_columns(path: Path, features: FeatureContract, label: str | None) -> T
         twice = sorted({name for name in names if names.count(name) > 1 and (name in wanted or name == label)})
         if twice:
             raise UsageError(f"{path}: two columns are called {twice[0]!r}")
-    columns = [_numbers(path, name, table.column(name)) for name in wanted]
+    return table, wanted, notes
+
+
+def _from_columns(path: Path, features: FeatureContract, label: str | None) -> Table:
+    table, wanted, notes = _located(path, features, label)
+    column = dict(zip(features.all_names, wanted, strict=True))
+    columns = [_numbers(path, column[name], table.column(column[name])) for name in features.names]
     rows = np.stack(columns, axis=1) if columns else np.zeros((table.num_rows, 0), np.float32)
     labels = None if label is None else np.asarray(table.column(label).to_numpy(zero_copy_only=False))
-    return Table(rows, labels, notes)
+    categories = None
+    if features.category_names:
+        texts = [_texts(path, column[name], table.column(column[name]), features) for name in features.category_names]
+        categories = _as_wire(path, texts, features)
+    return Table(rows, labels, notes, categories)
+
+
+def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> list[str]:
+    """A column's categories as text: integers and truth values as the frameworks write them."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if not (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+    ):  # fmt: skip
+        raise UsageError(
+            f"{path}: column {name!r} holds {kind}, and the model takes it as a category of text or integers"
+        )
+    if column.null_count and not features.category_nulls:
+        raise UsageError(
+            f"{path}: column {name!r} has missing values, and the model takes no missing category",
+            "Fill them as for the model's training.",
+        )
+    missing = str(NO_INTEGER) if features.category_dtype == "int64" else NO_CATEGORY
+    return [missing if value is None else str(value) for value in column.to_pylist()]
+
+
+def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> Categories:
+    """[N, C] as ``input__1`` takes them."""
+    if features.category_dtype == "string":
+        return np.array(texts, dtype=np.str_).T
+    try:
+        return np.array([[int(text) for text in column] for column in texts], np.int64).T
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{path}: the model's categories are integers: {error}") from error
 
 
 def _columns(
@@ -112,23 +203,23 @@ def _columns(
     """Which columns are the features, in the model's order."""
     candidates = [name for name in names if name != label]
     if features.named:
-        lacking = [name for name in features.names if name not in candidates]
+        lacking = [name for name in features.all_names if name not in candidates]
         if lacking:
             shown = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
             raise UsageError(
-                f"{path}: lacks {len(lacking)} of the model's {len(features.names)} features: {shown}",
+                f"{path}: lacks {len(lacking)} of the model's {len(features.all_names)} features: {shown}",
                 _closest(lacking, candidates),
             )
-        extra = len(candidates) - len(features.names)
+        extra = len(candidates) - len(features.all_names)
         left = (
             "1 column that the model doesn't take was"
             if extra == 1
             else f"{extra} columns that the model doesn't take were"
         )
-        return features.names, (f"{left} left out",) if extra else ()
-    if len(candidates) != len(features.names):
+        return features.all_names, (f"{left} left out",) if extra else ()
+    if len(candidates) != len(features.all_names):
         raise UsageError(
-            f"{path}: {len(candidates)} columns beside the label; the model takes {len(features.names)} features "
+            f"{path}: {len(candidates)} columns beside the label; the model takes {len(features.all_names)} features "
             "and doesn't name them",
             "Give a file with just those columns, in training order (and --label NAME for the label's).",
         )

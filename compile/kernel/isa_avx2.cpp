@@ -1,0 +1,8 @@
+// -mavx2 -mbmi2
+#define MW_WIDTH 32
+#include "kernels.h"
+
+namespace millwork {
+static bool here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"); }
+const Isa kAvx2 = {"avx2", here, encode, blocks, row};
+}  // namespace millwork

@@ -1,0 +1,8 @@
+// No flags: what every CPU of the architecture has.
+#define MW_WIDTH 16
+#include "kernels.h"
+
+namespace millwork {
+static bool here() { return true; }
+const Isa kPortable = {"portable", here, encode, blocks, row};
+}  // namespace millwork

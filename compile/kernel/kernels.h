@@ -1,0 +1,634 @@
+// The kernels of one instruction set, in the source: each isa_*.cpp includes this once, with its own compiler flags.
+// Nothing here may call a function of a library header that isn't inlined: the linker could give another file's
+// callers the copy that this CPU can't run.
+//
+// W is the bytes of a vector. MW_AVX512 has its own primitives; elsewhere they are the compiler's vectors.
+#include <stdint.h>
+#include <string.h>
+
+#include "model.h"
+
+#ifdef MW_AVX512
+#include <immintrin.h>
+#endif
+
+namespace millwork {
+namespace {
+
+#ifdef MW_AVX512
+constexpr int W = 64;
+using V = __m512i;
+using M = __mmask64;
+inline V all(int8_t x) { return _mm512_set1_epi8(x); }
+inline V load(const int8_t *p) { return _mm512_loadu_si512(p); }
+inline void store(uint8_t *p, V v) { _mm512_storeu_si512(p, v); }
+inline M above(const int8_t *bytes, V key) { return _mm512_cmpgt_epi8_mask(load(bytes), key); }
+inline V choose(M m, V no, V yes) { return _mm512_mask_blend_epi8(m, no, yes); }
+inline V bit_or(V v, M m, int8_t bit) { return _mm512_mask_or_epi64(v, 0xff, v, _mm512_maskz_mov_epi8(m, all(bit))); }
+#else
+constexpr int W = MW_WIDTH;
+typedef int8_t V __attribute__((vector_size(MW_WIDTH)));
+using M = V;
+inline V all(int8_t x) { return V{} + x; }
+inline V load(const int8_t *p) {
+  V v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(uint8_t *p, V v) { memcpy(p, &v, sizeof v); }
+inline M above(const int8_t *bytes, V key) { return load(bytes) > key; }
+inline V choose(M m, V no, V yes) { return m ? yes : no; }
+inline V bit_or(V v, M m, int8_t bit) { return v | (m & all(bit)); }
+#endif
+
+constexpr int kWide = 2;  // vectors that share the loads of a test
+
+// The numbers of leaves, 2 j at j: constants that the last level of a fold starts from.
+struct alignas(64) Numbers {
+  uint8_t of[256][64];
+  constexpr Numbers() : of() {
+    for (int i = 0; i < 256; i++)
+      for (int r = 0; r < 64; r++) of[i][r] = uint8_t(i);
+  }
+};
+constexpr Numbers kNumbers;
+
+struct Pair {
+  V v[kWide];
+};
+
+// Level L, place J of a perfect tree of D levels: the slots of kWide * W rows, bottom up.
+template <int D, int L, int J> inline __attribute__((always_inline)) Pair fold(const int8_t *const *at, const uint32_t *offset, const int8_t *key) {
+  constexpr int i = (1 << L) - 1 + J;
+  if constexpr (L == D - 1) {
+    const V k = all(key[i]);
+    const uint32_t o = offset[i];
+    const V no = load(reinterpret_cast<const int8_t *>(kNumbers.of[2 * J]));
+    const V yes = load(reinterpret_cast<const int8_t *>(kNumbers.of[2 * J + 1]));
+    Pair out;
+    for (int w = 0; w < kWide; w++) out.v[w] = choose(above(at[w] + o, k), no, yes);
+    return out;
+  } else {
+    const Pair no = fold<D, L + 1, 2 * J>(at, offset, key), yes = fold<D, L + 1, 2 * J + 1>(at, offset, key);
+    const V k = all(key[i]);
+    const uint32_t o = offset[i];
+    Pair out;
+    for (int w = 0; w < kWide; w++) out.v[w] = choose(above(at[w] + o, k), no.v[w], yes.v[w]);
+    return out;
+  }
+}
+
+template <int D> __attribute__((noinline)) void fold_tree(const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
+  const Pair out = fold<D, 0, 0>(at, offset, key);
+  for (int w = 0; w < kWide; w++) store(slots[w], out.v[w]);
+}
+
+void fold_oblivious(int top, const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
+  V out[kWide] = {};
+  for (int l = 0; l < top; l++) {
+    const V k = all(key[l]);
+    const uint32_t o = offset[l];
+    for (int w = 0; w < kWide; w++) out[w] = bit_or(out[w], above(at[w] + o, k), int8_t(1 << (top - 1 - l)));
+  }
+  for (int w = 0; w < kWide; w++) store(slots[w], out[w]);
+}
+
+// Slots of one tree for kWide vectors of rows.
+void fold_any(const Model &m, const Tree &t, const int8_t *const *at, uint8_t *const *slots) {
+  const uint32_t *offset = m.offset.data + t.node;
+  const int8_t *key = m.key.data + t.node;
+  if (t.oblivious) return fold_oblivious(t.top, at, offset, key, slots);
+  switch (t.top) {
+    case 0:
+      for (int w = 0; w < kWide; w++) store(slots[w], V{});
+      return;
+    case 1: return fold_tree<1>(at, offset, key, slots);
+    case 2: return fold_tree<2>(at, offset, key, slots);
+    case 3: return fold_tree<3>(at, offset, key, slots);
+    case 4: return fold_tree<4>(at, offset, key, slots);
+    case 5: return fold_tree<5>(at, offset, key, slots);
+    case 6: return fold_tree<6>(at, offset, key, slots);
+    case 7: return fold_tree<7>(at, offset, key, slots);
+    default: return fold_tree<8>(at, offset, key, slots);
+  }
+}
+
+// ── adding leaves ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+template <class T> inline void add_each(T *sums, const uint8_t *slots, const T *table) {
+  for (int r = 0; r < kBlock; r++) sums[r] += table[slots[r]];
+}
+
+#ifdef MW_AVX512
+inline __m512i widen(const uint8_t *slots) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(slots))); }
+
+inline void add(int top, float *sums, const uint8_t *slots, const float *table) {
+  __m512 t[8];
+  const int n = top <= 4 ? 1 : 1 << (top - 4);
+  if (top > 7) {
+    for (int g = 0; g < kBlock; g += 16)
+      _mm512_storeu_ps(sums + g, _mm512_add_ps(_mm512_loadu_ps(sums + g), _mm512_i32gather_ps(widen(slots + g), table, 4)));
+    return;
+  }
+  for (int i = 0; i < n; i++) t[i] = _mm512_loadu_ps(table + 16 * i);
+  for (int g = 0; g < kBlock; g += 16) {
+    const __m512i i = widen(slots + g);
+    __m512 v;
+    if (n == 1) {
+      v = _mm512_permutexvar_ps(i, t[0]);
+    } else {
+      v = _mm512_permutex2var_ps(t[0], i, t[1]);
+      if (n > 2) {
+        const __mmask16 m5 = _mm512_test_epi32_mask(i, _mm512_set1_epi32(32));
+        v = _mm512_mask_blend_ps(m5, v, _mm512_permutex2var_ps(t[2], i, t[3]));
+        if (n > 4) {
+          const __m512 high = _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(t[4], i, t[5]), _mm512_permutex2var_ps(t[6], i, t[7]));
+          v = _mm512_mask_blend_ps(_mm512_test_epi32_mask(i, _mm512_set1_epi32(64)), v, high);
+        }
+      }
+    }
+    _mm512_storeu_ps(sums + g, _mm512_add_ps(_mm512_loadu_ps(sums + g), v));
+  }
+}
+
+inline void add(int top, double *sums, const uint8_t *slots, const double *table) {
+  if (top > 5) {
+    for (int g = 0; g < kBlock; g += 8) {
+      const __m256i i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
+      _mm512_storeu_pd(sums + g, _mm512_add_pd(_mm512_loadu_pd(sums + g), _mm512_i32gather_pd(i, table, 8)));
+    }
+    return;
+  }
+  const __m512d a = _mm512_loadu_pd(table), b = _mm512_loadu_pd(table + 8);
+  const __m512d c = top == 5 ? _mm512_loadu_pd(table + 16) : a, d = top == 5 ? _mm512_loadu_pd(table + 24) : b;
+  for (int g = 0; g < kBlock; g += 8) {
+    const __m512i i = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
+    __m512d v = _mm512_permutex2var_pd(a, i, b);
+    if (top == 5)
+      v = _mm512_mask_blend_pd(_mm512_test_epi64_mask(i, _mm512_set1_epi64(16)), v, _mm512_permutex2var_pd(c, i, d));
+    _mm512_storeu_pd(sums + g, _mm512_add_pd(_mm512_loadu_pd(sums + g), v));
+  }
+}
+#else
+template <class T> inline void add(int, T *sums, const uint8_t *slots, const T *table) { add_each(sums, slots, table); }
+#endif
+
+// ── the walk below a fold ─────────────────────────────────────────────────────────────────────────────────────────
+
+inline uint32_t next(WalkNode node, int8_t byte) { return uint32_t(node >> 32) + (byte > int8_t(uint8_t(node))); }
+inline uint32_t column_of(WalkNode node) { return uint32_t(node) >> 8; }
+
+// From slots to leaves, eight rows at a time.
+void walk_block(const Model &m, const Tree &t, const int8_t *bytes, const uint8_t *slots, int32_t *leaf) {
+  const int32_t *target = m.target.data + t.slot;
+  const WalkNode *walk = m.walk.data;
+  for (int r = 0; r < kBlock; r += 8) {
+    uint32_t node[8];
+    int32_t found[8];
+    uint32_t moving = 0;
+    for (int i = 0; i < 8; i++) {
+      found[i] = target[slots[r + i]];
+      node[i] = found[i] < 0 ? uint32_t(-1 - found[i]) : t.root;
+    }
+    for (int i = 0; i < 8; i++) moving |= uint32_t(found[i] < 0) << i;
+    if (moving == 0) {
+      memcpy(leaf + r, found, sizeof found);
+      continue;
+    }
+    // A row that has its leaf already walks as well, from the root: it would be a branch not to.
+    uint32_t still;
+    do {
+      still = 0;
+      for (int i = 0; i < 8; i++) {
+        const WalkNode n = walk[node[i]];
+        const uint32_t to = next(n, bytes[size_t(column_of(n)) * kBlock + size_t(r + i)]);
+        still |= found[i] < 0 ? to ^ node[i] : 0;
+        node[i] = to;
+      }
+    } while (still);
+    for (int i = 0; i < 8; i++) leaf[r + i] = found[i] < 0 ? m.walk_leaf.data[node[i]] : found[i];
+  }
+}
+
+template <class T> void block_tree(const Model &m, uint32_t number, const int8_t *bytes, const uint8_t *slots, T *sums, int32_t *out, size_t n) {
+  const Tree &t = m.tree[number];
+  int32_t leaf[kBlock];
+  if (t.deep) walk_block(m, t, bytes, slots, leaf);
+  if (out) {
+    for (size_t r = 0; r < n; r++)
+      out[r * m.trees + number] = m.leaf_row.data[t.deep ? leaf[r] : m.target.data[t.slot + slots[r]]];
+    return;
+  }
+  const uint32_t first = t.output < 0 ? 0 : uint32_t(t.output), each = t.output < 0 ? m.width : 1;
+  const size_t slot_count = size_t(1) << t.top;
+  for (uint32_t d = 0; d < each; d++) {
+    T *own = sums + size_t(first + d) * kBlock;
+    if (!t.deep) {
+      add(t.top, own, slots, m.values<T>() + t.slot * m.width + d * slot_count);
+    } else {
+      const T *leaves = m.leaves<T>() + d;
+      for (int r = 0; r < kBlock; r++) own[r] += leaves[size_t(leaf[r]) * m.width];
+    }
+  }
+}
+
+template <class T> void blocks_of(const Model &m, const int8_t *bytes, size_t blocks, T *sums, int32_t *out, size_t n) {
+  const size_t block_bytes = size_t(m.n_bytes) * kBlock;
+  // Trees in parts that stay in the cache while all blocks pass over them.
+  for (uint32_t first = 0; first < m.trees;) {
+    uint32_t last = first;
+    for (size_t size = 0; last < m.trees && size < 160 * 1024; last++)
+      size += (size_t(1) << m.tree[last].top) * (5 + 4 * m.width) + (m.tree[last].deep ? 4096 : 0);
+    for (size_t b = 0; b < blocks;) {
+      const size_t together = W == 64 ? (blocks - b >= 2 ? 2 : 1) : 1;
+      const int8_t *own = bytes + b * block_bytes;
+      for (uint32_t t = first; t < last; t++) {
+        alignas(64) uint8_t slots[2][kBlock];
+        const Tree &tree = m.tree[t];
+        for (int r = 0; r < (W == 64 ? 1 : kBlock); r += kWide * W) {
+          const int8_t *at[kWide];
+          uint8_t *to[kWide];
+          for (int w = 0; w < kWide; w++) {
+            // With one block left, it is folded twice.
+            at[w] = W == 64 ? own + (w < int(together) ? size_t(w) * block_bytes : 0) : own + r + w * W;
+            to[w] = W == 64 ? slots[w] : slots[0] + r + w * W;
+          }
+          fold_any(m, tree, at, to);
+        }
+        for (size_t i = 0; i < together; i++) {
+          const size_t row = (b + i) * kBlock, rows = n - row < kBlock ? n - row : kBlock;
+          block_tree<T>(m, t, own + i * block_bytes, slots[i], sums + (b + i) * m.outputs * kBlock,
+                        out ? out + row * m.trees : nullptr, rows);
+        }
+      }
+      b += together;
+    }
+    first = last;
+  }
+}
+
+void blocks(const Model &m, const int8_t *bytes, size_t count, void *sums, int32_t *leaf, size_t n) {
+  if (m.doubles)
+    blocks_of<double>(m, bytes, count, static_cast<double *>(sums), leaf, n);
+  else
+    blocks_of<float>(m, bytes, count, static_cast<float *>(sums), leaf, n);
+}
+
+// ── values to bytes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+inline bool passes(const Model &m, float threshold, float x) { return m.or_equal ? threshold < x : threshold <= x; }
+
+inline uint32_t rank_of(const Model &m, const Search &s, float x) {
+  const float *table = m.search.data + s.table;
+  size_t i = 1;
+  if (m.or_equal)
+    for (uint32_t l = 0; l < s.levels; l++) i = 2 * i + (table[i] < x);
+  else
+    for (uint32_t l = 0; l < s.levels; l++) i = 2 * i + (table[i] <= x);
+  const uint32_t rank = uint32_t(i - (size_t(1) << s.levels));
+  return rank < s.count ? rank : s.count;
+}
+
+inline bool member(const Model &m, uint32_t set, float x) {
+  if (!(x >= 0 && x < 16777216.0f)) return false;
+  const uint32_t code = uint32_t(x);
+  const auto &bits = m.bits[set];
+  if (code / 64 < bits.size()) return bits.data()[code / 64] >> (code % 64) & 1;
+  const uint32_t *first = m.members[set].data();
+  size_t n = m.members[set].size();
+  while (n) {
+    const size_t half = n / 2;
+    if (first[half] == code) return true;
+    if (first[half] < code)
+      first += half + 1, n -= half + 1;
+    else
+      n = half;
+  }
+  return false;
+}
+
+inline int8_t byte_of(const Model &m, const Column &c, float x, uint32_t rank) {
+  if (x != x) return int8_t(c.nan - 128);
+  if (c.set) return int8_t((member(m, c.base, x) ? 255 : 0) - 128);
+  const uint32_t above_base = rank > c.base ? rank - c.base : 0;
+  return int8_t(int(above_base < 255 ? above_base : 255) - 128);
+}
+
+inline float cleaned(const Model &m, uint32_t source, float x) {
+  if (source < m.columns)
+    for (size_t s = 0; s < m.sentinels.size(); s++)
+      if (x == m.sentinels.data()[s]) return __builtin_nanf("");
+  return x;
+}
+
+#ifdef MW_AVX512
+// Four vectors of values down a search tree in registers; levels below the eighth are gathered.
+template <int P> inline void search_values(const Model &m, const Search &s, const __m512 *x, __m512i *i) {
+  const float *t = m.search.data + s.table;
+  const __m512i one = _mm512_set1_epi32(1);
+  for (int g = 0; g < 4; g++) i[g] = one;
+  const auto step = [&](int g, __m512 v) {
+    const __mmask16 up = _mm512_cmp_ps_mask(v, x[g], P);
+    i[g] = _mm512_mask_add_epi32(_mm512_add_epi32(i[g], i[g]), up, _mm512_add_epi32(i[g], i[g]), one);
+  };
+  const uint32_t levels = s.levels;
+  const __m512 a = _mm512_load_ps(t), b = _mm512_load_ps(t + 16);
+  for (uint32_t l = 0; l < levels && l < 5; l++)
+    for (int g = 0; g < 4; g++) step(g, _mm512_permutex2var_ps(a, i[g], b));
+  if (levels > 5) {
+    const __m512 c = _mm512_load_ps(t + 32), d = _mm512_load_ps(t + 48);
+    for (int g = 0; g < 4; g++) step(g, _mm512_permutex2var_ps(c, i[g], d));
+  }
+  const __m512i bit5 = _mm512_set1_epi32(32), bit6 = _mm512_set1_epi32(64);
+  if (levels > 6) {
+    const __m512 c = _mm512_load_ps(t + 64), d = _mm512_load_ps(t + 80), e = _mm512_load_ps(t + 96), f = _mm512_load_ps(t + 112);
+    for (int g = 0; g < 4; g++)
+      step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(i[g], bit5), _mm512_permutex2var_ps(c, i[g], d), _mm512_permutex2var_ps(e, i[g], f)));
+  }
+  if (levels > 7) {
+    __m512 v[8];
+    for (int k = 0; k < 8; k++) v[k] = _mm512_load_ps(t + 128 + 16 * k);
+    for (int g = 0; g < 4; g++) {
+      const __mmask16 m5 = _mm512_test_epi32_mask(i[g], bit5);
+      const __m512 low = _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(v[0], i[g], v[1]), _mm512_permutex2var_ps(v[2], i[g], v[3]));
+      const __m512 high = _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(v[4], i[g], v[5]), _mm512_permutex2var_ps(v[6], i[g], v[7]));
+      step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(i[g], bit6), low, high));
+    }
+  }
+  for (uint32_t l = 8; l < levels; l++)
+    for (int g = 0; g < 4; g++) step(g, _mm512_i32gather_ps(i[g], t, 4));
+  const __m512i base = _mm512_set1_epi32(1 << levels), most = _mm512_set1_epi32(int(s.count));
+  for (int g = 0; g < 4; g++) i[g] = _mm512_min_epi32(_mm512_sub_epi32(i[g], base), most);
+}
+
+// One feature's columns for a block of values.
+void encode_feature(const Model &m, const Feature &f, const float *values, int8_t *bytes) {
+  __m512 x[4];
+  __m512i rank[4];
+  __mmask16 nan[4];
+  for (int g = 0; g < 4; g++) {
+    x[g] = _mm512_load_ps(values + 16 * g);
+    nan[g] = _mm512_cmp_ps_mask(x[g], x[g], _CMP_UNORD_Q);
+  }
+  if (m.or_equal)
+    search_values<_CMP_LT_OQ>(m, f.search, x, rank);
+  else
+    search_values<_CMP_LE_OQ>(m, f.search, x, rank);
+  for (uint32_t c = f.first; c < f.last; c++) {
+    const Column &own = m.column.data()[c];
+    int8_t *to = bytes + size_t(c) * kBlock;
+    if (own.set) {
+      for (int r = 0; r < kBlock; r++) to[r] = byte_of(m, own, values[r], 0);
+      continue;
+    }
+    const __m512i base = _mm512_set1_epi32(int(own.base)), missing = _mm512_set1_epi32(own.nan);
+    for (int g = 0; g < 4; g++) {
+      __m512i v = _mm512_max_epi32(_mm512_sub_epi32(rank[g], base), _mm512_setzero_si512());
+      v = _mm512_mask_mov_epi32(v, nan[g], missing);
+      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * g), _mm_xor_si128(_mm512_cvtusepi32_epi8(v), _mm_set1_epi8(-128)));
+    }
+  }
+}
+
+// 16 x 16 floats, rows to columns; columns beyond `width` are zeros.
+inline void transpose(const float *rows, size_t stride, size_t n, size_t width, float *tile, size_t at) {
+  const __mmask16 there = width >= 16 ? 0xffff : __mmask16((1u << width) - 1);
+  __m512 r[16], s[16];
+  for (size_t i = 0; i < 16; i++) r[i] = i < n ? _mm512_maskz_loadu_ps(there, rows + i * stride) : _mm512_setzero_ps();
+  for (int i = 0; i < 16; i += 2) {
+    s[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    s[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(s[i]), _mm512_castps_pd(s[i + 2])));
+    r[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(s[i]), _mm512_castps_pd(s[i + 2])));
+    r[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(s[i + 1]), _mm512_castps_pd(s[i + 3])));
+    r[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(s[i + 1]), _mm512_castps_pd(s[i + 3])));
+  }
+  for (int i = 0; i < 4; i++) {
+    s[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+    s[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+    s[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+    s[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+  for (int i = 0; i < 8; i++) {
+    _mm512_store_ps(tile + size_t(i) * kBlock + at, _mm512_shuffle_f32x4(s[i], s[i + 8], 0x88));
+    _mm512_store_ps(tile + size_t(i + 8) * kBlock + at, _mm512_shuffle_f32x4(s[i], s[i + 8], 0xdd));
+  }
+}
+#else
+template <bool OrEqual> inline void search_values(const Model &m, const Search &s, const float *x, uint32_t *rank) {
+  const float *t = m.search.data + s.table;
+  for (int r = 0; r < kBlock; r++) rank[r] = 1;
+  for (uint32_t l = 0; l < s.levels; l++)
+    for (int r = 0; r < kBlock; r++) rank[r] = 2 * rank[r] + (OrEqual ? t[rank[r]] < x[r] : t[rank[r]] <= x[r]);
+  for (int r = 0; r < kBlock; r++) {
+    const uint32_t found = rank[r] - (1u << s.levels);
+    rank[r] = found < s.count ? found : s.count;
+  }
+}
+
+void encode_feature(const Model &m, const Feature &f, const float *values, int8_t *bytes) {
+  uint32_t rank[kBlock];
+  if (m.or_equal)
+    search_values<true>(m, f.search, values, rank);
+  else
+    search_values<false>(m, f.search, values, rank);
+  for (uint32_t c = f.first; c < f.last; c++) {
+    const Column own = m.column.data()[c];
+    int8_t *to = bytes + size_t(c) * kBlock;
+    if (own.set) {
+      for (int r = 0; r < kBlock; r++) to[r] = byte_of(m, own, values[r], 0);
+      continue;
+    }
+    for (int r = 0; r < kBlock; r++) {
+      const int32_t over = int32_t(rank[r]) - int32_t(own.base);
+      const int32_t kept = over < 0 ? 0 : over > 255 ? 255 : over;
+      to[r] = int8_t((values[r] != values[r] ? int32_t(own.nan) : kept) - 128);
+    }
+  }
+}
+
+inline void transpose(const float *rows, size_t stride, size_t n, size_t width, float *tile, size_t at) {
+  const size_t wide = width < 16 ? width : 16;
+  for (size_t i = 0; i < 16; i++)
+    for (size_t c = 0; c < wide; c++) tile[c * kBlock + at + i] = i < n ? rows[i * stride + c] : 0.0f;
+}
+#endif
+
+// A block of rows of one matrix whose first column is `base` of the encoded row.
+void encode_matrix(const Model &m, const float *rows, size_t stride, size_t n, uint32_t base, uint32_t width, size_t &next_feature, int8_t *bytes) {
+  alignas(64) float tile[16 * kBlock];
+  while (next_feature < m.features.size() && m.features.data()[next_feature].source < base + width) {
+    const uint32_t group = (m.features.data()[next_feature].source - base) / 16 * 16;
+    for (size_t r = 0; r < kBlock; r += 16)
+      transpose(rows + r * stride + group, stride, r < n ? n - r : 0, width - group, tile, r);
+    const size_t limit = size_t(base) + group + 16;
+    for (; next_feature < m.features.size(); next_feature++) {
+      const Feature &f = m.features.data()[next_feature];
+      if (f.source >= limit || f.source >= base + width) break;
+      float *values = tile + size_t(f.source - base - group) * kBlock;
+      if (f.source < m.columns)
+        for (size_t s = 0; s < m.sentinels.size(); s++) {
+          const float sentinel = m.sentinels.data()[s];
+          for (int r = 0; r < kBlock; r++) values[r] = values[r] == sentinel ? __builtin_nanf("") : values[r];
+        }
+      encode_feature(m, f, values, bytes);
+    }
+  }
+}
+
+void encode(const Model &m, const Rows &rows, int8_t *bytes) {
+  const size_t extra = m.encoded - m.columns;
+  for (size_t r = 0; r < rows.n; r += kBlock, bytes += size_t(m.n_bytes) * kBlock) {
+    const size_t n = rows.n - r < kBlock ? rows.n - r : kBlock;
+    size_t feature = 0;
+    if (m.features.empty()) memset(bytes, 0, size_t(m.n_bytes) * kBlock);
+    encode_matrix(m, rows.numbers + r * rows.stride, rows.stride, n, 0, m.columns, feature, bytes);
+    if (extra) encode_matrix(m, rows.extra + r * extra, extra, n, m.columns, uint32_t(extra), feature, bytes);
+  }
+}
+
+// ── few rows: lanes are trees ─────────────────────────────────────────────────────────────────────────────────────
+
+template <class T> inline void give(const Model &m, uint32_t number, int32_t leaf, T *sums, int32_t *out) {
+  if (out) {
+    out[number] = m.leaf_row.data[leaf];
+    return;
+  }
+  const Tree &t = m.tree.data()[number];
+  const T *values = m.leaves<T>() + size_t(leaf) * m.width;
+  if (t.output >= 0)
+    sums[t.output] += values[0];
+  else
+    for (uint32_t d = 0; d < m.width; d++) sums[d] += values[d];
+}
+
+// A slot of a tree that ends there.
+template <class T> inline void give_slot(const Model &m, uint32_t number, uint32_t slot, T *sums, int32_t *out) {
+  const Tree &t = m.tree.data()[number];
+  if (out || t.output < 0)
+    give<T>(m, number, m.target.data[t.slot + slot], sums, out);
+  else
+    sums[t.output] += m.values<T>()[t.slot * m.width + slot];
+}
+
+// Eight trees from the given nodes of the walk to their leaves.
+inline void walk_trees(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t n) {
+  uint32_t still;
+  do {
+    still = 0;
+    for (uint32_t i = 0; i < n; i++) {
+      const WalkNode w = m.walk.data[node[i]];
+      const uint32_t to = next(w, bytes[column_of(w)]);
+      still |= to ^ node[i];
+      node[i] = to;
+    }
+  } while (still);
+}
+
+template <class T> void walk_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, T *sums, int32_t *out) {
+  for (uint32_t t = first; t < last; t += 8) {
+    const uint32_t n = last - t < 8 ? last - t : 8;
+    uint32_t node[8] = {};
+    for (uint32_t i = 0; i < n; i++) node[i] = m.tree.data()[t + i].root;
+    if (n == 8)
+      walk_trees(m, bytes, node, 8);
+    else
+      walk_trees(m, bytes, node, n);
+    for (uint32_t i = 0; i < n; i++) give<T>(m, t + i, m.walk_leaf.data[node[i]], sums, out);
+  }
+}
+
+#ifdef MW_AVX512
+struct RowBytes {
+  __m512i part[4];
+  bool wide;
+};
+
+// What the row has in the 64 columns that a vector of tests names.
+inline __m512i columns_of(const RowBytes &row, __m512i column) {
+  const __m512i low = _mm512_permutex2var_epi8(row.part[0], column, row.part[1]);
+  if (!row.wide) return low;
+  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), low, _mm512_permutex2var_epi8(row.part[2], column, row.part[3]));
+}
+
+template <class T> void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, T *sums, int32_t *out) {
+  for (uint32_t t = first; t < last; t += 8) {
+    const size_t at = m.tree.data()[t].row;
+    const __m512i bytes = columns_of(row, _mm512_load_si512(m.row_column.data + at));
+    uint64_t slots = _mm512_cmpgt_epi8_mask(bytes, _mm512_load_si512(m.row_key.data + at));
+    const uint32_t n = last - t < 8 ? last - t : 8;
+    for (uint32_t i = 0; i < n; i++, slots >>= 8) give_slot<T>(m, t + i, uint8_t(slots), sums, out);
+  }
+}
+
+template <class T> void mask_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, const int8_t *bytes, T *sums, int32_t *out) {
+  const __m512i one = _mm512_set1_epi64(1);
+  for (uint32_t t = first; t < last; t += 8) {
+    const uint32_t n = last - t < 8 ? last - t : 8;
+    alignas(64) uint64_t masks[8] = {};
+    for (uint32_t i = 0; i < n; i++) {
+      const size_t at = m.tree.data()[t + i].row;
+      const __m512i own = columns_of(row, _mm512_load_si512(m.row_column.data + at));
+      masks[i] = _mm512_cmpgt_epi8_mask(own, _mm512_load_si512(m.row_key.data + at));
+    }
+    // Node i's children are 2 i + 1 and 2 i + 2: six levels of eight trees at once.
+    const __m512i mask = _mm512_load_si512(masks);
+    __m512i i = _mm512_setzero_si512();
+    for (int l = 0; l < kRowTop; l++) {
+      const __m512i bit = _mm512_and_si512(_mm512_srlv_epi64(mask, i), one);
+      i = _mm512_add_epi64(_mm512_add_epi64(i, i), _mm512_add_epi64(bit, one));
+    }
+    alignas(64) uint64_t slots[8];
+    _mm512_store_si512(slots, _mm512_sub_epi64(i, _mm512_set1_epi64(63)));
+    bool deep = false;
+    for (uint32_t k = 0; k < n; k++) deep |= m.tree.data()[t + k].row_deep;
+    if (!deep) {
+      for (uint32_t k = 0; k < n; k++)
+        give_slot<T>(m, t + k, uint32_t(slots[k]) >> (kRowTop - m.tree.data()[t + k].row_top), sums, out);
+      continue;
+    }
+    uint32_t node[8] = {};
+    for (uint32_t k = 0; k < n; k++) {
+      const Tree &tree = m.tree.data()[t + k];
+      node[k] = tree.row_deep ? m.row_targets.data[tree.row_target + slots[k]] : tree.root;
+    }
+    walk_trees(m, bytes, node, n);
+    for (uint32_t k = 0; k < n; k++) give<T>(m, t + k, m.walk_leaf.data[node[k]], sums, out);
+  }
+}
+
+template <class T> void row_of(const Model &m, const int8_t *bytes, T *sums, int32_t *out) {
+  if (!m.row_masks) return walk_run<T>(m, 0, m.trees, bytes, sums, out);
+  RowBytes row;
+  for (int i = 0; i < 4; i++) row.part[i] = _mm512_loadu_si512(bytes + 64 * i);
+  row.wide = m.n_bytes > 128;
+  for (const Run &run : m.runs)
+    if (run.oblivious)
+      oblivious_run<T>(m, run.first, run.last, row, sums, out);
+    else
+      mask_run<T>(m, run.first, run.last, row, bytes, sums, out);
+}
+#else
+template <class T> void row_of(const Model &m, const int8_t *bytes, T *sums, int32_t *out) {
+  walk_run<T>(m, 0, m.trees, bytes, sums, out);
+}
+#endif
+
+void row(const Model &m, const float *numbers, const float *extra, int8_t *bytes, void *sums, int32_t *leaf) {
+  for (size_t i = 0; i < m.features.size(); i++) {
+    const Feature &f = m.features.data()[i];
+    const float x = cleaned(m, f.source, f.source < m.columns ? numbers[f.source] : extra[f.source - m.columns]);
+    const uint32_t rank = rank_of(m, f.search, x);
+    for (uint32_t c = f.first; c < f.last; c++) bytes[c] = byte_of(m, m.column.data()[c], x, rank);
+  }
+  if (m.features.empty()) bytes[0] = -128;
+  if (m.doubles)
+    row_of<double>(m, bytes, static_cast<double *>(sums), leaf);
+  else
+    row_of<float>(m, bytes, static_cast<float *>(sums), leaf);
+}
+
+}  // namespace
+}  // namespace millwork
