@@ -42,6 +42,10 @@ def put(config: ModelConfig, backend: str, settings: Settings) -> None:
     if config.HasField("optimization"):
         config.optimization.ClearField("cuda")
         config.optimization.execution_accelerators.ClearField("gpu_execution_accelerator")
+        if not config.optimization.execution_accelerators.ByteSize():
+            config.optimization.ClearField("execution_accelerators")
+        if not config.optimization.ByteSize():
+            config.ClearField("optimization")
     for name, value in settings.own.items():
         if name not in IN_THE_MESSAGE:
             config.parameters[name].string_value = value

@@ -107,7 +107,8 @@ def _headroom(tuning: Tuning) -> tuple[str, ...]:
     if room.rate is None:
         return (f"none of the rates that were tried keeps {room.limit}",)
     beyond = f", and breaks it at {room.breaks_at:,.0f}" if room.breaks_at is not None else ""
-    return (f"keeps {room.limit} up to {room.rate:,.0f} requests/s{beyond}",)
+    late = ("beyond it our own generator was late, so the server may bear more",) if room.client_bound else ()
+    return (f"keeps {room.limit} up to {room.rate:,.0f} requests/s{beyond}", *late)
 
 
 def _row(tuning: Tuning, trial: TrialRecord) -> Row:

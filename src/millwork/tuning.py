@@ -141,7 +141,7 @@ class Desk:
             raise TrialError(reply.failed)
         if reply.memory is not None:
             self.memory[trial.id] = reply.memory
-        self.generator = reply.load.generator
+        self.generator = self.generator or reply.load.generator
         return Round(
             number=sweep, samples=samples.load(stage.folder / samples.SAMPLES_FILE), server=reply.load.server,
             generator=reply.load.generator, spent_s=reply.spent_s,

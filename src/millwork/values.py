@@ -248,12 +248,14 @@ class LoadPoint(Value):
 
 
 class Headroom(Value):
-    """``rate``: the highest that kept the limit, None where none did; ``breaks_at``: the lowest that didn't."""
+    """``rate``: the highest that kept the limit, None where none did; ``breaks_at``: the lowest that didn't.
+    ``client_bound``: our own generator was late there, so the server may bear more."""
 
     points: tuple[LoadPoint, ...]
     rate: float | None
     breaks_at: float | None
     limit: str
+    client_bound: bool = False
 
 
 class Tuning(Value):

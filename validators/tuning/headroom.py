@@ -53,7 +53,8 @@ def sweep(ask: Ask, slo: Slo, start: float, tail_us: float) -> Headroom | None:
     words = slo.latency.text if slo.latency is not None else f"p99 below {bound / 1e3:.3g} ms, {STRETCH:g} times now's"
     return Headroom(
         points=tuple(sorted(points, key=lambda point: point.rate)), rate=low or None, breaks_at=high or None,
-        limit=words + ("; beyond it our own generator was late, so the server may bear more" if saturated else ""),
+        limit=words,
+        client_bound=saturated,
     )  # fmt: skip
 
 

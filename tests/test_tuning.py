@@ -1,0 +1,217 @@
+"""Tuning on a real Triton: what is chosen is published, a limit that can't be kept is exit code 6, nothing is left."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+import msgspec
+import numpy as np
+import pytest
+from models.jobs import Desk, millwork
+
+from millwork import worker
+from millwork.artifacts import triton_config
+from millwork.artifacts.repository import served_version
+from millwork.validators import traffic
+from millwork.validators.triton import server
+from millwork.validators.triton.client import Session
+from millwork.validators.tuning.load import samples, steps
+from millwork.validators.tuning.rig import Golden, Loadable, Rig
+from millwork.validators.tuning.search import TrialError
+from millwork.values import Record
+
+pytestmark = pytest.mark.triton
+
+TRAFFIC = "batch=1 clients=2"
+QUICK = ("--backends", "onnx", "--traffic", TRAFFIC, "--tune-budget", "7", "--json")
+SLEEPS = """
+import time
+import numpy as np
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def execute(self, requests):
+        time.sleep(0.02 * len(requests))
+        made = []
+        for request in requests:
+            rows = pb.get_input_tensor_by_name(request, "input__0").as_numpy()
+            made.append(pb.InferenceResponse([pb.Tensor("output__0", (rows * 2).astype(np.float32))]))
+        return made
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(files, triton_installation, tmp_path_factory):
+    desk = Desk(tmp_path_factory.mktemp("tuned"), files)
+    said = desk.optimize(files.clicks, quick=QUICK)
+    assert said.code == 0, said.err
+    (desk.folder / "record.json").write_text(said.out)
+    return desk
+
+
+def rounds(desk):
+    return {path.name: path.stat().st_mtime_ns for path in (desk.run_dir / "stages").glob("trial-*")}
+
+
+def test_the_best_is_published_with_its_reasons(shop):
+    found = msgspec.json.decode((shop.folder / "record.json").read_bytes(), type=Record)
+    tuning = found.tuning
+    assert found.publication.verified
+    assert tuning.traffic == TRAFFIC
+    assert tuning.met is None
+    assert {trial.id for trial in tuning.trials} >= {tuning.default.id, tuning.best.id}
+    assert tuning.default.settings["batching"] == "false"
+    assert tuning.best.figures.samples > 0
+    assert tuning.best.figures.memory_bytes is not None
+    config = (shop.repository / "clicks" / "config.pbtxt").read_text()
+    assert config == tuning.config
+    assert "#: Tuned on Triton 2.51.0 for batch=1 clients=2; objective: throughput." in config
+    assert str(triton_config.settings_of(config).threads) == tuning.best.settings["threads"]
+    for name in ("report.html", "report.md"):
+        assert "On the server" in (shop.run_dir / name).read_text()
+
+
+def test_a_run_again_measures_nothing_again(shop):
+    before = rounds(shop)
+    assert before
+    said = shop.optimize(shop.files.clicks, quick=QUICK)
+    assert said.code == 0, said.err
+    assert said.document()["publication"]["version"] == 1
+    assert rounds(shop) == before
+
+
+def test_a_limit_that_cannot_be_kept_is_exit_6_and_nothing_is_published(shop):
+    said = shop.optimize(shop.files.clicks, "--slo", "p99<1us", "--name", "never", quick=QUICK)
+    assert said.code == 6, said.err
+    assert "no configuration keeps p99<1us under batch=1 clients=2" in said.err
+    assert "the closest of" in said.err
+    assert "what limits it:" in said.err
+    record = msgspec.json.decode(said.out, type=Record)
+    assert record.publication is None
+    assert record.tuning.met is False
+    assert record.tuning.best.over > 1
+    assert not (shop.repository / "never").exists()
+
+
+def test_tune_changes_the_configuration_only(shop, tmp_path):
+    before = served_version(shop.repository, "clicks")
+    config = shop.repository / "clicks" / "config.pbtxt"
+    now = triton_config.settings_of(config.read_text())
+    slow = msgspec.structs.replace(now, batching=True, delay_us=50_000)
+    plain = triton_config.with_settings(config.read_text(), slow)
+    config.write_text(plain)
+    said = millwork(
+        "tune", "clicks", "--repository", shop.repository, "--traffic", TRAFFIC, "--tune-budget", "6",
+        "--run-dir", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert found["publication"]["version"] == before + 1
+    assert found["publication"]["verified"]
+    old, new = (shop.repository / "clicks" / str(version) for version in (before, before + 1))
+    assert triton_config.settings_of(config.read_text()).delay_us < 50_000
+    assert (old / "model.onnx").read_bytes() == (new / "model.onnx").read_bytes()
+
+
+# ── on a server of the user's ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def running(triton_installation, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    with server.start(triton_installation, folder, log=folder.parent / "t.log", strict_readiness=True) as one:
+        with Session(one.grpc_url) as session:
+            session.load("theirs", loadable().config("theirs"), loadable().files)
+        yield one
+
+
+def loadable(factor=2.0, source=SLEEPS):
+    x = np.ones((4, 3), np.float32)
+    tensor = {"data_type": "TYPE_FP32", "dims": [3]}
+    config = {
+        "backend": "python", "max_batch_size": 8, "input": [{"name": "input__0", **tensor}],
+        "output": [{"name": "output__0", **tensor}], "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
+    }  # fmt: skip
+    return Loadable(
+        files={"file:1/model.py": source.encode()},
+        config=lambda name: json.dumps({"name": name, **config}),
+        golden=Golden(x, x * np.float32(factor), 0.0, 0.0),
+    )
+
+
+def ready(running):
+    connection = http.client.HTTPConnection("127.0.0.1", running.ports.http)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == http.client.OK
+    finally:
+        connection.close()
+
+
+def left(session):
+    """Models of ours that answer or are about to go: the server unloads in its own time."""
+    for _ in range(5000):
+        names = [name for name in session.models() if "-tuning-" in name and session.versions(name)]
+        if not names:
+            return names
+    return names
+
+
+def test_an_interrupt_leaves_the_server_as_it_was(running):
+    with Session(running.grpc_url) as session:
+        with pytest.raises(KeyboardInterrupt), Rig(session, "mine", 0) as rig:  # noqa: PT012 -- what it interrupts
+            name, memory = rig.ready(1, loadable())
+            assert session.ready(name)
+            assert memory is None
+            assert rig.ready(1, loadable()) == (name, None)
+            with pytest.raises(TrialError, match="otherwise than the framework"):
+                rig.ready(2, loadable(factor=3.0))
+            with pytest.raises(TrialError, match="no luck"):
+                rig.ready(3, loadable(source="raise ValueError('no luck')"))
+            raise KeyboardInterrupt
+        assert left(session) == []
+        assert session.ready("theirs")
+        for _ in range(3000):
+            if ready(running):
+                break
+            session.models()
+        assert ready(running)
+
+
+def ask(running, installation, folder, spec, perf_analyzer):
+    rows = folder / "rows.npz"
+    np.savez(rows, input__0=np.ones((64, 3), np.float32))
+    where = steps.Where(
+        url=running.grpc_url, perf_analyzer=installation.perf_analyzer if perf_analyzer else "",
+        libraries=installation.perf_libraries,
+    )  # fmt: skip
+    request = steps.LoadRequest(
+        where=where, model="theirs", rows=str(rows), traffic=traffic.parse(spec), seconds=1.2, seed=1
+    )
+    done = worker.run("millwork.validators.tuning.load.steps:load", request, steps.LoadReply, folder=folder)
+    assert isinstance(done, worker.Done), done
+    return done.value, samples.load(folder / samples.SAMPLES_FILE)
+
+
+def test_both_generators_see_the_same_closed_loop(running, triton_installation, tmp_path):
+    """Where the server takes 20 ms a request, what a client adds is small: both see its time, twice for two clients."""
+    seen = {}
+    for own in (False, True):
+        reply, found = ask(running, triton_installation, tmp_path, "batch=1 clients=2", not own)
+        seen[reply.generator] = found
+        assert reply.server.requests > 0
+        assert reply.server.rows == 1
+    assert set(seen) == {"perf_analyzer", "asyncio"}
+    medians = {name: float(np.median(found.answered)) for name, found in seen.items()}
+    assert all(us > 38_000 for us in medians.values()), medians
+    assert medians["asyncio"] == pytest.approx(medians["perf_analyzer"], rel=0.25)
+
+
+def test_an_open_loop_does_not_wait_for_the_server(running, triton_installation, tmp_path):
+    """Twice as many as it can answer: all are sent as scheduled, and the last has waited for those before it."""
+    reply, found = ask(running, triton_installation, tmp_path, "batch=1 rate=100/s", perf_analyzer=True)
+    assert reply.generator == "asyncio"
+    assert len(found.latency_us) == pytest.approx(120, abs=40)
+    assert (np.diff(found.start_us) >= 0).all()
+    assert float(found.latency_us.max()) > 5 * 20_000

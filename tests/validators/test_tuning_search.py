@@ -1,0 +1,147 @@
+"""The search, on servers that are only arithmetic: it finds the best, stops, keeps its budget, and repeats itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from millwork.validators import slo, traffic
+from millwork.validators.tuning import judging, knobs
+from millwork.validators.tuning.estimate import estimate
+from millwork.validators.tuning.figures import Round
+from millwork.validators.tuning.knobs import Ground
+from millwork.validators.tuning.load.samples import Samples
+from millwork.validators.tuning.load.steps import ServerTime
+from millwork.validators.tuning.search import Entrant, Question, TrialError, search
+from millwork.validators.tuning.service import ServiceTime
+from millwork.validators.tuning.settings import Settings
+
+SERVICE = tuple(ServiceTime(id="m", threads=t, batches=(1, 64), us=(60.0, 1500.0 / t)) for t in (1, 2))
+ENTRANT = Entrant("m", "python", 0, SERVICE)
+
+
+def question(spec="batch=1 clients=8", limit="", objective="throughput", budget=90.0):
+    asked = traffic.parse(spec)
+    return Question(Ground(traffic=asked, cores=2), slo.parse(limit) if limit else slo.Slo(), objective, budget)
+
+
+def taken(number, latency_us, rows_per_s, seed, spent=1.0):
+    """A round of 200 requests around a latency, at a rate."""
+    rng = np.random.default_rng(seed)
+    us = (latency_us * rng.lognormal(0, 0.1, 200)).astype(np.float32)
+    zero, one = np.zeros(200, np.float32), np.ones(200, np.int32)
+    samples = Samples(np.zeros(200), us, one, np.zeros(200, bool), zero, 200 / rows_per_s)
+    times = ServerTime(
+        queue_us=1, input_us=1, infer_us=1, output_us=1, requests=200, executions=200, rows=1, cpu_us=100
+    )
+    return Round(number, samples, times, "asyncio", spent)
+
+
+class World:
+    """Rows a second by settings, with the noise of a machine that drifts and stumbles."""
+
+    def __init__(self, rows, latency=lambda _: 1000.0, noise=0.05, broken=()):
+        self.rows, self.latency, self.noise, self.broken, self.asked = rows, latency, noise, broken, []
+
+    def measure(self, trial, number):
+        self.asked.append((trial.id, number))
+        if trial.settings.instances in self.broken:
+            raise TrialError("no memory")
+        drift = np.exp(0.3 * np.sin(number))
+        own = np.random.default_rng(1000 * number + trial.id)
+        factor = drift * own.lognormal(0, self.noise) * (0.5 if own.random() < 0.03 else 1)
+        return taken(number, self.latency(trial.settings), self.rows(trial.settings) * factor, trial.id + number)
+
+
+def by_instances(settings: Settings) -> float:
+    """Two instances are best here, whatever an estimate thinks; batching is worth half."""
+    return 1000.0 * settings.instances * (1.5 if settings.batching else 1.0) / (1 + settings.delay_us / 500)
+
+
+def test_it_finds_the_best_in_twelve_trials_and_within_its_budget():
+    world = World(by_instances)
+    found = search(question(), [ENTRANT], world.measure)
+    best = max(by_instances(s) for s in knobs.space("python", question().ground))
+    assert by_instances(found.ranking[0].settings) >= 0.95 * best
+    assert len(found.book.trials) <= 12
+    assert found.book.spent_s <= 90
+    assert found.book.baseline.settings == knobs.triton_default("python", question().ground)
+
+
+def test_what_ties_goes_to_the_simpler():
+    found = search(question(), [ENTRANT], World(lambda _: 1000.0, noise=0.002).measure)
+    assert found.ranking[0].settings.instances * found.ranking[0].settings.threads == 1
+    assert "noise" in found.why
+
+
+def test_what_breaks_the_limit_ranks_behind_what_keeps_it():
+    """Two instances are faster, and too slow in the tail."""
+    world = World(by_instances, latency=lambda s: 9000.0 if s.instances > 1 else 2000.0)
+    asked = question(limit="p99<5ms")
+    found = search(asked, [ENTRANT], world.measure)
+    assert found.ranking[0].settings.instances == 1
+    assert found.book.over(found.ranking[0])[0] < 1
+    none = search(question(limit="p99<1ms"), [ENTRANT], world.measure)
+    beyond, name = none.book.over(none.ranking[0])
+    assert beyond > 1
+    assert name == "p99<1ms"
+    assert none.ranking[0].settings.instances == 1, "the closest miss"
+
+
+def test_a_trial_that_cannot_serve_is_out_and_the_rest_go_on():
+    found = search(question(), [ENTRANT], World(by_instances, broken=(2,)).measure)
+    assert found.ranking
+    assert all(trial.settings.instances == 1 for trial in found.ranking)
+    assert "no memory" in found.book.failed.values()
+    assert search(question(), [ENTRANT], World(by_instances, broken=(1, 2)).measure).ranking == ()
+
+
+def test_the_same_figures_lead_to_the_same_steps():
+    one, two = World(by_instances), World(by_instances)
+    search(question(), [ENTRANT], one.measure)
+    search(question(), [ENTRANT], two.measure)
+    assert one.asked == two.asked
+
+
+@pytest.mark.parametrize("budget", [5.0, 20.0])
+def test_a_small_budget_has_few_trials(budget):
+    world = World(by_instances)
+    found = search(question(budget=budget), [ENTRANT], world.measure)
+    assert len(found.book.trials) <= 3
+    assert len(world.asked) <= budget + 2 * len(found.book.trials)
+
+
+def test_one_stumble_does_not_decide():
+    mean, error, _ = judging.trimmed([0.1, 0.1, 0.11, 0.09, 0.1, -3.0])
+    assert mean == pytest.approx(0.1, abs=0.01)
+    assert error < 0.05
+
+
+def test_instances_times_threads_stay_within_the_cores():
+    ground = Ground(traffic=traffic.parse("batch=1 clients=8"), cores=16)
+    for backend in knobs.CPU:
+        assert all(s.instances * s.threads <= 16 for s in knobs.space(backend, ground))
+    one_client = Ground(traffic=traffic.parse("batch=1 clients=1"), cores=2)
+    assert not any(s.batching for s in knobs.space("python", one_client)), "there is nobody to batch with"
+
+
+def test_gpu_knobs_by_release():
+    ground = Ground(traffic=traffic.parse("batch=64 clients=8"), cores=8, kind="gpu")
+    old = {name for s in knobs.space("fil", ground) for name in s.own}
+    new = {name for s in knobs.space("fil", Ground(ground.traffic, 8, "gpu", release=(25, 9))) for name in s.own}
+    assert old == {"transfer_threshold"}
+    assert new == {"transfer_threshold", "chunk_size", "layout"}
+    assert {s.own["cuda_graphs"] for s in knobs.space("tensorrt", ground)} == {"false", "true"}
+
+
+def test_the_estimate_knows_what_batching_and_overload_do():
+    asked = traffic.parse("batch=1 clients=32")
+    alone, together = (
+        estimate(Settings(batching=batching), "python", SERVICE[0], asked, 2) for batching in (False, True)
+    )
+    assert together.throughput > 1.5 * alone.throughput
+    idle, drowned = (
+        estimate(Settings(batching=False), "python", SERVICE[0], traffic.parse(f"batch=1 rate={rate}/s"), 2)
+        for rate in (100, 20_000)
+    )
+    assert drowned.tail_us > 20 * idle.tail_us
