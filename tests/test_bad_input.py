@@ -196,7 +196,7 @@ def test_labels(desk: Desk) -> None:
         (["--repository", "s3://bucket/models"], ["object stores are not supported in this version"]),
         (["--traffic", "often"], ["--traffic 'often'", "batch=1:0.9,64:0.1"]),
         (["--tolerance", "small"], ["--tolerance 'small'", "abs=1e-6"]),
-        (["--output", "logits"], ["expected probability or margin"]),
+        (["--output", "logits"], ["expected probability, margin or label"]),
         (["--threads", "0"], ["--threads 0: expected 1"]),
         (["--triton", "http://127.0.0.1:8000"], ["http:// is not supported", "grpc://HOST:PORT"]),
         (["--triton", "./nowhere"], ["--triton ./nowhere: no such file or folder"]),

@@ -14,6 +14,7 @@ from millwork import worker
 from millwork.artifacts import triton_config
 from millwork.artifacts.repository import served_version
 from millwork.validators import traffic
+from millwork.validators.rows.given import Given
 from millwork.validators.triton import server
 from millwork.validators.triton.client import Session
 from millwork.validators.tuning.load import samples, steps
@@ -136,7 +137,7 @@ def loadable(factor=2.0, source=SLEEPS):
     return Loadable(
         files={"file:1/model.py": source.encode()},
         config=lambda name: json.dumps({"name": name, **config}),
-        golden=Golden(x, x * np.float32(factor), 0.0, 0.0),
+        golden=Golden(Given(x), x * np.float32(factor), 0.0, 0.0),
     )
 
 

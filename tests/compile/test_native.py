@@ -102,9 +102,9 @@ def test_transforms_are_within_two_units_in_the_last_place(
     program = program_of(random_forest(5, trees=30, outputs=outputs, dtype=dtype), postprocess)
     rows = hard_rows(6, 500, 5)
     got = opened(program, folder).predict(rows)
-    exact = run(replace(program, forest=program.forest.replacing(
-        leaf_value=program.forest.leaf_value.astype(np.float64), base_scores=program.forest.base_scores.astype(np.float64)
-    )), rows)  # fmt: skip
+    forest = program.forest
+    doubles = {name: getattr(forest, name).astype(np.float64) for name in ("leaf_value", "base_scores")}
+    exact = run(replace(program, forest=forest.replacing(**doubles)), rows)
     if dtype is np.float32:  # the sums round, and the transform starts from what they are
         rounded = margins(program.forest, leaves(program.forest, encode(program, rows)))
         from millwork.passes.program import transform
@@ -131,7 +131,8 @@ def test_trees_that_are_chains(depth: int, folder: Path) -> None:
     value[test] = 0
     chain = random_forest(0).replacing(
         tree_start=np.array([0, n], np.int32), feature=feature, threshold=threshold, left=left, right=right,
-        default_left=rng.random(n) < 0.5, leaf_value=value, leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
+        default_left=rng.random(n) < 0.5, leaf_value=value,
+        leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
         tree_output=np.zeros(1, np.int32), n_features=3,
     )  # fmt: skip
     rows = rng.normal(size=(300, 3)).astype(np.float32)
@@ -151,7 +152,8 @@ def test_more_thresholds_than_a_byte_or_two_hold(folder: Path) -> None:
     left[::3], right[::3] = np.arange(n) * 3 + 1, np.arange(n) * 3 + 2
     feature = np.where(left >= 0, 0, -1).astype(np.int32)
     forest = random_forest(0, features=2).replacing(
-        tree_start=(np.arange(n + 1) * 3).astype(np.int32), feature=feature, threshold=threshold, left=left, right=right,
+        tree_start=(np.arange(n + 1) * 3).astype(np.int32), feature=feature, threshold=threshold, left=left,
+        right=right,
         default_left=np.zeros(3 * n, np.bool_), leaf_value=np.ones((3 * n, 1), np.float32),
         leaf_number=np.where(left < 0, np.tile([0, 1, 2], n), -1).astype(np.int32), tree_output=np.zeros(n, np.int32),
         n_features=1,
