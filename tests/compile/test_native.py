@@ -235,7 +235,7 @@ def damaged(blob: bytes, rng: np.random.Generator) -> bytes:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_damaged_file_is_an_error_or_a_model_never_a_crash(seed: int, folder: Path) -> None:
-    """``make test-native`` does the same a million times under the sanitizers."""
+    """Seeded, so that a failure can be had again."""
     program = program_of(
         random_forest(seed, trees=9, depth=5, features=4, categorical=2, outputs=2, vector_leaves=seed % 2 == 1)
     )
