@@ -1,4 +1,4 @@
-/* libmillwork_kernel: a packed forest's answers on a CPU. The C interface; see docs/native.md.
+/* libmillwork_kernel: a packed forest's answers on a CPU. The C interface.
  *
  * Every function that returns int returns MW_OK or an error code of below, with nothing else changed. No function
  * throws, prints or exits. A model may be used by several threads at once; mw_close only after the last call is over.
