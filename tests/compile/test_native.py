@@ -113,8 +113,8 @@ def test_transforms_are_within_two_units_in_the_last_place(
     distance = np.abs(got.astype(np.float64) - exact) / np.spacing(np.abs(exact).astype(np.float32) + np.float32(1e-38))
     if postprocess in ("binary", "binary-raw", "binary-hinge"):  # the other class is 1 - p, rounded once more
         distance = distance[:, 1:]
-    # Falls short: softmax subtracts the largest margin in float32, and 7 units were seen. Whether XGBoost's own is as far
-    # off is to be checked.
+    # Falls short: softmax subtracts the largest margin in float32, and 7 units were seen. Whether XGBoost's own is
+    # as far off is to be checked.
     assert distance.max() <= (16 if postprocess == "softmax" and dtype is np.float32 else 2)
 
 
