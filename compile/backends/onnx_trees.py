@@ -34,8 +34,7 @@ class OnnxTrees:
             return Unsupported(
                 reason="onnx: trees that are averaged; base scores as a first tree would be averaged too"
             )
-        model = write(program, release, source.signature.provenance.sha256)
-        onnx.save_model(model, str(folder / MODEL_FILE))
+        write(program, release, source.signature.provenance.sha256, folder / MODEL_FILE)
         return Built(
             backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
             triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",),

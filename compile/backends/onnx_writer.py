@@ -16,18 +16,20 @@ ai.onnx.ml 3 is the oldest that has double thresholds; ONNX Runtime reads it in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from ...passes.forest import VECTOR_LEAF, Forest
 from ...passes.graph.cleanup import cleanup
 from ...passes.linear import Linear
 from ...passes.program import Decision, Program
 from ...triton_releases import Release
+from . import onnx_wire
 from .onnx_encoders import Graph, encoded, inputs
 from .onnx_layout import Layout, layout
 
@@ -56,8 +58,8 @@ def leaf_weights(forest: Forest) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     return leaves[order], targets[order], weights[order]
 
 
-def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelProto:
-    """The program as an ONNX model that the release's ONNX Runtime reads."""
+def write(program: Program, release: Release, source_sha256: str, path: Path) -> None:
+    """The program as an ONNX file that the release's ONNX Runtime reads."""
     parts, plan = Graph(), layout(program)
     row = encoded(parts, program, plan)
     if program.linear is not None:
@@ -82,12 +84,8 @@ def write(program: Program, release: Release, source_sha256: str) -> onnx.ModelP
         graph, producer_name="millwork", opset_imports=opsets, ir_version=min(limits.ir, NEWEST_IR)
     )
     helper.set_model_props(model, {"millwork.source_sha256": source_sha256})
-    # The node table comes last: tidying the graph would otherwise copy millions of numbers back and forth.
-    tidy = cleanup(model)
-    for node in tidy.graph.node:
-        if node.op_type == TREES:
-            node.attribute.extend(_trees(program.forest, plan))
-    return tidy
+    columns = () if program.linear is not None else _trees(program.forest, plan)
+    onnx_wire.save(cleanup(model), TREES, columns, path)
 
 
 def _linear(graph: Graph, row: str, linear: Linear) -> None:
@@ -98,46 +96,34 @@ def _linear(graph: Graph, row: str, linear: Linear) -> None:
     graph.add("Add", [product, graph.constant("bias", linear.bias)], "margin")
 
 
-def _trees(forest: Forest, plan: Layout) -> list[onnx.AttributeProto]:
-    """The node table as the operator's attributes."""
+def _trees(forest: Forest, plan: Layout) -> Iterator[tuple[str, onnx_wire.Column]]:
+    """The node table as the operator's attributes, one after the other: together they'd be twice the forest."""
     test = ~forest.is_leaf
     tree = forest.tree_of_node()
     start = forest.tree_start[tree]
-    number = np.arange(forest.n_nodes, dtype=np.int64) - start
-    branch = b"BRANCH_LT" if forest.comparison == "<" else b"BRANCH_LEQ"
+    number = np.arange(forest.n_nodes, dtype=np.int32) - start
+    leaf_text = onnx_wire.TEXTS.index(b"LEAF")
+    branch = onnx_wire.TEXTS.index(b"BRANCH_LT" if forest.comparison == "<" else b"BRANCH_LEQ")
     leaf, target, weight = leaf_weights(forest)
     base = np.arange(forest.n_outputs)
     dtype = forest.leaf_value.dtype
-    return [
-        _ints("nodes_treeids", [0], tree + BASE_TREE),
-        _ints("nodes_nodeids", [0], number),
-        _ints("nodes_featureids", [0], plan.column),
-        onnx.AttributeProto(
-            name="nodes_modes", type=onnx.AttributeProto.STRINGS,
-            strings=[b"LEAF", *np.where(test, branch, b"LEAF").tolist()],
-        ),
-        _ints("nodes_truenodeids", [0], np.where(test, forest.left - start, 0)),
-        _ints("nodes_falsenodeids", [0], np.where(test, forest.right - start, 0)),
-        _ints("nodes_missing_value_tracks_true", [0], forest.default_left),
-        _ints("target_treeids", 0 * base, tree[leaf] + BASE_TREE),
-        _ints("target_nodeids", 0 * base, number[leaf]),
-        _ints("target_ids", base, target),
-        _floats("nodes_values", np.concatenate([[0], plan.threshold]).astype(dtype)),
-        _floats("target_weights", np.concatenate([forest.base_scores, weight]).astype(dtype)),
-    ]  # fmt: skip
+    yield "nodes_treeids", _with_base([0], tree + BASE_TREE)
+    yield "nodes_nodeids", _with_base([0], number)
+    yield "nodes_featureids", _with_base([0], plan.column)
+    yield "nodes_modes", np.append(leaf_text, np.where(test, branch, leaf_text)).astype(np.uint8)
+    yield "nodes_truenodeids", _with_base([0], np.where(test, forest.left - start, 0))
+    yield "nodes_falsenodeids", _with_base([0], np.where(test, forest.right - start, 0))
+    yield "nodes_missing_value_tracks_true", _with_base([0], forest.default_left)
+    yield "target_treeids", _with_base(0 * base, tree[leaf] + BASE_TREE)
+    yield "target_nodeids", _with_base(0 * base, number[leaf])
+    yield "target_ids", _with_base(base, target)
+    yield "nodes_values", np.append(0, plan.threshold).astype(dtype)
+    yield "target_weights", np.append(forest.base_scores, weight).astype(dtype)
 
 
-def _ints(name: str, base: npt.ArrayLike, values: npt.NDArray[Any]) -> onnx.AttributeProto:
+def _with_base(base: npt.ArrayLike, values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """``base``: the entries of the first tree, which holds the base scores."""
-    whole = np.concatenate([base, values]).astype(np.int64)
-    return onnx.AttributeProto(name=name, type=onnx.AttributeProto.INTS, ints=whole.tolist())
-
-
-def _floats(name: str, values: npt.NDArray[Any]) -> onnx.AttributeProto:
-    """float32 as a list of floats; float64 as a tensor, under the name that the operator has for that."""
-    if values.dtype == np.float64:
-        return helper.make_attribute(f"{name}_as_tensor", numpy_helper.from_array(values))
-    return onnx.AttributeProto(name=name, type=onnx.AttributeProto.FLOATS, floats=values.tolist())
+    return np.concatenate([np.asarray(base, np.int32), values], dtype=np.int32, casting="unsafe")
 
 
 def _answer(program: Program, graph: Graph) -> str:

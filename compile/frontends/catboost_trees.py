@@ -69,38 +69,38 @@ def forest(
     if not trees:
         raise ModelError("the model has no trees")
     make = _oblivious if symmetric else _nested
-    parts = [make(tree, outputs, splits) for tree in trees]
-    for part, order in zip(parts, leaf_order, strict=bool(leaf_order)):
-        part["number"] = _renumbered(part["number"], order)
-    sizes = np.array([len(part["feature"]) for part in parts], np.int64)
-    start = np.concatenate([[0], np.cumsum(sizes)])
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    offset, test = np.repeat(start[:-1], sizes), whole["left"] >= 0
-    feature, chosen = whole["feature"], whole["set"]
-    if np.any(feature[test] < 0) or np.any(feature >= splits.n_features):  # before int32 could wrap them
-        raise ModelError(f"a tree tests a feature outside the model's {splits.n_features}")
-    with np.errstate(over="ignore"):
-        border = whole["border"].astype(np.float32)
-    if not np.array_equal(border.astype(np.float64), whole["border"]):
-        raise ModelError("a border isn't a float32 number")
+    parts: list[Columns] = []
+    start = [0]
+    orders: Sequence[Sequence[int] | None] = leaf_order or [None] * len(trees)
+    for tree, order in zip(trees, orders, strict=True):
+        part = make(tree, outputs, splits, start[-1])
+        if order is not None:
+            part["number"] = _renumbered(part["number"], order)
+        parts.append(part)
+        start.append(start[-1] + len(part["feature"]))
+    if start[-1] > np.iinfo(np.int32).max:
+        raise ModelError(f"{start[-1]} nodes are more than a forest can have")
+    # One column after the other: a large model's trees are in memory once, not twice.
+    whole = {name: np.concatenate([part.pop(name) for part in parts]) for name in tuple(parts[0])}
     left = np.ones(splits.n_features + 1, np.bool_)  # codes and CTRs are never NaN
     left[: len(nan_left)] = nan_left
-    values = int(chosen.max(initial=-1)) + 1  # one-hot value k is the set {k}
+    whole["value"] *= float(scale)
+    values = int(whole["set"].max(initial=-1)) + 1  # one-hot value k is the set {k}
     return check(
         Forest(
-            tree_start=start.astype(np.int32),
-            feature=feature.astype(np.int32),
-            threshold=border,
-            left=np.where(test, whole["left"] + offset, -1).astype(np.int32),
-            right=np.where(test, whole["right"] + offset, -1).astype(np.int32),
-            default_left=left[feature] & test,
-            leaf_value=whole["value"].astype(np.float64) * float(scale),
-            leaf_number=whole["number"].astype(np.int32),
+            tree_start=np.array(start, np.int32),
+            feature=whole["feature"],
+            threshold=whole["border"],
+            left=whole["left"],
+            right=whole["right"],
+            default_left=left[whole["feature"]] & (whole["left"] >= 0),
+            leaf_value=whole["value"],
+            leaf_number=whole["number"],
             tree_output=np.full(len(trees), 0 if outputs == 1 else VECTOR_LEAF, np.int32),
             base_scores=base,
             n_features=splits.n_features,
             comparison="<=",
-            category_set=chosen.astype(np.int32),
+            category_set=whole["set"],
             set_start=np.arange(values + 1, dtype=np.int64),
             set_member=np.arange(values, dtype=np.int32),
         )
@@ -114,7 +114,11 @@ def _resolve(split: Document, splits: Splits) -> tuple[int, float, int]:
         feature = int(split["float_feature_index"])
         if not 0 <= feature < splits.n_floats:
             raise ModelError(f"a tree tests a feature outside the model's {splits.n_floats}")
-        return feature, float(split["border"]), -1
+        border = float(split["border"])
+        with np.errstate(over="ignore"):
+            if float(np.float32(border)) != border:
+                raise ModelError("a border isn't a float32 number")
+        return feature, border, -1
     if kind == "OneHotFeature":
         number, values = splits.one_hot[int(split["cat_feature_index"])]
         return number, 0.0, values[int(split["value"])]
@@ -126,32 +130,27 @@ def _resolve(split: Document, splits: Splits) -> tuple[int, float, int]:
     raise ModelError(f"a split of type {kind!r} is not supported")
 
 
-def _oblivious(tree: Document, outputs: int, resolver: Splits) -> Columns:
+def _oblivious(tree: Document, outputs: int, resolver: Splits, start: int) -> Columns:
     """A symmetric tree as a perfect one in heap order: level l tests split depth-1-l, so that the leaves stand in
-    the order of their indexes."""
+    the order of their indexes. ``start``: its first row of the node table."""
     splits = tree.get("splits") or []
     depth = len(splits)
     tests, leaf_count = 2**depth - 1, 2**depth
     if len(tree["leaf_values"]) != leaf_count * outputs:  # before anything of 2**depth is made
         raise ModelError(f"a tree of depth {depth} has {len(tree['leaf_values'])} leaf values for {outputs} outputs")
-    split_of = np.repeat(np.arange(depth)[::-1], 2 ** np.arange(depth)) if depth else np.zeros(0, np.int64)
-    resolved = [_resolve(split, resolver) for split in splits] or [(0, 0.0, -1)]
-    feature, border, chosen = (np.array(part) for part in zip(*resolved, strict=True))
-    values = np.asarray(tree["leaf_values"], np.float64).reshape(leaf_count, outputs)
-    node = np.arange(tests)
-    no_child, leaves = np.full(leaf_count, -1), np.arange(leaf_count)
-    return {
-        "feature": np.concatenate([feature[split_of], no_child]),
-        "border": np.concatenate([border[split_of], np.zeros(leaf_count)]),
-        "set": np.concatenate([chosen[split_of], no_child]),
-        "left": np.concatenate([2 * node + 1, no_child]),
-        "right": np.concatenate([2 * node + 2, no_child]),
-        "value": np.concatenate([np.zeros((tests, outputs)), values]),
-        "number": np.concatenate([np.full(tests, -1), leaves]),
-    }
+    resolved = [_resolve(split, resolver) for split in splits]
+    part = _columns(tests + leaf_count, outputs)
+    split_of = np.repeat(np.arange(depth)[::-1], 2 ** np.arange(depth))
+    for name, of_split in zip(("feature", "border", "set"), zip(*resolved, strict=True), strict=False):
+        part[name][:tests] = np.array(of_split, part[name].dtype)[split_of]
+    part["left"][:tests] = np.arange(start + 1, start + 2 * tests + 1, 2)
+    part["right"][:tests] = np.arange(start + 2, start + 2 * tests + 2, 2)
+    part["value"][tests:] = np.asarray(tree["leaf_values"], np.float64).reshape(leaf_count, outputs)
+    part["number"][tests:] = np.arange(leaf_count)
+    return part
 
 
-def _nested(tree: Document, outputs: int, resolver: Splits) -> Columns:
+def _nested(tree: Document, outputs: int, resolver: Splits, start: int) -> Columns:
     """A Lossguide or Depthwise tree: nested objects, walked left first without recursion."""
     tests: list[tuple[int, float, int]] = []
     left: list[int] = []
@@ -159,17 +158,18 @@ def _nested(tree: Document, outputs: int, resolver: Splits) -> Columns:
     value: list[npt.NDArray[np.float64]] = []
     number: list[int] = []
     stack: list[tuple[Document, int, bool]] = [(tree, -1, True)]
+    none = np.zeros(outputs)
     leaves = 0
     while stack:
         node, parent, is_left = stack.pop()
         row = len(tests)
         if parent >= 0:
-            (left if is_left else right)[parent] = row
+            (left if is_left else right)[parent] = start + row
         left.append(-1)
         right.append(-1)
         if "split" in node:
             tests.append(_resolve(node["split"], resolver))
-            value.append(np.zeros(outputs))
+            value.append(none)
             number.append(-1)
             stack.append((node["right"], row, False))
             stack.append((node["left"], row, True))
@@ -178,15 +178,21 @@ def _nested(tree: Document, outputs: int, resolver: Splits) -> Columns:
             value.append(np.atleast_1d(np.asarray(node["value"], np.float64)))
             number.append(leaves)
             leaves += 1
-    feature, border, chosen = (np.array(part) for part in zip(*tests, strict=True))
-    return {
-        "feature": feature, "border": border, "set": chosen, "left": np.array(left), "right": np.array(right),
-        "value": np.array(value).reshape(len(feature), outputs), "number": np.array(number),
-    }  # fmt: skip
+    part = _columns(len(tests), outputs)
+    part["feature"][:], part["border"][:], part["set"][:] = zip(*tests, strict=True)
+    part["left"][:], part["right"][:], part["number"][:] = left, right, number
+    part["value"][:] = np.array(value).reshape(len(tests), outputs)
+    return part
 
 
-def _renumbered(number: npt.NDArray[np.int64], order: Sequence[int]) -> npt.NDArray[np.int64]:
+def _columns(nodes: int, outputs: int) -> Columns:
+    """A tree's columns, of leaves only so far, in the dtypes of :class:`Forest`."""
+    whole = {name: np.full(nodes, -1, np.int32) for name in ("feature", "set", "left", "right", "number")}
+    return {**whole, "border": np.zeros(nodes, np.float32), "value": np.zeros((nodes, outputs))}
+
+
+def _renumbered(number: npt.NDArray[np.int32], order: Sequence[int]) -> npt.NDArray[np.int32]:
     """``number``: -1 on tests, 0, 1, 2, … on leaves; the latter replaced by ``order``."""
     if sorted(order) != list(range(int(number.max()) + 1)):
         raise ModelError("CatBoost's own numbers of a tree's leaves aren't those of the exported tree")
-    return np.where(number < 0, -1, np.asarray(order)[np.maximum(number, 0)])
+    return np.where(number < 0, -1, np.asarray(order, np.int32)[np.maximum(number, 0)])

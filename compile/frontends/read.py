@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -64,7 +64,7 @@ def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedM
             return _xgboost(ubjson.parse(content, str(path)), content, "model.ubj", where, margin=asked.margin)
         case "catboost-json":
             return catboost.load(
-                _json(content, path), content, "model.json", where,
+                _json(content, path, CatBoostExport), content, "model.json", where,
                 margin=asked.margin, data=asked.data, label=asked.label,
             )  # fmt: skip
         case "catboost-cbm":
@@ -136,7 +136,7 @@ def _cbm(content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
             f"{where.path}: CatBoost {framework.__version__} can't read it: {reason}",
             "Save it again with save_model and check that the file was copied whole.",
         ) from error
-    document = _json(exported.read_bytes(), Path(where.path))
+    document = _json(exported.read_bytes(), Path(where.path), CatBoostExport)
     exported.unlink()
     order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model)
     return catboost.load(
@@ -178,9 +178,26 @@ def _refuse_before_export(model: object, path: str) -> None:
             raise ModelError(f"{path}: CatBoost's {kind} features are not supported (columns {list(indices)[:5]})")
 
 
-def _json(content: bytes, path: Path) -> object:
+class _SymmetricTree(TypedDict, total=False):
+    splits: Any
+    leaf_values: list[float]
+
+
+class CatBoostExport(TypedDict, total=False):
+    """What is read of an export, whose leaf weights are half of it."""
+
+    features_info: Any
+    model_info: Any
+    ctr_data: Any
+    scale_and_bias: Any
+    trees: Any
+    oblivious_trees: list[_SymmetricTree]
+
+
+def _json(content: bytes, path: Path, kind: Any = Any) -> object:
+    """``kind``: what to take of it; where it is of another kind, all of it."""
     try:
-        return msgspec.json.decode(content)
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass  # XGBoost writes NaN and Infinity as bare words, which JSON hasn't; Python's own reader takes them
     except RecursionError as error:
