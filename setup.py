@@ -4,8 +4,8 @@ src/millwork has four links to top-level folders. Where git can't make links (Wi
 their targets into plain files, and setuptools would build a package without its four sub-packages, and not say so.
 
 The kernel is a plain shared library without Python symbols, so that the same file is copied into artifacts and loaded
-by any Python. Each instruction set's source has flags of its own. Where there is no C++ compiler the package installs
-without it, and the ``native`` backend says so.
+by any Python; Triton's backend of it is a second one. Each instruction set's source has flags of its own. Where there
+is no C++ compiler the package installs without them, and the ``native`` backend says so.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -29,6 +30,7 @@ for name in LINKED:
 
 KERNEL = Path("src/millwork/compile/kernel")
 SOURCES = sorted(str(path) for path in KERNEL.glob("*.cpp"))
+BACKEND_SOURCES = sorted(str(path) for path in KERNEL.glob("triton/*.cpp"))
 FLAGS = [
     "-std=c++17",
     "-O3",
@@ -49,14 +51,19 @@ LINK = [
     "-static-libstdc++",
     "-static-libgcc",
     "-pthread",
-    "-Wl,--no-undefined",
     "-Wl,--exclude-libs,ALL",
     "-s",
 ]
 
 
+ALL_DEFINED = "-Wl,--no-undefined"
+"""But in Triton's backend: what it calls of the server is in the server."""
+
+
 class BuildKernel(build_ext):
-    """Compiles with each source's own flags, into a library of a plain name."""
+    """Compiles with each source's own flags, into libraries of plain names."""
+
+    compiled: ClassVar[set[str]] = set()
 
     def get_ext_filename(self, fullname: str) -> str:
         return str(Path(*fullname.split("."))) + ".so"
@@ -68,10 +75,12 @@ class BuildKernel(build_ext):
         made = []
         for source in map(Path, ext.sources):
             made.append(str(objects / f"{source.stem}.o"))
-            self.spawn([*compiler, *FLAGS, *OF_SOURCE.get(source.name, []), "-c", str(source), "-o", made[-1]])
+            if made[-1] not in self.compiled:
+                self.spawn([*compiler, *FLAGS, *OF_SOURCE.get(source.name, []), "-c", str(source), "-o", made[-1]])
+                self.compiled.add(made[-1])
         library = Path(self.get_ext_fullpath(ext.name))
         library.parent.mkdir(parents=True, exist_ok=True)
-        self.spawn([*compiler, *made, *LINK, "-o", str(library)])
+        self.spawn([*compiler, *made, *LINK, *ext.extra_link_args, "-o", str(library)])
 
 
 def has_compiler() -> bool:
@@ -84,5 +93,13 @@ def has_compiler() -> bool:
         return False
 
 
-kernel = Extension("millwork.compile.kernel.libmillwork_kernel", SOURCES, optional=True)
-setup(ext_modules=[kernel] if has_compiler() else [], cmdclass={"build_ext": BuildKernel})
+libraries = [
+    Extension("millwork.compile.kernel.libmillwork_kernel", SOURCES, extra_link_args=[ALL_DEFINED], optional=True),
+    Extension(
+        "millwork.compile.kernel.libtriton_millwork",
+        [*SOURCES, *BACKEND_SOURCES],
+        extra_link_args=[f"-Wl,--version-script={KERNEL / 'triton' / 'exports.map'}"],
+        optional=True,
+    ),
+]
+setup(ext_modules=libraries if has_compiler() else [], cmdclass={"build_ext": BuildKernel})

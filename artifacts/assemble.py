@@ -78,6 +78,7 @@ def assemble(
             category_dtype=signature.features.category_dtype,
             output=signature.output,
             settings=settings,
+            parameters=built.parameters,
         )
     )
     manifest = Manifest(

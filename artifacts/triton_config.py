@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from .. import __version__
 from ..errors import ModelError, UsageError
 from ..triton_releases import Release
@@ -20,12 +22,13 @@ from ..validators.tuning.settings import Settings
 from ..values import OutputContract, Value
 from . import triton_settings
 
-TritonBackend = Literal["onnxruntime", "fil", "python"]
+TritonBackend = Literal["onnxruntime", "fil", "python", "millwork"]
 ModelConfig: TypeAlias = Any
 """``tritonclient.grpc.model_config_pb2.ModelConfig``: it has no types, and importing it takes 0.4 s."""
 
 INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
-DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py"}
+DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py",
+                "millwork": "forest.packed"}  # fmt: skip
 """The file that a backend opens where ``default_model_filename`` names none."""
 
 HEADING = "#: "
@@ -37,7 +40,8 @@ class ConfigRequest(Value):
 
     ``features`` F, ``categories`` C and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F] (none where F
     is 0), ``input__1`` [C] (none where C is 0) of ``category_dtype`` (string or int64), ``output__0`` FP32 [K].
-    ``settings`` is all that can be tuned. ``execution_env`` is a python environment for the python backend, or empty.
+    ``settings`` is all that can be tuned. ``execution_env`` is a python environment for the python backend, or empty;
+    ``parameters`` are the candidate's own, as its runner takes them.
     """
 
     name: str
@@ -51,6 +55,7 @@ class ConfigRequest(Value):
     execution_env: str = ""
     categories: int = 0
     category_dtype: str = ""
+    parameters: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def render(request: ConfigRequest, version: int = 1) -> str:
@@ -212,10 +217,16 @@ def _python(request: ConfigRequest) -> dict[str, str]:
     return {"FORCE_CPU_ONLY_INPUT_TENSORS": "yes"} | environment
 
 
+def _millwork(request: ConfigRequest) -> dict[str, str]:
+    """Our own backend makes labels of probabilities as the runner does."""
+    return {name: request.parameters[name] for name in ("decision", "cut") if name in request.parameters}
+
+
 _PARAMETERS: dict[TritonBackend, Callable[[ConfigRequest], dict[str, str]]] = {
     "onnxruntime": _onnxruntime,
     "fil": _fil,
     "python": _python,
+    "millwork": _millwork,
 }
 
 

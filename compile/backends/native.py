@@ -52,7 +52,7 @@ class Native:
         decision = program.decision
         return Built(
             backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="native_runner",
-            triton_backend="python",
+            triton_backend=kernel.TRITON_BACKEND,
             parameters={} if decision is None else {"decision": decision.how, "cut": repr(decision.cut)},
             requirements=(), files=(LIBRARY,),
         )  # fmt: skip

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import scratch, triton_releases
+from .compile.kernel import TRITON_BACKEND
 from .errors import PublicationError, UsageError
 from .triton_releases import Release
 from .validators.triton import install, server
@@ -54,11 +55,12 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
         case Managed():
             installation = install.install(announce) if start else None
             serving = Serving(
-                release=_of(install.TRITON_VERSION, release), backends=("python",), installation=installation
+                release=_of(install.TRITON_VERSION, release), backends=install.backends(), installation=installation
             )
         case Folder(path=path):
             own = install.at(Path(path))
-            backends = tuple(name for name in CONTAINER_BACKENDS if (Path(own.backends) / name).is_dir())
+            known = (*CONTAINER_BACKENDS, TRITON_BACKEND)
+            backends = tuple(name for name in known if (Path(own.backends) / name).is_dir())
             serving = Serving(release=triton_releases.newest(), backends=backends, installation=own)
             with session(serving) as asked:
                 version = asked.server_version()

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ... import environments, triton_releases
+from ...compile import kernel
 from ...environments import Environment
 from ...errors import TargetError, UsageError
-from ...files import refusal
+from ...files import refusal, sha256_file
 from ...values import Value
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ REQUIREMENTS = (
 STUBS = ((3, 8), (3, 13))
 """The first and the last Python that the wheel has a stub for."""
 
-LAYOUT = "server-2"
+LAYOUT = "server-3"
 """The laid-out server's folder in the environment; another number is another layout."""
 
 PERF_LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
@@ -96,15 +97,21 @@ def install(announce: Callable[[str], None] = lambda _line: None) -> Installatio
     environment = environments.ensure(NAME, REQUIREMENTS, announce)
     try:
         _lay_out(environment, library)
+        _add_backends(environment)
     except OSError as error:
         raise TargetError(refusal(error, _server_folder(environment))) from error
     return _installation(environment)
 
 
+def backends() -> tuple[str, ...]:
+    """What the managed Triton serves with, installed or not."""
+    return ("python",) if kernel.triton_library() is None else ("python", kernel.TRITON_BACKEND)
+
+
 def find() -> Installation | None:
     """The managed Triton if it is installed; installs nothing."""
     environment = environments.find(NAME, REQUIREMENTS)
-    if environment is None or not _server_folder(environment).exists():
+    if environment is None or not _server_folder(environment).exists() or not _backends(environment).exists():
         return None
     return _installation(environment)
 
@@ -193,7 +200,7 @@ def _installation(environment: Environment) -> Installation:
     packages, folder = _site_packages(environment), _server_folder(environment)
     return Installation(
         server=str(packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
-        backends=str(folder / "backends"),
+        backends=str(_backends(environment)),
         caches=str(folder / "caches"),
         libraries=(str(packages / "nvidia_pytriton.libs"), str(folder / "python")),
         environment=environment,
@@ -206,9 +213,9 @@ def _installation(environment: Environment) -> Installation:
 def _lay_out(environment: Environment, libpython: Path) -> None:
     """Put the wheel's parts where a server looks: built aside, then renamed, so it is whole or not there.
 
-    server-2/backends/python   the backend, its utilities and the stub of this Python
-    server-2/caches            the local response cache
-    server-2/python, perf      links to the shared libraries of the stub and of perf_analyzer, and to nothing else
+    server-3/python-backend    Triton's own, its utilities and the stub of this Python
+    server-3/caches            the local response cache
+    server-3/python, perf      links to the shared libraries of the stub and of perf_analyzer, and to nothing else
     """
     folder, packages = _server_folder(environment), _site_packages(environment)
     if folder.exists():
@@ -216,9 +223,9 @@ def _lay_out(environment: Environment, libpython: Path) -> None:
     tree, aside = packages / "pytriton" / "tritonserver", folder.with_name(f"{LAYOUT}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(tree / "backends" / "python", aside / "backends" / "python", ignore=ignore)
+    shutil.copytree(tree / "backends" / "python", aside / "python-backend", ignore=ignore)
     stub = tree / "python_backend_stubs" / _python() / "triton_python_backend_stub"
-    shutil.copy2(stub, aside / "backends" / "python")
+    shutil.copy2(stub, aside / "python-backend")
     shutil.copytree(tree / "caches", aside / "caches")
     for sub in ("python", "perf"):
         (aside / sub).mkdir()
@@ -232,6 +239,35 @@ def _lay_out(environment: Environment, libpython: Path) -> None:
         if not folder.exists():
             raise
         shutil.rmtree(aside, ignore_errors=True)  # another process was faster
+
+
+def _add_backends(environment: Environment) -> None:
+    """The backend folder: Triton's python backend, and ours where it was built.
+
+    server-3/backends-DIGEST/{python -> ../python-backend, millwork/libtriton_millwork.so}: never changed once it is
+    there, since servers that run have the library mapped; another build of ours makes another folder.
+    """
+    folder, library = _backends(environment), kernel.triton_library()
+    if folder.exists():
+        return
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    (aside / "python").symlink_to(Path("..") / "python-backend")
+    if library is not None:
+        (aside / kernel.TRITON_BACKEND).mkdir()
+        shutil.copyfile(library, aside / kernel.TRITON_BACKEND / library.name)
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(aside, ignore_errors=True)  # another process was faster
+
+
+def _backends(environment: Environment) -> Path:
+    library = kernel.triton_library()
+    return _server_folder(environment) / f"backends-{sha256_file(library)[:12] if library else 'none'}"
 
 
 def _libpython() -> Path:
