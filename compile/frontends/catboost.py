@@ -114,7 +114,7 @@ def _load(
                 **({"columns": json.dumps(features.layout)} if categories is not None else {}),
             },
         ),
-        notes=_notes(objective, version),
+        notes=(*_notes(objective, version), *words.notes),
     )
     return LoadedModel(signature=signature, program=program, native=native)
 
