@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ...errors import ModelError
 from ...passes.categories import mix
+from ...table import whole_of
 from . import catboost_combinations
 from .catboost_combinations import Combination
 from .catboost_ctr import CATEGORY, EXACT
@@ -53,6 +54,8 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
     for c in range(len(features)):
         wanted, whole = _hashes_of(document, c)
         own = {word: category_hash(word) for word in (given[c] if given is not None else ())}
+        # A 10.0 for the model's 10 is a slip of whoever wrote the rows, and no reason to take text for integers.
+        own = {word: h for word, h in own.items() if h in wanted or not _is_float_of(word, wanted)}
         own |= {word: h for word, h in known.items() if h in wanted}
         left = wanted - set(own.values())
         if left:  # only where they explain what is left, else they would be taken for values of any feature
@@ -154,6 +157,11 @@ def unmix(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 
 
 _MULTIPLIER = int(mix(np.ones(1, np.uint64), np.zeros(1, np.int64))[0])
+
+
+def _is_float_of(word: str, wanted: set[int]) -> bool:
+    whole = whole_of(word)
+    return bool(whole) and category_hash(whole) in wanted
 
 
 def _is_integer(word: str) -> bool:

@@ -71,6 +71,18 @@ def test_small_integers_are_tried(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(made.program, numbers, codes), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_floats_that_were_made_of_integers_dont_make_text_of_them(tmp_path: Path) -> None:
+    """CatBoost doesn't know a 10.0: it stays unknown, and the model's categories stay integers."""
+    given = frame(integers=True)
+    model, _ = trained(given)
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    slip = given.assign(place=given["place"].astype(float).astype(str))
+    slip.to_parquet(tmp_path / "slip.parquet")
+    features = read(tmp_path / "model.json", tmp_path, data=tmp_path / "slip.parquet").signature.features
+    assert features.category_dtype == "int64"
+    assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65"}
+
+
 def test_what_stays_unknown_is_told_feature_by_feature(ctrs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"behind them are not known: place \(4 of 5\), kind") as refused:
         read(ctrs[0], tmp_path)
