@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
-from models import jobs
+from models import catboost_cases, jobs
 from models.jobs import COLUMNS, LABEL, Desk, litter
 
 import millwork
 from millwork import errors
-from millwork.artifacts.repository import served_version
+from millwork.artifacts import manifest as manifests
+from millwork.artifacts.repository import find_version, served_version
 from millwork.values import Record
 
 QUICK: dict[str, Any] = {"triton": "none", "backends": "onnx", "traffic": "batch=1"}
@@ -77,6 +78,15 @@ def test_a_live_catboost_and_labels_beside_a_frame(desk: Desk) -> None:
     assert record.model.outputs == ("large", "small")
     assert line.parity is not None
     assert line.parity.metric is not None
+
+
+def test_the_manifest_says_that_the_answers_of_an_own_loss_are_margins(desk: Desk) -> None:
+    model, rows = catboost_cases.own_loss(1)
+    record = millwork.optimize(model, data=rows, name="own", repository=desk.repository, **QUICK)
+    assert record.publication is not None
+    manifest = manifests.read(find_version(desk.repository, "own", record.publication.version))
+    assert (manifest.output.kind, manifest.output.labels) == ("margin", ("margin",))
+    assert manifest.model.notes == ("trained with a loss of its own: the answers are margins",)
 
 
 @pytest.mark.parametrize(

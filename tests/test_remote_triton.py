@@ -69,6 +69,7 @@ def test_published_by_the_backend_that_the_server_has(model_file, tmp_path, remo
     found, error = publish(model_file, tmp_path, remote)
     assert error is None
     assert found.publication.verified
+    assert found.publication.version == 1
     assert remote.grpc_url in found.publication.server
     assert found.candidates[0].served_by == "python"  # onnxruntime was tried first, and the server hasn't got it
     assert 'backend: "python"' in found.tuning.config

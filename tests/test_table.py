@@ -376,12 +376,60 @@ def test_arrays_of_categories_that_dont_fit(arrays: dict[str, Any], said: str, t
 
 
 def test_columns_that_are_no_categories(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="column 'place' holds double, and the model takes it as a category"):
-        read(parquet(mixed([0.5, 1.5, 2.5], ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
-    with pytest.raises(UsageError, match=r"the model's categories are integers: .*'Oslo'"):
+    for numbers in ([1.0, 1.5, 2.0], [1.0, float("inf"), float("nan")]):
+        with pytest.raises(UsageError, match="holds double, and the model takes it as a category of text or integers"):
+            read(parquet(mixed(numbers, ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
+    with pytest.raises(UsageError, match=r"are integers, and those of 'place' aren't: .*'Oslo'"):
         read(parquet(mixed(["Oslo", "1", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
     with pytest.raises(UsageError, match="lacks 1 of the model's 3 features: kind"):
         read(parquet({"age": [1.0], "place": ["a"]}, tmp_path / "rows.parquet"), TEXTS)
+
+
+KNOWN = {"place": ("10", "7", "Oslo"), "kind": ("u", "v")}
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_floats_that_pandas_made_of_integers_are_refused_by_the_columns_name(kind: pa.DataType, tmp_path: Path) -> None:
+    """10.0 is no known category, and looks like one."""
+    path = parquet(mixed(pa.array([10.0, None, 7.0], kind), ["u", "v", "u"]), tmp_path / "rows.parquet")
+    for features in (TEXTS, INTEGERS):
+        for reader in (read, distinct_categories):
+            with pytest.raises(
+                UsageError, match=r"column 'place' holds \w+, .* as a category: 10\.0 isn't 10\n"
+            ) as said:
+                reader(path, features)
+            assert "pandas makes floats of integers where some are missing" in said.value.hint
+            assert "df['place'].astype('Int64') does, and fill those as for the model's training." in said.value.hint
+    with pytest.raises(UsageError) as said:
+        read(path, NULLS)
+    assert "fill" not in said.value.hint
+
+
+def test_pandas_integers_among_which_some_are_missing(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"place": [10, 7], "age": [1.0, 2.0]}).reindex([0, 1, 2]).assign(kind="u")
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(UsageError, match=r"column 'place' holds double, .* 10\.0 isn't 10"):
+        read(tmp_path / "rows.csv", TEXTS)
+    frame["place"] = frame["place"].astype("Int64")
+    frame.to_parquet(tmp_path / "mended.parquet")
+    found = read(tmp_path / "mended.parquet", NULLS).categories
+    assert found is not None
+    assert found[:, 0].tolist() == ["10", "7", NO_CATEGORY]
+
+
+def test_their_texts_are_told_where_the_model_knows_the_integers(tmp_path: Path) -> None:
+    features = msgspec.structs.replace(TEXTS, categories=KNOWN)
+    place = ["10.0", "Oslo", "3.0"]
+    path = parquet({"age": [1.0] * 3, "place": place, "kind": ["u", "v", "4.0"]}, tmp_path / "rows.parquet")
+    (note,) = read(path, features).notes
+    assert note.startswith("the category 'place' has the value '10.0', which the model doesn't know, and it knows '10'")
+    np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)), C=np.array([place, ["u"] * 3]).T)
+    assert read(tmp_path / "rows.npz", features).notes == (note,)
+    both = msgspec.structs.replace(features, categories={**KNOWN, "place": (*KNOWN["place"], "10.0")})
+    assert read(path, both).notes == ()
+    with pytest.raises(UsageError, match=r"are integers, and those of 'place' aren't: .*'10\.0'") as said:
+        read(parquet(mixed(["10.0", "1", "2"], [1, 2, 3]), path), INTEGERS)
+    assert "'10.0' isn't 10: make integers of them before text" in said.value.hint
 
 
 def test_a_sample_keeps_rows_with_their_categories(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
     managed = record.publication.verified or any(
         line.served_by == "python" for line in record.candidates if record.winner and line.id == record.winner.id
     )
-    files = ("--input rows.npy", "--output answers.npy")
+    rows = "rows.parquet" if record.model.categories else "rows.npy"  # which holds numbers only
+    files = (f"--input {rows}", "--output answers.npy")
     return (
         # the managed server has the python backend only: a configuration for another is for the user's own
         *((Command(purpose="serve it", words=("millwork triton serve", *where)),) if managed else ()),

@@ -6,11 +6,12 @@ from .layout import foresee
 from .ledger import Flight, in_flight
 from .listing import VersionEntry, find_version, served_version, versions
 from .names import check_name, local_path
-from .publication import publish
+from .publication import NoBackendError, publish
 from .rollback import rollback
 
 __all__ = [
     "Flight",
+    "NoBackendError",
     "VersionEntry",
     "check_name",
     "find_version",

@@ -99,17 +99,21 @@ def finish(place: Place, flight: Flight, step: Step) -> None:
         remove(place.trash)
 
 
-def undo(place: Place, flight: Flight, step: Step) -> bool:
-    """Put the repository back as it was before ``flight``; True if it had been committed.
+def undo(place: Place, flight: Flight, step: Step, *, unseen: bool = False) -> bool:
+    """Put the repository back as it was before ``flight``; True if it had been committed. ``unseen``: no server could
+    load it, so the number of a new model's first version may be given again.
 
     What isn't ours stays: a configuration that someone has changed since, a folder that someone else made.
     """
     committed = is_committed(place, flight)
+    ledger = ledgers.read(place)
     place.trash.mkdir(parents=True, exist_ok=True)
     if flight.first and _is_ours(place, flight) and _nothing_else(place, flight):
         step("undo: take the model's folder out")
         place.model.rename(place.trash / "model")
         fsync_folder(place.root)
+        if unseen:
+            ledger = msgspec.structs.replace(ledger, high_water=flight.version - 1)
     elif place.model.is_dir():
         if committed:
             step("undo: put config.pbtxt back")
@@ -125,7 +129,7 @@ def undo(place: Place, flight: Flight, step: Step) -> bool:
     step("undo: remove what was staged")
     remove(place.staging)
     step("undo: write the ledger")
-    ledgers.write(place, msgspec.structs.replace(ledgers.read(place), flight=None))
+    ledgers.write(place, msgspec.structs.replace(ledger, flight=None))
     return committed
 
 

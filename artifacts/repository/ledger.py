@@ -36,7 +36,8 @@ class Flight(Value):
 
 
 class Ledger(Value):
-    """``high_water``: the highest version that ever came near serving; no number up to it is given again.
+    """``high_water``: the highest version that ever came near serving; no number up to it is given again,
+    but for the first of a new model where the server lacks its backend.
 
     ``before``: version -> the one that served before it. ``kept``: version -> the config.pbtxt that served it, where
     that isn't the version's own copy (someone else's model, or a configuration changed by hand).

@@ -3,7 +3,8 @@
 The rules, for one model, under its lock:
 
 - The new version is one more than the highest number that is there or was ever about to serve; a number that was
-  rolled back is never given again.
+  rolled back is never given again. (But the first of a new model is, where :class:`NoBackendError` says that no client
+  can have been answered by it.)
 - A bundle whose content already serves isn't published again: the served version is verified, and returned.
 - ``verify`` is called after the commit, and decides: if it raises anything (an interrupt included), the
   configuration before is put back, the new folder removed, ``restored`` called, and :class:`PublicationError` raised.
@@ -31,6 +32,11 @@ from .flight import Step
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
 from .ledger import Flight
 from .lock import hold
+
+
+class NoBackendError(PublicationError):
+    """What ``verify`` raises where the server lacks the version's backend: nobody was ever answered by it."""
+
 
 Verify = Callable[[int], None]
 """Loads this version on a server and asks it; raises where it doesn't answer as it should."""
@@ -159,7 +165,8 @@ def _undone(place: Place, error: BaseException, restored: Restored | None, step:
     failed = f"{place.name}: publishing failed: {reason}"
     try:
         flight = ledgers.read(place).flight
-        committed = flights.undo(place, flight, step) if flight is not None else False
+        unseen = isinstance(error, NoBackendError)
+        committed = flights.undo(place, flight, step, unseen=unseen) if flight is not None else False
         flights.remove(place.staging)
         flights.remove(place.trash)
     except (OSError, PublicationError) as second:

@@ -114,9 +114,16 @@ def _load(
                 **({"columns": json.dumps(features.layout)} if categories is not None else {}),
             },
         ),
-        notes=("trained with a loss of its own: the answers are margins",) if objective is objectives.CUSTOM else (),
+        notes=(*_notes(objective, version), *words.notes),
     )
     return LoadedModel(signature=signature, program=program, native=native)
+
+
+def _notes(objective: objectives.Objective, version: str) -> tuple[str, ...]:
+    own = ("trained with a loss of its own: the answers are margins",) if objective is objectives.CUSTOM else ()
+    # CatBoost 1.0 writes the branch that it was built from and no release; so does whoever builds it from source.
+    unknown = ("the file doesn't say which CatBoost wrote it: the one that is installed judges it",)
+    return own if version else (*own, *unknown)
 
 
 def _kind(objective: objectives.Objective, *, margin: bool) -> OutputKind:

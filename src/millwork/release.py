@@ -254,7 +254,12 @@ def _asker(name: str, root: Path, serving: Serving, progress: Progress) -> Calla
         if manifest is not None and serving.installation is not None:
             install.provide(serving.installation, manifest.requirements, progress.detail)
         with session(serving, root) as server:
-            server.load(name)
+            try:
+                server.load(name)
+            except PublicationError as error:
+                if NO_BACKEND in error.message:
+                    raise repository.NoBackendError(error.message, error.hint) from error
+                raise
             if not server.ready(name, version):
                 ready = ", ".join(map(str, server.versions(name))) or "none"
                 raise PublicationError(

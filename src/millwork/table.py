@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
         table = _from_columns(path, features, label)
     if len(table.rows) == 0:
         raise UsageError(f"{path}: no rows in it")
+    table = replace(table, notes=(*table.notes, *_unknown_floats(table, features)))
     return table if limit is None or len(table.rows) <= limit else _sample(table, limit)
 
 
@@ -171,6 +173,12 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
+    if pa.types.is_floating(kind) and (whole := _whole(column)) is not None:
+        raise UsageError(
+            f"{path}: column {name!r} holds {kind}, and the model takes it as a category: {whole}.0 isn't {whole}",
+            f"{FLOATS}: make integers of them again, as df[{name!r}].astype('Int64') does"
+            + (", and fill those as for the model's training." if not features.category_nulls else "."),
+        )
     if not (
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
         or pa.types.is_boolean(kind) or pa.types.is_null(kind)
@@ -187,14 +195,56 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
     return [missing if value is None else str(value) for value in column.to_pylist()]
 
 
+FLOATS = "pandas makes floats of integers where some are missing"
+
+_FLOAT = re.compile(r"(-?[0-9]+)\.0+")
+
+
+def whole_of(word: str) -> str:
+    """``10`` of ``10.0``, else nothing."""
+    found = _FLOAT.fullmatch(word)
+    return found.group(1) if found else ""
+
+
+def _whole(column: Any) -> int | None:
+    """A value of a column of floats that are all whole numbers."""
+    values = column.drop_null().to_numpy(zero_copy_only=False)
+    values = values[~np.isnan(values)]
+    whole = len(values) and np.isfinite(values).all() and (values % 1 == 0).all()
+    return int(values[0]) if whole else None
+
+
+def _unknown_floats(table: Table, features: FeatureContract) -> list[str]:
+    """A note for each category feature with a 10.0 that the model doesn't know, where it knows 10."""
+    if table.categories is None or features.category_dtype != "string":
+        return []
+    notes = []
+    for name, column in zip(features.category_names, table.categories.T, strict=True):
+        known = set(features.categories.get(name, ()))
+        odd = sorted(word for word in set(column.tolist()) - known if whole_of(word) in known)
+        if odd:
+            notes.append(
+                f"the category {name!r} has the value {odd[0]!r}, which the model doesn't know, and it knows "
+                f"{whole_of(odd[0])!r}: {FLOATS}"
+            )
+    return notes
+
+
 def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> Categories:
     """[N, C] as ``input__1`` takes them."""
     if features.category_dtype == "string":
         return np.array(texts, dtype=np.str_).T
-    try:
-        return np.array([[int(text) for text in column] for column in texts], np.int64).T
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{path}: the model's categories are integers: {error}") from error
+    columns = []
+    for name, column in zip(features.category_names, texts, strict=True):
+        try:
+            columns.append(np.array([int(text) for text in column], np.int64))
+        except (ValueError, OverflowError) as error:
+            odd = next((text for text in column if whole_of(text)), "")
+            raise UsageError(
+                f"{path}: the model's categories are integers, and those of {name!r} aren't: {error}",
+                f"{FLOATS}, and {odd!r} isn't {whole_of(odd)}: make integers of them before text." if odd else "",
+            ) from error
+    return np.stack(columns, axis=1)
 
 
 def _columns(

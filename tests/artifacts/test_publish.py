@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts import triton_config
-from millwork.artifacts.repository import find_version, in_flight, publish, served_version, versions
+from millwork.artifacts.repository import NoBackendError, find_version, in_flight, publish, served_version, versions
 from millwork.errors import ModelError, ParityError, PublicationError, UsageError
 
 
@@ -131,6 +132,25 @@ def test_a_first_version_that_fails_leaves_no_model(
     assert caught.value.exit_code == 7
     assert caught.value.hint == getattr(error, "hint", "")
     assert (list(repository.iterdir()), told, litter(repository)) == ([], [None], [])
+
+
+def unloadable(_: int) -> None:
+    raise NoBackendError("unable to find backend library")
+
+
+def test_a_first_version_that_no_server_could_load_gives_its_number_back(make_bundle, repository: Path) -> None:
+    """Nobody was answered by it. A later version's number is gone all the same: other servers may read the folder."""
+    with pytest.raises(PublicationError, match="unable to find backend library; nothing serves under that name"):
+        publish(make_bundle(b"a"), repository, verify=unloadable)
+    assert publish(make_bundle(b"b"), repository, verify=lambda _: None).version == 1
+    with pytest.raises(PublicationError, match="unable to find backend library; version 1 still serves"):
+        publish(make_bundle(b"c"), repository, verify=unloadable)
+    assert publish(make_bundle(b"d"), repository).version == 3
+
+    shutil.rmtree(repository / "m")  # and what served before the model was removed isn't forgotten
+    with pytest.raises(PublicationError):
+        publish(make_bundle(b"e"), repository, verify=unloadable)
+    assert publish(make_bundle(b"f"), repository).version == 4
 
 
 def test_a_later_version_that_fails_leaves_the_one_before(make_bundle, repository: Path) -> None:

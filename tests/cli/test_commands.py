@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import catboost as cb
 import numpy as np
+import pandas as pd
 import pytest
+from models.catboost_cases import CASES
 from models.jobs import COLUMNS, QUICK, Desk, contents, millwork, refused
 
 from millwork.artifacts.repository import versions
@@ -37,6 +40,37 @@ def test_inspect(desk: Desk) -> None:
     assert said.document()["model"]["signature"]["features"]["names"] == COLUMNS
     refused(millwork("inspect", "nothing.cbm"), 3, "nothing.cbm: there is no such file")
     refused(millwork("inspect", "nothing.cbm", "--json"), 3)
+
+
+def test_inspect_a_model_that_holds_only_hashes_of_its_categories(desk: Desk, tmp_path: Path) -> None:
+    """With the rows that ``optimize`` takes; other values in as many rows won't do."""
+    case = CASES["CTRs"](tmp_path)
+    refused(millwork("inspect", case.model), 3, "not known: place (4 of 5), kind", "--data FILE")
+    said = millwork("inspect", case.model, "--data", case.data)
+    assert (said.code, said.err) == (0, "")
+    assert "place (5 values), who (60 values), kind (2 values); text" in " ".join(said.out.split())
+    document = millwork("inspect", case.model, "--data", case.data, "--json").document()
+    features = document["model"]["signature"]["features"]
+    assert (features["names"], features["category_names"]) == (["height", "width"], ["place", "who", "kind"])
+    assert len(features["categories"]["who"]) == 60
+
+    rows = pd.read_parquet(case.data)
+    rows.assign(place=rows["place"] + "!").to_parquet("wrong.parquet")
+    refused(millwork("inspect", case.model, "--data", "wrong.parquet"), 3, "not known: place (4 of 5)")
+    rows.drop(columns="who").to_parquet("narrow.parquet")
+    refused(millwork("inspect", case.model, "--data", "narrow.parquet"), 2, "lacks 1 of the model's 5 features: who")
+    refused(millwork("inspect", case.model, "--label", "y"), 2, "--label without --data")
+
+
+def test_inspect_takes_the_label_out_of_rows_whose_columns_the_model_doesnt_name(desk: Desk) -> None:
+    words = np.array(["a", "b", "c"])[np.arange(60) % 3]
+    table = pd.DataFrame({"x": np.arange(60.0), "word": words, "y": (words == "a").astype(int)})
+    pool = cb.Pool(table[["x", "word"]].to_numpy(object), table["y"], cat_features=[1])
+    cb.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False).fit(pool).save_model("words.cbm")
+    table.to_parquet("rows.parquet")
+    asked = ("inspect", "words.cbm", "--data", "rows.parquet")
+    refused(millwork(*asked), 2, "3 columns beside the label; the model takes 2 features")
+    assert "f1 (3 values); text" in millwork(*asked, "--label", "y").out
 
 
 def test_bench(desk: Desk) -> None:

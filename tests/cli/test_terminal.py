@@ -214,6 +214,14 @@ def test_commands_can_be_copied_at_any_width(width: int) -> None:
     assert shlex.split(joined) == ["millwork", "triton", "serve", "--repository", repository, "--name", "delays"]
 
 
+@pytest.mark.parametrize(("categories", "rows"), [((), "rows.npy"), (("carrier",), "rows.parquet")])
+def test_rows_with_categories_are_no_array(categories: tuple[str, ...], rows: str) -> None:
+    model = msgspec.structs.replace(records.PUBLISHED.model, categories=categories)
+    target, file = console(terminal=False, width=300)
+    target.print(outcome(msgspec.structs.replace(records.PUBLISHED, model=model)))
+    assert f" --name delays --input {rows} --output answers.npy" in file.getvalue()
+
+
 def test_paths_in_the_current_folder_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     published = msgspec.structs.replace(records.PUBLISHED.publication, repository=f"{tmp_path}/models")  # type: ignore[type-var]

@@ -4,9 +4,11 @@ made are in files/versions)."""
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import catboost
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from millwork.compile.frontends.read import read
 from millwork.compile.runners.load import runner
 from millwork.passes import base, table
 from millwork.passes.program import Program, run, transform
+from millwork.validators import oracle
 
 FOLDER = Path(__file__).parent / "files" / "versions"
 KEPT: dict[str, dict[str, Any]] = json.loads((FOLDER / "answers.json").read_text())
@@ -54,6 +57,25 @@ def test_the_interpreter_and_onnx_answer_as_that_version_did(file: str, tmp_path
         assert isinstance(built, Built), built
         engine = runner(built.runner)(folder / built.model_file, built.parameters, 1)
         np.testing.assert_allclose(engine.predict(*given(file)), wanted(file), rtol=EXACT, atol=EXACT)
+
+
+UNKNOWN = "the file doesn't say which CatBoost wrote it: the one that is installed judges it"
+
+
+@pytest.mark.parametrize("file", [file for file in KEPT if file.startswith("catboost")])
+def test_a_catboost_file_that_doesnt_say_its_version_is_told(file: str, tmp_path: Path) -> None:
+    signature = read(FOLDER / file, tmp_path).signature
+    assert signature.notes == ((UNKNOWN,) if "1.0.6" in file else ())
+
+
+def test_the_installed_catboost_judges_where_the_version_isnt_known(tmp_path: Path) -> None:
+    model = catboost.CatBoost()  # read by this version and saved again: the file still says what it said
+    model.load_model(str(FOLDER / "catboost-1.0.6-binary.json"), format="json")
+    model.save_model(str(tmp_path / "model.cbm"))
+    signature = read(tmp_path / "model.cbm", tmp_path).signature
+    assert signature.notes == (UNKNOWN,)
+    judge = oracle.interpreter(signature.oracle, pytest.fail)
+    assert (judge.python, judge.version) == (sys.executable, catboost.__version__)
 
 
 def test_quantiles_that_cross_are_sorted_from_3_4_on_and_not_before(tmp_path: Path) -> None:

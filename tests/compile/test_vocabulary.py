@@ -9,10 +9,13 @@ from typing import Any
 
 import catboost as cb
 import numpy as np
+import pandas as pd
 import pytest
 from models.catboost_cases import CASES, frame, frame_label
 from models.catboost_models import QUIET
 
+from millwork.compile.frontends import catboost_combinations
+from millwork.compile.frontends.catboost_combinations import Combination, explain
 from millwork.compile.frontends.catboost_vocabulary import unmix
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError
@@ -68,6 +71,18 @@ def test_small_integers_are_tried(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(made.program, numbers, codes), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_floats_that_were_made_of_integers_dont_make_text_of_them(tmp_path: Path) -> None:
+    """CatBoost doesn't know a 10.0: it stays unknown, and the model's categories stay integers."""
+    given = frame(integers=True)
+    model, _ = trained(given)
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    slip = given.assign(place=given["place"].astype(float).astype(str))
+    slip.to_parquet(tmp_path / "slip.parquet")
+    features = read(tmp_path / "model.json", tmp_path, data=tmp_path / "slip.parquet").signature.features
+    assert features.category_dtype == "int64"
+    assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65"}
+
+
 def test_what_stays_unknown_is_told_feature_by_feature(ctrs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"behind them are not known: place \(4 of 5\), kind") as refused:
         read(ctrs[0], tmp_path)
@@ -77,6 +92,140 @@ def test_what_stays_unknown_is_told_feature_by_feature(ctrs: tuple[Path, Path], 
     with pytest.raises(ModelError, match=r"not known: place \(3 of 5\)\n") as refused:
         read(ctrs[0], tmp_path, data=tmp_path / "few.parquet")
     assert "--data FILE" in refused.value.hint
+
+
+def test_as_many_other_values_dont_do(ctrs: tuple[Path, Path], tmp_path: Path) -> None:
+    """It is hashes that are compared, not counts."""
+    given = frame()
+    others = {"Oslo": "Oslo ", "Bergen": "bergen", "Troms\u00f8": "Tromso", "a b": "a  b", "7": "7.0"}
+    for wrong, count in (({"Oslo": "oslo"}, 1), (others, 4)):  # a 7 is found without the file
+        given.assign(place=given["place"].replace(wrong)).to_parquet(tmp_path / "wrong.parquet")
+        with pytest.raises(ModelError, match=rf"not known: place \({count} of 5\)\n"):
+            read(ctrs[0], tmp_path, data=tmp_path / "wrong.parquet")
+
+
+# ── features that the model holds in combinations only ────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module", params=["text", "integers"])
+def combined(request: pytest.FixtureRequest) -> tuple[cb.CatBoost, pd.DataFrame, cb.Pool]:
+    """``right`` says nothing without ``left``, and so has no table of its own."""
+    rng = np.random.default_rng(0)
+    left, right = rng.integers(0, 8, 2000), rng.integers(0, 7, 2000)
+    given = pd.DataFrame({"x": rng.normal(size=2000), "left": left, "right": right * 3})
+    if request.param == "text":
+        given = given.assign(left=[f"a{i}" for i in left], right=[f"b{i}" for i in right])
+    pool = cb.Pool(given, (left + right) % 2, cat_features=["left", "right"])
+    settings = {"one_hot_max_size": 2, "max_ctr_complexity": 2, "depth": 2, "iterations": 4}
+    return cb.CatBoost({**QUIET, "loss_function": "Logloss", **settings}).fit(pool), given, pool
+
+
+def answers_are_catboosts(made: Any, model: cb.CatBoost, given: pd.DataFrame, pool: cb.Pool) -> None:
+    words = given[["left", "right"]].to_numpy(np.int64 if made.program.categories.integer else str)
+    got = run(made.program, given[["x"]].to_numpy(np.float32), words)
+    wanted = model.predict(pool, prediction_type="Probability")
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    assert len(np.unique(wanted[:, 1].round(3))) > 2
+
+
+def test_combined_values_come_from_the_rows(combined: Any, tmp_path: Path) -> None:
+    model, given, pool = combined
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    given.to_parquet(tmp_path / "rows.parquet")
+    made = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.parquet")
+    answers_are_catboosts(made, model, given, pool)
+    assert made.signature.notes == ()
+
+
+def test_combined_values_come_from_the_export_with_its_pool(combined: Any, tmp_path: Path) -> None:
+    model, given, pool = combined
+    model.save_model(str(tmp_path / "model.json"), format="json", pool=pool)
+    made = read(tmp_path / "model.json", tmp_path)
+    assert set(made.signature.features.categories["right"]) == set(given["right"].astype(str))
+    answers_are_catboosts(made, model, given, pool)
+
+
+def test_combined_integers_are_tried_and_texts_are_asked_for(combined: Any, tmp_path: Path) -> None:
+    model, given, pool = combined
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    if given["left"].dtype.kind == "i":
+        answers_are_catboosts(read(tmp_path / "model.json", tmp_path), model, given, pool)
+    else:
+        with pytest.raises(ModelError, match=r"not known: left \(8 of 8\)"):
+            read(tmp_path / "model.json", tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [1, 7])
+def test_as_many_other_values_that_are_combined_dont_do(wrong: int, combined: Any, tmp_path: Path) -> None:
+    model, given, _ = combined
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    words = sorted(given["right"].astype(str).unique())
+    given = given.assign(right=given["right"].astype(str).replace({word: f"{word}!" for word in words[:wrong]}))
+    given.to_parquet(tmp_path / "wrong.parquet")
+    asked = {"data": tmp_path / "wrong.parquet"}
+    if words[0].isdecimal():  # found without the file
+        assert {*words} <= {*read(tmp_path / "model.json", tmp_path, **asked).signature.features.categories["right"]}
+        return
+    with pytest.raises(ModelError, match=rf"not known: left with right \({8 * wrong} of 56\)\n") as refused:
+        read(tmp_path / "model.json", tmp_path, **asked)
+    assert "--data FILE" in refused.value.hint
+
+
+def hashed(rng: np.random.Generator, sizes: tuple[int, ...]) -> list[Any]:
+    return [rng.choice(np.arange(-(2**31), 2**31, 997), size, replace=False) for size in sizes]
+
+
+@pytest.mark.parametrize(("features", "bits"), [((0, 1), 0), ((1, 0), 2), ((2, 0, 1), 1), ((1,), 3)])
+def test_keys_are_taken_apart(features: tuple[int, ...], bits: int) -> None:
+    """Made as CatBoost makes them; which values are in some key comes out, and each key that has another one."""
+    rng = np.random.default_rng(len(features) + bits)
+    hashes = hashed(rng, (40, 9, 4))
+    chosen = [rng.integers(0, len(hashes[c]) - 1, 300) for c in features]  # never the last
+    keys = np.zeros(300, np.uint64)
+    for c, places in zip(features, chosen, strict=True):
+        keys = mix(keys, hashes[c][places])
+    for _ in range(bits):
+        keys = mix(keys, rng.integers(0, 2, 300))
+    found = explain(Combination(features, bits, keys), hashes)
+    assert found is not None
+    assert (found.tried, found.lacking) == (300, 0)
+    for places, used in zip(chosen, found.used, strict=True):
+        assert np.flatnonzero(used).tolist() == np.unique(places).tolist()
+
+    least = int(np.argmin([len(hashes[c]) for c in features]))
+    without = [np.delete(own, 0) if c == features[least] else own for c, own in enumerate(hashes)]
+    found = explain(Combination(features, bits, keys), without)
+    assert found is not None
+    assert found.lacking == int((chosen[least] == 0).sum()) > 0
+    nothing = explain(Combination(features, bits, keys), [own[:0] for own in hashes])
+    assert nothing is not None
+    assert nothing.lacking == 300
+
+
+def test_of_too_many_sums_a_sample_is_tried_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = hashed(np.random.default_rng(0), (40, 9))
+    keys = mix(mix(np.zeros(360, np.uint64), np.repeat(hashes[0], 9)), np.tile(hashes[1], 40))
+    table = Combination((0, 1), 0, keys)
+    monkeypatch.setattr(catboost_combinations, "BUDGET", 9 * 200)
+    found = explain(table, hashes)
+    assert found is not None
+    assert (found.tried, found.lacking) == (200, 0)
+    monkeypatch.setattr(catboost_combinations, "BUDGET", 9 * 99)
+    assert explain(table, hashes) is None
+
+
+@pytest.mark.parametrize(("budget", "said"), [
+    (8 * 7 * 2, "whether every value of left with right is known can't be shown"),
+    (7 * 50, "left with right: the values in 50 of their 56 combinations are known"),
+])  # fmt: skip
+def test_what_wasnt_tried_is_told(budget: int, said: str, combined: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    model, given, _ = combined
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    given.to_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr(catboost_combinations, "BUDGET", budget)
+    monkeypatch.setattr(catboost_combinations, "FEWEST", 40)
+    (note,) = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.parquet").signature.notes
+    assert said in note
 
 
 def test_a_key_of_one_feature_gives_its_hash_back() -> None:

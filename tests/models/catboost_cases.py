@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ CLASSIFIERS = ("Logloss", "CrossEntropy", "Focal", "MultiClass", "MultiLogloss",
 def _label(loss: str, given: Any) -> Any:
     number = target(given)
     name = loss.partition(":")[0]
-    if name in ("Logloss", "CrossEntropy", "Focal", "QuerySoftMax", "QueryCrossEntropy"):
+    if name in ("Logloss", "CrossEntropy", "Focal", "QuerySoftMax", "StochasticFilter"):
         return (number > 0).astype(int)
     if name.startswith("MultiClass"):
         return np.digitize(number, [-0.8, 0.0, 0.8])
     if name in ("MultiLogloss", "MultiCrossEntropy"):
         return np.column_stack([number > 0, number > 1, given[:, -1] > 0]).astype(int)
-    if name.startswith("MultiRMSE"):
+    if name == "MultiRMSEWithMissingValues":
+        return np.column_stack([np.where(given[:, -1] > 0.5, np.nan, number), number**2])
+    if name == "MultiRMSE":
         return np.column_stack([number, number**2])
     if name == "SurvivalAft":
         return np.column_stack([np.exp(number / 2), np.exp(number / 2) + 0.5])
@@ -53,6 +56,35 @@ def _case(folder: Path, loss: str = "RMSE", *, file: str = "model.cbm", given: A
     pool = cb.Pool(given, label, group_id=np.repeat(np.arange(len(given) // 20), 20) if ranks else None)
     model = cb.CatBoost({**QUIET, "loss_function": loss, **settings}).fit(pool)
     return _saved(model, given, two_dimensional(_asked(model, loss, given)), folder / file)
+
+
+class HalfSquares:
+    """A loss of the user's own."""
+
+    def calc_ders_range(self, answers: Any, labels: Any, weights: Any) -> Any:
+        return [(label - answer, -1.0) for answer, label in zip(answers, labels, strict=True)]
+
+
+class HalfSquaresOfTwo(cb.MultiTargetCustomObjective):
+    """The same of two targets."""
+
+    def calc_ders_multi(self, answers: Any, labels: Any, weight: Any) -> Any:
+        return np.subtract(labels, answers), -np.eye(2)
+
+
+def own_loss(targets: int) -> tuple[cb.CatBoost, Any]:
+    """A model of ``HalfSquares``, and the rows it was trained on."""
+    given = rows(n=N)
+    loss, metric = (HalfSquares(), "RMSE") if targets == 1 else (HalfSquaresOfTwo(), "MultiRMSE")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Failed to import numba")
+        model = cb.CatBoost({**QUIET, "loss_function": loss, "eval_metric": metric})
+        return model.fit(given, _label(metric, given)), given
+
+
+def _own_loss(folder: Path, targets: int) -> Case:
+    model, given = own_loss(targets)
+    return _saved(model, given, two_dimensional(model.predict(given)), folder / "model.cbm")
 
 
 def _saved(model: cb.CatBoost, given: Any, expected: Any, path: Path) -> Case:
@@ -134,8 +166,11 @@ CASES: dict[str, Make] = {
         "MultiLogloss", "MultiCrossEntropy", "Poisson", "Tweedie:variance_power=1.5", "Quantile:alpha=0.8",
         "MultiQuantile:alpha=0.1,0.5,0.9", "MultiRMSE", "RMSEWithUncertainty", "MAE", "MAPE", "LogCosh", "Lq:q=2",
         "Huber:delta=1.0", "Expectile:alpha=0.3", "LogLinQuantile:alpha=0.4", "Cox", "SurvivalAft", "YetiRank",
-        "QueryRMSE", "QuerySoftMax", "PairLogit", "YetiRankPairwise", "LambdaMart",
+        "QueryRMSE", "QuerySoftMax", "PairLogit", "YetiRankPairwise", "LambdaMart", "MultiRMSEWithMissingValues",
+        "GroupQuantile:alpha=0.3", "PairLogitPairwise", "StochasticRank:metric=DCG", "StochasticFilter",
     )},
+    "PythonUserDefinedPerObject": lambda folder: _own_loss(folder, 1),
+    "PythonUserDefinedMultiTarget": lambda folder: _own_loss(folder, 2),
     "json": _of("Logloss", file="model.json"),
     "Lossguide": _of("Logloss", grow_policy="Lossguide", max_leaves=12, depth=7),
     "Lossguide, MultiClass": _of("MultiClass", grow_policy="Lossguide", max_leaves=9),

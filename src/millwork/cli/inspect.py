@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import ModelError
+from ..errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from ..values import FeatureContract
 
 
 @click.command()
 @click.argument("model")
+@click.option("--data", metavar="FILE", help="Rows that have every category, where the model holds only their hashes.")
+@click.option("--label", metavar="NAME", help="The label's column in --data.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def inspect(model: str, as_json: bool) -> int:
+def inspect(model: str, data: str | None, label: str | None, as_json: bool) -> int:
     """Say what MODEL is.
 
     Framework and version, objective, features, outputs, trees, and what lowering changes.
@@ -24,8 +30,11 @@ def inspect(model: str, as_json: bool) -> int:
     from ..compile import steps
     from ..compile.steps import Loaded, Lowered
 
+    if label is not None and data is None:
+        raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
+    rows = "" if data is None else str(Path(data).absolute())
     with scratch.folder("inspect") as folder:
-        request = steps.LoadRequest(path=str(Path(model).absolute()))
+        request = steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label)
         done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder)
         if isinstance(done, worker.Failure):
             done.raise_(ModelError, f"Reading {model}")
@@ -63,6 +72,7 @@ def _table(loaded: object, lowered: object) -> Table:
         "written by": wrote.strip(),
         "objective": f"{signature.objective} ({signature.output.task})",
         "features": shown + ("" if signature.features.named else " (the model doesn't name them)"),
+        **({"categories": _categories(signature.features)} if signature.features.category_names else {}),
         "missing": "NaN" if missing is None else f"NaN and {missing:g}",
         "output": f"{signature.output.kind}: {', '.join(signature.output.labels[:8])}",
         "forest": f"{loaded.trees:,} trees, {loaded.nodes:,} nodes, depth {loaded.depth}",
@@ -73,3 +83,10 @@ def _table(loaded: object, lowered: object) -> Table:
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(value))
     return table
+
+
+def _categories(features: FeatureContract) -> str:
+    names = features.category_names
+    counted = [f"{name} ({len(features.categories.get(name, ())):,} values)" for name in names[:8]]
+    more = f", … ({len(names)} in all)" if len(names) > 8 else ""
+    return f"{', '.join(counted)}{more}; {'integers' if features.category_dtype == 'int64' else 'text'}"
