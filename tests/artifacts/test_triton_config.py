@@ -28,6 +28,7 @@ def request(backend: TritonBackend, release: str = "24.10", output: OutputContra
         "onnxruntime": "model.onnx",
         "fil": "checkpoint.tl",
         "python": "model.ubj",
+        "millwork": "forest.packed",
     }
     return ConfigRequest(
         name="delays",
@@ -46,14 +47,14 @@ def parameters(text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("release", ["24.10", "26.03"])
-@pytest.mark.parametrize("backend", ["onnxruntime", "fil", "python"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "fil", "python", "millwork"])
 def test_golden(backend: TritonBackend, release: str) -> None:
     golden = (GOLDEN / f"{backend}-{release}.pbtxt").read_text()
     assert render(request(backend, release), version=3) == golden.replace("@VERSION@", __version__)
 
 
 @pytest.mark.parametrize("output", [BINARY, THREE, MARGIN, VALUE], ids=lambda output: f"{output.task}-{output.kind}")
-@pytest.mark.parametrize("backend", ["onnxruntime", "fil", "python"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "fil", "python", "millwork"])
 def test_shapes_are_the_contract(backend: TritonBackend, output: OutputContract) -> None:
     config = triton_config.parse(render(request(backend, output=output)))
     assert [(i.name, i.data_type, list(i.dims)) for i in config.input] == [("input__0", 11, [15])]
