@@ -42,8 +42,8 @@ FLAGS = [
     "-Wextra",
 ]
 OF_SOURCE = {
-    "isa_avx2.cpp": ["-mavx2", "-mbmi2"],
-    "isa_avx512.cpp": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vbmi", "-mbmi2"],
+    "isa_avx2.cpp": ["-mavx2", "-mbmi2", "-mpopcnt"],
+    "isa_avx512.cpp": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vbmi", "-mbmi2", "-mpopcnt"],
 }
 """What a source needs beyond what every CPU of the architecture has; which is used is chosen when it runs."""
 LINK = [

@@ -8,7 +8,7 @@
 
 #include "model.h"
 
-#ifdef MW_AVX512
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -41,7 +41,7 @@ inline V choose(M m, V no, V yes) { return m ? yes : no; }
 inline V bit_or(V v, M m, int8_t bit) { return v | (m & all(bit)); }
 #endif
 
-constexpr int kWide = 2;  // vectors that share the loads of a test
+constexpr int kWide = 2;  // vectors that share the loads of a test, where there are so many rows
 
 // The numbers of leaves, 2 j at j: constants that the last level of a fold starts from.
 struct alignas(64) Numbers {
@@ -53,63 +53,63 @@ struct alignas(64) Numbers {
 };
 constexpr Numbers kNumbers;
 
-struct Pair {
-  V v[kWide];
+template <int N> struct Several {
+  V v[N];
 };
 
-// Level L, place J of a perfect tree of D levels: the slots of kWide * W rows, bottom up.
-template <int D, int L, int J> inline __attribute__((always_inline)) Pair fold(const int8_t *const *at, const uint32_t *offset, const int8_t *key) {
+// Level L, place J of a perfect tree of D levels: the slots of N * W rows, bottom up.
+template <int N, int D, int L, int J> inline __attribute__((always_inline)) Several<N> fold(const int8_t *const *at, const uint32_t *offset, const int8_t *key) {
   constexpr int i = (1 << L) - 1 + J;
   if constexpr (L == D - 1) {
     const V k = all(key[i]);
     const uint32_t o = offset[i];
     const V no = load(reinterpret_cast<const int8_t *>(kNumbers.of[2 * J]));
     const V yes = load(reinterpret_cast<const int8_t *>(kNumbers.of[2 * J + 1]));
-    Pair out;
-    for (int w = 0; w < kWide; w++) out.v[w] = choose(above(at[w] + o, k), no, yes);
+    Several<N> out;
+    for (int w = 0; w < N; w++) out.v[w] = choose(above(at[w] + o, k), no, yes);
     return out;
   } else {
-    const Pair no = fold<D, L + 1, 2 * J>(at, offset, key), yes = fold<D, L + 1, 2 * J + 1>(at, offset, key);
+    const Several<N> no = fold<N, D, L + 1, 2 * J>(at, offset, key), yes = fold<N, D, L + 1, 2 * J + 1>(at, offset, key);
     const V k = all(key[i]);
     const uint32_t o = offset[i];
-    Pair out;
-    for (int w = 0; w < kWide; w++) out.v[w] = choose(above(at[w] + o, k), no.v[w], yes.v[w]);
+    Several<N> out;
+    for (int w = 0; w < N; w++) out.v[w] = choose(above(at[w] + o, k), no.v[w], yes.v[w]);
     return out;
   }
 }
 
-template <int D> __attribute__((noinline)) void fold_tree(const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
-  const Pair out = fold<D, 0, 0>(at, offset, key);
-  for (int w = 0; w < kWide; w++) store(slots[w], out.v[w]);
+template <int N, int D> __attribute__((noinline)) void fold_tree(const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
+  const Several<N> out = fold<N, D, 0, 0>(at, offset, key);
+  for (int w = 0; w < N; w++) store(slots[w], out.v[w]);
 }
 
-void fold_oblivious(int top, const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
-  V out[kWide] = {};
+template <int N> void fold_oblivious(int top, const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
+  V out[N] = {};
   for (int l = 0; l < top; l++) {
     const V k = all(key[l]);
     const uint32_t o = offset[l];
-    for (int w = 0; w < kWide; w++) out[w] = bit_or(out[w], above(at[w] + o, k), int8_t(1 << (top - 1 - l)));
+    for (int w = 0; w < N; w++) out[w] = bit_or(out[w], above(at[w] + o, k), int8_t(1 << (top - 1 - l)));
   }
-  for (int w = 0; w < kWide; w++) store(slots[w], out[w]);
+  for (int w = 0; w < N; w++) store(slots[w], out[w]);
 }
 
-// Slots of one tree for kWide vectors of rows.
-void fold_any(const Model &m, const Tree &t, const int8_t *const *at, uint8_t *const *slots) {
+// Slots of one tree for N vectors of rows.
+template <int N> void fold_any(const Model &m, const Tree &t, const int8_t *const *at, uint8_t *const *slots) {
   const uint32_t *offset = m.offset.data + t.node;
   const int8_t *key = m.key.data + t.node;
-  if (t.oblivious) return fold_oblivious(t.top, at, offset, key, slots);
+  if (t.oblivious) return fold_oblivious<N>(t.top, at, offset, key, slots);
   switch (t.top) {
     case 0:
-      for (int w = 0; w < kWide; w++) store(slots[w], V{});
+      for (int w = 0; w < N; w++) store(slots[w], V{});
       return;
-    case 1: return fold_tree<1>(at, offset, key, slots);
-    case 2: return fold_tree<2>(at, offset, key, slots);
-    case 3: return fold_tree<3>(at, offset, key, slots);
-    case 4: return fold_tree<4>(at, offset, key, slots);
-    case 5: return fold_tree<5>(at, offset, key, slots);
-    case 6: return fold_tree<6>(at, offset, key, slots);
-    case 7: return fold_tree<7>(at, offset, key, slots);
-    default: return fold_tree<8>(at, offset, key, slots);
+    case 1: return fold_tree<N, 1>(at, offset, key, slots);
+    case 2: return fold_tree<N, 2>(at, offset, key, slots);
+    case 3: return fold_tree<N, 3>(at, offset, key, slots);
+    case 4: return fold_tree<N, 4>(at, offset, key, slots);
+    case 5: return fold_tree<N, 5>(at, offset, key, slots);
+    case 6: return fold_tree<N, 6>(at, offset, key, slots);
+    case 7: return fold_tree<N, 7>(at, offset, key, slots);
+    default: return fold_tree<N, 8>(at, offset, key, slots);
   }
 }
 
@@ -245,15 +245,16 @@ template <class T> void blocks_of(const Model &m, const int8_t *bytes, size_t bl
       for (uint32_t t = first; t < last; t++) {
         alignas(64) uint8_t slots[2][kBlock];
         const Tree &tree = m.tree[t];
-        for (int r = 0; r < (W == 64 ? 1 : kBlock); r += kWide * W) {
-          const int8_t *at[kWide];
-          uint8_t *to[kWide];
-          for (int w = 0; w < kWide; w++) {
-            // With one block left, it is folded twice.
-            at[w] = W == 64 ? own + (w < int(together) ? size_t(w) * block_bytes : 0) : own + r + w * W;
-            to[w] = W == 64 ? slots[w] : slots[0] + r + w * W;
+        if constexpr (W == 64) {
+          const int8_t *at[kWide] = {own, own + block_bytes};
+          uint8_t *to[kWide] = {slots[0], slots[1]};
+          together == 2 ? fold_any<kWide>(m, tree, at, to) : fold_any<1>(m, tree, at, to);
+        } else {
+          for (int r = 0; r < kBlock; r += kWide * W) {
+            const int8_t *at[kWide] = {own + r, own + r + W};
+            uint8_t *to[kWide] = {slots[0] + r, slots[0] + r + W};
+            fold_any<kWide>(m, tree, at, to);
           }
-          fold_any(m, tree, at, to);
         }
         for (size_t i = 0; i < together; i++) {
           const size_t row = (b + i) * kBlock, rows = n - row < kBlock ? n - row : kBlock;
@@ -276,17 +277,31 @@ void blocks(const Model &m, const int8_t *bytes, size_t count, void *sums, int32
 
 // ── values to bytes ───────────────────────────────────────────────────────────────────────────────────────────────
 
-inline bool passes(const Model &m, float threshold, float x) { return m.or_equal ? threshold < x : threshold <= x; }
+// How many of 16 thresholds the value passes: those that are at most x, or below it where tests are `<=`.
+template <bool OrEqual> inline uint32_t passed(const float *threshold, float x) {
+#ifdef MW_AVX512
+  return uint32_t(__builtin_popcount(_mm512_cmp_ps_mask(_mm512_load_ps(threshold), _mm512_set1_ps(x), OrEqual ? _CMP_LT_OQ : _CMP_LE_OQ)));
+#elif defined(__AVX2__)
+  const __m256 v = _mm256_set1_ps(x);
+  const auto mask = [&](const float *t) {
+    return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(_mm256_load_ps(t), v, OrEqual ? _CMP_LT_OQ : _CMP_LE_OQ)));
+  };
+  return uint32_t(__builtin_popcount(mask(threshold) | mask(threshold + 8) << 8));
+#else
+  int32_t n = 0;
+  for (int i = 0; i < 16; i++) n += OrEqual ? threshold[i] < x : threshold[i] <= x;
+  return uint32_t(n);
+#endif
+}
 
-inline uint32_t rank_of(const Model &m, const Search &s, float x) {
-  const float *table = m.search.data + s.table;
-  size_t i = 1;
-  if (m.or_equal)
-    for (uint32_t l = 0; l < s.levels; l++) i = 2 * i + (table[i] < x);
-  else
-    for (uint32_t l = 0; l < s.levels; l++) i = 2 * i + (table[i] <= x);
-  const uint32_t rank = uint32_t(i - (size_t(1) << s.levels));
-  return rank < s.count ? rank : s.count;
+template <bool OrEqual> inline uint32_t rank_of(const Model &m, const Ladder &s, float x) {
+  uint32_t rank = 0;
+  for (uint32_t l = s.levels; l-- > 0;) {
+    const uint32_t most = s.size[l];
+    rank = 16 * rank + passed<OrEqual>(m.ladder.data + s.at[l] + 16 * size_t(rank), x);
+    rank = rank < most ? rank : most;  // infinity passes the padding
+  }
+  return rank;
 }
 
 inline bool member(const Model &m, uint32_t set, float x) {
@@ -491,29 +506,44 @@ void encode(const Model &m, const Rows &rows, int8_t *bytes) {
 
 // ── few rows: lanes are trees ─────────────────────────────────────────────────────────────────────────────────────
 
-template <class T> inline void give(const Model &m, uint32_t number, int32_t leaf, T *sums, int32_t *out) {
-  if (out) {
-    out[number] = m.leaf_row.data[leaf];
-    return;
+constexpr uint32_t kChunk = 256;  // trees whose leaves are found before they are added, in the trees' order
+
+// Leaves of a chunk of trees: values, where each tree has one and sums are asked for; else they are given at once.
+template <class T> struct Found {
+  const Model &m;
+  T *sums;
+  int32_t *out;
+  bool values;  // whether they are kept in `value`
+  alignas(64) T value[kChunk + 8];
+
+  void leaf(uint32_t tree, uint32_t first, int32_t leaf) {
+    if (out) {
+      out[tree] = m.leaf_row.data[leaf];
+    } else if (values) {
+      value[tree - first] = m.leaves<T>()[leaf];
+    } else {
+      const T *own = m.leaves<T>() + size_t(leaf) * m.width;
+      const int32_t output = m.tree.data()[tree].output;
+      if (output >= 0)
+        sums[output] += own[0];
+      else
+        for (uint32_t d = 0; d < m.width; d++) sums[d] += own[d];
+    }
   }
-  const Tree &t = m.tree.data()[number];
-  const T *values = m.leaves<T>() + size_t(leaf) * m.width;
-  if (t.output >= 0)
-    sums[t.output] += values[0];
-  else
-    for (uint32_t d = 0; d < m.width; d++) sums[d] += values[d];
-}
+  void add(uint32_t first, uint32_t last) {
+    if (!values) return;
+    if (m.outputs == 1) {
+      T sum = sums[0];
+      for (uint32_t t = 0; t < last - first; t++) sum += value[t];
+      sums[0] = sum;
+    } else {
+      const Tree *tree = m.tree.data() + first;
+      for (uint32_t t = 0; t < last - first; t++) sums[tree[t].output] += value[t];
+    }
+  }
+};
 
-// A slot of a tree that ends there.
-template <class T> inline void give_slot(const Model &m, uint32_t number, uint32_t slot, T *sums, int32_t *out) {
-  const Tree &t = m.tree.data()[number];
-  if (out || t.output < 0)
-    give<T>(m, number, m.target.data[t.slot + slot], sums, out);
-  else
-    sums[t.output] += m.values<T>()[t.slot * m.width + slot];
-}
-
-// Eight trees from the given nodes of the walk to their leaves.
+// Trees from the given nodes of the walk to their leaves.
 inline void walk_trees(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t n) {
   uint32_t still;
   do {
@@ -527,7 +557,7 @@ inline void walk_trees(const Model &m, const int8_t *bytes, uint32_t *node, uint
   } while (still);
 }
 
-template <class T> void walk_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, T *sums, int32_t *out) {
+template <class T> void walk_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, Found<T> &found) {
   for (uint32_t t = first; t < last; t += 8) {
     const uint32_t n = last - t < 8 ? last - t : 8;
     uint32_t node[8] = {};
@@ -536,94 +566,121 @@ template <class T> void walk_run(const Model &m, uint32_t first, uint32_t last, 
       walk_trees(m, bytes, node, 8);
     else
       walk_trees(m, bytes, node, n);
-    for (uint32_t i = 0; i < n; i++) give<T>(m, t + i, m.walk_leaf.data[node[i]], sums, out);
+    for (uint32_t i = 0; i < n; i++) found.leaf(t + i, first, m.walk_leaf.data[node[i]]);
   }
 }
 
 #ifdef MW_AVX512
 struct RowBytes {
   __m512i part[4];
-  bool wide;
 };
 
 // What the row has in the 64 columns that a vector of tests names.
-inline __m512i columns_of(const RowBytes &row, __m512i column) {
+template <bool Wide> inline __m512i columns_of(const RowBytes &row, __m512i column) {
   const __m512i low = _mm512_permutex2var_epi8(row.part[0], column, row.part[1]);
-  if (!row.wide) return low;
+  if (!Wide) return low;
   return _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), low, _mm512_permutex2var_epi8(row.part[2], column, row.part[3]));
 }
 
-template <class T> void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, T *sums, int32_t *out) {
-  for (uint32_t t = first; t < last; t += 8) {
-    const size_t at = m.tree.data()[t].row;
-    const __m512i bytes = columns_of(row, _mm512_load_si512(m.row_column.data + at));
-    uint64_t slots = _mm512_cmpgt_epi8_mask(bytes, _mm512_load_si512(m.row_key.data + at));
-    const uint32_t n = last - t < 8 ? last - t : 8;
-    for (uint32_t i = 0; i < n; i++, slots >>= 8) give_slot<T>(m, t + i, uint8_t(slots), sums, out);
-  }
-}
+inline void gather(float *to, __m512i at, const float *values) { _mm256_storeu_ps(to, _mm512_i64gather_ps(at, values, 4)); }
+inline void gather(double *to, __m512i at, const double *values) { _mm512_storeu_pd(to, _mm512_i64gather_pd(at, values, 8)); }
 
-template <class T> void mask_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, const int8_t *bytes, T *sums, int32_t *out) {
-  const __m512i one = _mm512_set1_epi64(1);
+// A chunk of oblivious trees, eight in a vector of tests: each byte of the results is a slot.
+template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, Found<T> &found) {
+  const size_t at = m.tree.data()[first].row;
   for (uint32_t t = first; t < last; t += 8) {
-    const uint32_t n = last - t < 8 ? last - t : 8;
-    alignas(64) uint64_t masks[8] = {};
-    for (uint32_t i = 0; i < n; i++) {
-      const size_t at = m.tree.data()[t + i].row;
-      const __m512i own = columns_of(row, _mm512_load_si512(m.row_column.data + at));
-      masks[i] = _mm512_cmpgt_epi8_mask(own, _mm512_load_si512(m.row_key.data + at));
-    }
-    // Node i's children are 2 i + 1 and 2 i + 2: six levels of eight trees at once.
-    const __m512i mask = _mm512_load_si512(masks);
-    __m512i i = _mm512_setzero_si512();
-    for (int l = 0; l < kRowTop; l++) {
-      const __m512i bit = _mm512_and_si512(_mm512_srlv_epi64(mask, i), one);
-      i = _mm512_add_epi64(_mm512_add_epi64(i, i), _mm512_add_epi64(bit, one));
-    }
-    alignas(64) uint64_t slots[8];
-    _mm512_store_si512(slots, _mm512_sub_epi64(i, _mm512_set1_epi64(63)));
-    bool deep = false;
-    for (uint32_t k = 0; k < n; k++) deep |= m.tree.data()[t + k].row_deep;
-    if (!deep) {
-      for (uint32_t k = 0; k < n; k++)
-        give_slot<T>(m, t + k, uint32_t(slots[k]) >> (kRowTop - m.tree.data()[t + k].row_top), sums, out);
+    const size_t own = at + size_t(t - first) * 8;
+    const __m512i bytes = columns_of<Wide>(row, _mm512_load_si512(m.row_column.data + own));
+    uint64_t slots = _mm512_cmpgt_epi8_mask(bytes, _mm512_load_si512(m.row_key.data + own));
+    if (found.values) {
+      const __m512i each = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(int64_t(slots)));
+      gather(found.value + (t - first), _mm512_add_epi64(each, _mm512_loadu_si512(m.row_value.data + t)), m.values<T>());
       continue;
     }
-    uint32_t node[8] = {};
-    for (uint32_t k = 0; k < n; k++) {
-      const Tree &tree = m.tree.data()[t + k];
-      node[k] = tree.row_deep ? m.row_targets.data[tree.row_target + slots[k]] : tree.root;
-    }
-    walk_trees(m, bytes, node, n);
-    for (uint32_t k = 0; k < n; k++) give<T>(m, t + k, m.walk_leaf.data[node[k]], sums, out);
+    const uint32_t n = last - t < 8 ? last - t : 8;
+    for (uint32_t i = 0; i < n; i++, slots >>= 8) found.leaf(t + i, first, m.target.data[m.tree.data()[t + i].slot + uint8_t(slots)]);
   }
 }
 
-template <class T> void row_of(const Model &m, const int8_t *bytes, T *sums, int32_t *out) {
-  if (!m.row_masks) return walk_run<T>(m, 0, m.trees, bytes, sums, out);
+// A chunk of other trees: first the results of all their tests, a bit a node, then eight trees at a time the way that
+// the bits say. Node i's children are 2 i and 2 i + 1, so that after six levels i is 64 and more.
+template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, const int8_t *bytes, Found<T> &found) {
+  alignas(64) uint64_t masks[kChunk + 8];
+  const size_t at = m.tree.data()[first].row;
+  const uint8_t *column = m.row_column.data + at;
+  const int8_t *key = m.row_key.data + at;
+  const uint32_t n = last - first;
+  for (uint32_t i = 0; i < n; i++)
+    masks[i] = _mm512_cmpgt_epi8_mask(columns_of<Wide>(row, _mm512_load_si512(column + 64 * i)), _mm512_load_si512(key + 64 * i));
+  for (uint32_t i = n; i < (n + 7) / 8 * 8; i++) masks[i] = 0;
+  const __m512i one = _mm512_set1_epi64(1);
+  for (uint32_t g = 0; g < n; g += 8) {
+    const __m512i mask = _mm512_load_si512(masks + g);
+    __m512i place = _mm512_ternarylogic_epi64(_mm512_set1_epi64(2), _mm512_srli_epi64(mask, 1), one, 0xf8);
+    for (int l = 1; l < kRowTop; l++)  // 0xf8: a | (b & c)
+      place = _mm512_ternarylogic_epi64(_mm512_add_epi64(place, place), _mm512_srlv_epi64(mask, place), one, 0xf8);
+    const uint32_t t = first + g, count = n - g < 8 ? n - g : 8;
+    uint64_t deep;
+    memcpy(&deep, m.row_deep.data + t, sizeof deep);
+    if (count < 8) deep &= (uint64_t(1) << 8 * count) - 1;
+    if (found.values && !deep) {
+      const __m512i slot = _mm512_srlv_epi64(place, _mm512_loadu_si512(m.row_shift.data + t));
+      gather(found.value + g, _mm512_add_epi64(slot, _mm512_loadu_si512(m.row_value.data + t)), m.values<T>());
+      continue;
+    }
+    alignas(64) uint64_t places[8];
+    _mm512_store_si512(places, place);
+    uint32_t node[8] = {};
+    for (uint32_t k = 0; k < count; k++) {
+      const Tree &tree = m.tree.data()[t + k];
+      node[k] = tree.row_deep ? m.row_targets.data[tree.row_target + places[k] - 64] : tree.root;
+    }
+    if (deep) walk_trees(m, bytes, node, count);
+    for (uint32_t k = 0; k < count; k++) {
+      const Tree &tree = m.tree.data()[t + k];
+      const size_t slot = tree.slot + ((places[k] - 64) >> (kRowTop - tree.row_top));
+      found.leaf(t + k, first, tree.row_deep ? m.walk_leaf.data[node[k]] : m.target.data[slot]);
+    }
+  }
+}
+
+template <class T, bool Wide> void masked_row(const Model &m, const int8_t *bytes, Found<T> &found) {
   RowBytes row;
   for (int i = 0; i < 4; i++) row.part[i] = _mm512_loadu_si512(bytes + 64 * i);
-  row.wide = m.n_bytes > 128;
   for (const Run &run : m.runs)
-    if (run.oblivious)
-      oblivious_run<T>(m, run.first, run.last, row, sums, out);
-    else
-      mask_run<T>(m, run.first, run.last, row, bytes, sums, out);
-}
-#else
-template <class T> void row_of(const Model &m, const int8_t *bytes, T *sums, int32_t *out) {
-  walk_run<T>(m, 0, m.trees, bytes, sums, out);
+    for (uint32_t first = run.first; first < run.last; first += kChunk) {
+      const uint32_t last = run.last - first < kChunk ? run.last : first + kChunk;
+      run.oblivious ? oblivious_run<T, Wide>(m, first, last, row, found) : mask_run<T, Wide>(m, first, last, row, bytes, found);
+      found.add(first, last);
+    }
 }
 #endif
 
-void row(const Model &m, const float *numbers, const float *extra, int8_t *bytes, void *sums, int32_t *leaf) {
+template <class T> void row_of(const Model &m, const int8_t *bytes, T *sums, int32_t *out) {
+  Found<T> found{m, sums, out, !out && m.width == 1 && m.outputs >= 1, {}};
+#ifdef MW_AVX512
+  if (m.row_masks) return m.n_bytes > 128 ? masked_row<T, true>(m, bytes, found) : masked_row<T, false>(m, bytes, found);
+#endif
+  for (uint32_t first = 0; first < m.trees; first += kChunk) {
+    const uint32_t last = m.trees - first < kChunk ? m.trees : first + kChunk;
+    walk_run<T>(m, first, last, bytes, found);
+    found.add(first, last);
+  }
+}
+
+template <bool OrEqual> void row_bytes(const Model &m, const float *numbers, const float *extra, int8_t *bytes) {
+  const Ladder *ladder = m.ladders.data();
   for (size_t i = 0; i < m.features.size(); i++) {
     const Feature &f = m.features.data()[i];
     const float x = cleaned(m, f.source, f.source < m.columns ? numbers[f.source] : extra[f.source - m.columns]);
-    const uint32_t rank = rank_of(m, f.search, x);
+    const uint32_t rank = rank_of<OrEqual>(m, ladder[i], x);
     for (uint32_t c = f.first; c < f.last; c++) bytes[c] = byte_of(m, m.column.data()[c], x, rank);
   }
   if (m.features.empty()) bytes[0] = -128;
+}
+
+void row(const Model &m, const float *numbers, const float *extra, int8_t *bytes, void *sums, int32_t *leaf) {
+  m.or_equal ? row_bytes<true>(m, numbers, extra, bytes) : row_bytes<false>(m, numbers, extra, bytes);
   if (m.doubles)
     row_of<double>(m, bytes, static_cast<double *>(sums), leaf);
   else

@@ -33,6 +33,7 @@ template struct Buffer<uint8_t>;
 template struct Buffer<int32_t>;
 template struct Buffer<uint32_t>;
 template struct Buffer<uint64_t>;
+template struct Buffer<int64_t>;
 
 namespace {
 
@@ -43,6 +44,23 @@ struct Test {
   uint32_t column;
   int8_t key;
 };
+
+// A ladder on the thresholds, whose blocks go to the end of `table`, aligned.
+Ladder make_ladder(const float *threshold, uint32_t n, std::vector<float> &table) {
+  Ladder out{};
+  std::vector<float> level(threshold, threshold + n);
+  for (;;) {
+    const size_t blocks = std::max<size_t>(1, (level.size() + 15) / 16);
+    out.size[out.levels] = uint32_t(level.size()), out.at[out.levels] = table.size();
+    out.levels++;
+    table.insert(table.end(), level.begin(), level.end());
+    table.resize(out.at[out.levels - 1] + 16 * blocks, std::numeric_limits<float>::infinity());
+    if (blocks == 1) return out;
+    std::vector<float> above;
+    for (size_t b = 1; b < blocks; b++) above.push_back(level[16 * b]);
+    level = std::move(above);
+  }
+}
 
 // Gives every test its column and key.
 std::vector<Test> make_columns(const Packed &p, Model &m) {
@@ -59,7 +77,7 @@ std::vector<Test> make_columns(const Packed &p, Model &m) {
     number.emplace(key_of[i], 0);
     tests[i] = 1;
   }
-  std::vector<float> table(16, 0.0f);
+  std::vector<float> table(16, 0.0f), ladder;
   uint32_t last_feature = kNone;
   for (auto &[key, at] : number) {
     const auto &[source, f, set, part, left] = key;
@@ -76,12 +94,13 @@ std::vector<Test> make_columns(const Packed &p, Model &m) {
           if (s < n) table[start + (size_t(1) << l) + j] = p.threshold[first + s];
         }
       m.features.push_back({source, at, at, {levels, n, start}});
+      m.ladders.push_back(make_ladder(p.threshold.data + first, n, ladder));
       last_feature = f;
     }
     m.features.back().last = at + 1;
     m.column.push_back({set ? part : part * 255, uint8_t(left ? 0 : 255), set});
   }
-  m.search.assign(table, 64);
+  m.search.assign(table, 64), m.ladder.assign(ladder, 16);
   std::vector<Test> out(p.nodes);
   for (uint32_t i = 0; i < p.nodes; i++)
     if (tests[i])
@@ -227,7 +246,8 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
   std::vector<uint32_t> offset, row_targets;
   std::vector<int8_t> key, row_key;
   std::vector<int32_t> target, walk_leaf;
-  std::vector<uint8_t> row_column;
+  std::vector<uint8_t> row_column, row_deep;
+  std::vector<int64_t> row_shift, row_value;
   std::vector<WalkNode> walk;
   for (uint32_t t = 0; t < p.trees; t++) {
     const Walked w = in_order(p, p.tree_start[t]);
@@ -264,16 +284,21 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
     if (!m.row_masks) continue;
     // The same for the plan for few rows: always kRowTop levels, padded with tests that let nothing pass.
     Tree &own = m.tree.back();
+    row_deep.push_back(0), row_shift.push_back(0), row_value.push_back(int64_t(own.slot));
     if (own.oblivious) continue;
     own.row_top = uint8_t(std::min(w.depth, kRowTop));
     own.row_deep = w.depth > kRowTop;
     own.row = row_key.size();
     const std::vector<uint32_t> rows = perfect(w, kRowTop);
-    for (size_t i = 0; i < 64; i++) {
-      const bool none = i == 63 || w.child[rows[i]] == kNone;
-      row_column.push_back(none ? 0 : uint8_t(tests[w.node[rows[i]]].column));
-      row_key.push_back(none ? kNever : tests[w.node[rows[i]]].key);
+    for (size_t i = 0; i < 64; i++) {  // node i is byte i, from 1 on
+      const bool none = i == 0 || w.child[rows[i - 1]] == kNone;
+      row_column.push_back(none ? 0 : uint8_t(tests[w.node[rows[i - 1]]].column));
+      row_key.push_back(none ? kNever : tests[w.node[rows[i - 1]]].key);
     }
+    // A row ends at a place from 64 to 127 of the six levels; of the tree's own levels, that many bits are left.
+    row_deep.back() = own.row_deep;
+    row_shift.back() = kRowTop - own.row_top;
+    row_value.back() -= int64_t(64) >> row_shift.back();
     own.row_target = row_targets.size();
     if (own.row_deep)
       for (size_t i = 63; i < 127; i++) row_targets.push_back(own.root + rows[i]);
@@ -299,6 +324,7 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
       }
     }
   m.offset.assign(offset, 0), m.key.assign(key, 64), m.target.assign(target, 64);
+  m.row_shift.assign(row_shift, 8), m.row_value.assign(row_value, 8), m.row_deep.assign(row_deep, 8);
   m.row_column.assign(row_column, 64), m.row_key.assign(row_key, 64), m.row_targets.assign(row_targets, 64);
   m.walk.assign(walk, 8), m.walk_leaf.assign(walk_leaf, 16), m.leaf_row.assign(leaf_row, 16);
   if (p.doubles)

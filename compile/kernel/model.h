@@ -27,6 +27,14 @@ struct Search {
   size_t table;
 };
 
+// The same for one value: sorted in blocks of 16, each compared at once. A level's numbers are the first ones of the
+// blocks of the level below but for its first block, padded with infinities; level 0 are the thresholds.
+struct Ladder {
+  uint32_t levels;
+  uint32_t size[8];
+  size_t at[8];
+};
+
 // One column of bytes made of a feature's values.
 struct Column {
   uint32_t base;    // the threshold that its byte 0 stands for; or the set
@@ -49,7 +57,7 @@ struct Tree {
   uint32_t root;       // in walk
   size_t node;         // in offset, key
   size_t slot;         // in target; in values: slot * width
-  size_t row;          // which of the 64 bytes of row_column, row_key
+  size_t row;          // which of the bytes of row_column, row_key: 64 a tree, or 8 of an oblivious one
   size_t row_target;   // in row_targets, where row_deep
 };
 
@@ -83,8 +91,9 @@ struct Model {
   uint8_t postprocess = 0;
   std::vector<float> sentinels;
   std::vector<Feature> features;             // ascending by source
+  std::vector<Ladder> ladders;               // … of each
   std::vector<Column> column;
-  Buffer<float> search;
+  Buffer<float> search, ladder;
   std::vector<std::vector<uint64_t>> bits;   // of small sets
   std::vector<std::vector<uint32_t>> members;
   std::vector<Tree> tree;
@@ -95,6 +104,8 @@ struct Model {
   Buffer<uint8_t> row_column;
   Buffer<int8_t> row_key;
   Buffer<uint32_t> row_targets;              // nodes of the walk
+  Buffer<int64_t> row_shift, row_value;      // of each tree: where a row's result lies in its values (see row_of)
+  Buffer<uint8_t> row_deep;                  // of each tree, whether it goes on below row_top
   Buffer<WalkNode> walk;
   Buffer<int32_t> walk_leaf;                 // the leaf of a node of the walk, -1 of a test
   Buffer<int32_t> leaf_row;                  // the row of the node table of a leaf

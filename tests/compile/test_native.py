@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,26 @@ def test_threads_change_no_bit(threads: int, folder: Path) -> None:
     one = opened(program, folder)
     many = Runner(folder / "forest.packed", {}, threads)
     assert many.predict(rows).tobytes() == one.predict(rows).tobytes()
+
+
+def test_few_rows_from_several_threads_are_those_of_many(folder: Path) -> None:
+    """Calls of few rows are kept by each thread; nothing of an earlier one may be left in a later answer."""
+    program = program_of(random_forest(3, trees=40, depth=7, outputs=2))
+    rows = hard_rows(4, 2000, 5)
+    runner = opened(program, folder)
+    whole = runner.predict(rows)
+
+    def ask(seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        same = True
+        for _ in range(300):
+            at, n = int(rng.integers(1900)), int(rng.integers(0, 20))
+            given = rows[at : at + n] if n % 2 else np.asfortranarray(rows[at : at + n].astype(np.float64))
+            same = same and runner.predict(given).tobytes() == whole[at : at + n].tobytes()
+        return same
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(8)))
 
 
 def test_rows_that_lie_apart(folder: Path) -> None:
