@@ -9,10 +9,10 @@ export PYTHONSAFEPATH := 1
 # One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test lint format bench triton clean
+.PHONY: help setup demo test test-native lint format bench triton clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,20 @@ demo: setup ## Flights: train, optimize, serve on a real Triton, ask it by gRPC
 
 test: lint ## Everything: lint, types, all tests (a real Triton among them)
 	$(BIN)/pytest $(PARALLEL)
+
+# The kernel under AddressSanitizer and UndefinedBehaviorSanitizer: its tests, then files that are changed at random.
+SANITIZED := build/sanitized
+MUTATIONS ?= 1000000
+UNDER_SANITIZERS := MILLWORK_TEST_KERNEL=$(CURDIR)/$(SANITIZED)/libmillwork_kernel.so ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)"
+
+test-native: setup ## The kernel under sanitizers: its tests, and a million damaged files (10 minutes)
+	mkdir -p $(SANITIZED)
+	$(BIN)/python compile/kernel/build.py $(SANITIZED) --sanitize --with-fuzzer tests/native/fuzz.cpp
+	$(UNDER_SANITIZERS) $(BIN)/pytest -q tests/compile/test_native.py -p no:cacheprovider
+	$(BIN)/python tests/native/corpus.py $(SANITIZED)/corpus
+	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 1 & first=$$!; \
+	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 2 && wait $$first
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ what a damaged file or a wrong call does to it: an error, nothing else."""
 from __future__ import annotations
 
 import ctypes
+import os
+import shutil
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +62,12 @@ def opened(program: Program, folder: Path, **parameters: str) -> Runner:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("native")
+    """Where ``make test-native`` says so, with the kernel that sanitizers watch: a library beside a file is the one
+    that opens it."""
+    made = tmp_path_factory.mktemp("native")
+    if "MILLWORK_TEST_KERNEL" in os.environ:
+        shutil.copyfile(os.environ["MILLWORK_TEST_KERNEL"], made / native_runner.LIBRARY)
+    return made
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -1,0 +1,108 @@
+"""Compiles the kernel, and what is linked with it. Standalone: setup.py runs it before there is a package.
+
+    python compile/kernel/build.py FOLDER [--sanitize] [--with-fuzzer SOURCE]
+
+Each instruction set's source has flags of its own; which is used is chosen when it runs. ``--sanitize``: with
+AddressSanitizer and UndefinedBehaviorSanitizer, to be loaded under their runtimes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+KERNEL = Path(__file__).resolve().parent
+LIBRARY, TRITON_LIBRARY = "libmillwork_kernel.so", "libtriton_millwork.so"
+
+COMPILER = shlex.split(os.environ.get("CXX", "c++"))
+FLAGS = (
+    "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra",
+    "-Wno-maybe-uninitialized",  # gcc 12's own vector headers
+)  # fmt: skip
+OF_SOURCE = {
+    "isa_avx2.cpp": ("-mavx2", "-mbmi2", "-mpopcnt"),
+    "isa_avx512.cpp": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vbmi", "-mbmi2", "-mpopcnt"),
+}
+"""What a source needs beyond what every CPU of the architecture has."""
+LINK = ("-static-libstdc++", "-static-libgcc", "-pthread", "-Wl,--exclude-libs,ALL")
+SANITIZE = (
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+    "-O1",
+    "-g",
+    "-fno-var-tracking",
+)
+
+
+def has_compiler() -> bool:
+    try:
+        return subprocess.run([*COMPILER, "--version"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def kernel(into: Path, objects: Path, extra: Sequence[str] = ()) -> Path:
+    """The kernel's library, at ``into``. CalledProcessError where the compiler fails."""
+    made = _objects(sorted(KERNEL.glob("*.cpp")), objects, extra)
+    link = [f for f in LINK if not extra or "static" not in f]  # a sanitizer's runtime is one for all libraries
+    _run(
+        [*COMPILER, *made, "-shared", *link, *extra, *(() if extra else ("-s",)), "-Wl,--no-undefined", "-o", str(into)]
+    )
+    return into
+
+
+def triton_backend(into: Path, objects: Path) -> Path:
+    """Triton's backend with the kernel in it. What it calls of the server is in the server, and undefined here."""
+    made = _objects([*sorted(KERNEL.glob("*.cpp")), *sorted(KERNEL.glob("triton/*.cpp"))], objects, ())
+    exports = f"-Wl,--version-script={KERNEL / 'triton' / 'exports.map'}"
+    _run([*COMPILER, *made, "-shared", *LINK, "-s", exports, "-o", str(into)])
+    return into
+
+
+def program(source: Path, into: Path, objects: Path, extra: Sequence[str]) -> Path:
+    """A program of one source with the kernel in it."""
+    made = _objects([*sorted(KERNEL.glob("*.cpp")), source], objects, extra)
+    _run([*COMPILER, *made, *extra, "-pthread", "-o", str(into)])
+    return into
+
+
+def _objects(sources: Sequence[Path], folder: Path, extra: Sequence[str]) -> list[str]:
+    """Compiled, each once: what is in ``folder`` already was compiled by this process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for source in sources:
+        made.append(str(folder / f"{source.stem}.o"))
+        if made[-1] not in _compiled:
+            own = OF_SOURCE.get(source.name, ())
+            _run([*COMPILER, *FLAGS, *own, *extra, f"-I{KERNEL}", "-c", str(source), "-o", made[-1]])
+            _compiled.add(made[-1])
+    return made
+
+
+_compiled: set[str] = set()
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sanitize", action="store_true")
+    parser.add_argument("--with-fuzzer", type=Path)
+    asked = parser.parse_args()
+    extra = SANITIZE if asked.sanitize else ()
+    objects = asked.folder / "objects"
+    kernel(asked.folder / LIBRARY, objects, extra)
+    if asked.with_fuzzer:
+        program(asked.with_fuzzer, asked.folder / asked.with_fuzzer.stem, objects, extra)
+
+
+if __name__ == "__main__":
+    main()
