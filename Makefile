@@ -34,7 +34,7 @@ MUTATIONS ?= 1000000
 UNDER_SANITIZERS := MILLWORK_TEST_KERNEL=$(CURDIR)/$(SANITIZED)/libmillwork_kernel.so ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)"
 
-test-native: setup ## The kernel under sanitizers: its tests, and a million damaged files (10 minutes)
+test-native: setup ## The kernel under sanitizers: its tests, and a million damaged files (5 minutes)
 	mkdir -p $(SANITIZED)
 	$(BIN)/python compile/kernel/build.py $(SANITIZED) --sanitize --with-fuzzer tests/native/fuzz.cpp
 	$(UNDER_SANITIZERS) $(BIN)/pytest -q tests/compile/test_native.py -p no:cacheprovider

@@ -28,7 +28,8 @@ OF_SOURCE = {
     "isa_avx512.cpp": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vbmi", "-mbmi2", "-mpopcnt"),
 }
 """What a source needs beyond what every CPU of the architecture has."""
-LINK = ("-static-libstdc++", "-static-libgcc", "-pthread", "-Wl,--exclude-libs,ALL")
+LINK = ("-static-libstdc++", "-static-libgcc", "-pthread", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections")
+"""What isn't used of the C++ library goes, and with it symbols of newer versions of the C library."""
 SANITIZE = (
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",

@@ -1,4 +1,4 @@
-"""``millwork triton install | serve | status``: the managed Triton."""
+"""``millwork triton install | serve | status | backend``: the managed Triton, and our backend for any other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 
 from .. import environments
-from ..errors import MillworkError, PublicationError, UsageError
+from ..errors import MillworkError, PublicationError, TargetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +50,20 @@ def status(as_json: bool) -> None:
         return
     for line in _described(found):
         click.echo(line, err=True)
+
+
+@triton.command()
+def backend() -> None:
+    """Print where our backend's library is, to be copied into a server's backend folder."""
+    from ..compile import kernel
+
+    library = kernel.triton_library()
+    if library is None:
+        raise TargetError(
+            f"{kernel.TRITON_LIBRARY} wasn't built when millwork was installed, for want of a C++ compiler",
+            "Install one (Debian, Ubuntu: apt install g++) and millwork again.",
+        )
+    click.echo(library)
 
 
 @triton.command()
