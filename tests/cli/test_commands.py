@@ -171,9 +171,9 @@ def test_predict_refuses(desk: Desk) -> None:
 
 def test_triton_backend_is_a_file_to_copy() -> None:
     said = millwork("triton", "backend")
-    assert said.exit_code == 0
-    assert Path(said.stdout.strip()).name == "libtriton_millwork.so"
-    assert Path(said.stdout.strip()).is_file()
+    assert said.code == 0
+    assert Path(said.out.strip()).name == "libtriton_millwork.so"
+    assert Path(said.out.strip()).is_file()
 
 
 def test_triton_status() -> None:
