@@ -27,6 +27,7 @@ namespace {
 
 constexpr uint32_t kUnmeasured = 24;       // rows from which on blocks are taken where nobody measured
 constexpr size_t kMemory = 384 * 1024;     // bytes of rows that are encoded at a time, about a core's cache
+constexpr size_t kManyTrees = 16 * 1024;   // trees times rows from which on waking another thread costs less than it does
 constexpr size_t kMostRows = size_t(1) << 31;
 
 // Memory of one thread's calls, kept for the next one.
@@ -89,7 +90,8 @@ template <class T> void few(const Call &c, size_t first, size_t last, const floa
   for (size_t r = first; r < last; r++) {
     begin<T>(m, sums, 1);
     int32_t *leaf = c.kind == MW_LEAVES ? static_cast<int32_t *>(c.out) + r * m.trees : nullptr;
-    m.isa->row(m, c.rows + r * c.stride, extra + (r - first) * wide, bytes, sums, leaf);
+    m.isa->encode_row(m, c.rows + r * c.stride, extra + (r - first) * wide, bytes);
+    m.isa->row(m, bytes, 0, m.trees, sums, leaf, nullptr);
     if (!leaf) finish<T>(c, r, sums, 1);
   }
 }
@@ -110,19 +112,50 @@ template <class T> void many(const Call &c, size_t first, size_t last, const flo
   for (size_t r = 0; r < n; r++) finish<T>(c, first + r, sums + r / kBlock * each + r % kBlock, kBlock);
 }
 
+// The columns that encoders make of rows first to last, in this thread's scratch; null where there are none.
+int extra_columns(const Call &c, size_t first, size_t last, const float *&extra) {
+  const Model &m = c.m;
+  extra = nullptr;
+  if (!m.encoders) return MW_OK;
+  scratch.extra.resize((last - first) * m.encoders->columns() + 1);
+  extra = scratch.extra.data();
+  const size_t from = (*c.offsets)[first], to = (*c.offsets)[last];
+  const bool well = m.encoders->run(c.rows + first * c.stride, c.stride, c.categories + from, to - from, last - first,
+                                    scratch.extra.data());
+  return well ? MW_OK : MW_CATEGORIES;
+}
+
+size_t crossover_of(const Model &m) { return m.crossover ? m.crossover : kUnmeasured; }
+
+// Few rows and many trees: the threads share the trees, and their values are added afterwards, in the trees' order.
+template <class T> int over_trees(const Call &c, Workers &workers, int threads) {
+  const Model &m = c.m;
+  const float *extra;
+  if (const int code = extra_columns(c, 0, c.n, extra)) return code;
+  const size_t wide = m.encoded - m.columns, room = (size_t(m.n_bytes) + 256 + 63) / 64 * 64;
+  int8_t *bytes = scratch.aligned(c.n * room);
+  std::vector<T> values(c.n * m.trees), sums(m.outputs);
+  for (size_t r = 0; r < c.n; r++) m.isa->encode_row(m, c.rows + r * c.stride, extra + r * wide, bytes + r * room);
+  const size_t share = (size_t(m.trees) / (4 * size_t(threads)) + 64) / 64 * 64, parts = (m.trees + share - 1) / share;
+  workers.run(parts, threads, [&](size_t i) {
+    const uint32_t first = uint32_t(i * share), last = uint32_t(std::min<size_t>(m.trees, (i + 1) * share));
+    for (size_t r = 0; r < c.n; r++) m.isa->row(m, bytes + r * room, first, last, nullptr, nullptr, values.data() + r * m.trees);
+  });
+  for (size_t r = 0; r < c.n; r++) {
+    begin<T>(m, sums.data(), 1);
+    const T *value = values.data() + r * m.trees;
+    for (uint32_t t = 0; t < m.trees; t++) sums[size_t(m.tree[t].output)] += value[t];
+    finish<T>(c, r, sums.data(), 1);
+  }
+  return MW_OK;
+}
+
 // Rows first to last by the plan that suits their number.
 int part(const Call &c, size_t first, size_t last) {
   const Model &m = c.m;
-  const float *extra = nullptr;
-  if (m.encoders) {
-    scratch.extra.resize((last - first) * m.encoders->columns() + 1);
-    const size_t from = (*c.offsets)[first], to = (*c.offsets)[last];
-    if (!m.encoders->run(c.rows + first * c.stride, c.stride, c.categories + from, to - from, last - first,
-                         scratch.extra.data()))
-      return MW_CATEGORIES;
-    extra = scratch.extra.data();
-  }
-  const size_t wide = m.encoded - m.columns, crossover = m.crossover ? m.crossover : kUnmeasured;
+  const float *extra;
+  if (const int code = extra_columns(c, first, last, extra)) return code;
+  const size_t wide = m.encoded - m.columns, crossover = crossover_of(m);
   size_t middle = last;  // rows from here on go one by one
   if (c.plan == MW_PLAN_ROWS)
     middle = first;
@@ -157,6 +190,10 @@ int predict(const mw_model *handle, Call c, size_t category_bytes, int threads) 
   } else if (c.categories || category_bytes) {
     return MW_CATEGORIES;
   }
+  Workers &workers = const_cast<mw_model *>(handle)->workers;
+  const bool few = c.plan == MW_PLAN_ROWS || (c.plan == MW_PLAN_AUTO && c.n < crossover_of(m));
+  if (threads > 1 && few && c.kind != MW_LEAVES && m.width == 1 && size_t(m.trees) * c.n >= kManyTrees && c.n <= kBlock)
+    return m.doubles ? over_trees<double>(c, workers, threads) : over_trees<float>(c, workers, threads);
   const size_t step = rows_of_a_part(m, c.n, threads), parts = (c.n + step - 1) / step;
   if (parts == 1) return part(c, 0, c.n);
   std::atomic<int> code{MW_OK};
@@ -168,7 +205,7 @@ int predict(const mw_model *handle, Call c, size_t category_bytes, int threads) 
     }
     if (own != MW_OK) code = own;
   };
-  const_cast<mw_model *>(handle)->workers.run(parts, threads, one);
+  workers.run(parts, threads, one);
   return code;
 }
 

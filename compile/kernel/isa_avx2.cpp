@@ -4,5 +4,5 @@
 
 namespace millwork {
 static bool here() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt"); }
-const Isa kAvx2 = {"avx2", here, encode, blocks, row};
+const Isa kAvx2 = {"avx2", here, encode, blocks, encode_row, row};
 }  // namespace millwork

@@ -8,5 +8,5 @@ static bool here() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("bmi2") &&
          __builtin_cpu_supports("popcnt");
 }
-const Isa kAvx512 = {"avx512", here, encode, blocks, row};
+const Isa kAvx512 = {"avx512", here, encode, blocks, encode_row, row};
 }  // namespace millwork

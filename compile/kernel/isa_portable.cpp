@@ -4,5 +4,5 @@
 
 namespace millwork {
 static bool here() { return true; }
-const Isa kPortable = {"portable", here, encode, blocks, row};
+const Isa kPortable = {"portable", here, encode, blocks, encode_row, row};
 }  // namespace millwork

@@ -513,7 +513,8 @@ template <class T> struct Found {
   const Model &m;
   T *sums;
   int32_t *out;
-  bool values;  // whether they are kept in `value`
+  T *kept;      // where values are to go instead of the sums
+  bool values;  // whether trees have a value each, and go through `value`
   alignas(64) T value[kChunk + 8];
 
   void leaf(uint32_t tree, uint32_t first, int32_t leaf) {
@@ -532,7 +533,9 @@ template <class T> struct Found {
   }
   void add(uint32_t first, uint32_t last) {
     if (!values) return;
-    if (m.outputs == 1) {
+    if (kept) {
+      memcpy(kept + first, value, (last - first) * sizeof(T));
+    } else if (m.outputs == 1) {
       T sum = sums[0];
       for (uint32_t t = 0; t < last - first; t++) sum += value[t];
       sums[0] = sum;
@@ -590,8 +593,8 @@ template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first,
   const size_t at = m.tree.data()[first].row;
   for (uint32_t t = first; t < last; t += 8) {
     const size_t own = at + size_t(t - first) * 8;
-    const __m512i bytes = columns_of<Wide>(row, _mm512_load_si512(m.row_column.data + own));
-    uint64_t slots = _mm512_cmpgt_epi8_mask(bytes, _mm512_load_si512(m.row_key.data + own));
+    const __m512i bytes = columns_of<Wide>(row, _mm512_loadu_si512(m.row_column.data + own));
+    uint64_t slots = _mm512_cmpgt_epi8_mask(bytes, _mm512_loadu_si512(m.row_key.data + own));
     if (found.values) {
       const __m512i each = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(int64_t(slots)));
       gather(found.value + (t - first), _mm512_add_epi64(each, _mm512_loadu_si512(m.row_value.data + t)), m.values<T>());
@@ -644,25 +647,27 @@ template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint
   }
 }
 
-template <class T, bool Wide> void masked_row(const Model &m, const int8_t *bytes, Found<T> &found) {
+template <class T, bool Wide> void masked_row(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {
   RowBytes row;
   for (int i = 0; i < 4; i++) row.part[i] = _mm512_loadu_si512(bytes + 64 * i);
-  for (const Run &run : m.runs)
-    for (uint32_t first = run.first; first < run.last; first += kChunk) {
-      const uint32_t last = run.last - first < kChunk ? run.last : first + kChunk;
+  for (const Run &run : m.runs) {
+    const uint32_t end = run.last < to ? run.last : to;
+    for (uint32_t first = run.first > from ? run.first : from; first < end; first += kChunk) {
+      const uint32_t last = end - first < kChunk ? end : first + kChunk;
       run.oblivious ? oblivious_run<T, Wide>(m, first, last, row, found) : mask_run<T, Wide>(m, first, last, row, bytes, found);
       found.add(first, last);
     }
+  }
 }
 #endif
 
-template <class T> void row_of(const Model &m, const int8_t *bytes, T *sums, int32_t *out) {
-  Found<T> found{m, sums, out, !out && m.width == 1 && m.outputs >= 1, {}};
+template <class T> void row_of(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, T *sums, int32_t *out, T *kept) {
+  Found<T> found{m, sums, out, kept, !out && m.width == 1, {}};
 #ifdef MW_AVX512
-  if (m.row_masks) return m.n_bytes > 128 ? masked_row<T, true>(m, bytes, found) : masked_row<T, false>(m, bytes, found);
+  if (m.row_masks) return m.n_bytes > 128 ? masked_row<T, true>(m, bytes, from, to, found) : masked_row<T, false>(m, bytes, from, to, found);
 #endif
-  for (uint32_t first = 0; first < m.trees; first += kChunk) {
-    const uint32_t last = m.trees - first < kChunk ? m.trees : first + kChunk;
+  for (uint32_t first = from; first < to; first += kChunk) {
+    const uint32_t last = to - first < kChunk ? to : first + kChunk;
     walk_run<T>(m, first, last, bytes, found);
     found.add(first, last);
   }
@@ -679,12 +684,15 @@ template <bool OrEqual> void row_bytes(const Model &m, const float *numbers, con
   if (m.features.empty()) bytes[0] = -128;
 }
 
-void row(const Model &m, const float *numbers, const float *extra, int8_t *bytes, void *sums, int32_t *leaf) {
+void encode_row(const Model &m, const float *numbers, const float *extra, int8_t *bytes) {
   m.or_equal ? row_bytes<true>(m, numbers, extra, bytes) : row_bytes<false>(m, numbers, extra, bytes);
+}
+
+void row(const Model &m, const int8_t *bytes, uint32_t first, uint32_t last, void *sums, int32_t *leaf, void *values) {
   if (m.doubles)
-    row_of<double>(m, bytes, static_cast<double *>(sums), leaf);
+    row_of<double>(m, bytes, first, last, static_cast<double *>(sums), leaf, static_cast<double *>(values));
   else
-    row_of<float>(m, bytes, static_cast<float *>(sums), leaf);
+    row_of<float>(m, bytes, first, last, static_cast<float *>(sums), leaf, static_cast<float *>(values));
 }
 
 }  // namespace

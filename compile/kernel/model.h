@@ -140,8 +140,11 @@ struct Isa {
   void (*encode)(const Model &, const Rows &, int8_t *bytes);
   // All trees for `blocks` blocks: sums [blocks][outputs][kBlock].
   void (*blocks)(const Model &, const int8_t *bytes, size_t blocks, void *sums, int32_t *leaf, size_t n);
-  // One row: bytes is scratch of n_bytes + 256, sums [outputs].
-  void (*row)(const Model &, const float *numbers, const float *extra, int8_t *bytes, void *sums, int32_t *leaf);
+  // One row to its bytes, of which there is room for n_bytes + 256.
+  void (*encode_row)(const Model &, const float *numbers, const float *extra, int8_t *bytes);
+  // Trees first to last for one row: added to sums [outputs]; or kept in `values` [trees] where that is given, of trees
+  // with a value each.
+  void (*row)(const Model &, const int8_t *bytes, uint32_t first, uint32_t last, void *sums, int32_t *leaf, void *values);
 };
 
 extern const Isa kAvx512, kAvx2, kPortable;

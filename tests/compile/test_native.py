@@ -220,6 +220,24 @@ def test_threads_change_no_bit(threads: int, folder: Path) -> None:
     assert many.predict(rows).tobytes() == one.predict(rows).tobytes()
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_threads_over_trees_change_no_bit(isa: str, dtype: type, outputs: int, folder: Path) -> None:
+    """Few rows and many trees (from 16,384 of both together on): the threads share the trees, the sums keep their
+    order."""
+    if not here(isa):
+        pytest.skip(f"this CPU has no {isa}")
+    program = program_of(random_forest(3, trees=331, depth=7, outputs=outputs, dtype=dtype), "softmax")
+    rows = hard_rows(4, 60, 5)
+    one = opened(program, folder, isa=isa, plan="rows")
+    for threads in (2, 3):
+        many = Runner(folder / "forest.packed", {"isa": isa, "plan": "rows"}, threads)
+        for n in (60, 51, 50, 49):
+            assert many.predict(rows[:n]).tobytes() == one.predict(rows[:n]).tobytes()
+            assert many.margins(rows[:n]).tobytes() == one.margins(rows[:n]).tobytes()
+
+
 def test_few_rows_from_several_threads_are_those_of_many(folder: Path) -> None:
     """Calls of few rows are kept by each thread; nothing of an earlier one may be left in a later answer."""
     program = program_of(random_forest(3, trees=40, depth=7, outputs=2))
