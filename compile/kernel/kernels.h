@@ -560,44 +560,140 @@ inline void walk_trees(const Model &m, const int8_t *bytes, uint32_t *node, uint
   } while (still);
 }
 
+// Eight trees that are so balanced, or so shallow, that asking whether all have ended costs more than the steps after.
+inline void walk_down(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t depth) {
+  const WalkNode *walk = m.walk.data;
+  for (uint32_t d = 0; d < depth; d++)
+    for (int i = 0; i < 8; i++) {
+      const WalkNode w = walk[node[i]];
+      node[i] = next(w, bytes[column_of(w)]);
+    }
+}
+
+constexpr uint32_t kWalkedDown = 12;
+
 template <class T> void walk_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, Found<T> &found) {
   for (uint32_t t = first; t < last; t += 8) {
     const uint32_t n = last - t < 8 ? last - t : 8;
-    uint32_t node[8] = {};
-    for (uint32_t i = 0; i < n; i++) node[i] = m.tree.data()[t + i].root;
-    if (n == 8)
-      walk_trees(m, bytes, node, 8);
+    const Tree *tree = m.tree.data() + t;
+    uint32_t node[8], depth = 0;
+    for (uint32_t i = 0; i < 8; i++) {
+      const Tree &own = tree[i < n ? i : 0];
+      node[i] = own.root;
+      depth = own.depth > depth ? own.depth : depth;
+    }
+    if (depth <= kWalkedDown)
+      walk_down(m, bytes, node, depth);
     else
       walk_trees(m, bytes, node, n);
     for (uint32_t i = 0; i < n; i++) found.leaf(t + i, first, m.walk_leaf.data[node[i]]);
   }
 }
 
-#ifdef MW_AVX512
-struct RowBytes {
-  __m512i part[4];
-};
-
-// What the row has in the 64 columns that a vector of tests names.
-template <bool Wide> inline __m512i columns_of(const RowBytes &row, __m512i column) {
-  const __m512i low = _mm512_permutex2var_epi8(row.part[0], column, row.part[1]);
-  if (!Wide) return low;
-  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), low, _mm512_permutex2var_epi8(row.part[2], column, row.part[3]));
+// Oblivious trees: all tests of a tree at once, for none waits for another.
+template <class T> void look_up_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, Found<T> &found) {
+  for (uint32_t t = first; t < last; t++) {
+    const Tree &tree = m.tree.data()[t];
+    const uint32_t *offset = m.offset.data + tree.node;
+    const int8_t *key = m.key.data + tree.node;
+    uint32_t slot = 0;
+    for (uint32_t l = 0; l < tree.top; l++) slot = 2 * slot + (bytes[offset[l] / kBlock] > key[l]);
+    if (found.values)
+      found.value[t - first] = m.values<T>()[tree.slot + slot];
+    else
+      found.leaf(t, first, m.target.data[tree.slot + slot]);
+  }
 }
 
-inline void gather(float *to, __m512i at, const float *values) { _mm256_storeu_ps(to, _mm512_i64gather_ps(at, values, 4)); }
-inline void gather(double *to, __m512i at, const double *values) { _mm512_storeu_pd(to, _mm512_i64gather_pd(at, values, 8)); }
+// Calls `chunk` with trees of one kind that follow each other, kChunk at most.
+template <class F> inline void each_chunk(const Model &m, uint32_t from, uint32_t to, F &&chunk) {
+  for (const Run &run : m.runs) {
+    const uint32_t end = run.last < to ? run.last : to;
+    for (uint32_t first = run.first > from ? run.first : from; first < end; first += kChunk)
+      chunk(run, first, end - first < kChunk ? end : first + kChunk);
+  }
+}
+
+#ifdef __AVX2__
+// The bytes of a row in registers, and numbers of trees in lanes of 64 bits.
+#ifdef MW_AVX512
+constexpr uint32_t kLanes = 8;
+using Lanes = __m512i;
+inline Lanes lanes(const void *p) { return _mm512_loadu_si512(p); }
+inline Lanes add(Lanes a, Lanes b) { return _mm512_add_epi64(a, b); }
+inline Lanes shifted(Lanes a, Lanes by) { return _mm512_srlv_epi64(a, by); }
+// 2 place + the bit of the mask that is there
+inline Lanes below(Lanes place, Lanes mask) {
+  return _mm512_ternarylogic_epi64(add(place, place), shifted(mask, place), _mm512_set1_epi64(1), 0xf8);  // a | (b & c)
+}
+inline Lanes all_lanes(int64_t x) { return _mm512_set1_epi64(x); }
+inline Lanes from_bytes(uint64_t bytes) { return _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(int64_t(bytes))); }
+inline void gather(float *to, Lanes at, const float *values) { _mm256_storeu_ps(to, _mm512_i64gather_ps(at, values, 4)); }
+inline void gather(double *to, Lanes at, const double *values) { _mm512_storeu_pd(to, _mm512_i64gather_pd(at, values, 8)); }
+
+template <bool Wide> struct RowBytes {
+  __m512i part[4];
+  explicit RowBytes(const Model &, const int8_t *bytes) {
+    for (int i = 0; i < 4; i++) part[i] = _mm512_loadu_si512(bytes + 64 * i);
+  }
+  // The results of 64 tests, a bit each: what the row has in the columns against the keys.
+  uint64_t tests(const uint8_t *columns, const int8_t *keys) const {
+    const __m512i column = _mm512_loadu_si512(columns);
+    __m512i own = _mm512_permutex2var_epi8(part[0], column, part[1]);
+    if (Wide) own = _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), own, _mm512_permutex2var_epi8(part[2], column, part[3]));
+    return _mm512_cmpgt_epi8_mask(own, _mm512_loadu_si512(keys));
+  }
+};
+#else
+constexpr uint32_t kLanes = 4;
+using Lanes = __m256i;
+inline Lanes lanes(const void *p) { return _mm256_loadu_si256(static_cast<const __m256i *>(p)); }
+inline Lanes add(Lanes a, Lanes b) { return _mm256_add_epi64(a, b); }
+inline Lanes shifted(Lanes a, Lanes by) { return _mm256_srlv_epi64(a, by); }
+inline Lanes all_lanes(int64_t x) { return _mm256_set1_epi64x(x); }
+inline Lanes below(Lanes place, Lanes mask) {
+  return _mm256_or_si256(add(place, place), _mm256_and_si256(shifted(mask, place), all_lanes(1)));
+}
+inline Lanes from_bytes(uint64_t bytes) { return _mm256_cvtepu8_epi64(_mm_cvtsi64_si128(int64_t(bytes))); }
+inline void gather(float *to, Lanes at, const float *values) { _mm_storeu_ps(to, _mm256_i64gather_ps(values, at, 4)); }
+inline void gather(double *to, Lanes at, const double *values) { _mm256_storeu_pd(to, _mm256_i64gather_pd(values, at, 8)); }
+
+template <bool Wide> struct RowBytes {
+  __m256i part[16];
+  uint32_t parts;
+  explicit RowBytes(const Model &m, const int8_t *bytes) : parts((m.n_bytes + 15) / 16) {
+    for (uint32_t i = 0; i < parts; i++)
+      part[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes + 16 * i)));
+  }
+  // What the row has in 32 columns: each part gives what is its own, and zeros for the rest.
+  __m256i columns_of(__m256i column) const {
+    __m256i own = _mm256_setzero_si256();
+    for (uint32_t i = 0; i < parts; i++) {
+      own = _mm256_or_si256(own, _mm256_shuffle_epi8(part[i], _mm256_adds_epu8(column, _mm256_set1_epi8(0x70))));
+      column = _mm256_sub_epi8(column, _mm256_set1_epi8(16));
+    }
+    return own;
+  }
+  uint64_t tests(const uint8_t *columns, const int8_t *keys) const {
+    uint64_t out = 0;
+    for (int half = 0; half < 2; half++) {
+      const __m256i own = columns_of(lanes(columns + 32 * half));
+      out |= uint64_t(uint32_t(_mm256_movemask_epi8(_mm256_cmpgt_epi8(own, lanes(keys + 32 * half))))) << 32 * half;
+    }
+    return out;
+  }
+};
+#endif
 
 // A chunk of oblivious trees, eight in a vector of tests: each byte of the results is a slot.
-template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, Found<T> &found) {
+template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wide> &row, Found<T> &found) {
   const size_t at = m.tree.data()[first].row;
   for (uint32_t t = first; t < last; t += 8) {
     const size_t own = at + size_t(t - first) * 8;
-    const __m512i bytes = columns_of<Wide>(row, _mm512_loadu_si512(m.row_column.data + own));
-    uint64_t slots = _mm512_cmpgt_epi8_mask(bytes, _mm512_loadu_si512(m.row_key.data + own));
+    uint64_t slots = row.tests(m.row_column.data + own, m.row_key.data + own);
     if (found.values) {
-      const __m512i each = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(int64_t(slots)));
-      gather(found.value + (t - first), _mm512_add_epi64(each, _mm512_loadu_si512(m.row_value.data + t)), m.values<T>());
+      for (uint32_t i = 0; i < 8; i += kLanes)
+        gather(found.value + (t - first) + i, add(from_bytes(slots >> 8 * i), lanes(m.row_value.data + t + i)), m.values<T>());
       continue;
     }
     const uint32_t n = last - t < 8 ? last - t : 8;
@@ -605,35 +701,30 @@ template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first,
   }
 }
 
-// A chunk of other trees: first the results of all their tests, a bit a node, then eight trees at a time the way that
+// A chunk of other trees: first the results of all their tests, a bit a node, then several trees at a time the way that
 // the bits say. Node i's children are 2 i and 2 i + 1, so that after six levels i is 64 and more.
-template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint32_t last, const RowBytes &row, const int8_t *bytes, Found<T> &found) {
+template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wide> &row, const int8_t *bytes, Found<T> &found) {
   alignas(64) uint64_t masks[kChunk + 8];
   const size_t at = m.tree.data()[first].row;
-  const uint8_t *column = m.row_column.data + at;
-  const int8_t *key = m.row_key.data + at;
   const uint32_t n = last - first;
-  for (uint32_t i = 0; i < n; i++)
-    masks[i] = _mm512_cmpgt_epi8_mask(columns_of<Wide>(row, _mm512_load_si512(column + 64 * i)), _mm512_load_si512(key + 64 * i));
-  for (uint32_t i = n; i < (n + 7) / 8 * 8; i++) masks[i] = 0;
-  const __m512i one = _mm512_set1_epi64(1);
-  for (uint32_t g = 0; g < n; g += 8) {
-    const __m512i mask = _mm512_load_si512(masks + g);
-    __m512i place = _mm512_ternarylogic_epi64(_mm512_set1_epi64(2), _mm512_srli_epi64(mask, 1), one, 0xf8);
-    for (int l = 1; l < kRowTop; l++)  // 0xf8: a | (b & c)
-      place = _mm512_ternarylogic_epi64(_mm512_add_epi64(place, place), _mm512_srlv_epi64(mask, place), one, 0xf8);
-    const uint32_t t = first + g, count = n - g < 8 ? n - g : 8;
-    uint64_t deep;
-    memcpy(&deep, m.row_deep.data + t, sizeof deep);
-    if (count < 8) deep &= (uint64_t(1) << 8 * count) - 1;
+  for (uint32_t i = 0; i < n; i++) masks[i] = row.tests(m.row_column.data + at + 64 * i, m.row_key.data + at + 64 * i);
+  for (uint32_t i = n; i < n + 7; i++) masks[i] = 0;
+  for (uint32_t g = 0; g < n; g += kLanes) {
+    const Lanes mask = lanes(masks + g);
+    Lanes place = all_lanes(1);
+    for (int l = 0; l < kRowTop; l++) place = below(place, mask);
+    const uint32_t t = first + g, count = n - g < kLanes ? n - g : kLanes;
+    uint64_t deep = 0;
+    memcpy(&deep, m.row_deep.data + t, kLanes);
+    if (count < kLanes) deep &= (uint64_t(1) << 8 * count) - 1;
     if (found.values && !deep) {
-      const __m512i slot = _mm512_srlv_epi64(place, _mm512_loadu_si512(m.row_shift.data + t));
-      gather(found.value + g, _mm512_add_epi64(slot, _mm512_loadu_si512(m.row_value.data + t)), m.values<T>());
+      const Lanes slot = shifted(place, lanes(m.row_shift.data + t));
+      gather(found.value + g, add(slot, lanes(m.row_value.data + t)), m.values<T>());
       continue;
     }
-    alignas(64) uint64_t places[8];
-    _mm512_store_si512(places, place);
-    uint32_t node[8] = {};
+    alignas(64) uint64_t places[kLanes];
+    memcpy(places, &place, sizeof places);
+    uint32_t node[kLanes] = {};
     for (uint32_t k = 0; k < count; k++) {
       const Tree &tree = m.tree.data()[t + k];
       node[k] = tree.row_deep ? m.row_targets.data[tree.row_target + places[k] - 64] : tree.root;
@@ -648,29 +739,23 @@ template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint
 }
 
 template <class T, bool Wide> void masked_row(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {
-  RowBytes row;
-  for (int i = 0; i < 4; i++) row.part[i] = _mm512_loadu_si512(bytes + 64 * i);
-  for (const Run &run : m.runs) {
-    const uint32_t end = run.last < to ? run.last : to;
-    for (uint32_t first = run.first > from ? run.first : from; first < end; first += kChunk) {
-      const uint32_t last = end - first < kChunk ? end : first + kChunk;
-      run.oblivious ? oblivious_run<T, Wide>(m, first, last, row, found) : mask_run<T, Wide>(m, first, last, row, bytes, found);
-      found.add(first, last);
-    }
-  }
+  const RowBytes<Wide> row(m, bytes);
+  each_chunk(m, from, to, [&](const Run &run, uint32_t first, uint32_t last) {
+    run.oblivious ? oblivious_run<T, Wide>(m, first, last, row, found) : mask_run<T, Wide>(m, first, last, row, bytes, found);
+    found.add(first, last);
+  });
 }
 #endif
 
 template <class T> void row_of(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, T *sums, int32_t *out, T *kept) {
   Found<T> found{m, sums, out, kept, !out && m.width == 1, {}};
-#ifdef MW_AVX512
+#ifdef __AVX2__
   if (m.row_masks) return m.n_bytes > 128 ? masked_row<T, true>(m, bytes, from, to, found) : masked_row<T, false>(m, bytes, from, to, found);
 #endif
-  for (uint32_t first = from; first < to; first += kChunk) {
-    const uint32_t last = to - first < kChunk ? to : first + kChunk;
-    walk_run<T>(m, first, last, bytes, found);
+  each_chunk(m, from, to, [&](const Run &run, uint32_t first, uint32_t last) {
+    run.oblivious ? look_up_run<T>(m, first, last, bytes, found) : walk_run<T>(m, first, last, bytes, found);
     found.add(first, last);
-  }
+  });
 }
 
 template <bool OrEqual> void row_bytes(const Model &m, const float *numbers, const float *extra, int8_t *bytes) {

@@ -253,6 +253,7 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
     const Walked w = in_order(p, p.tree_start[t]);
     Tree out{};
     out.root = uint32_t(walk.size());
+    out.depth = uint8_t(std::min(w.depth, 255));
     for (size_t i = 0; i < w.node.size(); i++) {
       const bool leaf = w.child[i] == kNone;
       const Test test = tests[w.node[i]];

@@ -51,7 +51,7 @@ struct Feature {
 
 // Tests of a tree's top as a perfect tree: `top` levels, then leaves (or nodes of the walk) in 2^top slots.
 struct Tree {
-  uint8_t top, row_top;
+  uint8_t top, row_top, depth;  // depth: at most 255
   bool oblivious, deep, row_deep;
   int32_t output;
   uint32_t root;       // in walk
