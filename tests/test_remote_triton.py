@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import pickle
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import xgboost
@@ -31,11 +33,19 @@ def model_file(tmp_path_factory):
 
 
 @pytest.fixture
-def remote(triton_installation, tmp_path):
-    """A server with strict readiness on tmp_path/models; it has the python backend only."""
+def remote(request, triton_installation, tmp_path):
+    """A server with strict readiness on tmp_path/models; of backends it has the parameter's, python and ours by
+    default."""
     repository = tmp_path / "models"
     repository.mkdir()
-    with server.start(triton_installation, repository, log=tmp_path / "triton.log", strict_readiness=True) as running:
+    backends = tmp_path / "backends"
+    backends.mkdir()
+    for name in getattr(request, "param", ("python", "millwork")):
+        (backends / name).symlink_to(Path(triton_installation.backends, name).resolve())
+    with server.start(
+        msgspec.structs.replace(triton_installation, backends=str(backends)), repository, log=tmp_path / "triton.log",
+        strict_readiness=True,
+    ) as running:  # fmt: skip
         yield running
 
 
@@ -57,12 +67,23 @@ def becomes_ready(running: server.RunningServer, session: Session) -> bool:
     return False
 
 
-def publish(model_file, tmp_path, remote, **more):
+def publish(model_file, tmp_path, remote, backends="onnx", **more):
     options = Options(
-        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends="onnx",
+        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends=backends,
         traffic="batch=1", triton=remote.grpc_url, **more,
     )  # fmt: skip
     return pipeline.run(options)
+
+
+@pytest.mark.parametrize(
+    ("remote", "serves"), [(("python", "millwork"), "millwork"), (("python",), "python")], indirect=["remote"]
+)
+def test_a_packed_forest_is_served_by_ours_where_the_server_has_it_else_by_python(model_file, tmp_path, remote, serves):
+    found, error = publish(model_file, tmp_path, remote, backends="native")
+    assert error is None
+    assert found.candidates[0].served_by == serves
+    assert f'backend: "{serves}"' in found.tuning.config
+    assert (found.publication.version, found.publication.verified) == (1, True)
 
 
 def test_published_by_the_backend_that_the_server_has(model_file, tmp_path, remote):
