@@ -178,45 +178,61 @@ template <class T> inline void add(int, T *sums, const uint8_t *slots, const T *
 inline uint32_t next(WalkNode node, int8_t byte) { return uint32_t(node >> 32) + (byte > int8_t(uint8_t(node))); }
 inline uint32_t column_of(WalkNode node) { return uint32_t(node) >> 8; }
 
-// From slots to leaves, eight rows at a time.
-void walk_block(const Model &m, const Tree &t, const int8_t *bytes, const uint8_t *slots, int32_t *leaf) {
-  const int32_t *target = m.target.data + t.slot;
-  const WalkNode *walk = m.walk.data;
-  for (int r = 0; r < kBlock; r += 8) {
-    uint32_t node[8];
-    int32_t found[8];
-    uint32_t moving = 0;
-    for (int i = 0; i < 8; i++) {
-      found[i] = target[slots[r + i]];
-      node[i] = found[i] < 0 ? uint32_t(-1 - found[i]) : t.root;
-    }
-    for (int i = 0; i < 8; i++) moving |= uint32_t(found[i] < 0) << i;
-    if (moving == 0) {
-      memcpy(leaf + r, found, sizeof found);
-      continue;
-    }
-    // A row that has its leaf already walks as well, from the root: it would be a branch not to.
-    uint32_t still;
-    do {
-      still = 0;
-      for (int i = 0; i < 8; i++) {
-        const WalkNode n = walk[node[i]];
-        const uint32_t to = next(n, bytes[size_t(column_of(n)) * kBlock + size_t(r + i)]);
-        still |= found[i] < 0 ? to ^ node[i] : 0;
-        node[i] = to;
+// `step` gives the child that the i-th of n nodes sends its row to, a leaf itself: all of them down, a level at a time, so
+// that none waits for another's loads. Who has ended may step on.
+template <class F> inline __attribute__((always_inline)) void descend(uint32_t *node, uint32_t n, uint32_t steps, F &&step) {
+  if (steps != kAsk) {
+    for (uint32_t s = 0; s < steps; s++)
+      for (uint32_t i = 0; i < n; i++) {
+        node[i] = step(i);
+        asm("" : "+r"(node[i]));  // the compiler's own gathers are slower than loads
       }
-    } while (still);
-    for (int i = 0; i < 8; i++) leaf[r + i] = found[i] < 0 ? m.walk_leaf.data[node[i]] : found[i];
+    return;
   }
+  uint16_t moving[256];
+  for (uint32_t i = 0; i < n; i++) moving[i] = uint16_t(i);
+  while (n) {
+    uint32_t left = 0;
+    for (uint32_t j = 0; j < n; j++) {
+      const uint16_t i = moving[j];
+      const uint32_t to = step(i);
+      moving[left] = i;
+      left += to != node[i];
+      node[i] = to;
+    }
+    n = left;
+  }
+}
+
+// A row down its trees: nodes of any of them.
+inline __attribute__((always_inline)) void walk_down(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t n, uint32_t steps) {
+  const WalkNode *walk = m.walk.data;
+  descend(node, n, steps, [=](uint32_t i) {
+    const WalkNode w = walk[node[i]];
+    return next(w, bytes[column_of(w)]);
+  });
+}
+
+// A block of rows down one tree: nodes from its root on.
+inline void walk_block(const BlockNode *walk, const int8_t *bytes, uint32_t *node, uint32_t steps) {
+  descend(node, kBlock, steps, [=](uint32_t i) {
+    const BlockNode w = walk[node[i]];
+    const uint32_t high = uint32_t(w >> 32);
+    return (high >> 8) + (bytes[i + uint32_t(w)] > int8_t(high));
+  });
 }
 
 template <class T> void block_tree(const Model &m, uint32_t number, const int8_t *bytes, const uint8_t *slots, T *sums, int32_t *out, size_t n) {
   const Tree &t = m.tree[number];
-  int32_t leaf[kBlock];
-  if (t.deep) walk_block(m, t, bytes, slots, leaf);
+  const int32_t *target = m.target.data + t.slot;
+  uint32_t node[kBlock];
+  if (t.deep) {
+    for (int r = 0; r < kBlock; r++) node[r] = uint32_t(target[slots[r]]);
+    walk_block(m.block_walk.data + t.root, bytes, node, t.block_steps);
+  }
+  const int32_t *walk_leaf = m.walk_leaf.data + t.root;
   if (out) {
-    for (size_t r = 0; r < n; r++)
-      out[r * m.trees + number] = m.leaf_row.data[t.deep ? leaf[r] : m.target.data[t.slot + slots[r]]];
+    for (size_t r = 0; r < n; r++) out[r * m.trees + number] = m.leaf_row.data[t.deep ? walk_leaf[node[r]] : target[slots[r]]];
     return;
   }
   const uint32_t first = t.output < 0 ? 0 : uint32_t(t.output), each = t.output < 0 ? m.width : 1;
@@ -225,9 +241,12 @@ template <class T> void block_tree(const Model &m, uint32_t number, const int8_t
     T *own = sums + size_t(first + d) * kBlock;
     if (!t.deep) {
       add(t.top, own, slots, m.values<T>() + t.slot * m.width + d * slot_count);
+    } else if (m.width == 1) {
+      const T *walked = m.walked<T>() + t.root;
+      for (int r = 0; r < kBlock; r++) own[r] += walked[node[r]];
     } else {
       const T *leaves = m.leaves<T>() + d;
-      for (int r = 0; r < kBlock; r++) own[r] += leaves[size_t(leaf[r]) * m.width];
+      for (int r = 0; r < kBlock; r++) own[r] += leaves[size_t(walk_leaf[node[r]]) * m.width];
     }
   }
 }
@@ -409,7 +428,10 @@ void encode_feature(const Model &m, const Feature &f, const float *values, int8_
 inline void transpose(const float *rows, size_t stride, size_t n, size_t width, float *tile, size_t at) {
   const __mmask16 there = width >= 16 ? 0xffff : __mmask16((1u << width) - 1);
   __m512 r[16], s[16];
-  for (size_t i = 0; i < 16; i++) r[i] = i < n ? _mm512_maskz_loadu_ps(there, rows + i * stride) : _mm512_setzero_ps();
+  for (size_t i = 0; i < 16; i++) {
+    r[i] = i < n ? _mm512_maskz_loadu_ps(there, rows + i * stride) : _mm512_setzero_ps();
+    if (i < n && width > 48) _mm_prefetch(reinterpret_cast<const char *>(rows + i * stride + 32), _MM_HINT_T0);
+  }
   for (int i = 0; i < 16; i += 2) {
     s[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
     s[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
@@ -517,11 +539,9 @@ template <class T> struct Found {
   bool values;  // whether trees have a value each, and go through `value`
   alignas(64) T value[kChunk + 8];
 
-  void leaf(uint32_t tree, uint32_t first, int32_t leaf) {
+  void leaf(uint32_t tree, int32_t leaf) {
     if (out) {
       out[tree] = m.leaf_row.data[leaf];
-    } else if (values) {
-      value[tree - first] = m.leaves<T>()[leaf];
     } else {
       const T *own = m.leaves<T>() + size_t(leaf) * m.width;
       const int32_t output = m.tree.data()[tree].output;
@@ -546,47 +566,34 @@ template <class T> struct Found {
   }
 };
 
-// Trees from the given nodes of the walk to their leaves.
-inline void walk_trees(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t n) {
-  uint32_t still;
-  do {
-    still = 0;
-    for (uint32_t i = 0; i < n; i++) {
-      const WalkNode w = m.walk.data[node[i]];
-      const uint32_t to = next(w, bytes[column_of(w)]);
-      still |= to ^ node[i];
-      node[i] = to;
-    }
-  } while (still);
+// From nodes of the walk, one a tree of the chunk, to leaves.
+template <class T> void walk_chunk(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, uint32_t *node, uint32_t steps, Found<T> &found) {
+  walk_down(m, bytes, node, last - first, steps);
+  if (found.values)
+    for (uint32_t i = 0; i < last - first; i++) found.value[i] = m.walked<T>()[node[i]];
+  else
+    for (uint32_t i = 0; i < last - first; i++) found.leaf(first + i, m.walk_leaf.data[node[i]]);
 }
 
-// Eight trees that are so balanced, or so shallow, that asking whether all have ended costs more than the steps after.
-inline void walk_down(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t depth) {
-  const WalkNode *walk = m.walk.data;
-  for (uint32_t d = 0; d < depth; d++)
-    for (int i = 0; i < 8; i++) {
-      const WalkNode w = walk[node[i]];
-      node[i] = next(w, bytes[column_of(w)]);
-    }
-}
+inline uint32_t more(uint32_t steps, uint32_t of_another) { return of_another > steps ? of_another : steps; }
 
-constexpr uint32_t kWalkedDown = 12;
-
+// Whole trees, eight at a time: their upper nodes are together, and stay in registers and the nearest cache.
 template <class T> void walk_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, Found<T> &found) {
   for (uint32_t t = first; t < last; t += 8) {
     const uint32_t n = last - t < 8 ? last - t : 8;
     const Tree *tree = m.tree.data() + t;
-    uint32_t node[8], depth = 0;
+    uint32_t node[8], steps = 0;
     for (uint32_t i = 0; i < 8; i++) {
       const Tree &own = tree[i < n ? i : 0];
       node[i] = own.root;
-      depth = own.depth > depth ? own.depth : depth;
+      steps = more(steps, own.steps);
     }
-    if (depth <= kWalkedDown)
-      walk_down(m, bytes, node, depth);
-    else
-      walk_trees(m, bytes, node, n);
-    for (uint32_t i = 0; i < n; i++) found.leaf(t + i, first, m.walk_leaf.data[node[i]]);
+    walk_down(m, bytes, node, 8, steps);
+    for (uint32_t i = 0; i < n; i++)
+      if (found.values)
+        found.value[t - first + i] = m.walked<T>()[node[i]];
+      else
+        found.leaf(t + i, m.walk_leaf.data[node[i]]);
   }
 }
 
@@ -601,7 +608,7 @@ template <class T> void look_up_run(const Model &m, uint32_t first, uint32_t las
     if (found.values)
       found.value[t - first] = m.values<T>()[tree.slot + slot];
     else
-      found.leaf(t, first, m.target.data[tree.slot + slot]);
+      found.leaf(t, m.target.data[tree.slot + slot]);
   }
 }
 
@@ -697,7 +704,7 @@ template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first,
       continue;
     }
     const uint32_t n = last - t < 8 ? last - t : 8;
-    for (uint32_t i = 0; i < n; i++, slots >>= 8) found.leaf(t + i, first, m.target.data[m.tree.data()[t + i].slot + uint8_t(slots)]);
+    for (uint32_t i = 0; i < n; i++, slots >>= 8) found.leaf(t + i, m.target.data[m.tree.data()[t + i].slot + uint8_t(slots)]);
   }
 }
 
@@ -709,33 +716,28 @@ template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint
   const uint32_t n = last - first;
   for (uint32_t i = 0; i < n; i++) masks[i] = row.tests(m.row_column.data + at + 64 * i, m.row_key.data + at + 64 * i);
   for (uint32_t i = n; i < n + 7; i++) masks[i] = 0;
+  bool deep = false;
+  uint32_t steps = 0, node[kChunk + 8];
+  for (uint32_t t = first; m.row_deep && t < last; t++) {
+    deep |= m.tree.data()[t].row_deep;
+    steps = more(steps, m.tree.data()[t].row_steps);
+  }
+  const bool kept = found.values && !deep;
+  const uint32_t *target = m.row_targets.data + m.tree.data()[first].row_target;
   for (uint32_t g = 0; g < n; g += kLanes) {
     const Lanes mask = lanes(masks + g);
     Lanes place = all_lanes(1);
     for (int l = 0; l < kRowTop; l++) place = below(place, mask);
-    const uint32_t t = first + g, count = n - g < kLanes ? n - g : kLanes;
-    uint64_t deep = 0;
-    memcpy(&deep, m.row_deep.data + t, kLanes);
-    if (count < kLanes) deep &= (uint64_t(1) << 8 * count) - 1;
-    if (found.values && !deep) {
-      const Lanes slot = shifted(place, lanes(m.row_shift.data + t));
-      gather(found.value + g, add(slot, lanes(m.row_value.data + t)), m.values<T>());
+    if (kept) {
+      const Lanes slot = shifted(place, lanes(m.row_shift.data + first + g));
+      gather(found.value + g, add(slot, lanes(m.row_value.data + first + g)), m.values<T>());
       continue;
     }
     alignas(64) uint64_t places[kLanes];
     memcpy(places, &place, sizeof places);
-    uint32_t node[kLanes] = {};
-    for (uint32_t k = 0; k < count; k++) {
-      const Tree &tree = m.tree.data()[t + k];
-      node[k] = tree.row_deep ? m.row_targets.data[tree.row_target + places[k] - 64] : tree.root;
-    }
-    if (deep) walk_trees(m, bytes, node, count);
-    for (uint32_t k = 0; k < count; k++) {
-      const Tree &tree = m.tree.data()[t + k];
-      const size_t slot = tree.slot + ((places[k] - 64) >> (kRowTop - tree.row_top));
-      found.leaf(t + k, first, tree.row_deep ? m.walk_leaf.data[node[k]] : m.target.data[slot]);
-    }
+    for (uint32_t k = 0; k < kLanes && g + k < n; k++) node[g + k] = target[64 * (g + k) + places[k] - 64];
   }
+  if (!kept) walk_chunk(m, first, last, bytes, node, steps, found);
 }
 
 template <class T, bool Wide> void masked_row(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {

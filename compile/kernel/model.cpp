@@ -186,19 +186,32 @@ int levels_to_fold(const Walked &w) {
   return best;
 }
 
+// Steps of a walk from `level` on: as deep as the tree is, or kAsk where most rows end much sooner.
+uint8_t steps_from(const Walked &w, int level) {
+  const int left = std::max(0, w.depth - level);
+  return left < kAsk && left <= 2 * w.below[size_t(std::min(level, w.depth))] + 4 ? uint8_t(left) : kAsk;
+}
+
 template <class T>
-void tables(const Packed &p, Model &m, const std::vector<int32_t> &target, Buffer<T> &values, Buffer<T> &leaves) {
+void tables(const Packed &p, Model &m, const std::vector<int32_t> &target, const std::vector<int32_t> &walk_leaf,
+            Buffer<T> &values, Buffer<T> &leaves, Buffer<T> &walked) {
   const T *given = static_cast<const T *>(p.leaf_value);
   std::vector<T> own(given, given + size_t(p.leaves) * p.width);
   std::vector<T> slots(target.size() * p.width, T(0));
   for (const Tree &t : m.tree) {
     const size_t n = size_t(1) << t.top;
     for (size_t s = 0; s < n; s++) {
+      if (t.deep) continue;
       const int32_t leaf = target[t.slot + s];
-      if (leaf < 0) continue;
       for (uint32_t d = 0; d < p.width; d++)
         slots[t.slot * p.width + d * n + s] = own[size_t(leaf) * p.width + d];
     }
+  }
+  if (p.width == 1) {
+    std::vector<T> of_node(walk_leaf.size(), T(0));
+    for (size_t i = 0; i < walk_leaf.size(); i++)
+      if (walk_leaf[i] >= 0) of_node[i] = own[size_t(walk_leaf[i])];
+    walked.assign(of_node, 16);
   }
   values.assign(slots, 64);
   leaves.assign(own, 64);
@@ -246,25 +259,30 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
   std::vector<uint32_t> offset, row_targets;
   std::vector<int8_t> key, row_key;
   std::vector<int32_t> target, walk_leaf;
-  std::vector<uint8_t> row_column, row_deep;
+  std::vector<uint8_t> row_column;
   std::vector<int64_t> row_shift, row_value;
   std::vector<WalkNode> walk;
+  std::vector<BlockNode> block_walk;
   for (uint32_t t = 0; t < p.trees; t++) {
     const Walked w = in_order(p, p.tree_start[t]);
     Tree out{};
     out.root = uint32_t(walk.size());
-    out.depth = uint8_t(std::min(w.depth, 255));
+    out.steps = steps_from(w, 0);
     for (size_t i = 0; i < w.node.size(); i++) {
       const bool leaf = w.child[i] == kNone;
       const Test test = tests[w.node[i]];
       walk.push_back(leaf ? WalkNode(uint8_t(kNever)) | WalkNode(out.root + i) << 32
                           : WalkNode(uint8_t(test.key)) | WalkNode(test.column) << 8 | WalkNode(out.root + w.child[i]) << 32);
+      const uint64_t child = leaf ? i : w.child[i];
+      block_walk.push_back(leaf ? uint64_t(uint8_t(kNever)) << 32 | child << 40
+                                : uint64_t(test.column) * kBlock | uint64_t(uint8_t(test.key)) << 32 | child << 40);
       walk_leaf.push_back(leaf ? leaf_of[w.node[i]] : -1);
     }
     const std::vector<Test> few = few_tests(w, tests);
     out.oblivious = !few.empty();
     out.top = uint8_t(out.oblivious ? int(few.size()) : levels_to_fold(w));
     out.deep = !out.oblivious && w.depth > out.top;
+    out.block_steps = steps_from(w, out.top);
     out.output = p.tree_output[t];
     out.node = key.size();
     out.slot = target.size();
@@ -278,17 +296,18 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
     }
     for (size_t s = 0; s <= inner; s++) {
       const uint32_t at = out.oblivious ? end_of(w, tests, few, s) : place[inner + s];
-      target.push_back(w.child[at] == kNone ? leaf_of[w.node[at]] : -1 - int32_t(out.root + at));
+      target.push_back(out.deep ? int32_t(at) : leaf_of[w.node[at]]);
     }
     target.resize(out.slot + std::max<size_t>(inner + 1, 16), 0);
     m.tree.push_back(out);
     if (!m.row_masks) continue;
     // The same for the plan for few rows: always kRowTop levels, padded with tests that let nothing pass.
     Tree &own = m.tree.back();
-    row_deep.push_back(0), row_shift.push_back(0), row_value.push_back(int64_t(own.slot));
+    row_shift.push_back(0), row_value.push_back(int64_t(own.slot));
     if (own.oblivious) continue;
     own.row_top = uint8_t(std::min(w.depth, kRowTop));
     own.row_deep = w.depth > kRowTop;
+    m.row_deep |= own.row_deep;
     own.row = row_key.size();
     const std::vector<uint32_t> rows = perfect(w, kRowTop);
     for (size_t i = 0; i < 64; i++) {  // node i is byte i, from 1 on
@@ -297,12 +316,11 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
       row_key.push_back(none ? kNever : tests[w.node[rows[i - 1]]].key);
     }
     // A row ends at a place from 64 to 127 of the six levels; of the tree's own levels, that many bits are left.
-    row_deep.back() = own.row_deep;
     row_shift.back() = kRowTop - own.row_top;
     row_value.back() -= int64_t(64) >> row_shift.back();
     own.row_target = row_targets.size();
-    if (own.row_deep)
-      for (size_t i = 63; i < 127; i++) row_targets.push_back(own.root + rows[i]);
+    own.row_steps = steps_from(w, kRowTop);
+    for (size_t i = 63; i < 127; i++) row_targets.push_back(own.root + rows[i]);
   }
   make_runs(m);
   if (m.row_masks)
@@ -325,13 +343,13 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
       }
     }
   m.offset.assign(offset, 0), m.key.assign(key, 64), m.target.assign(target, 64);
-  m.row_shift.assign(row_shift, 8), m.row_value.assign(row_value, 8), m.row_deep.assign(row_deep, 8);
+  m.row_shift.assign(row_shift, 8), m.row_value.assign(row_value, 8);
   m.row_column.assign(row_column, 64), m.row_key.assign(row_key, 64), m.row_targets.assign(row_targets, 64);
-  m.walk.assign(walk, 8), m.walk_leaf.assign(walk_leaf, 16), m.leaf_row.assign(leaf_row, 16);
+  m.block_walk.assign(block_walk, 8), m.walk.assign(walk, 8), m.walk_leaf.assign(walk_leaf, 16), m.leaf_row.assign(leaf_row, 16);
   if (p.doubles)
-    tables<double>(p, m, target, m.value64, m.leaf64);
+    tables<double>(p, m, target, walk_leaf, m.value64, m.leaf64, m.walked64);
   else
-    tables<float>(p, m, target, m.value32, m.leaf32);
+    tables<float>(p, m, target, walk_leaf, m.value32, m.leaf32, m.walked32);
 }
 
 }  // namespace
@@ -344,6 +362,8 @@ int build(const Packed &p, Model &m) {
   for (uint32_t k = 0; k < p.outputs; k++)
     m.base.push_back(p.doubles ? static_cast<const double *>(p.base_scores)[k]
                                : double(static_cast<const float *>(p.base_scores)[k]));
+  for (uint32_t t = 0; t < p.trees; t++)
+    if (p.tree_start[t + 1] - p.tree_start[t] >= kMostNodes) return MW_SIZE;
   const std::vector<Test> tests = make_columns(p, m);
   if (m.column.size() >= 1u << 24) return MW_SIZE;
   m.n_bytes = uint32_t(std::max<size_t>(m.column.size(), 1));

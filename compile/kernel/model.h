@@ -18,6 +18,7 @@ namespace millwork {
 
 constexpr int kBlock = 64;           // rows of a block
 constexpr int8_t kNever = 127;       // the key of a test that no byte passes
+constexpr uint8_t kAsk = 255;        // steps of a walk: until all have ended, where that is sooner than the deepest
 constexpr int kRowTop = 6;           // levels that the plan for few rows evaluates at once
 constexpr uint32_t kRowColumns = 256;  // … where a row has at most so many columns
 
@@ -51,19 +52,25 @@ struct Feature {
 
 // Tests of a tree's top as a perfect tree: `top` levels, then leaves (or nodes of the walk) in 2^top slots.
 struct Tree {
-  uint8_t top, row_top, depth;  // depth: at most 255
-  bool oblivious, deep, row_deep;
+  uint8_t top, row_top;
+  uint8_t steps, row_steps, block_steps;  // of the walk: from the root, from below row_top, from below top
+  bool oblivious, deep, row_deep;         // deep: its target is always a node of the walk, from its root on
   int32_t output;
   uint32_t root;       // in walk
   size_t node;         // in offset, key
   size_t slot;         // in target; in values: slot * width
   size_t row;          // which of the bytes of row_column, row_key: 64 a tree, or 8 of an oblivious one
-  size_t row_target;   // in row_targets, where row_deep
+  size_t row_target;   // in row_targets
 };
 
 // A node of the walk: key in bits 0-7, column in 8-31, the left child in 32-63 (the right one follows it). A leaf is
 // its own child, and its key lets nothing pass.
 using WalkNode = uint64_t;
+
+// The same for blocks of rows, with fewer steps to take it apart: kBlock * column in bits 0-31, the key in 32-39, the left
+// child, from the tree's root on, in 40-63.
+using BlockNode = uint64_t;
+constexpr size_t kMostNodes = size_t(1) << 24;  // of a tree
 
 // Aligned memory without constructors.
 template <class T> struct Buffer {
@@ -87,7 +94,7 @@ struct Isa;
 
 struct Model {
   uint32_t columns = 0, encoded = 0, trees = 0, outputs = 0, width = 0, nodes = 0, crossover = 0, n_bytes = 0;
-  bool doubles = false, average = false, base_last = false, or_equal = false, row_masks = false;
+  bool doubles = false, average = false, base_last = false, or_equal = false, row_masks = false, row_deep = false;
   uint8_t postprocess = 0;
   std::vector<float> sentinels;
   std::vector<Feature> features;             // ascending by source
@@ -100,28 +107,31 @@ struct Model {
   std::vector<Run> runs;
   Buffer<uint32_t> offset;                   // kBlock * column
   Buffer<int8_t> key;
-  Buffer<int32_t> target;                    // a leaf, or -1 - a node of the walk
+  Buffer<int32_t> target;                    // a leaf, or a node of the walk
   Buffer<uint8_t> row_column;
   Buffer<int8_t> row_key;
   Buffer<uint32_t> row_targets;              // nodes of the walk
   Buffer<int64_t> row_shift, row_value;      // of each tree: where a row's result lies in its values (see row_of)
-  Buffer<uint8_t> row_deep;                  // of each tree, whether it goes on below row_top
   Buffer<WalkNode> walk;
+  Buffer<BlockNode> block_walk;              // the same nodes
   Buffer<int32_t> walk_leaf;                 // the leaf of a node of the walk, -1 of a test
   Buffer<int32_t> leaf_row;                  // the row of the node table of a leaf
-  Buffer<float> value32, leaf32;             // a tree's slots by output; leaves [L, width]
-  Buffer<double> value64, leaf64;
+  Buffer<float> value32, leaf32, walked32;   // a tree's slots by output; leaves [L, width]; where width is 1, of nodes
+  Buffer<double> value64, leaf64, walked64;  // of the walk
   std::vector<double> base;
   std::unique_ptr<Encoders> encoders;        // where the model takes categories
   const Isa *isa = nullptr;
   template <class T> const T *values() const;
   template <class T> const T *leaves() const;
+  template <class T> const T *walked() const;
 };
 
 template <> inline const float *Model::values<float>() const { return value32.data; }
 template <> inline const double *Model::values<double>() const { return value64.data; }
 template <> inline const float *Model::leaves<float>() const { return leaf32.data; }
 template <> inline const double *Model::leaves<double>() const { return leaf64.data; }
+template <> inline const float *Model::walked<float>() const { return walked32.data; }
+template <> inline const double *Model::walked<double>() const { return walked64.data; }
 
 // Rows of floats: the client's, and the columns that encoders made of the categories.
 struct Rows {
