@@ -190,7 +190,9 @@ def ask(running, installation, folder, spec, perf_analyzer):
     request = steps.LoadRequest(
         where=where, model="theirs", rows=str(rows), traffic=traffic.parse(spec), seconds=1.2, seed=1
     )
-    done = worker.run("millwork.validators.tuning.load.steps:load", request, steps.LoadReply, folder=folder)
+    done = worker.run(
+        "millwork.validators.tuning.load.steps:load", request, steps.LoadReply, folder=folder, confined=False
+    )
     assert isinstance(done, worker.Done), done
     return done.value, samples.load(folder / samples.SAMPLES_FILE)
 

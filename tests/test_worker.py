@@ -42,6 +42,7 @@ def run(
         limits=limits,
         threads=threads,
         extra_path=CRASHING,
+        confined=False,  # tests/test_sandbox.py has what a sandbox changes
     )
 
 

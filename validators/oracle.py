@@ -70,8 +70,9 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None], *, trust: bool 
 
 
 def ask(
-    oracle: Oracle, native: Path, rows: Path, categories: Path | None, folder: Path, python: str, limits: Limits
-) -> Asked:
+    oracle: Oracle, native: Path, rows: Path, categories: Path | None, folder: Path, python: str, limits: Limits,
+    *, confined: bool = True,
+) -> Asked:  # fmt: skip
     """The framework's answers and leaves for ``rows`` (.npy, float32 [N, F]) and ``categories`` ([N, C]), written into
     ``folder``.
 
@@ -87,9 +88,11 @@ def ask(
         "threads": 2,
     }
     (folder / "request.json").write_text(json.dumps(request))
+    reads = [native, rows, runners.source(f"{oracle.framework}_runner"), *([] if categories is None else [categories])]
     done = worker.run_script(
-        Path(runners.source("ask")), [str(folder / "request.json")], python=python, folder=folder, limits=limits
-    )
+        Path(runners.source("ask")), [str(folder / "request.json")], python=python, folder=folder, limits=limits,
+        reads=reads, confined=confined,
+    )  # fmt: skip
     (folder / "request.json").unlink()
     if isinstance(done, worker.Failure):
         done.raise_(ModelError, f"{oracle.framework} itself, asked to predict with the model,")

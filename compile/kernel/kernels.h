@@ -151,7 +151,24 @@ inline void add(int top, float *sums, const uint8_t *slots, const float *table) 
   }
 }
 
+// Tables of 16 values a pair of registers: each pair is looked up, and bits 4 and up of the slot choose among them.
+template <int Pairs> inline void add_looked_up(double *sums, const uint8_t *slots, const double *table) {
+  for (int g = 0; g < kBlock; g += 8) {
+    const __m512i i = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
+    __m512d v[Pairs];
+    for (int p = 0; p < Pairs; p++)
+      v[p] = _mm512_permutex2var_pd(_mm512_loadu_pd(table + 16 * p), i, _mm512_loadu_pd(table + 16 * p + 8));
+    for (int half = Pairs / 2, bit = 16; half; half /= 2, bit *= 2) {
+      const __mmask8 high = _mm512_test_epi64_mask(i, _mm512_set1_epi64(bit));
+      for (int p = 0; p < half; p++) v[p] = _mm512_mask_blend_pd(high, v[2 * p], v[2 * p + 1]);
+    }
+    _mm512_storeu_pd(sums + g, _mm512_add_pd(_mm512_loadu_pd(sums + g), v[0]));
+  }
+}
+
 inline void add(int top, double *sums, const uint8_t *slots, const double *table) {
+  if (top == 6) return add_looked_up<4>(sums, slots, table);
+  if (top == 7) return add_looked_up<8>(sums, slots, table);
   if (top > 5) {
     for (int g = 0; g < kBlock; g += 8) {
       const __m256i i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
@@ -169,6 +186,37 @@ inline void add(int top, double *sums, const uint8_t *slots, const double *table
     _mm512_storeu_pd(sums + g, _mm512_add_pd(_mm512_loadu_pd(sums + g), v));
   }
 }
+#elif defined(__AVX2__)
+// Tables of up to 64 values in registers: each eighth is looked up, and bits 3 to 5 of the slot choose among them.
+template <int Eighths> inline void add_looked_up(float *sums, const uint8_t *slots, const float *table) {
+  __m256 t[Eighths];
+  for (int i = 0; i < Eighths; i++) t[i] = _mm256_loadu_ps(table + 8 * i);
+  for (int g = 0; g < kBlock; g += 8) {
+    const __m256i slot = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
+    __m256 v[Eighths];
+    for (int i = 0; i < Eighths; i++) v[i] = _mm256_permutevar8x32_ps(t[i], slot);
+    for (int half = Eighths / 2, shift = 28; half; half /= 2, shift--) {
+      const __m256 bit = _mm256_castsi256_ps(_mm256_slli_epi32(slot, shift));  // to the sign, which chooses
+      for (int i = 0; i < half; i++) v[i] = _mm256_blendv_ps(v[2 * i], v[2 * i + 1], bit);
+    }
+    _mm256_storeu_ps(sums + g, _mm256_add_ps(_mm256_loadu_ps(sums + g), v[0]));
+  }
+}
+
+inline void add(int top, float *sums, const uint8_t *slots, const float *table) {
+  switch (top) {
+    case 0:
+    case 1:
+    case 2:
+    case 3: return add_looked_up<1>(sums, slots, table);
+    case 4: return add_looked_up<2>(sums, slots, table);
+    case 5: return add_looked_up<4>(sums, slots, table);
+    case 6: return add_looked_up<8>(sums, slots, table);
+    default: return add_each(sums, slots, table);
+  }
+}
+
+inline void add(int, double *sums, const uint8_t *slots, const double *table) { add_each(sums, slots, table); }
 #else
 template <class T> inline void add(int, T *sums, const uint8_t *slots, const T *table) { add_each(sums, slots, table); }
 #endif
@@ -251,6 +299,18 @@ template <class T> void block_tree(const Model &m, uint32_t number, const int8_t
   }
 }
 
+// A large forest comes from memory: while one tree is at work, the nodes of the next are on their way. They are read in no
+// order, which the processor couldn't foresee.
+template <class T> inline void fetch_ahead(const Model &m, uint32_t number) {
+  const Tree &t = m.tree.data()[number];
+  if (!t.deep) return;
+  const size_t nodes = (number + 1 < m.trees ? m.tree.data()[number + 1].root : m.walk.size) - t.root;
+  const char *walk = reinterpret_cast<const char *>(m.block_walk.data + t.root);
+  for (size_t at = 0; at < nodes * sizeof(BlockNode); at += 64) __builtin_prefetch(walk + at);
+  const char *walked = reinterpret_cast<const char *>(m.walked<T>() + t.root);
+  for (size_t at = 0; m.width == 1 && at < nodes * sizeof(T); at += 64) __builtin_prefetch(walked + at);
+}
+
 template <class T> void blocks_of(const Model &m, const int8_t *bytes, size_t blocks, T *sums, int32_t *out, size_t n) {
   const size_t block_bytes = size_t(m.n_bytes) * kBlock;
   // Trees in parts that stay in the cache while all blocks pass over them.
@@ -264,6 +324,7 @@ template <class T> void blocks_of(const Model &m, const int8_t *bytes, size_t bl
       for (uint32_t t = first; t < last; t++) {
         alignas(64) uint8_t slots[2][kBlock];
         const Tree &tree = m.tree[t];
+        if (b == 0 && t + 1 < m.trees) fetch_ahead<T>(m, t + 1);
         if constexpr (W == 64) {
           const int8_t *at[kWide] = {own, own + block_bytes};
           uint8_t *to[kWide] = {slots[0], slots[1]};

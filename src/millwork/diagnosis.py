@@ -13,6 +13,7 @@ from . import __version__, environments
 from .targets import machine
 from .validators.triton import install
 from .values import Value
+from .worker import sandbox
 
 
 class Finding(Value):
@@ -41,6 +42,7 @@ def examine() -> list[Finding]:
     return [
         Finding(what="millwork", there=True, version=f"{__version__}, Python {platform.python_version()}"),
         Finding(what="machine", there=True, version=f"{machine()}, {psutil.virtual_memory().total / 2**30:.0f} GiB"),
+        _sandbox(),
         *(_package(names, extra, purpose) for names, extra, purpose in PACKAGES),
         _triton(),
         _gpu(),
@@ -51,6 +53,17 @@ def examine() -> list[Finding]:
             purpose="environments, the managed Triton",
         ),
     ]
+
+
+def _sandbox() -> Finding:
+    """The layers that steps run in, each by itself."""
+    purpose = "models are read and run in it"
+    lacking = sandbox.missing()
+    if lacking:
+        return Finding(what="sandbox", there=False, hint=f"{lacking}; or --trust each file", purpose=purpose)
+    return Finding(
+        what="sandbox", there=True, version=f"Landlock {sandbox.landlock_version()}, seccomp", purpose=purpose
+    )
 
 
 def _package(names: tuple[str, ...], extra: str, purpose: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -27,8 +28,11 @@ class Executor(Protocol):
         folder: Path,
         limits: Limits = USUAL,
         threads: int | None = None,
+        reads: Sequence[Path] = (),
+        confined: bool = True,
     ) -> Done[R] | Failure:
-        """The step's reply, or why there is none."""
+        """The step's reply, or why there is none. ``confined``: in a sandbox, where it may read what the request names,
+        and ``reads``."""
         ...
 
 
@@ -44,9 +48,13 @@ class LocalExecutor(Value, frozen=True):
         folder: Path,
         limits: Limits = USUAL,
         threads: int | None = None,
+        reads: Sequence[Path] = (),
+        confined: bool = True,
     ) -> Done[R] | Failure:
         """:func:`millwork.worker.run`, here."""
-        return worker.run(step, request, reply, folder=folder, limits=limits, threads=threads)
+        return worker.run(
+            step, request, reply, folder=folder, limits=limits, threads=threads, reads=reads, confined=confined
+        )
 
 
 def parse(text: str) -> Executor:

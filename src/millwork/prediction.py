@@ -37,8 +37,11 @@ class PredictReply(Value):
     notes: tuple[str, ...]
 
 
-def predict(url: str, name: str, number: int | None, rows: Path, answers: Path, scratch: Path) -> str:
-    """Write the published version's answers for ``rows`` to ``answers``; what was done, in a line."""
+def predict(
+    url: str, name: str, number: int | None, rows: Path, answers: Path, scratch: Path, *, confined: bool = True
+) -> str:
+    """Write the published version's answers for ``rows`` to ``answers``; what was done, in a line. ``confined``: in a
+    sandbox."""
     if answers.suffix != ".npy":
         raise UsageError(f"--output {answers}: expected a file ending in .npy")
     if not answers.absolute().parent.is_dir():
@@ -47,7 +50,12 @@ def predict(url: str, name: str, number: int | None, rows: Path, answers: Path, 
     manifest = manifests.read_intact(folder)
     request = PredictRequest(folder=str(folder), manifest=manifest, rows=str(rows.absolute()))
     done = worker.run(
-        "millwork.prediction:run", request, PredictReply, folder=scratch, limits=Limits(seconds=3600.0), threads=None
+        "millwork.prediction:run",
+        request,
+        PredictReply,
+        folder=scratch,
+        limits=Limits(seconds=3600.0),
+        confined=confined,
     )
     if isinstance(done, Failure):
         done.raise_(ModelError, f"Version {folder.name} of {name}, asked to predict,")

@@ -103,7 +103,8 @@ def judge_by(run: Run, model: Model) -> Truth:
     given = categories if categories.is_file() else None
 
     def ask(folder: Path) -> Asked:
-        return oracle.ask(model.signature.oracle, model.native, rows_file, given, folder, interpreter.python, LIMITS)
+        return oracle.ask(model.signature.oracle, model.native, rows_file, given, folder, interpreter.python, LIMITS,
+                          confined=not run.plan.trust)  # fmt: skip
 
     asked = run.directory.stage(
         "oracle",
@@ -138,7 +139,14 @@ def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate
     }  # fmt: skip
 
     def produce(folder: Path) -> Timing:
-        done = run.executor.run("millwork.compile.steps:build", request, BuildReply, folder=folder, limits=LIMITS)
+        done = run.executor.run(
+            "millwork.compile.steps:build",
+            request,
+            BuildReply,
+            folder=folder,
+            limits=LIMITS,
+            confined=not run.plan.trust,
+        )
         if isinstance(done, Failure):
             raise CandidateError(done)
         return Timing(reply=done.value, seconds=done.seconds)
@@ -174,7 +182,8 @@ def check(
     }  # fmt: skip
     return run.directory.stage(
         f"check-{candidate.built.backend}", key,
-        lambda folder: _candidate_step(run, "millwork.validators.steps:check", request, Verdict, folder), Verdict,
+        lambda folder: _candidate_step(run, truth, "millwork.validators.steps:check", request, Verdict, folder),
+        Verdict,
     )  # fmt: skip
 
 
@@ -192,7 +201,7 @@ def measure(run: Run, truth: Truth, candidates: list[BuiltCandidate], batches: t
     }  # fmt: skip
     return run.directory.stage(
         "measure", key,
-        lambda folder: _candidate_step(run, "millwork.validators.steps:measure", request, MeasureReply, folder),
+        lambda folder: _candidate_step(run, truth, "millwork.validators.steps:measure", request, MeasureReply, folder),
         MeasureReply,
     )  # fmt: skip
 
@@ -204,7 +213,7 @@ def _step(
     """A stage that the run can't do without: its failure ends the run."""
 
     def produce(folder: Path) -> R:
-        done = run.executor.run(step, request, reply, folder=folder, limits=LIMITS)
+        done = run.executor.run(step, request, reply, folder=folder, limits=LIMITS, confined=not run.plan.trust)
         if isinstance(done, Failure):
             if otherwise is None:
                 done.raise_(subject=subject)
@@ -214,8 +223,11 @@ def _step(
     return run.directory.stage(name, key, produce, reply)
 
 
-def _candidate_step(run: Run, step: str, request: msgspec.Struct, reply: type[R], folder: Path) -> R:
-    done = run.executor.run(step, request, reply, folder=folder, limits=LIMITS)
+def _candidate_step(run: Run, truth: Truth, step: str, request: msgspec.Struct, reply: type[R], folder: Path) -> R:
+    """``request`` names the rows' file; beside it are their labels and categories."""
+    done = run.executor.run(
+        step, request, reply, folder=folder, limits=LIMITS, reads=[truth.rows_folder], confined=not run.plan.trust
+    )
     if isinstance(done, Failure):
         raise CandidateError(done)
     return done.value

@@ -166,7 +166,12 @@ class Desk:
             seed=sweep,
         )  # fmt: skip
         done = self.executor.run(
-            "millwork.validators.tuning.load.steps:load", request, LoadReply, folder=folder, limits=ROUND_LIMITS
+            "millwork.validators.tuning.load.steps:load",
+            request,
+            LoadReply,
+            folder=folder,
+            limits=ROUND_LIMITS,
+            confined=False,  # a client of the server's: it reads no model
         )
         spent = time.monotonic() - began
         if isinstance(done, Failure):

@@ -18,10 +18,11 @@ from .terminal import TerminalProgress, candidates_table, print_error
 @click.option("--backends", metavar="A,B", help="Only these candidates.")
 @click.option("--triton-release", metavar="YY.MM", help="The release that artifacts are written for.")
 @click.option("--run-dir", metavar="DIR", help="Keep the stages there. Default: nothing is kept.")
+@click.option("--trust", is_flag=True, help="MODEL is yours: read it without a sandbox.")
 @click.option("--json", "as_json", is_flag=True, help="The candidates on stdout, in run.json's form.")
 def bench(
     model: str, data: str | None, batch: str, threads: int, backends: str | None, triton_release: str | None,
-    run_dir: str | None, as_json: bool,
+    run_dir: str | None, trust: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Time MODEL's candidates side by side.
 
@@ -38,6 +39,7 @@ def bench(
         options = Options(
             model=model, data=data, backends=backends, traffic=f"batch={','.join(dict.fromkeys(sizes))}",
             triton_release=triton_release, run_dir=run_dir or str(folder), dry_run=True, threads=threads, triton="none",
+            trust=trust,
         )  # fmt: skip
         console = Console(stderr=True)
         with TerminalProgress(console) as progress:

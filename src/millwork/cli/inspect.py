@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--data", metavar="FILE", help="Rows that have every category, where the model holds only their hashes.")
 @click.option("--label", metavar="NAME", help="The label's column in --data.")
+@click.option("--trust", is_flag=True, help="MODEL is yours: read it without a sandbox.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def inspect(model: str, data: str | None, label: str | None, as_json: bool) -> int:
+def inspect(model: str, data: str | None, label: str | None, trust: bool, as_json: bool) -> int:
     """Say what MODEL is.
 
     Framework and version, objective, features, outputs, trees, and what lowering changes.
@@ -35,11 +36,11 @@ def inspect(model: str, data: str | None, label: str | None, as_json: bool) -> i
     rows = "" if data is None else str(Path(data).absolute())
     with scratch.folder("inspect") as folder:
         request = steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label)
-        done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder)
+        done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder, confined=not trust)
         if isinstance(done, worker.Failure):
             done.raise_(ModelError, f"Reading {model}")
         lower = steps.LowerRequest(program=str(folder / steps.PROGRAM_FILE))
-        lowered = worker.run("millwork.compile.steps:lower", lower, Lowered, folder=folder)
+        lowered = worker.run("millwork.compile.steps:lower", lower, Lowered, folder=folder, confined=not trust)
         if isinstance(lowered, worker.Failure):
             lowered.raise_(ModelError, f"Lowering {model}")
     if as_json:

@@ -42,7 +42,9 @@ from .tuning_table import tuning_table
 @click.option("--dry-run", is_flag=True, help="Everything but publishing.")
 @click.option("--json", "as_json", is_flag=True, help="The record on stdout, as in RUN_DIR/run.json.")
 @click.option(
-    "--trust", is_flag=True, help="Let a newer installed framework judge where the model's own version can't be had."
+    "--trust",
+    is_flag=True,
+    help="MODEL is yours: read it without a sandbox, and let a newer framework judge where its own can't be had.",
 )
 def optimize(
     model: str, data: str | None, label: str | None, target: str, repository: str | None, name: str | None,

@@ -6,6 +6,7 @@ interpreter that has its own packages and not ours. Both are supervised in the s
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ import msgspec
 from .. import wire
 from ..errors import TargetError
 from ..steps import Answer, Call
+from . import sandbox
 from .outcome import Done, Failure, Kind, failure, raised
 from .process import USUAL, Ending, Limits, supervise
 
@@ -27,6 +29,7 @@ R = TypeVar("R")
 
 START = Path(__file__).with_name("start.py")
 
+LONGEST_PATH = 4096
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -45,15 +48,20 @@ def run(
     python: str | None = None,
     threads: int | None = None,
     extra_path: Path | None = None,
+    reads: Sequence[Path] = (),
+    confined: bool = True,
 ) -> Done[R] | Failure:
     """Run ``step`` (``millwork.MODULE:FUNCTION``, one Struct in, one out) in a process of its own.
 
     The process works in ``folder``, so paths in ``request`` are absolute; what it prints is in
     ``folder/FUNCTION.log``, whose first line repeats the call for ``millwork worker``. ``python``: another
     interpreter that has millwork. ``threads`` sets the thread variables of OpenMP and the BLAS libraries, which are
-    else as they were. ``extra_path``: a folder whose top-level modules may be steps too.
+    else as they were. ``extra_path``: a folder whose top-level modules may be steps too. ``confined``: it may read the
+    paths that ``request`` names and ``reads``, write to ``folder``, and start and reach nothing else (see
+    :mod:`.sandbox`).
 
-    Raises ``OSError`` where ``folder`` can't be written, :class:`TargetError` where ``python`` isn't there.
+    Raises ``OSError`` where ``folder`` can't be written, :class:`TargetError` where ``python`` isn't there, or the
+    kernel has no sandbox.
     """
     call = wire.encode(Call(step, msgspec.Raw(wire.encode(request))))
     extra = [] if extra_path is None else [str(extra_path.resolve())]
@@ -62,7 +70,8 @@ def run(
         stdin=call,
         log=folder.resolve() / f"{step.rpartition(':')[2]}.log",
         heading=f"millwork worker <<< {call.decode()}",
-        environment=_environment(threads),
+        environment=_environment(threads)
+        | _sandbox([*extra, *map(str, reads), *_paths(msgspec.to_builtins(request))], folder, confined=confined),
         limits=limits,
     )
     return _reply(ending, reply)
@@ -76,12 +85,15 @@ def run_script(
     folder: Path,
     limits: Limits = USUAL,
     threads: int | None = None,
+    reads: Sequence[Path] = (),
+    confined: bool = True,
 ) -> Done[bytes] | Failure:
     """Run a standalone Python script by the interpreter ``python``, which needs nothing of ours installed.
 
     The script writes its reply, bytes of its own choice, to the file descriptor whose number is in the environment
     variable MILLWORK_REPLY_FD. It runs isolated (``python -I``): no PYTHONPATH, no user site. It works in ``folder``;
     what it prints is in ``folder/SCRIPT.log``. An exception that it doesn't catch is a failure of kind "error".
+    ``confined``: it may read ``reads``, the script's folder and the arguments that are paths, as :func:`run` has it.
 
     Raises as :func:`run` does.
     """
@@ -91,7 +103,10 @@ def run_script(
         stdin=b"",
         log=folder.resolve() / f"{script.stem}.log",
         heading=" ".join([python, *work]),
-        environment=_environment(threads),
+        environment=_environment(threads)
+        | _sandbox(
+            [str(script.resolve().parent), *map(str, reads), *_paths(list(arguments))], folder, confined=confined
+        ),
         limits=limits,
     )
     if ending.status == 0 and not ending.stopped:
@@ -119,6 +134,28 @@ def _uncaught(ending: Ending) -> Failure | None:
         return None
     name, _, message = ending.log_tail.rstrip().splitlines()[-1].partition(": ")
     return raised(ending, name, message)
+
+
+def _sandbox(reads: list[str], folder: Path, *, confined: bool) -> dict[str, str]:
+    """The variable that says what the process may read and write."""
+    if not confined:
+        return {}
+    missing = sandbox.missing()
+    if missing:
+        raise TargetError(
+            f"models are read in a sandbox, and {missing}",
+            "Run on Linux 5.13 or newer with Landlock; or --trust the file: it is then read without a sandbox.",
+        )
+    return {"MILLWORK_SANDBOX": json.dumps([reads, [str(folder.resolve())]])}
+
+
+def _paths(value: object) -> list[str]:
+    """All strings in ``value`` that are absolute paths of something that is there."""
+    if isinstance(value, str):
+        return [value] if value.startswith("/") and len(value) < LONGEST_PATH and Path(value).exists() else []
+    if isinstance(value, dict):
+        return [path for each in value.values() for path in _paths(each)]
+    return [path for each in value for path in _paths(each)] if isinstance(value, list | tuple) else []
 
 
 def _interpreter(python: str | None) -> str:

@@ -3,6 +3,8 @@
     start.py PARENT step [EXTRA]              a step: the call comes on stdin, the answer goes to the reply pipe
     start.py PARENT script PATH ARGUMENT …    a script of its own, which writes to the reply pipe itself
 
+Where MILLWORK_SANDBOX says what it may read and write, it is confined to that first (see :mod:`.sandbox`).
+
 Standard library only until the work begins: the interpreter may be one that has neither millwork nor msgspec, and
 may be older than the one that millwork runs on.
 """
@@ -10,14 +12,18 @@ may be older than the one that millwork runs on.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import resource
 import runpy
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 REPLY = "MILLWORK_REPLY_FD"
+SANDBOX = "MILLWORK_SANDBOX"
+"""JSON: the paths that may be read, and those that may be written to as well."""
 
 
 def bind(parent: int) -> None:
@@ -33,10 +39,19 @@ def bind(parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def confine() -> None:
+    """Enter the sandbox, where one is asked for. The temporary folder is its own, too."""
+    asked = os.environ.pop(SANDBOX, "")
+    if not asked:
+        return
+    read, write = json.loads(asked)
+    names = runpy.run_path(str(Path(__file__).with_name("sandbox.py")))
+    os.environ["JOBLIB_MULTIPROCESSING"] = "0"  # its semaphores are shared memory, which others could open
+    names["confine"](read, [*write, os.environ["TMPDIR"]])
+
+
 def step(extra: str | None) -> None:
     """Answer the call on stdin, then leave at once: a native library's own clean-up can hang or crash."""
-    from pathlib import Path
-
     from millwork import wire
     from millwork.steps import answer
 
@@ -57,6 +72,7 @@ def main(arguments: list[str]) -> None:
     """Run as the module's docstring says."""
     parent, form, *rest = arguments
     bind(int(parent))
+    confine()
     if form == "step":
         step(rest[0] if rest else None)
     else:

@@ -1,0 +1,214 @@
+"""What a step may do in the sandbox: every way out is denied by itself, and honest work isn't disturbed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import xgboost
+
+from millwork import worker
+from millwork.compile import steps
+from millwork.errors import TargetError
+from millwork.worker import Done, sandbox
+
+SANDBOX = Path(sandbox.__file__)
+
+PROBES = {
+    "exec": "os.execv('/bin/true', ['true'])",
+    "a program": "subprocess.run(['/bin/true'])",
+    "a program by posix_spawn": "os.posix_spawn('/bin/true', ['true'], {})",
+    "fork": "os._exit(0) if os.fork() == 0 else os.wait()",
+    "vfork, as a plain call": "call(58)",
+    "clone3, as a plain call": "call(435, ctypes.create_string_buffer(88), 88)",
+    "a socket": "socket.socket()",
+    "a socket of this machine": "socket.socket(socket.AF_UNIX)",
+    "a pair of sockets": "socket.socketpair()",
+    "a connection": "socket.create_connection(('127.0.0.1', 1))",
+    "a signal to its parent": "os.kill(os.getppid(), 0)",
+    "a signal to everyone": "os.kill(-1, 0)",
+    "ptrace": "call(101, 16, os.getppid(), 0, 0)",
+    "another's memory": "call(310, os.getppid(), None, 0, None, 0, 0)",
+    "its own memory as a file": "open('/proc/self/mem', 'r+b')",
+    "another's environment": "open(f'/proc/{os.getppid()}/environ').read()",
+    "a file of the system's": "open('/etc/passwd').read()",
+    "a file of the user's": "open(SECRET).read()",
+    "a folder's names": "os.listdir(os.path.dirname(SECRET))",
+    "a file outside, written": "open(SECRET + '.new', 'w')",
+    "a file outside, cut": "os.truncate(SECRET, 0)",
+    "a file outside, removed": "os.unlink(SECRET)",
+    "what it may read, written": "open(GIVEN, 'a')",
+    "a symbolic link out": "os.symlink(SECRET, 'link')",
+    "a hard link": "os.link(GIVEN, 'link')",
+    "a device": "os.mknod('device', 0o600 | 0o020000, os.makedev(1, 1))",
+    "a pipe with a name": "os.mkfifo('pipe')",
+    "up and out": "open('../secret').read()",
+    "a mount": "call(165, b'none', b'.', b'tmpfs', 0, None)",
+    "a namespace": "call(272, 0x10000000)",
+    "another root": "os.chroot('.')",
+    "io_uring": "call(425, 1, ctypes.create_string_buffer(120))",
+    "bpf": "call(321, 0, None, 0)",
+    "a memory file": "os.memfd_create('code')",
+    "userfaultfd": "call(323, 0)",
+    "kernel keys": "call(250, 0, -3, 1)",
+    "another's limits": "resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)",
+    "another's priority": "os.setpriority(os.PRIO_PROCESS, os.getppid(), 5)",
+    "another user": "os.setuid(1)",
+    "32-bit numbers of calls": "call(0x40000000 + 39)",
+}
+"""Each is an expression that succeeds outside the sandbox, or fails with another error than a missing right."""
+
+
+@pytest.fixture(autouse=True)
+def here() -> None:
+    if sandbox.missing():
+        pytest.skip(sandbox.missing())
+
+
+def confined(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    """The body, in a process that is confined to read ``given`` and to write to ``own``."""
+    for name in ("given", "secret"):
+        (folder / name).write_text("text")
+    own = folder / "own"
+    own.mkdir(exist_ok=True)
+    program = f"""
+import ctypes, os, resource, runpy, socket, subprocess, threading
+SECRET, GIVEN = {str(folder / "secret")!r}, {str(folder / "given")!r}
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    if libc.syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+os.chdir({str(own)!r})
+runpy.run_path({str(SANDBOX)!r})["confine"]([GIVEN], [{str(own)!r}])
+{textwrap.dedent(body)}
+"""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the plain calls' numbers are x86_64's")
+@pytest.mark.parametrize("name", PROBES)
+def test_every_way_out_is_denied(name: str, tmp_path: Path) -> None:
+    body = f"""
+    try:
+        {PROBES[name]}
+    except PermissionError:
+        print("denied")
+    except OSError as error:
+        print("denied" if error.errno in (1, 13, 38) else repr(error))  # 38: as if the kernel hadn't it
+    else:
+        print("allowed")
+    """
+    done = confined(tmp_path, body)
+    assert done.stdout == "denied\n", done
+    assert (tmp_path / "secret").read_text() == (tmp_path / "given").read_text() == "text"
+
+
+def test_it_holds_for_threads_that_it_starts_and_cannot_be_undone(tmp_path: Path) -> None:
+    body = f"""
+    def ask():
+        try:
+            print(open(SECRET).read())
+        except PermissionError:
+            print("denied")
+    thread = threading.Thread(target=ask)
+    thread.start(); thread.join()
+    runpy.run_path({str(SANDBOX)!r})["confine"]([SECRET], ["/"])
+    ask()
+    """
+    done = confined(tmp_path, body)
+    assert done.stdout.splitlines()[:1] == ["denied"], done
+    assert "text" not in done.stdout
+
+
+def test_its_own_folder_is_its_own(tmp_path: Path) -> None:
+    body = """
+    os.mkdir("a"); open("a/b", "w").write("1"); os.rename("a/b", "a/c"); os.unlink("a/c"); os.rmdir("a")
+    print(open(GIVEN).read())
+    """
+    assert confined(tmp_path, body).stdout == "text\n"
+
+
+def test_a_crash_is_still_a_crash(tmp_path: Path) -> None:
+    assert confined(tmp_path, "os.abort()").returncode == -6
+
+
+# ── as steps use it ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Paths(msgspec.Struct):
+    given: str
+    nested: dict[str, list[str]]
+
+
+class Said(msgspec.Struct):
+    said: list[str]
+
+
+STEPS = """
+import msgspec, os
+class Paths(msgspec.Struct):
+    given: str
+    nested: dict[str, list[str]]
+class Said(msgspec.Struct):
+    said: list[str]
+def look(request: Paths) -> Said:
+    said = []
+    for path in (request.given, *request.nested["more"], request.given + ".not-named", "/etc/passwd"):
+        try:
+            said.append(open(path).read()[:5])
+        except OSError as error:
+            said.append(type(error).__name__)
+    open("mine", "w").close()
+    open(os.path.join(os.environ["TMPDIR"], "mine"), "w").close()
+    said.append(str(os.path.exists("mine")))
+    return Said(said)
+"""
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_step_reads_what_its_call_names(safe: bool, tmp_path: Path) -> None:
+    own, outside = tmp_path / "own", tmp_path / "outside"
+    own.mkdir(), outside.mkdir()
+    (outside / "sandbox_steps.py").write_text(STEPS)
+    for name in ("one", "two", "one.not-named"):
+        (tmp_path / name).write_text(name)
+    request = Paths(str(tmp_path / "one"), {"more": [str(tmp_path / "two")]})
+    done = worker.run("sandbox_steps:look", request, Said, folder=own, extra_path=outside, confined=safe)
+    assert isinstance(done, Done), done
+    refused = ["PermissionError", "PermissionError"] if safe else ["one.n", Path("/etc/passwd").read_text()[:5]]
+    assert done.value.said == ["one", "two", *refused, "True"]
+
+
+def test_models_are_read_in_it(tmp_path: Path) -> None:
+    """The log of the step that reads a model says so: the process has no new rights, and a filter."""
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    model = tmp_path / "model.ubj"
+    xgboost.XGBRegressor(n_estimators=3).fit(rows, rows[:, 0]).save_model(model)
+    work = tmp_path / "work"
+    work.mkdir()
+    done = worker.run("millwork.compile.steps:load", steps.LoadRequest(path=str(model)), steps.Loaded, folder=work)
+    assert isinstance(done, Done), done
+
+
+def test_a_kernel_without_it_is_refused_and_trust_is_the_way_past(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "landlock_version", lambda: 0)
+    request = steps.LoadRequest(path=str(tmp_path / "model.ubj"))
+    with pytest.raises(TargetError, match="no Landlock") as refused:
+        worker.run("millwork.compile.steps:load", request, steps.Loaded, folder=tmp_path)
+    assert "--trust" in (refused.value.hint or "")
+    worker.run("millwork.compile.steps:load", request, steps.Loaded, folder=tmp_path, confined=False)
+
+
+def test_this_machine_can_say_what_it_has() -> None:
+    assert sandbox.landlock_version() >= 1
+    assert sandbox.has_seccomp()
+    assert ctypes.sizeof(ctypes.c_void_p) == 8
