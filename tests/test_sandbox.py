@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import xgboost
 
-from millwork import worker
+from millwork import pipeline, worker
 from millwork.compile import steps
 from millwork.errors import TargetError
+from millwork.options import Options
 from millwork.worker import Done, sandbox
 
 SANDBOX = Path(sandbox.__file__)
@@ -212,3 +213,17 @@ def test_this_machine_can_say_what_it_has() -> None:
     assert sandbox.landlock_version() >= 1
     assert sandbox.has_seccomp()
     assert ctypes.sizeof(ctypes.c_void_p) == 8
+
+
+def test_trust_runs_the_whole_job_without_it_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    model = tmp_path / "model.ubj"
+    xgboost.XGBRegressor(n_estimators=3).fit(rows, rows[:, 0]).save_model(model)
+    options = Options(model=str(model), backends="onnx", traffic="batch=1", triton="none", dry_run=True,
+                      run_dir=str(tmp_path / "run"))  # fmt: skip
+    monkeypatch.setattr(sandbox, "landlock_version", lambda: 0)
+    with pytest.raises(TargetError, match="no Landlock"):
+        pipeline.run(options)
+    found, error = pipeline.run(msgspec.structs.replace(options, trust=True))
+    assert error is None
+    assert pipeline.TRUSTED in found.notes

@@ -36,6 +36,9 @@ class Outcome(NamedTuple):
     error: MillworkError | None
 
 
+TRUSTED = "--trust: the steps that read and run this model had no sandbox"
+
+
 @dataclass(frozen=True)
 class Judged:
     """A candidate with its line of the report; ``built`` where there are files, ``missing`` for want of an extra.
@@ -63,6 +66,8 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
     with RunDirectory(plan.run_dir, told.note) as directory:
         job = Run(plan, directory, executor, told)
         release.forget_choice(plan.run_dir)
+        if plan.trust:
+            told.note(TRUSTED)
         model = stages.load(job)
         serving = _prepare_server(job)
         truth = stages.judge_by(job, model)
@@ -320,7 +325,8 @@ def _demand_target(plan: Plan, judged: Sequence[Judged]) -> None:
 def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) -> Record:
     signature = model.signature
     died = (f"{one.record.id} died and isn't compared" for one in judged if one.record.status == "error")
-    notes = (*signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
+    trusted = (TRUSTED,) if plan.trust else ()
+    notes = (*trusted, *signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
     return Record(
         schema=SCHEMA,
         model=ModelSummary(
