@@ -17,7 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 Column = npt.NDArray[Any]
-"""int64 (not negative), float32, float64 (a tensor), or texts as their numbers in ``TEXTS``: uint8."""
+"""Integers (not negative), float32, float64 (a tensor), or texts as their numbers in ``TEXTS``: uint8."""
 
 TEXTS = (b"LEAF", b"BRANCH_LT", b"BRANCH_LEQ")
 

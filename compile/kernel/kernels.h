@@ -167,23 +167,13 @@ template <int Pairs> inline void add_looked_up(double *sums, const uint8_t *slot
 }
 
 inline void add(int top, double *sums, const uint8_t *slots, const double *table) {
+  if (top <= 4) return add_looked_up<1>(sums, slots, table);
+  if (top == 5) return add_looked_up<2>(sums, slots, table);
   if (top == 6) return add_looked_up<4>(sums, slots, table);
   if (top == 7) return add_looked_up<8>(sums, slots, table);
-  if (top > 5) {
-    for (int g = 0; g < kBlock; g += 8) {
-      const __m256i i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
-      _mm512_storeu_pd(sums + g, _mm512_add_pd(_mm512_loadu_pd(sums + g), _mm512_i32gather_pd(i, table, 8)));
-    }
-    return;
-  }
-  const __m512d a = _mm512_loadu_pd(table), b = _mm512_loadu_pd(table + 8);
-  const __m512d c = top == 5 ? _mm512_loadu_pd(table + 16) : a, d = top == 5 ? _mm512_loadu_pd(table + 24) : b;
   for (int g = 0; g < kBlock; g += 8) {
-    const __m512i i = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
-    __m512d v = _mm512_permutex2var_pd(a, i, b);
-    if (top == 5)
-      v = _mm512_mask_blend_pd(_mm512_test_epi64_mask(i, _mm512_set1_epi64(16)), v, _mm512_permutex2var_pd(c, i, d));
-    _mm512_storeu_pd(sums + g, _mm512_add_pd(_mm512_loadu_pd(sums + g), v));
+    const __m256i i = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(slots + g)));
+    _mm512_storeu_pd(sums + g, _mm512_add_pd(_mm512_loadu_pd(sums + g), _mm512_i32gather_pd(i, table, 8)));
   }
 }
 #elif defined(__AVX2__)

@@ -199,9 +199,9 @@ void tables(const Packed &p, Model &m, const std::vector<int32_t> &target, const
   std::vector<T> own(given, given + size_t(p.leaves) * p.width);
   std::vector<T> slots(target.size() * p.width, T(0));
   for (const Tree &t : m.tree) {
+    if (t.deep) continue;
     const size_t n = size_t(1) << t.top;
     for (size_t s = 0; s < n; s++) {
-      if (t.deep) continue;
       const int32_t leaf = target[t.slot + s];
       for (uint32_t d = 0; d < p.width; d++)
         slots[t.slot * p.width + d * n + s] = own[size_t(leaf) * p.width + d];
