@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from ...validators.triton import install
 from ...values import PassNote, Record, Value
 from . import text
 
@@ -80,12 +81,14 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
     folder = shlex.quote(repository or record.publication.repository)
     where = (f"--repository {folder}", f"--name {shlex.quote(record.publication.name)}")
     managed = record.publication.verified or any(
-        line.served_by == "python" for line in record.candidates if record.winner and line.id == record.winner.id
+        line.served_by in install.backends()
+        for line in record.candidates
+        if record.winner and line.id == record.winner.id
     )
     rows = "rows.parquet" if record.model.categories else "rows.npy"  # which holds numbers only
     files = (f"--input {rows}", "--output answers.npy")
     return (
-        # the managed server has the python backend only: a configuration for another is for the user's own
+        # a configuration for a backend that the managed server lacks is for the user's own
         *((Command(purpose="serve it", words=("millwork triton serve", *where)),) if managed else ()),
         Command(purpose="ask it here", words=("millwork predict", *where, *files)),
         *((Command(purpose="go back", words=("millwork rollback", *where)),) if record.publication.version > 1 else ()),

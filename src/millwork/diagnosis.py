@@ -77,7 +77,7 @@ def _package(names: tuple[str, ...], extra: str, purpose: str) -> Finding:
 
 def _triton() -> Finding:
     status = install.status()
-    purpose = "serves and verifies; backends: python"
+    purpose = f"serves and verifies; backends: {', '.join(install.backends())}"
     if status.problems:
         return Finding(what="managed Triton", there=False, hint="; ".join(status.problems), purpose=purpose)
     size = f"{status.bytes / 2**30:.1f} GiB"

@@ -220,8 +220,7 @@ def _lay_out(environment: Environment, libpython: Path) -> None:
     folder, packages = _server_folder(environment), _site_packages(environment)
     if folder.exists():
         return
-    tree, aside = packages / "pytriton" / "tritonserver", folder.with_name(f"{LAYOUT}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
+    tree, aside = packages / "pytriton" / "tritonserver", _aside(folder)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(tree / "backends" / "python", aside / "python-backend", ignore=ignore)
     stub = tree / "python_backend_stubs" / _python() / "triton_python_backend_stub"
@@ -233,12 +232,7 @@ def _lay_out(environment: Environment, libpython: Path) -> None:
     for name, pattern in PERF_LIBRARIES.items():
         (aside / "perf" / name).symlink_to(next((packages / "nvidia_pytriton.libs").glob(pattern)))
     (packages / "millwork-server.pth").write_text(NO_BYTECODE)
-    try:
-        aside.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-        shutil.rmtree(aside, ignore_errors=True)  # another process was faster
+    _place(aside, folder)
 
 
 def _add_backends(environment: Environment) -> None:
@@ -250,19 +244,30 @@ def _add_backends(environment: Environment) -> None:
     folder, library = _backends(environment), kernel.triton_library()
     if folder.exists():
         return
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = _aside(folder)
     aside.mkdir()
     (aside / "python").symlink_to(Path("..") / "python-backend")
     if library is not None:
         (aside / kernel.TRITON_BACKEND).mkdir()
         shutil.copyfile(library, aside / kernel.TRITON_BACKEND / library.name)
+    _place(aside, folder)
+
+
+def _aside(folder: Path) -> Path:
+    """Where this process builds ``folder``: beside it, and not there yet."""
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    return aside
+
+
+def _place(aside: Path, folder: Path) -> None:
+    """Rename what was built into place, unless another process was faster."""
     try:
         aside.rename(folder)
     except OSError:
         if not folder.exists():
             raise
-        shutil.rmtree(aside, ignore_errors=True)  # another process was faster
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _backends(environment: Environment) -> Path:
