@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -73,21 +74,21 @@ def here() -> None:
         pytest.skip(sandbox.missing())
 
 
-def confined(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+def confined(folder: Path, body: str, *, gpu: bool = False) -> subprocess.CompletedProcess[str]:
     """The body, in a process that is confined to read ``given`` and to write to ``own``."""
     for name in ("given", "secret"):
         (folder / name).write_text("text")
     own = folder / "own"
     own.mkdir(exist_ok=True)
     program = f"""
-import ctypes, os, resource, runpy, socket, subprocess, threading
+import ctypes, json, os, resource, runpy, socket, subprocess, threading
 SECRET, GIVEN = {str(folder / "secret")!r}, {str(folder / "given")!r}
 libc = ctypes.CDLL(None, use_errno=True)
 def call(number, *arguments):
     if libc.syscall(number, *arguments) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 os.chdir({str(own)!r})
-runpy.run_path({str(SANDBOX)!r})["confine"]([GIVEN], [{str(own)!r}])
+runpy.run_path({str(SANDBOX)!r})["confine"]([GIVEN], [{str(own)!r}], gpu={gpu})
 {textwrap.dedent(body)}
 """
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
@@ -109,6 +110,73 @@ def test_every_way_out_is_denied(name: str, tmp_path: Path) -> None:
     done = confined(tmp_path, body)
     assert done.stdout == "denied\n", done
     assert (tmp_path / "secret").read_text() == (tmp_path / "given").read_text() == "text"
+
+
+GPU_MAY = {"a socket of this machine", "a memory file"}
+"""What the profile for work on a GPU lets through of the above."""
+
+MORE_FOR_GPU = {
+    "an internet socket": "socket.socket(socket.AF_INET)",
+    "an internet socket of version 6": "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
+    "a netlink socket": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+    "a connection to a socket of this machine": "socket.socket(socket.AF_UNIX).connect('/run/docker.sock')",
+    "a connection to one without a name": "socket.socket(socket.AF_UNIX).connect('\\0somebody')",
+    "a connection taken up": "listening().accept()",
+    "a message": "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'x', '\\0somebody')",
+    "a socket with a name": "socket.socket(socket.AF_UNIX).bind('named')",
+    "its own memory, written": "open('/proc/self/mem', 'r+b')",
+    "another process's memory map": "open(f'/proc/{os.getppid()}/maps').read()",
+    "the devices' names": "os.listdir('/dev')",
+    "a terminal": "open('/dev/tty')",
+    "a device that isn't NVIDIA's": "open('/dev/full', 'w')",
+    "a memory file, as a program": "os.execve(os.memfd_create('code'), ['x'], {})",
+    "shared memory with others": "open('/dev/shm/millwork', 'w')",
+    "a setting of the kernel's": "open('/proc/sys/kernel/core_pattern', 'w')",
+}
+GPU_NEEDS = {
+    "the socket that libcuda binds": "listening()",
+    "a memory file": "os.write(os.memfd_create('code'), b'x')",
+    "what is mapped into itself": "open('/proc/self/maps').read()",
+    "which devices there are": "open('/proc/devices').read()",
+    "its own folder": "open('mine', 'w').write('x')",
+}
+
+
+def outcomes(folder: Path, probes: dict[str, str], *, gpu: bool) -> dict[str, str]:
+    """What each probe gives, all in one process: ``denied``, ``allowed`` or the error."""
+    body = f"""
+    def listening():
+        own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        own.bind(f"\\0cuda-uvmfd-{{os.getpid()}}-{{len(said)}}")
+        own.listen(16)
+        return own
+    said = {{}}
+    for name, probe in {probes!r}.items():
+        try:
+            eval(probe)
+        except OSError as error:
+            said[name] = "denied" if error.errno in (1, 13, 38) else repr(error)
+        else:
+            said[name] = "allowed"
+    print(json.dumps(said))
+    """
+    done = confined(folder, body, gpu=gpu)
+    assert done.returncode == 0, done
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the plain calls' numbers are x86_64's")
+def test_the_profile_for_work_on_a_gpu_still_denies(tmp_path: Path) -> None:
+    """As far as a machine without one can show it: NVIDIA's own devices aren't here."""
+    probes = {name: probe for name, probe in PROBES.items() if "if os.fork" not in probe} | MORE_FOR_GPU
+    found = outcomes(tmp_path, probes, gpu=True)
+    assert {name for name in found if found[name] != "denied"} == GPU_MAY, found
+    assert set(outcomes(tmp_path, GPU_NEEDS, gpu=True).values()) == {"allowed"}
+
+
+def test_without_it_a_step_may_do_none_of_that(tmp_path: Path) -> None:
+    needs = {name: probe for name, probe in GPU_NEEDS.items() if name != "its own folder"}
+    assert set(outcomes(tmp_path, needs, gpu=False).values()) == {"denied"}
 
 
 def test_it_holds_for_threads_that_it_starts_and_cannot_be_undone(tmp_path: Path) -> None:
@@ -170,7 +238,22 @@ def look(request: Paths) -> Said:
     open(os.path.join(os.environ["TMPDIR"], "mine"), "w").close()
     said.append(str(os.path.exists("mine")))
     return Said(said)
+def look_at_itself(_: Said) -> Said:
+    try:
+        return Said(["seen" if open("/proc/self/maps").read() else "empty"])
+    except OSError as error:
+        return Said([type(error).__name__])
 """
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_step_is_told_its_profile(gpu: bool, tmp_path: Path) -> None:
+    (tmp_path / "gpu_steps.py").write_text(STEPS)
+    own = tmp_path / "own"
+    own.mkdir()
+    done = worker.run("gpu_steps:look_at_itself", Said([]), Said, folder=own, extra_path=tmp_path, gpu=gpu)
+    assert isinstance(done, Done), done
+    assert done.value.said == (["seen"] if gpu else ["PermissionError"])
 
 
 @pytest.mark.parametrize("safe", [True, False])

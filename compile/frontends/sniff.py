@@ -11,7 +11,7 @@ from . import model_file
 from .pickles.streams import compression, head_of
 
 Format = Literal["xgboost-json", "xgboost-ubj", "catboost-json", "catboost-cbm", "pickle"]
-"""``pickle`` is joblib's too, plain or compressed (zlib, gzip, bz2, xz)."""
+"""``pickle`` is joblib's too, plain or compressed (zlib, gzip, bz2, xz, lzma, lz4)."""
 
 _HEAD = 1 << 16
 _READ = (

@@ -30,9 +30,10 @@ class Executor(Protocol):
         threads: int | None = None,
         reads: Sequence[Path] = (),
         confined: bool = True,
+        gpu: bool = False,
     ) -> Done[R] | Failure:
         """The step's reply, or why there is none. ``confined``: in a sandbox, where it may read what the request names,
-        and ``reads``."""
+        and ``reads``. ``gpu``: its weaker profile, for work on a GPU."""
         ...
 
 
@@ -50,10 +51,11 @@ class LocalExecutor(Value, frozen=True):
         threads: int | None = None,
         reads: Sequence[Path] = (),
         confined: bool = True,
+        gpu: bool = False,
     ) -> Done[R] | Failure:
         """:func:`millwork.worker.run`, here."""
         return worker.run(
-            step, request, reply, folder=folder, limits=limits, threads=threads, reads=reads, confined=confined
+            step, request, reply, folder=folder, limits=limits, threads=threads, reads=reads, confined=confined, gpu=gpu
         )
 
 

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import catboost as cb
 import joblib
+import lz4.frame
 import numpy as np
 import numpy.typing as npt
 import pytest
 import xgboost as xgb
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from millwork.compile.frontends import ubjson
@@ -67,7 +69,7 @@ WRITERS: dict[str, Callable[[object], bytes]] = {
     "joblib protocol 2": lambda model: joblib_bytes(model, protocol=2),
     **{
         f"joblib {kind}": lambda model, kind=kind: joblib_bytes(model, (kind, 3))
-        for kind in ("zlib", "gzip", "bz2", "xz", "lzma")
+        for kind in ("zlib", "gzip", "bz2", "xz", "lzma", "lz4")
     },
     "joblib 3": lambda model: joblib_bytes(model, 3),
     "pickle in gzip": lambda model: gzip.compress(pickle.dumps(model)),
@@ -246,7 +248,6 @@ def test_a_model_inside_something_else_is_named_with_its_place(models: dict[str,
 def test_sklearns_wrappers_are_named_with_the_next_step(models: dict[str, object], protocol: int) -> None:
     model = models["XGBClassifier"]
     for wrapper, name, step in (
-        (make_pipeline(StandardScaler(), model), "sklearn.pipeline.Pipeline", "pipeline[-1].save_model"),
         (GridSearchCV(model, {}), "sklearn.model_selection._search.GridSearchCV", "best_estimator_.save_model"),
         (CalibratedClassifierCV(model), "sklearn.calibration.CalibratedClassifierCV", "calibrated_classifiers_[0]"),
         (StandardScaler(), "sklearn.preprocessing._data.StandardScaler", "save_model"),
@@ -254,6 +255,27 @@ def test_sklearns_wrappers_are_named_with_the_next_step(models: dict[str, object
         error = refusal(pickle.dumps(wrapper, protocol))
         assert f"a pickle of {name}; expected one fitted xgboost" in error.message
         assert step in error.hint
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pipeline_whose_other_steps_do_nothing_is_its_model(models: dict[str, object], protocol: int) -> None:
+    for name in ("XGBClassifier", "CatBoostRegressor"):
+        for steps in ([], [("a", "passthrough")], [("a", None), ("b", "passthrough")]):
+            pipeline = Pipeline([*steps, ("model", models[name])])
+            read = read_pickled(pickle.dumps(pipeline, protocol), "m.pkl")
+            assert read == read_pickled(pickle.dumps(models[name]), "m.pkl")
+
+
+def test_a_pipeline_that_does_something_is_refused_by_its_step(models: dict[str, object]) -> None:
+    model = models["XGBClassifier"]
+    error = refusal(Pipeline([("nothing", "passthrough"), ("scale", StandardScaler()), ("model", model)]))
+    assert "whose step 'scale' is sklearn.preprocessing._data.StandardScaler" in error.message
+    assert "pipeline[-1].save_model" in error.hint
+    assert "a pickle of sklearn.linear_model" in refusal(make_pipeline(LogisticRegression())).message
+    assert "isn't fitted" in refusal(make_pipeline(xgb.XGBClassifier())).message
+    broken = Pipeline([("model", model)])
+    broken.steps = "steps"
+    assert "whose steps are not a list" in refusal(broken).message
 
 
 def test_others_are_refused_by_name(models: dict[str, object]) -> None:
@@ -301,13 +323,16 @@ def test_truncated_files(models: dict[str, object], writer: str) -> None:
             read_pickled(written[:size], "m.pkl")
 
 
-def test_compressions_that_are_not_read() -> None:
-    assert "compressed by lz4" in refusal(b"\x04\x22\x4d\x18" + bytes(20)).message
+def test_compressions_that_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lz4.frame", None)  # as if it weren't installed
+    error = refusal(lz4.frame.compress(b"N."))
+    assert "compressed by lz4, and its package isn't installed" in error.message
+    assert error.hint == "pip install lz4"
     assert "compressed by zstd" in refusal(b"\x28\xb5\x2f\xfd" + bytes(20)).message
     assert "joblib older than 0.10" in refusal(b"ZF0x10" + bytes(20)).message
 
 
-@pytest.mark.parametrize("compress", [zlib.compress, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("compress", [zlib.compress, gzip.compress, bz2.compress, lzma.compress, lz4.frame.compress])
 def test_a_decompression_bomb(compress: Callable[[bytes], bytes]) -> None:
     bomb = compress(bytes(70 << 20))
     assert len(bomb) < 1 << 20

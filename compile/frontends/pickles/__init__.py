@@ -3,6 +3,7 @@
 streams     a file's bytes, decompressed with a limit
 machine     the opcodes -> inert records: nothing is imported, looked up or called
 stubs       the records, and plain values read out of them
+allowed     the exact names that are understood
 arrays      NumPy's dtypes, scalars and arrays, read out of them
 estimators  the record of an estimator -> PickledModel
 """
@@ -22,7 +23,7 @@ __all__ = ["Attributes", "Limits", "PickledModel", "read_pickle", "read_pickled"
 
 
 def read_pickle(path: Path, limits: Limits = Limits()) -> PickledModel:  # noqa: B008 - frozen
-    """The XGBoost or CatBoost model in a file written by pickle or joblib (protocols 0-5; zlib, gzip, bz2, xz).
+    """The XGBoost or CatBoost model in a file of pickle's or joblib's (protocols 0-5; zlib, gzip, bz2, xz, lzma, lz4).
 
     Nothing in the file is executed and nothing is imported. Raises ModelError where the file is unreadable,
     malformed, beyond ``limits``, or holds something else than one fitted model.

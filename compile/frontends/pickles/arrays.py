@@ -7,22 +7,17 @@ import re
 
 import numpy as np
 
-from .stubs import Record, Symbol, as_bytes, class_of, fields_of, is_one_of
+from .allowed import ARRAY, DTYPE, FROMBUFFER, RECONSTRUCT, SCALAR, WRAPPER
+from .stubs import Record, as_bytes, class_of, fields_of, is_one_of
 
 Scalar = bool | int | float | str
 
 _CODE = re.compile(r"[biufcSUVmMO]\d{1,9}|[?bBhHiIlLqQefdgFDGO]")
-_DTYPE = Symbol("numpy", "dtype")
-_ARRAY = Symbol("numpy", "ndarray")
-_RECONSTRUCT = frozenset(Symbol(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core"))
-_SCALAR = frozenset(Symbol(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core"))
-_FROMBUFFER = frozenset(Symbol(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core"))
-WRAPPER = Symbol("joblib.numpy_pickle", "NumpyArrayWrapper")
 
 
 def dtype_of(value: object) -> np.dtype[np.generic] | None:
     """``numpy.dtype("f8", False, True)`` with its state ``(3, "<", …)``; None for anything else."""
-    if not isinstance(value, Record) or value.maker != _DTYPE or not value.args or len(value.states) > 1:
+    if not isinstance(value, Record) or value.maker != DTYPE or not value.args or len(value.states) > 1:
         return None
     code, order = value.args[0], "="
     if not isinstance(code, str) or not _CODE.fullmatch(code):
@@ -74,7 +69,7 @@ def scalar_of(value: object) -> Scalar | None:
     """A number or text, Python's or numpy's; None for anything else."""
     if isinstance(value, bool | int | float | str):
         return value
-    if not isinstance(value, Record) or not is_one_of(value.maker, _SCALAR) or len(value.args) != 2:
+    if not isinstance(value, Record) or not is_one_of(value.maker, SCALAR) or len(value.args) != 2:
         return None
     dtype, raw = dtype_of(value.args[0]), as_bytes(value.args[1])
     if dtype is None or raw is None or dtype.kind not in "biufU" or not 0 < dtype.itemsize == len(raw):
@@ -85,11 +80,11 @@ def scalar_of(value: object) -> Scalar | None:
 
 def _array_parts(value: Record) -> tuple[np.dtype[np.generic] | None, object, object] | None:
     """(dtype, shape, content) of the three ways an array is written."""
-    if is_one_of(value.maker, _RECONSTRUCT) and len(value.states) == 1:
+    if is_one_of(value.maker, RECONSTRUCT) and len(value.states) == 1:
         match value.args, value.states[0]:
-            case (kind, *_), (int(), tuple() as shape, Record() as dtype, _, content) if kind == _ARRAY:
+            case (kind, *_), (int(), tuple() as shape, Record() as dtype, _, content) if kind == ARRAY:
                 return dtype_of(dtype), shape, content
-    if is_one_of(value.maker, _FROMBUFFER):
+    if is_one_of(value.maker, FROMBUFFER):
         match value.args:
             case (content, Record() as dtype, tuple() as shape, *_):
                 return dtype_of(dtype), shape, content

@@ -6,6 +6,7 @@ What the states look like was seen in files written by xgboost 1.5.2, 1.7.6, 2.1
     xgboost.core.Booster    {"handle": bytearray, "best_iteration"?}      (the latter before 2.0)
     catboost.core.CatBoost* {parameters…, "__model": bytes}               (XGBoost's handle: UBJSON {Config, Model};
                                                                            before 1.6 the same in JSON)
+    sklearn Pipeline        {"steps": [(name, estimator or "passthrough"), …], …}
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Literal, TypeVar
 
 from ....errors import ModelError
 from ....values import Framework, Value
+from .allowed import BOOSTER, CATBOOST, LABEL_ENCODERS, PIPELINE, XGBOOST
 from .arrays import Scalar, elements_of, scalar_of
-from .stubs import Pairs, Record, Symbol, as_bytes, class_of, fields_of, named
+from .stubs import Pairs, Record, Symbol, as_bytes, class_of, fields_of, is_one_of, named
 
 T = TypeVar("T")
 
@@ -62,14 +64,6 @@ class PickledModel(Value):
     attributes: Attributes
 
 
-_XGBOOST = {
-    Symbol("xgboost.sklearn", name)
-    for name in ("XGBModel", "XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor")
-}
-_BOOSTER = Symbol("xgboost.core", "Booster")
-_CATBOOST = {
-    Symbol("catboost.core", name) for name in ("CatBoost", "CatBoostClassifier", "CatBoostRegressor", "CatBoostRanker")
-}
 _EXPECTED = (
     "expected one fitted xgboost Booster or XGBClassifier/XGBRegressor/XGBRanker/XGBRF…, "
     "or catboost CatBoost/CatBoostClassifier/CatBoostRegressor/CatBoostRanker"
@@ -95,26 +89,49 @@ _OLD_TORCH = 0x1950A86A20F9469CFC6C
 def model_of(value: object, name: str) -> PickledModel:
     """The model that a pickle's outermost value describes. Raises ModelError, by name, for any other value."""
     made = class_of(value)
+    if made == PIPELINE and isinstance(value, Record):
+        value = _last_step(value, name)
+        made = class_of(value)
     if not isinstance(value, Record) or made is None:
         raise _refusal(value, name)
-    if made == _BOOSTER:
+    if made == BOOSTER:
         return _xgboost(made, value, {}, name)
     fields = fields_of(value)
-    if made in _XGBOOST:
+    if made in XGBOOST:
         if fields is None:
             raise ModelError(f"{name}: a pickle of {made} whose state is not a dict of its attributes")
         return _xgboost(made, fields.get("_Booster"), fields, name)
-    if made in _CATBOOST:
+    if made in CATBOOST:
         if fields is None:
             raise ModelError(f"{name}: a pickle of {made} whose state is not a dict of its parameters")
         return _catboost(made, fields, name)
     raise _refusal(value, name)
 
 
+def _last_step(pipeline: Record, name: str) -> object:
+    """The model of a pipeline whose other steps do nothing. ModelError names the first that does something."""
+    steps = (fields_of(pipeline) or {}).get("steps")
+    if not isinstance(steps, list) or not steps or not all(isinstance(s, tuple) and len(s) == 2 for s in steps):
+        raise ModelError(f"{name}: a pickle of {PIPELINE} whose steps are not a list of names and estimators")
+    for step, does in steps[:-1]:
+        if does is not None and does != "passthrough":
+            raise ModelError(
+                f"{name}: a pickle of {PIPELINE} whose step {_named_step(step)} is {named(does)}, "
+                "and no step before the model is read",
+                _SAVE_ITSELF.format(_INSIDE["Pipeline"]),
+            )
+    return steps[-1][1]
+
+
+def _named_step(step: object) -> str:
+    """A step's name as it is shown, whatever the pickle holds for it."""
+    return ascii(step[:60]) if isinstance(step, str) else named(step)
+
+
 def _xgboost(made: Symbol, booster: object, fields: dict[str, object], name: str) -> PickledModel:
     if booster is None:
         raise _unfitted(made, name, "fit(X, y)")
-    state = fields_of(booster) if isinstance(booster, Record) and class_of(booster) == _BOOSTER else None
+    state = fields_of(booster) if isinstance(booster, Record) and class_of(booster) == BOOSTER else None
     if state is None:
         raise ModelError(f"{name}: a pickle of {made} whose booster is {named(booster)}, not an xgboost Booster")
     handle = state.get("handle")
@@ -166,7 +183,7 @@ def _xgboost_attributes(fields: dict[str, object], state: dict[str, object], nam
 def _labels(fields: dict[str, object], name: str) -> tuple[Scalar, ...] | None:
     labels = _read(fields, "classes_", elements_of, "a list of numbers or text", name)
     encoder = fields.get("_le")  # xgboost 1.3 to 1.5: the user's labels are in its label encoder
-    if isinstance(encoder, Record):
+    if isinstance(encoder, Record) and is_one_of(class_of(encoder), LABEL_ENCODERS):
         encoded = _read(fields_of(encoder) or {}, "classes_", elements_of, "a list of numbers or text", name)
         labels = encoded if encoded is not None else labels
     return labels
@@ -269,6 +286,6 @@ def _found_in(value: object) -> str:
         entries = list(enumerate(value))
     for key, item in entries:
         made = class_of(item)
-        if made is not None and (made == _BOOSTER or made in _XGBOOST or made in _CATBOOST):
+        if made is not None and (made == BOOSTER or made in XGBOOST or made in CATBOOST):
             return f"[{key!a}]"
     return ""

@@ -14,7 +14,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from .arrays import WRAPPER, wrapped_layout
+from .allowed import WRAPPER
+from .arrays import wrapped_layout
 from .machine import Limits, Machine
 from .stubs import Pairs, Record, Symbol, class_of
 

@@ -1,4 +1,7 @@
-"""Compressed files, expanded with a limit: what joblib's ``compress=`` writes, and a pickle in a gzip file."""
+"""Compressed files, expanded with a limit: what joblib's ``compress=`` writes, and a pickle in a gzip file.
+
+lz4 is read where the package of that name is installed, as joblib itself has it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from ....errors import ModelError
 
@@ -47,14 +50,23 @@ class _Zlib:
         return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
 
 
+def _lz4() -> _Decompressor:
+    import lz4.frame
+
+    return cast("_Decompressor", lz4.frame.LZ4FrameDecompressor())
+
+
 _READ: dict[str, Callable[[], _Decompressor]] = {
     "zlib": lambda: _Zlib(zlib.MAX_WBITS),
     "gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
     "bzip2": bz2.BZ2Decompressor,
     "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _LZMA_MEMORY),
     "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _LZMA_MEMORY),
+    "lz4": _lz4,
 }
-_REFUSED = {"lz4": "lz4", "zstd": "zstd", "joblib-0.9": "joblib older than 0.10"}
+_REFUSED = {"zstd": "zstd", "joblib-0.9": "joblib older than 0.10"}
+_DAMAGED = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError)
+"""What the decompressors raise for a stream that isn't one; lz4 a RuntimeError."""
 
 
 def compression(head: bytes) -> str | None:
@@ -80,7 +92,7 @@ def expand(payload: bytes, name: str, limit: int) -> bytes:
     """The contents of a compressed file; a file that isn't compressed as it is.
 
     Raises ModelError where the stream is damaged or truncated, grows beyond ``limit`` bytes or two hundredfold
-    (beyond 64 MiB), or is of a kind that isn't read (lz4, zstd).
+    (beyond 64 MiB), or is of a kind that isn't read (zstd; lz4 where its package isn't installed).
     """
     kind = compression(payload[:16])
     if kind is None:
@@ -93,7 +105,11 @@ def expand(payload: bytes, name: str, limit: int) -> bytes:
     limit = min(limit, max(_EXPANSION_FLOOR, _EXPANSION * len(payload)))
     try:
         return _expanded(payload, _READ[kind], name, limit)
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+    except ModuleNotFoundError:
+        raise ModelError(
+            f"{name}: compressed by {kind}, and its package isn't installed", f"pip install {kind}"
+        ) from None
+    except _DAMAGED as error:
         raise ModelError(f"{name}: the {kind} stream is damaged: {error}", "Copy or save the file again.") from None
 
 
@@ -104,7 +120,7 @@ def head_of(payload: bytes, count: int) -> bytes:
         return b""
     try:
         return _READ[kind]().decompress(payload, count)
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError):
+    except (ModuleNotFoundError, *_DAMAGED):
         return b""
 
 

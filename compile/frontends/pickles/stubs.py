@@ -44,13 +44,13 @@ class Record:
     pairs: list[tuple[object, object]] = field(default_factory=list)
 
 
-_OBJECT = frozenset({Symbol("builtins", "object"), Symbol("__builtin__", "object")})
-_RECONSTRUCTOR = frozenset({Symbol("copyreg", "_reconstructor"), Symbol("copy_reg", "_reconstructor")})
-_NEWOBJ = frozenset({Symbol("copyreg", "__newobj__"), Symbol("copy_reg", "__newobj__")})
-_BYTES = frozenset({Symbol("builtins", kind) for kind in ("bytes", "bytearray")}) | frozenset(
+OBJECT = frozenset({Symbol("builtins", "object"), Symbol("__builtin__", "object")})
+RECONSTRUCTOR = frozenset({Symbol("copyreg", "_reconstructor"), Symbol("copy_reg", "_reconstructor")})
+NEWOBJ = frozenset({Symbol("copyreg", "__newobj__"), Symbol("copy_reg", "__newobj__")})
+BYTES = frozenset({Symbol("builtins", kind) for kind in ("bytes", "bytearray")}) | frozenset(
     {Symbol("__builtin__", kind) for kind in ("bytes", "bytearray")}
 )
-_ENCODE = Symbol("_codecs", "encode")
+ENCODE = Symbol("_codecs", "encode")
 _LATIN = ("latin1", "latin-1")
 
 
@@ -68,8 +68,8 @@ def class_of(value: object) -> Symbol | None:
     if not isinstance(value, Record) or value.keywords is not None:
         return None
     made, args = value.maker, value.args
-    reconstructed = is_one_of(made, _RECONSTRUCTOR) and len(args) == 3 and is_one_of(args[1], _OBJECT)
-    if (reconstructed and args[2] is None) or (is_one_of(made, _NEWOBJ) and len(args) == 1):
+    reconstructed = is_one_of(made, RECONSTRUCTOR) and len(args) == 3 and is_one_of(args[1], OBJECT)
+    if (reconstructed and args[2] is None) or (is_one_of(made, NEWOBJ) and len(args) == 1):
         made, args = args[0], ()
     return made if isinstance(made, Symbol) and not args else None
 
@@ -80,7 +80,7 @@ def named(value: object) -> str:
         case Symbol():
             return str(value)
         case Record(maker=Symbol() as maker, args=args):
-            wrapped = is_one_of(maker, _RECONSTRUCTOR | _NEWOBJ) and args and isinstance(args[0], Symbol)
+            wrapped = is_one_of(maker, RECONSTRUCTOR | NEWOBJ) and args and isinstance(args[0], Symbol)
             return str(args[0] if wrapped else maker)
         case Record():
             return "an object made by another object"
@@ -114,14 +114,14 @@ def as_bytes(value: object) -> bytes | None:
         return None
     match value.args:
         case (str() as text, str() as encoding) if encoding in _LATIN and (
-            value.maker == _ENCODE or is_one_of(value.maker, _BYTES)
+            value.maker == ENCODE or is_one_of(value.maker, BYTES)
         ):
             return _latin1(text)
-        case () if is_one_of(value.maker, _BYTES):
+        case () if is_one_of(value.maker, BYTES):
             return b""
-        case (bytes() as raw,) if is_one_of(value.maker, _BYTES):
+        case (bytes() as raw,) if is_one_of(value.maker, BYTES):
             return raw
-        case (Record(maker=maker) as inner,) if is_one_of(value.maker, _BYTES) and maker == _ENCODE:
+        case (Record(maker=maker) as inner,) if is_one_of(value.maker, BYTES) and maker == ENCODE:
             return as_bytes(inner)
     return None
 

@@ -50,6 +50,7 @@ def run(
     extra_path: Path | None = None,
     reads: Sequence[Path] = (),
     confined: bool = True,
+    gpu: bool = False,
 ) -> Done[R] | Failure:
     """Run ``step`` (``millwork.MODULE:FUNCTION``, one Struct in, one out) in a process of its own.
 
@@ -58,7 +59,7 @@ def run(
     interpreter that has millwork. ``threads`` sets the thread variables of OpenMP and the BLAS libraries, which are
     else as they were. ``extra_path``: a folder whose top-level modules may be steps too. ``confined``: it may read the
     paths that ``request`` names and ``reads``, write to ``folder``, and start and reach nothing else (see
-    :mod:`.sandbox`).
+    :mod:`.sandbox`). ``gpu``: the sandbox's weaker profile, for a step that works on a GPU.
 
     Raises ``OSError`` where ``folder`` can't be written, :class:`TargetError` where ``python`` isn't there, or the
     kernel has no sandbox.
@@ -71,7 +72,9 @@ def run(
         log=folder.resolve() / f"{step.rpartition(':')[2]}.log",
         heading=f"millwork worker <<< {call.decode()}",
         environment=_environment(threads)
-        | _sandbox([*extra, *map(str, reads), *_paths(msgspec.to_builtins(request))], folder, confined=confined),
+        | _sandbox(
+            [*extra, *map(str, reads), *_paths(msgspec.to_builtins(request))], folder, confined=confined, gpu=gpu
+        ),
         limits=limits,
     )
     return _reply(ending, reply)
@@ -87,13 +90,15 @@ def run_script(
     threads: int | None = None,
     reads: Sequence[Path] = (),
     confined: bool = True,
+    gpu: bool = False,
 ) -> Done[bytes] | Failure:
     """Run a standalone Python script by the interpreter ``python``, which needs nothing of ours installed.
 
     The script writes its reply, bytes of its own choice, to the file descriptor whose number is in the environment
     variable MILLWORK_REPLY_FD. It runs isolated (``python -I``): no PYTHONPATH, no user site. It works in ``folder``;
     what it prints is in ``folder/SCRIPT.log``. An exception that it doesn't catch is a failure of kind "error".
-    ``confined``: it may read ``reads``, the script's folder and the arguments that are paths, as :func:`run` has it.
+    ``confined``: it may read ``reads``, the script's folder and the arguments that are paths; it and ``gpu`` are as
+    :func:`run` has them.
 
     Raises as :func:`run` does.
     """
@@ -105,7 +110,10 @@ def run_script(
         heading=" ".join([python, *work]),
         environment=_environment(threads)
         | _sandbox(
-            [str(script.resolve().parent), *map(str, reads), *_paths(list(arguments))], folder, confined=confined
+            [str(script.resolve().parent), *map(str, reads), *_paths(list(arguments))],
+            folder,
+            confined=confined,
+            gpu=gpu,
         ),
         limits=limits,
     )
@@ -136,7 +144,7 @@ def _uncaught(ending: Ending) -> Failure | None:
     return raised(ending, name, message)
 
 
-def _sandbox(reads: list[str], folder: Path, *, confined: bool) -> dict[str, str]:
+def _sandbox(reads: list[str], folder: Path, *, confined: bool, gpu: bool) -> dict[str, str]:
     """The variable that says what the process may read and write."""
     if not confined:
         return {}
@@ -146,7 +154,7 @@ def _sandbox(reads: list[str], folder: Path, *, confined: bool) -> dict[str, str
             f"models are read in a sandbox, and {missing}",
             "Run on Linux 5.13 or newer with Landlock; or --trust the file: it is then read without a sandbox.",
         )
-    return {"MILLWORK_SANDBOX": json.dumps([reads, [str(folder.resolve())]])}
+    return {"MILLWORK_SANDBOX": json.dumps([reads, [str(folder.resolve())], gpu])}
 
 
 def _paths(value: object) -> list[str]:

@@ -17,7 +17,7 @@ import platform
 import resource
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # ── Landlock ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -46,6 +46,13 @@ SYSTEM = (
 DEVICES = ("/dev/null",)
 """What is written to as well."""
 
+GPU_SYSTEM = (
+    "/proc/self", "/proc/devices", "/proc/modules", "/proc/driver/nvidia", "/proc/driver/nvidia-uvm",
+    "/sys/devices/system/memory", "/sys/devices/pci*", "/sys/module/nvidia*", "/sys/class/drm",
+)  # fmt: skip
+GPU_DEVICES = ("/dev/nvidia*",)
+"""What NVIDIA's driver libraries need beside: patterns. The devices take ioctl, which is the whole of the driver."""
+
 
 class SandboxError(OSError):
     """A layer isn't there, or can't be set."""
@@ -69,9 +76,12 @@ def missing() -> str:
     return "" if has_seccomp() else "this kernel has no seccomp filters, or its architecture isn't known here"
 
 
-def confine(read: Iterable[str], write: Iterable[str]) -> None:
+def confine(read: Iterable[str], write: Iterable[str], *, gpu: bool = False) -> None:
     """From now on this process, and every thread of it, may read what lies at or below ``read`` and the interpreter's
     own files, write at or below ``write``, and start, connect to or signal nothing. SandboxError where it can't be.
+
+    ``gpu``: a weaker profile, for work on a GPU: it may also use NVIDIA's devices, read what it itself is in /proc,
+    make memory files, and listen on sockets of this machine without a name in the file system (none may be taken up).
 
     Files that are open stay open.
     """
@@ -81,8 +91,16 @@ def confine(read: Iterable[str], write: Iterable[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise SandboxError(ctypes.get_errno(), "no_new_privs can't be set")
-    _restrict_files(landlock_version(), [*interpreter(), *SYSTEM, *read], [*DEVICES, *write])
-    _filter_calls()
+    devices = _found(GPU_DEVICES) if gpu else ()
+    seen = _found(GPU_SYSTEM) if gpu else ()
+    _restrict_files(landlock_version(), [*interpreter(), *SYSTEM, *read, *seen], [*DEVICES, *write], devices)
+    _filter_calls(gpu=gpu)
+
+
+def _found(patterns: Iterable[str]) -> Iterator[str]:
+    """What is there: /dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm of ``/dev/nvidia*``."""
+    for pattern in patterns:
+        yield from map(str, Path("/").glob(pattern.removeprefix("/")))
 
 
 def interpreter() -> list[str]:
@@ -98,7 +116,7 @@ def interpreter() -> list[str]:
     return sorted({str(Path(path).resolve()) for path in found} | found)
 
 
-def _restrict_files(version: int, read: Iterable[str], write: Iterable[str]) -> None:
+def _restrict_files(version: int, read: Iterable[str], write: Iterable[str], devices: Iterable[str]) -> None:
     handled = _FIRST
     for since, right in _SINCE.items():
         handled |= right if version >= since else 0
@@ -108,7 +126,7 @@ def _restrict_files(version: int, read: Iterable[str], write: Iterable[str]) -> 
     if rules < 0:
         raise SandboxError(ctypes.get_errno(), "Landlock gives no set of rules")
     try:
-        for paths, rights in ((read, READ), (write, WRITE)):
+        for paths, rights in ((read, READ), (write, WRITE), (devices, READ | WRITE_FILE | IOCTL_DEV)):
             for path in paths:
                 _allow(rules, path, rights & handled)
         if _syscall(_RESTRICT_SELF, rules, 0, 0):
@@ -141,6 +159,7 @@ _LOAD, _EQUAL, _GREATER_EQUAL, _ANY_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _CALL_AT, _ARCH_AT, _ARGUMENT_AT = 0, 4, 16
 _X32 = 0x40000000
 CLONE_THREAD = 0x00010000
+_AF_UNIX = 1
 
 CALLS = (
     # files, which Landlock guards
@@ -166,6 +185,10 @@ CALLS = (
 )  # fmt: skip
 """What libraries of numbers call. Not among them: programs, sockets, other processes, mounts, keys, kernel modules."""
 
+GPU_CALLS = ("memfd_create", "bind", "listen", "getsockname", "setsockopt")
+"""libcuda binds an unnamed socket of this machine when it begins, and gives up where it can't. To connect, to accept
+and to send aren't among them. ``socket`` itself is allowed for AF_UNIX only."""
+
 _NUMBERS = {
     "x86_64": (
         0xC000003E,
@@ -174,8 +197,8 @@ _NUMBERS = {
             "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14,
             "rt_sigreturn": 15, "ioctl": 16, "pread64": 17, "pwrite64": 18, "readv": 19, "writev": 20, "access": 21,
             "pipe": 22, "select": 23, "sched_yield": 24, "mremap": 25, "msync": 26, "mincore": 27, "madvise": 28,
-            "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "sendfile": 40, "clone": 56, "exit": 60, "kill": 62,
-            "uname": 63,
+            "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "sendfile": 40, "socket": 41, "bind": 49,
+            "listen": 50, "getsockname": 51, "setsockopt": 54, "clone": 56, "exit": 60, "kill": 62, "uname": 63,
             "fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77, "getcwd": 79,
             "chdir": 80, "fchdir": 81, "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87, "readlink": 89,
             "chmod": 90, "fchmod": 91, "umask": 95, "gettimeofday": 96, "getrlimit": 97, "getrusage": 98,
@@ -192,8 +215,8 @@ _NUMBERS = {
             "faccessat": 269, "pselect6": 270, "ppoll": 271, "set_robust_list": 273, "get_robust_list": 274,
             "sync_file_range": 277, "utimensat": 280, "epoll_pwait": 281, "fallocate": 285, "eventfd2": 290,
             "epoll_create1": 291, "dup3": 292, "pipe2": 293, "preadv": 295, "pwritev": 296, "prlimit64": 302,
-            "getcpu": 309, "renameat2": 316, "getrandom": 318, "membarrier": 324, "copy_file_range": 326,
-            "statx": 332, "rseq": 334, "clone3": 435, "close_range": 436, "faccessat2": 439,
+            "getcpu": 309, "renameat2": 316, "getrandom": 318, "memfd_create": 319, "membarrier": 324,
+            "copy_file_range": 326, "statx": 332, "rseq": 334, "clone3": 435, "close_range": 436, "faccessat2": 439,
         },
     ),
     "aarch64": (
@@ -215,11 +238,13 @@ _NUMBERS = {
             "getpriority": 141, "getresuid": 148, "getresgid": 150, "times": 153, "getpgid": 155, "getsid": 156,
             "getgroups": 158, "uname": 160, "getrlimit": 163, "getrusage": 165, "umask": 166, "prctl": 167,
             "getcpu": 168, "gettimeofday": 169, "getpid": 172, "getppid": 173, "getuid": 174, "geteuid": 175,
-            "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179, "brk": 214, "munmap": 215, "mremap": 216,
-            "clone": 220, "mmap": 222, "fadvise64": 223, "mprotect": 226, "msync": 227, "mlock": 228, "munlock": 229,
+            "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179,
+            "socket": 198, "bind": 200, "listen": 201, "getsockname": 204, "setsockopt": 208, "brk": 214,
+            "munmap": 215, "mremap": 216, "clone": 220, "mmap": 222, "fadvise64": 223, "mprotect": 226, "msync": 227,
+            "mlock": 228, "munlock": 229,
             "mincore": 232, "madvise": 233, "mbind": 235, "get_mempolicy": 236, "set_mempolicy": 237,
-            "prlimit64": 261, "renameat2": 276, "getrandom": 278, "membarrier": 283, "copy_file_range": 285,
-            "statx": 291, "rseq": 293, "clone3": 435, "close_range": 436, "faccessat2": 439,
+            "prlimit64": 261, "renameat2": 276, "getrandom": 278, "memfd_create": 279, "membarrier": 283,
+            "copy_file_range": 285, "statx": 291, "rseq": 293, "clone3": 435, "close_range": 436, "faccessat2": 439,
         },
     ),
 }  # fmt: skip
@@ -227,17 +252,17 @@ _NUMBERS = {
 there."""
 
 
-def _filter_calls() -> None:
+def _filter_calls(*, gpu: bool) -> None:
     machine = _machine()
     assert machine is not None  # noqa: S101 (confine has asked)
-    program = _program(*machine)
+    program = _program(*machine, gpu=gpu)
     held = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *each) for each in program))
     head = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(held)))
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(head), 0, 0):
         raise SandboxError(ctypes.get_errno(), "the filter of system calls can't be set")
 
 
-def _program(arch: int, numbers: dict[str, int]) -> list[tuple[int, int, int, int]]:
+def _program(arch: int, numbers: dict[str, int], *, gpu: bool) -> list[tuple[int, int, int, int]]:
     """The filter: instructions of classic BPF (code, jump if true, if false, operand)."""
     give = {"allow": (_RETURN, 0, 0, _ALLOW), "refuse": (_RETURN, 0, 0, _ERRNO | _EPERM)}
     out = [
@@ -254,7 +279,10 @@ def _program(arch: int, numbers: dict[str, int]) -> list[tuple[int, int, int, in
         out += [give["allow"], give["refuse"]]
     out += [(_EQUAL, 0, 5, numbers["prlimit64"]), (_LOAD, 0, 0, _ARGUMENT_AT), (_EQUAL, 1, 0, 0)]
     out += [(_EQUAL, 0, 1, os.getpid()), give["allow"], give["refuse"]]
-    for name in CALLS:
+    if gpu:
+        out += [(_EQUAL, 0, 4, numbers["socket"]), (_LOAD, 0, 0, _ARGUMENT_AT), (_EQUAL, 0, 1, _AF_UNIX)]
+        out += [give["allow"], give["refuse"]]
+    for name in (*CALLS, *(GPU_CALLS if gpu else ())):
         if name in numbers:
             out += [(_EQUAL, 0, 1, numbers[name]), give["allow"]]
     return [*out, give["refuse"]]

@@ -23,7 +23,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 REPLY = "MILLWORK_REPLY_FD"
 SANDBOX = "MILLWORK_SANDBOX"
-"""JSON: the paths that may be read, and those that may be written to as well."""
+"""JSON: the paths that may be read, those that may be written to as well, and whether the work is on a GPU."""
 
 
 def bind(parent: int) -> None:
@@ -44,10 +44,10 @@ def confine() -> None:
     asked = os.environ.pop(SANDBOX, "")
     if not asked:
         return
-    read, write = json.loads(asked)
+    read, write, gpu = json.loads(asked)
     names = runpy.run_path(str(Path(__file__).with_name("sandbox.py")))
     os.environ["JOBLIB_MULTIPROCESSING"] = "0"  # its semaphores are shared memory, which others could open
-    names["confine"](read, [*write, os.environ["TMPDIR"]])
+    names["confine"](read, [*write, os.environ["TMPDIR"]], gpu=gpu)
 
 
 def step(extra: str | None) -> None:
