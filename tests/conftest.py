@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from models.jobs import Desk, Files
 
+    from millwork.environments import Environment
     from millwork.validators.triton.install import Installation
 
 ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
@@ -70,6 +71,15 @@ def triton_installation(tmp_path_factory: pytest.TempPathFactory) -> Installatio
 
     once(tmp_path_factory, "triton-installation", lambda _: install.install())
     return install.install()
+
+
+@pytest.fixture(scope="session")
+def rtx(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The toolchain with TensorRT-RTX, likewise."""
+    from millwork import toolchains
+
+    once(tmp_path_factory, "tensorrt-rtx", lambda _: toolchains.install("tensorrt-rtx"))
+    return toolchains.install("tensorrt-rtx")
 
 
 @pytest.fixture(scope="session")

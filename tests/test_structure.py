@@ -21,15 +21,15 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 
 LAYERS = (
     # what a step needs to run at all
-    ("", "values", "errors", "targets", "files", "wire", "steps", "worker", "executors", "environments",
-     "run_directory", "triton_releases", "progress", "scratch", "table"),
+    ("", "frozen", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps", "worker", "executors",
+     "environments", "toolchains", "run_directory", "triton_releases", "progress", "scratch", "table"),
     ("passes",),
     ("compile",),
     ("validators",),
     ("artifacts",),
     # the arrows of the pipeline, and what else a command may be about
-    ("options", "job", "stages", "server", "release", "tuning", "deciding", "reconfigure", "production", "prediction",
-     "diagnosis", "pipeline", "api"),
+    ("options", "job", "stages", "server", "release", "tuning", "deciding", "preflight", "reconfigure", "production",
+     "prediction", "diagnosis", "pipeline", "api"),
     ("cli",),
 )  # fmt: skip
 """The import order, lowest first, by the first part of a module's name; "" is the package itself (its version)."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ...engines import PlanFacts
 from ...passes.program import Program
 from ...triton_releases import Release
 from ...values import PassNote, Value
@@ -23,7 +24,8 @@ class Built(Value):
     ``model_file`` is what the runner opens, ``runner`` the module under compile/runners that opens it and
     ``parameters`` that runner's settings. ``triton_backend`` is Triton's own backend for the file, or ``python``;
     ``requirements`` are what the python backend's environment needs to run it. ``files``: what else of the folder the
-    runner needs beside the model's file.
+    runner needs beside the model's file. ``foreign``: of an ONNX graph, its operators that aren't ai.onnx's own, which
+    TensorRT has none of. ``plan``: of a TensorRT engine, what it was built by and for.
     """
 
     backend: str
@@ -36,6 +38,8 @@ class Built(Value):
     passes: tuple[PassNote, ...] = ()
     timed_by: str = ""
     files: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    plan: PlanFacts | None = None
 
     @property
     def id(self) -> str:

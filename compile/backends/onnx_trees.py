@@ -34,10 +34,11 @@ class OnnxTrees:
             return Unsupported(
                 reason="onnx: trees that are averaged; base scores as a first tree would be averaged too"
             )
-        write(program, release, source.signature.provenance.sha256, folder / MODEL_FILE)
+        operators = write(program, release, source.signature.provenance.sha256, folder / MODEL_FILE)
         return Built(
             backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
             triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",),
+            foreign=operators,
         )  # fmt: skip
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:

@@ -26,6 +26,7 @@ from onnx import TensorProto, helper
 
 from ...passes.forest import VECTOR_LEAF, Forest
 from ...passes.graph.cleanup import cleanup
+from ...passes.graph.operators import foreign
 from ...passes.linear import Linear
 from ...passes.program import Decision, Program
 from ...triton_releases import Release
@@ -58,8 +59,8 @@ def leaf_weights(forest: Forest) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     return leaves[order], targets[order], weights[order]
 
 
-def write(program: Program, release: Release, source_sha256: str, path: Path) -> None:
-    """The program as an ONNX file that the release's ONNX Runtime reads."""
+def write(program: Program, release: Release, source_sha256: str, path: Path) -> tuple[str, ...]:
+    """The program as an ONNX file that the release's ONNX Runtime reads; its operators that aren't ai.onnx's own."""
     parts, plan = Graph(), layout(program)
     row = encoded(parts, program, plan)
     if program.linear is not None:
@@ -85,7 +86,9 @@ def write(program: Program, release: Release, source_sha256: str, path: Path) ->
     )
     helper.set_model_props(model, {"millwork.source_sha256": source_sha256})
     columns = () if program.linear is not None else _trees(program.forest, plan)
-    onnx_wire.save(cleanup(model), TREES, columns, path)
+    model = cleanup(model)
+    onnx_wire.save(model, TREES, columns, path)
+    return foreign(model)
 
 
 def _linear(graph: Graph, row: str, linear: Linear) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
-from . import __version__, environments
+from . import __version__, environments, gpus
 from .targets import machine
 from .validators.triton import install
 from .values import Value
@@ -87,17 +85,13 @@ def _triton() -> Finding:
 
 
 def _gpu() -> Finding:
-    """By nvidia-smi, which the driver brings."""
+    """By NVML or nvidia-smi."""
     purpose = "GPU targets"
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return Finding(what="NVIDIA GPU", there=False, hint="none here: nvidia-smi isn't installed", purpose=purpose)
-    query = [program, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
-    try:
-        asked = subprocess.run(query, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(what="NVIDIA GPU", there=False, hint=f"nvidia-smi fails: {error}", purpose=purpose)
-    lines = asked.stdout.strip().splitlines()
-    if asked.returncode or not lines:
-        return Finding(what="NVIDIA GPU", there=False, hint="nvidia-smi finds none", purpose=purpose)
-    return Finding(what="NVIDIA GPU", there=True, version="; ".join(lines), purpose=purpose)
+    seen = gpus.look()
+    if not seen.gpus:
+        return Finding(what="NVIDIA GPU", there=False, hint=seen.why, purpose=purpose)
+    words = [
+        f"{gpu.name}, compute capability {gpu.compute_capability}, {gpu.memory_gib:g} GiB, driver {gpu.driver}"
+        for gpu in seen.gpus
+    ]
+    return Finding(what="NVIDIA GPU", there=True, version="; ".join(words), purpose=purpose)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from . import __version__, deciding, release, server, stages
+from . import __version__, deciding, preflight, release, server, stages
 from .artifacts import report
 from .artifacts.assemble import Evidence
 from .artifacts.bundle import Bundle
@@ -20,7 +20,7 @@ from .options import Options, Plan, understand
 from .progress import Progress, Silent
 from .run_directory import RunDirectory
 from .server import Serving
-from .targets import summary
+from .targets import is_here, summary
 from .triton_releases import Release
 from .validators import steps as gate
 from .validators.choose import Choice, Contender, best_few, choose
@@ -79,7 +79,10 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
         error: MillworkError | None = None
         try:
             _demand_candidates(judged)
-            _demand_target(plan, judged)
+            noted, absent = _demand_target(job, judged)
+            if absent is not None:
+                found = msgspec.structs.replace(found, candidates=_lines(noted))
+                raise absent
             judged, choice = _choose(job, truth, judged)
             found = msgspec.structs.replace(found, candidates=_lines(judged), winner=choice.winner)
             decision = _tune(job, model, truth, judged, choice, serving, found)
@@ -98,7 +101,7 @@ def _prepare_server(job: Run) -> Serving:
     """Before any other work: a server that isn't there should be known at once."""
     job.progress.begin("triton", "which release, which backends")
     tunes = job.plan.tune_asked and bool(job.plan.tune_budget)
-    needed = (job.plan.repository is not None or tunes) and job.plan.target.kind == "cpu"
+    needed = (job.plan.repository is not None or tunes) and is_here(job.plan.target)
     serving = server.prepare(job.plan.triton, job.plan.triton_release, job.progress.detail, start=needed)
     what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
     job.progress.end(f"{what} ({serving.release.name})")
@@ -312,14 +315,16 @@ def _demand_candidates(judged: Sequence[Judged]) -> None:
     raise ParityError(f"no candidate answers as the framework does, so nothing is published:\n{reasons}")
 
 
-def _demand_target(plan: Plan, judged: Sequence[Judged]) -> None:
-    if plan.target.kind == "cpu":
-        return
-    ready = ", ".join(one.record.id for one in judged if one.passed)
-    raise TargetError(
-        f"the target {plan.target.name} isn't here: {ready} built and proved equal, nothing measured or published",
-        f"This version measures on CPUs only: use --target host. What was built and proved is kept in {plan.run_dir}.",
-    )
+def _demand_target(job: Run, judged: Sequence[Judged]) -> tuple[Sequence[Judged], TargetError | None]:
+    """The candidates, and why nothing is measured here: the target is another machine's GPU. What can be known of it
+    without the GPU is then in the candidates."""
+    if is_here(job.plan.target):
+        return judged, None
+    ready = [(one.record, one.built) for one in judged if one.passed and one.built is not None]
+    found = preflight.ask(job, ready)
+    noted = [replace(one, record=preflight.noted(one.record, found)) for one in judged]
+    told = [(one.record, one.built) for one in noted if one.passed and one.built is not None]
+    return noted, preflight.absent(job, told)
 
 
 def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) -> Record:

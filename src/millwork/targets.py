@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import tomllib
 from pathlib import Path
 
 import msgspec
 
+from . import gpus
 from .errors import UsageError
+from .gpus import Gpu
 from .values import TargetSummary, Value
 
 
@@ -60,14 +63,34 @@ def read(path: Path) -> dict[str, Target]:
 
 
 def machine() -> str:
-    """This machine in words: CPU model, cores, architecture."""
+    """This machine in words: CPU model, cores, architecture; its GPUs with their driver."""
     cores = len(os.sched_getaffinity(0))
-    return f"{_cpu_model()}, {cores} cores, {platform.machine()}"
+    seen = [f"{gpu.name} (compute capability {gpu.compute_capability}, driver {gpu.driver})" for gpu in gpus.visible()]
+    return ", ".join([_cpu_model(), f"{cores} cores", platform.machine(), *seen])
+
+
+def here(target: Target) -> Gpu | None:
+    """The GPU of this machine that is ``target``: of its compute capability, and of its device's name where the table
+    has one (L4 and L40S are both 8.9)."""
+    for gpu in gpus.visible():
+        same = gpu.compute_capability == target.compute_capability
+        if same and _words(target.device) <= _words(gpu.name):
+            return gpu
+    return None
+
+
+def is_here(target: Target) -> bool:
+    """Whether figures taken on this machine are the target's. Any CPU machine is the target ``cpu``."""
+    return target.kind == "cpu" or here(target) is not None
 
 
 def summary(target: Target) -> TargetSummary:
-    """Where figures taken here stand against ``target``. Any CPU machine is the target ``cpu``."""
-    return TargetSummary(name=target.name, measured_on=machine(), is_target=target.kind == "cpu")
+    """Where figures taken here stand against ``target``."""
+    return TargetSummary(name=target.name, measured_on=machine(), is_target=is_here(target))
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[\s-]+", name.lower())) - {""}
 
 
 def _cpu_model() -> str:

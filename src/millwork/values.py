@@ -6,9 +6,12 @@ otherwise (``build_s``: seconds). Arrays never travel in these values: they lie 
 
 from __future__ import annotations
 
-from typing import Literal, dataclass_transform
+from typing import Literal
 
 import msgspec
+
+from .engines import PlanFacts, Preflight
+from .frozen import Value as Value  # noqa: PLC0414 (every other module takes it from here)
 
 SCHEMA = 1
 """Version of run.json and manifest.json."""
@@ -17,12 +20,6 @@ Framework = Literal["xgboost", "catboost"]
 Task = Literal["binary", "multiclass", "multilabel", "regression", "ranking", "survival"]
 OutputKind = Literal["probability", "margin", "value", "label"]
 Status = Literal["passed", "failed", "unsupported", "error"]
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all values: immutable, compared by content, made by keywords."""
-
 
 # ── what the model takes and gives ────────────────────────────────────────────────────────────────────────
 
@@ -44,7 +41,7 @@ class FeatureContract(Value):
     named: bool
     missing: float | None = None
     dtypes: tuple[str, ...] = ()
-    categories: dict[str, tuple[str, ...]] = {}
+    categories: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     category_names: tuple[str, ...] = ()
     category_dtype: Literal["", "string", "int64"] = ""
     order: tuple[str, ...] = ()
@@ -186,6 +183,7 @@ class CandidateRecord(Value):
     build_s: float = 0.0
     passes: tuple[PassNote, ...] = ()
     served_by: str = ""
+    preflight: Preflight | None = None
 
 
 class Winner(Value):
@@ -212,8 +210,8 @@ class Figures(Value):
     mean_us: float
     samples: int
     rounds: int
-    ci: dict[str, Interval] = {}
-    quantiles: dict[str, float] = {}
+    ci: dict[str, Interval] = msgspec.field(default_factory=dict)
+    quantiles: dict[str, float] = msgspec.field(default_factory=dict)
     refused: float = 0.0
     batch_rows: float = 0.0
     queue_us: float = 0.0
@@ -333,6 +331,7 @@ class Manifest(Value):
     ``backend`` is ours (reference, onnx, fil, …), ``triton_backend`` the server's; ``model_file`` is what the runner
     opens, ``runner`` the module of compile/runners that does, and ``parameters`` are its settings. ``requirements``:
     what the python backend's environment needs. ``engine``: what ran the artifact when it was judged, with its version.
+    ``plan``: of a TensorRT engine, what it was built by and for.
     """
 
     schema: int
@@ -354,8 +353,9 @@ class Manifest(Value):
     requirements: tuple[str, ...]
     files: tuple[FileDigest, ...]
     runner: str = ""
-    parameters: dict[str, str] = {}
+    parameters: dict[str, str] = msgspec.field(default_factory=dict)
     golden_file: str = "golden.npz"
     engine: str = ""
     golden_abs: float = 0.0
     golden_rel: float = 0.0
+    plan: PlanFacts | None = None

@@ -15,6 +15,7 @@ from models.catboost_cases import CASES
 from models.jobs import COLUMNS, QUICK, Desk, contents, millwork, refused
 
 from millwork.artifacts.repository import versions
+from millwork.environments import Environment
 
 BENCH = ("--batch", "1", "--backends", "onnx")
 
@@ -210,3 +211,12 @@ def test_the_worker_command_repeats_a_step(desk: Desk) -> None:
     assert (desk.folder / "lowered.npz").is_file()
     done = subprocess.run([worker, "worker"], input="{", capture_output=True, text=True)
     assert (done.returncode, json.loads(done.stdout)["error"]["type"]) == (2, "UsageError")
+
+
+def test_toolchains_are_listed_and_installed(rtx: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (line,) = [one for one in millwork("toolchain", "list", "--json").document() if one["name"] == "tensorrt-rtx"]
+    assert line["path"] == rtx.path
+    assert rtx.path in millwork("toolchain", "install", "tensorrt-rtx").err
+    monkeypatch.setenv("MILLWORK_CACHE", str(tmp_path))
+    assert "not installed: millwork toolchain install tensorrt-rtx" in millwork("toolchain", "list").out
+    refused(millwork("toolchain", "install", "cutlass"), 2, "unknown toolchain 'cutlass'", "tensorrt-rtx")

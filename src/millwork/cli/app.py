@@ -26,6 +26,7 @@ COMMANDS = {
     "publish": "publish",
     "rollback": "rollback",
     "triton": "triton",
+    "toolchain": "toolchain",
     "doctor": "doctor",
     "worker": "worker",
 }

@@ -1,0 +1,96 @@
+"""TensorRT-RTX itself, on a CPU: which graphs build for which GPU, and who is to blame where one doesn't."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from models import graphs
+
+from millwork import targets
+from millwork.compile.tensorrt import preflight
+from millwork.engines import Preflight
+from millwork.environments import Environment
+from millwork.worker import Limits
+
+PROFILES = ((1, 1, 1), (2, 64, 4096))
+LIMITS = Limits(seconds=300.0, memory_bytes=8 << 30)
+
+
+def ask(onnx: Path, target: str, rtx: Environment) -> Preflight:
+    folder = onnx.with_name(f"{onnx.stem}-{target}")
+    folder.mkdir()
+    found = preflight.ask(onnx, targets.find(target), PROFILES, folder, str(rtx.python), LIMITS)
+    assert not (folder / "request.json").exists()
+    return found
+
+
+@pytest.mark.parametrize("target", ["a100", "a10g", "l4"])
+def test_a_net_builds(target: str, rtx: Environment, tmp_path: Path) -> None:
+    found = ask(graphs.mlp(tmp_path / "net.onnx"), target, rtx)
+    assert found.verdict == "builds", found.reason
+    assert found.compute_capability == targets.find(target).compute_capability
+    assert found.builder == "1.7.1.116"
+    assert found.bytes > 10_000
+    assert found.build_s > 0
+    assert found.memory_bytes, "the builder says how much memory it takes"
+    assert f"builds for {target} (compute capability {found.compute_capability}" in preflight.words(found)
+
+
+@pytest.mark.parametrize("make", [graphs.quantized, graphs.stump])
+def test_int8_and_a_tree_of_plain_operators_build(make: object, rtx: Environment, tmp_path: Path) -> None:
+    assert callable(make)
+    found = ask(make(tmp_path / "graph.onnx"), "a100", rtx)
+    assert found.verdict == "builds", found.reason
+
+
+def test_float16_builds_for_a_t4_and_float32_is_left_to_it(rtx: Environment, tmp_path: Path) -> None:
+    """A limit of TensorRT-RTX, not of the T4: nothing is said that wasn't seen."""
+    assert ask(graphs.mlp(tmp_path / "half.onnx", half=True), "t4", rtx).verdict == "builds"
+    found = ask(graphs.mlp(tmp_path / "net.onnx"), "t4", rtx)
+    assert (found.verdict, found.node) == ("parses", "first")
+    assert "compiles float16 alone for 7.5" in found.reason
+
+
+def test_an_h100_is_parsed_for_and_said(rtx: Environment, tmp_path: Path) -> None:
+    found = ask(graphs.mlp(tmp_path / "net.onnx"), "h100", rtx)
+    assert (found.verdict, found.built_for) == ("parses", "8.9")
+    assert "no code for 9.0: every operator is taken by its parser, and it builds for 8.9" in found.reason
+
+
+@pytest.mark.parametrize("target", ["a100", "h100"])
+def test_the_nodes_to_blame_are_named(target: str, rtx: Environment, tmp_path: Path) -> None:
+    found = ask(graphs.unsupported(tmp_path / "net.onnx"), target, rtx)
+    assert (found.verdict, found.node, found.operator) == ("refused", "draw", "Bernoulli")
+    assert found.reason == "Bernoulli 'draw': TensorRT has no such operator (and 1 more)"
+
+
+def test_what_is_no_model_is_refused(rtx: Environment, tmp_path: Path) -> None:
+    garbage = tmp_path / "net.onnx"
+    garbage.write_bytes(b"garbage")
+    found = ask(garbage, "a100", rtx)
+    assert found.verdict == "refused"
+    assert "Failed to parse the ONNX model" in found.reason
+
+
+def test_a_second_free_axis_is_refused_by_its_name(rtx: Environment, tmp_path: Path) -> None:
+    import onnx
+
+    path = graphs.stump(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "F"
+    onnx.save(model, path)
+    found = ask(path, "a100", rtx)
+    assert found.verdict == "refused"
+    assert "input 'input__0' is [-1, -1]: only the first axis may be free" in found.reason
+
+
+def test_a_compiler_that_dies_is_unknown(tmp_path: Path) -> None:
+    """Here: an interpreter that has no TensorRT-RTX."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    onnx = graphs.mlp(tmp_path / "net.onnx")
+    found = preflight.ask(onnx, targets.find("a100"), PROFILES, folder, sys.executable, LIMITS)
+    assert found.verdict == "unknown"
+    assert "tensorrt_rtx" in found.reason
