@@ -9,10 +9,10 @@ export PYTHONSAFEPATH := 1
 # One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-native lint format bench triton clean
+.PHONY: help setup demo test test-native fuzz fuzz-coverage lint format bench triton clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,15 @@ test-native: setup ## The kernel under sanitizers: its tests, and a million dama
 	$(BIN)/python tests/native/corpus.py $(SANITIZED)/corpus
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 1 & first=$$!; \
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 2 && wait $$first
+
+MUTANTS ?= 10000
+fuzz: setup ## Damaged files, 10,000 of each format, through the readers and the engines behind them (10 minutes)
+	nice $(BIN)/python tests/fuzz/campaign.py --mutants $(MUTANTS)
+
+EXECUTIONS ?= 1000000
+fuzz-coverage: setup ## Our own parsers under atheris: a million inputs that look for new lines of them
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
+	nice $(BIN)/python tests/fuzz/coverage_guided.py all $(EXECUTIONS)
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .

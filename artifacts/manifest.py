@@ -14,13 +14,15 @@ import msgspec
 
 from .. import wire
 from ..errors import InternalError, ModelError
-from ..files import atomic_write, refusal, sha256_file
+from ..files import atomic_write, read_limited, refusal, sha256_file
 from ..values import SCHEMA, FileDigest, Manifest
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.pbtxt"
 UNLISTED = frozenset({MANIFEST_FILE, CONFIG_FILE})
 """The files of a version's folder that its manifest doesn't list."""
+LONGEST = 64 << 20
+"""Bytes of a manifest that are read: one with a million categories' names takes 20 MiB."""
 
 
 def write(folder: Path, manifest: Manifest) -> bytes:
@@ -50,22 +52,29 @@ def read(folder: Path) -> Manifest:
     """The manifest in ``folder``; :class:`ModelError` where it is missing, isn't one, or is of a later schema."""
     path = folder / MANIFEST_FILE
     try:
-        manifest = wire.decode(path.read_bytes(), Manifest)
+        manifest = wire.decode(read_limited(path, LONGEST), Manifest)
     except OSError as error:
         raise ModelError(
             f"{refusal(error, path)}; expected the manifest of a version that millwork published"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path}: not a manifest: {error}", "Publish the model again.") from error
     if manifest.schema > SCHEMA:
         raise ModelError(f"{path}: schema {manifest.schema}; this millwork reads up to {SCHEMA}", "Upgrade millwork.")
+    for named in (manifest.model_file, manifest.golden_file):
+        if named and not stays_inside(folder, named):
+            raise ModelError(
+                f"{path}: it names {named!r}, which leaves the version's folder", "Publish the model again."
+            )
     return manifest
 
 
 def read_intact(folder: Path) -> Manifest:
     """The manifest in ``folder`` once every file it lists is there unchanged; else :class:`ModelError` names them."""
     manifest = read(folder)
-    if problems := verify_files(folder, manifest):
+    unlisted = {manifest.model_file, manifest.golden_file} - {"", *(entry.path for entry in manifest.files)}
+    problems = [f"the manifest names {name} and doesn't list it" for name in sorted(unlisted)]
+    if problems := [*problems, *verify_files(folder, manifest)]:
         raise ModelError(
             f"{folder}: {'; '.join(problems)}", "Publish the model again, or roll back to another version."
         )
@@ -94,7 +103,14 @@ def sha256_of(content: bytes) -> str:
 def stays_inside(folder: Path, path: str) -> bool:
     """Whether the manifest's ``path`` is relative, plain and, symbolic links followed, inside ``folder``."""
     pure = PurePosixPath(path)
-    if not path or "\0" in path or pure.is_absolute() or ".." in pure.parts or pure.as_posix() != path:
+    if (
+        not path
+        or len(path) > 1000
+        or "\0" in path
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or pure.as_posix() != path
+    ):
         return False
     return (folder / path).resolve().is_relative_to(folder.resolve())
 

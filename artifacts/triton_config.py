@@ -103,7 +103,7 @@ def parse(text: str) -> ModelConfig:
 
     try:
         return text_format.Parse(text, _pb2().ModelConfig())
-    except text_format.ParseError as error:
+    except (text_format.ParseError, RecursionError) as error:
         raise ModelError(f"not a Triton model configuration: {error}") from error
 
 
@@ -251,7 +251,7 @@ def _tolerant(text: str) -> ModelConfig:
 
     try:
         return text_format.Parse(text, _pb2().ModelConfig(), allow_unknown_field=True)
-    except text_format.ParseError as error:
+    except (text_format.ParseError, RecursionError) as error:
         raise ModelError(f"not a Triton model configuration: {error}") from error
 
 

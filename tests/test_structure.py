@@ -22,7 +22,8 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 LAYERS = (
     # what a step needs to run at all
     ("", "frozen", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps", "worker", "executors",
-     "environments", "toolchains", "run_directory", "triton_releases", "progress", "scratch", "table"),
+     "environments", "toolchains", "run_directory", "triton_releases", "progress", "scratch", "archives",
+     "table"),
     ("passes",),
     ("compile",),
     ("validators",),

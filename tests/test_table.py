@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import decimal
+import resource
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -448,3 +450,50 @@ def test_the_distinct_categories_of_a_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)))
     with pytest.raises(UsageError, match="no array C"):
         distinct_categories(tmp_path / "rows.npz", TEXTS)
+
+
+# ── archives that grow ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def bombs(folder: Path) -> dict[Path, str]:
+    """Files that stand for more than they are, and what is said of each."""
+    zeros = folder / "zeros.npz"
+    with zipfile.ZipFile(zeros, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("X.npy", "w") as member:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 28, 2)}
+        np.lib.format.write_array_header_1_0(member, header)
+        member.write(bytes(1 << 20))
+    content = bytearray(zeros.read_bytes())  # the zip's table says 4 GB
+    at = content.rindex(b"PK\x01\x02") + 24
+    content[at : at + 4] = (0xF0000000).to_bytes(4, "little")
+    zeros.write_bytes(content)
+
+    short = folder / "short.npz"
+    with zipfile.ZipFile(short, "w") as archive, archive.open("X.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40, 2)})
+    plain = folder / "plain.npy"
+    with plain.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40, 2)})
+    many = folder / "many.npz"
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(1500):
+            archive.writestr(f"{number}.npy", b"")
+
+    rows = folder / "rows.parquet"
+    column = pa.repeat(pa.scalar(1.0), 150_000_000 // 64)
+    with pq.ParquetWriter(rows, pa.schema([("a", pa.float64())])) as writer:
+        for _ in range(65):
+            writer.write_table(pa.table({"a": column}), row_group_size=len(column))
+    return {
+        zeros: "its rows would take", short: "2,199,023,255,552 values in", plain: "values in",
+        many: "an archive of 1,500 arrays", rows: "its rows would take",
+    }  # fmt: skip
+
+
+def test_archives_that_grow_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for path, said in bombs(tmp_path).items():
+        assert path.stat().st_size < 5 << 20
+        with pytest.raises(UsageError, match=said) as refused:
+            read(path, NAMED)
+        assert refused.value.message.startswith(f"{path}: ")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # KiB

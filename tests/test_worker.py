@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from millwork.errors import InternalError, ModelError, TargetError, UsageError
 from millwork.targets import Target
 from millwork.values import TargetSummary
 from millwork.worker import Done, Failure, Limits
+from millwork.worker.process import Ending
 
 CRASHING = Path(__file__).with_name("crashing")
 SMALL = Limits(seconds=60, memory_bytes=300 << 20)
@@ -303,6 +305,28 @@ def test_a_script_fails_as_a_step_does(tmp_path: Path, bare: str, body: str, kin
     outcome = worker.run_script(script(tmp_path, body), [], python=bare, folder=tmp_path, limits=SMALL)
     assert isinstance(outcome, Failure), outcome
     assert (outcome.kind, outcome.message) == (kind, message)
+
+
+def test_a_reply_without_an_end_is_cut_off(tmp_path: Path, bare: str) -> None:
+    """A process in a hostile model's hands can't fill the memory of the one that started it."""
+    body = "fd = int(os.environ['MILLWORK_REPLY_FD'])\nwhile True: os.write(fd, bytes(1 << 20))"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcome = worker.run_script(script(tmp_path, f"import os\n{body}"), [], python=bare, folder=tmp_path, limits=SMALL)
+    assert isinstance(outcome, Failure)
+    assert outcome.message == "replied with more than 128 MiB"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # KiB
+
+
+@pytest.mark.parametrize("reply", [b"[" * 200_000, b'{"ok":' * 100_000, b"\xff\xfe", b'{"ok": true, "reply": 1}'])
+def test_a_reply_that_is_made_to_hurt_is_a_failure(
+    tmp_path: Path, reply: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = Ending(
+        status=0, stopped="", reply=reply, log=tmp_path / "log", log_tail="", limits=SMALL, seconds=0.1, last_bytes=0,
+        peak_bytes=0, oom_killed=False,
+    )  # fmt: skip
+    monkeypatch.setattr(worker, "supervise", lambda *_, **__: ending)
+    assert failed(run("reply", tmp_path)).kind == "error"
 
 
 def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -54,7 +54,16 @@ def read(path: Path) -> Recording:
     """The arrivals in ``path``; UsageError where it has none that can be read."""
     try:
         entries = [entry for _, entry in zip(range(MOST), _entries(path), strict=False)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        csv.Error,
+    ) as error:
         raise UsageError(
             f"--traffic {path}: {_reason(error)}", "See docs/tuning.md for what a recording holds."
         ) from error

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import sha256_file
+from ..files import is_file, sha256_file
 from ..values import Value
 from . import recording
 
@@ -83,7 +83,7 @@ class Traffic(Value):
 
 def parse(spec: str) -> Traffic:
     """The traffic that ``spec`` says; UsageError where it says none."""
-    if "=" not in spec and spec and Path(spec).is_file():
+    if "=" not in spec and spec and is_file(Path(spec)):
         return _recorded(Path(spec).absolute())
     fields: dict[str, str] = {}
     for part in spec.split():

@@ -20,12 +20,14 @@ import re
 from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
-from ...files import refusal
+from ...files import read_limited, refusal
 from ...values import Value
 from .. import triton_config
 from ..manifest import CONFIG_FILE
 from .names import check_name
 
+LONGEST_CONFIG = 4 << 20
+"""Bytes of a config.pbtxt that are read; ours take two thousand."""
 STAGING_VARIABLE = "MILLWORK_STAGING"
 ELSEWHERE = f"Set {STAGING_VARIABLE} to a writable folder on the repository's file system, outside the repository."
 
@@ -165,7 +167,7 @@ def highest(place: Place) -> int:
 def config_bytes(place: Place) -> bytes | None:
     """The model's config.pbtxt as it lies there, or None."""
     try:
-        return place.config.read_bytes()
+        return read_limited(place.config, LONGEST_CONFIG)
     except FileNotFoundError:
         return None
 

@@ -28,7 +28,10 @@ def local_path(url: str) -> Path:
         raise UsageError("the repository's path is empty", "Give the folder that Triton reads its models from.")
     if not _URL.match(url):
         return Path(url)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # brackets that don't close
+        raise UsageError(f"{url}: not an address: {error}", "Give a local folder, or file:///….") from error
     if parts.scheme.lower() != "file":
         raise UsageError(
             f"{url}: object stores are not supported in this version", "Give a local folder, or file:///…."

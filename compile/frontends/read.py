@@ -130,31 +130,38 @@ def _cbm(content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
         model.load_model(str(saved), format="cbm")
         _refuse_before_export(model, where.path)
         model.save_model(str(exported), format="json")
-    except framework.CatBoostError as error:
-        reason = str(error).strip().splitlines()[-1]
+    except (framework.CatBoostError, *_DAMAGED) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
         raise ModelError(
             f"{where.path}: CatBoost {framework.__version__} can't read it: {reason}",
             "Save it again with save_model and check that the file was copied whole.",
         ) from error
     document = _json(exported.read_bytes(), Path(where.path), CatBoostExport)
     exported.unlink()
-    order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model)
+    order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model, where.path)
     return catboost.load(
         document, content, "model.cbm", where,
         margin=asked.margin, leaf_order=order, data=asked.data, label=asked.label,
     )  # fmt: skip
 
 
-def _leaf_order(model: Any) -> list[list[int]]:
+_DAMAGED = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
+"""What CatBoost's Python side raises, beside its own error, for a file that is damaged."""
+
+
+def _leaf_order(model: Any, path: str) -> list[list[int]]:
     """A .cbm's own numbers of each tree's leaves, left to right, as CatBoost's ``plot_tree`` finds them.
 
     A node's step is how far behind it its children stand in the table, left and right; a step of 0 ends in the
     node's own leaf.
     """
-    return [
-        _left_to_right(model._get_tree_step_nodes(t), model._get_tree_node_to_leaf(t))  # noqa: SLF001 (no public way)
-        for t in range(model.tree_count_)
-    ]
+    try:
+        return [
+            _left_to_right(model._get_tree_step_nodes(t), model._get_tree_node_to_leaf(t))  # noqa: SLF001 (no public way)
+            for t in range(model.tree_count_)
+        ]
+    except _DAMAGED as error:
+        raise ModelError(f"{path}: its trees don't hold together: {error}", "Save it again with save_model.") from error
 
 
 def _left_to_right(steps: Sequence[tuple[int, int]], leaf: Sequence[int]) -> list[int]:
@@ -164,6 +171,8 @@ def _left_to_right(steps: Sequence[tuple[int, int]], leaf: Sequence[int]) -> lis
         node, step = stack.pop()
         if step == 0 or tuple(steps[node]) == (0, 0):
             order.append(int(leaf[node]))
+            if len(order) > len(leaf):
+                raise ValueError("a leaf is reached twice")
             continue
         left, right = steps[node]
         stack += [(node + right, right), (node + left, left)]

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from .values import FileDigest
@@ -37,6 +38,38 @@ def refusal(error: OSError, path: Path | None = None) -> str:
     where = error.filename if isinstance(error.filename, str) else path
     why = _REFUSALS.get(error.errno or 0) or error.strerror or str(error)
     return f"{where}: {why}" if where is not None else why
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there; False, too, for what can't be a path, and where nobody may look."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; else as :func:`exists` has it."""
+    return exists(path) and path.is_file()
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """The file's bytes; ``OSError`` where there are more than ``limit``, or it isn't a regular file."""
+    # a pipe that nobody writes to would block here for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "this is not a regular file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise OSError(errno.EINVAL, f"larger than the {limit:,} bytes that are read of such a file", str(path))
+    return content
 
 
 def sha256_file(path: Path) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import archives
 from .errors import UsageError
 from .values import FeatureContract
 
@@ -96,10 +95,11 @@ def _sample(table: Table, limit: int) -> Table:
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as file:
+            archives.demand_arrays(file, path)
             loaded = np.load(file, allow_pickle=False)
             return {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{path}: not a readable numpy file: {error}") from error
+    except archives.UNREADABLE as error:
+        raise UsageError(f"{path}: not a readable numpy file: {archives.reason(error)}") from error
 
 
 def _from_arrays(path: Path, features: FeatureContract, label: str | None) -> Table:
@@ -140,9 +140,9 @@ def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[
 
     try:
         table = _arrow(path)
+        names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {str(error).splitlines()[0]}") from error
-    names = [str(name) for name in table.column_names]
+        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
     if label is not None and label not in names:
         raise UsageError(f"{path}: no column {label!r} for --label", _closest([label], names))
     wanted, notes = _columns(path, names, features, label)
@@ -288,9 +288,11 @@ def _arrow(path: Path) -> Any:
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet
 
+        archives.demand_parquet(path)
         return pyarrow.parquet.read_table(path)
     import pyarrow.csv
 
+    archives.demand(path, path.stat().st_size)
     return pyarrow.csv.read_csv(path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import UsageError
+from ...files import exists
 from ...values import Value
 
 EXPECTED = "Give managed, none, grpc://HOST:PORT, or the path of a tritonserver installation (/opt/tritonserver)."
@@ -49,9 +50,11 @@ def parse(text: str) -> Address:
         return NoServer()
     if "://" in text:
         return _remote(text)
-    path = Path(text).expanduser()
-    if text and (os.sep in text or path.exists()):
-        if path.exists():
+    if "\0" in text:
+        raise UsageError(f"--triton {text!r}: not a Triton", EXPECTED)
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib's raises for a user who isn't there)
+    if text and (os.sep in text or exists(path)):
+        if exists(path):
             return Folder(path=str(path.resolve()))
         raise UsageError(f"--triton {text}: no such file or folder", EXPECTED)
     raise UsageError(f"--triton {text!r}: not a Triton", EXPECTED)

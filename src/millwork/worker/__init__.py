@@ -131,7 +131,7 @@ def _reply(ending: Ending, kind: type[R]) -> Done[R] | Failure:
         if answer.error is not None:
             return raised(ending, answer.error.type, answer.error.message, answer.error.hint)
         value = wire.decode(bytes(answer.reply), kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return raised(ending, type(error).__name__, f"the reply isn't a {kind.__name__}: {error}")
     return Done(value=value, seconds=ending.seconds, peak_bytes=ending.peak_bytes)
 

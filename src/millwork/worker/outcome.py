@@ -11,7 +11,7 @@ from typing import Generic, Literal, NoReturn, TypeVar
 
 from ..errors import BY_NAME, InternalError, MillworkError
 from ..values import Value
-from .process import Ending
+from .process import LONGEST_REPLY, Ending
 
 R = TypeVar("R")
 
@@ -102,6 +102,8 @@ def _diagnosis(ending: Ending) -> tuple[Kind, str]:
     limits = ending.limits
     if ending.stopped == "time":
         return "hang", f"did not finish within {limits.seconds:g} s"
+    if ending.stopped == "reply":
+        return "exit", f"replied with more than {_size(LONGEST_REPLY)}"
     if ending.stopped == "memory":
         return "out-of-memory", f"used more than {_size(limits.memory_bytes or 0)} of memory"
     if ending.status == -signal.SIGKILL:

@@ -32,7 +32,10 @@ EXIT_TICK_MS = 2
 TAIL_BYTES = 4000
 TAIL_LINES = 30
 
-Stopped = Literal["", "time", "memory"]
+LONGEST_REPLY = 128 << 20
+"""Bytes that a process may reply with: it may be in a hostile model's hands, and this one keeps them in memory."""
+
+Stopped = Literal["", "time", "memory", "reply"]
 
 
 class Limits(Value, frozen=True):
@@ -150,6 +153,9 @@ def _watch(seen: _Watched, limits: Limits, deadline: float) -> None:
         if poller.poll(tick) and _drain(seen):
             poller.unregister(seen.pipe)
             tick = EXIT_TICK_MS
+        if len(seen.reply) > LONGEST_REPLY:
+            seen.stopped = "reply"
+            return
         _weigh(seen)
         if limits.memory_bytes is not None and _outgrown(seen, limits.memory_bytes):
             seen.stopped = "memory"
@@ -166,8 +172,8 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _drain(seen: _Watched) -> bool:
-    """Take what is in the pipe; whether its other end is closed."""
-    while True:
+    """Take what is in the pipe, a little more than the longest reply at most; whether its other end is closed."""
+    while len(seen.reply) <= LONGEST_REPLY:
         try:
             chunk = os.read(seen.pipe, 1 << 16)
         except BlockingIOError:
@@ -175,6 +181,7 @@ def _drain(seen: _Watched) -> bool:
         if not chunk:
             return True
         seen.reply += chunk
+    return False
 
 
 def _weigh(seen: _Watched) -> None:
