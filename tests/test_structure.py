@@ -22,8 +22,7 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 LAYERS = (
     # what a step needs to run at all
     ("", "frozen", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps", "worker", "executors",
-     "environments", "toolchains", "run_directory", "triton_releases", "progress", "scratch", "archives",
-     "table"),
+     "environments", "toolchains", "run_directory", "triton_releases", "progress", "scratch", "archives", "table"),
     ("passes",),
     ("compile",),
     ("validators",),
