@@ -101,7 +101,8 @@ def _load(
         attributes.setdefault("best_iteration", str(best_iteration))
     parameters = learner["learner_model_param"]
     version = version_of(_get(document, "version", provenance.path))
-    outputs = max(int(parameters.get("num_class", 0)), int(parameters.get("num_target", 1)), 1)
+    several = int(parameters.get("num_class", 0)), int(parameters.get("num_target", 1))
+    outputs = max(*several, 1) if min(several) >= 0 else min(several)
     n_features = int(parameters["num_feature"])
     if not 1 <= n_features <= MAX_FEATURES:
         raise ModelError(f"the model has {n_features} features, expected 1 to {MAX_FEATURES:,}")

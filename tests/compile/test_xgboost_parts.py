@@ -72,6 +72,8 @@ EDITS: dict[str, tuple[str, Edit, str]] = {
         "gblinear", lambda d: booster(d)["model"]["weights"].__setitem__(0, float("nan")),
         "weight of the linear model isn't finite"),
     "gblinear: no weights": ("gblinear", lambda d: booster(d)["model"].pop("weights"), "not a complete XGBoost model"),
+    "targets: fewer than none": (
+        "dart", lambda d: d["learner"]["learner_model_param"].update(num_target="-1"), "has -1 outputs, expected 1 to"),
     "a booster from the future": ("dart", lambda d: booster(d).update(name="gbforest"),
                                   "XGBoost's booster 'gbforest' is not supported"),
     "vector leaves: a value too few": ("vector leaves", lambda d: trees(d)[0]["leaf_weights"].pop(),
