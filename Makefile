@@ -9,10 +9,10 @@ export PYTHONSAFEPATH := 1
 # One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-native fuzz fuzz-coverage lint format bench triton clean
+.PHONY: help setup demo test test-native fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,9 @@ lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+typecheck-tensorrt: setup ## Hold our TensorRT code against the real bindings of 11 and 10 (a download of 3 MB)
+	$(BIN)/python tests/typing/check_tensorrt.py build/typecheck-tensorrt
 
 format: setup ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix .

@@ -79,6 +79,7 @@ def assemble(
             output=signature.output,
             settings=settings,
             parameters=built.parameters,
+            plan=built.plan,
         )
     )
     manifest = Manifest(
@@ -106,6 +107,7 @@ def assemble(
         engine=evidence.engine,
         golden_abs=evidence.golden_abs,
         golden_rel=evidence.golden_rel,
+        plan=built.plan,
     )
     return seal(folder, manifest, config)
 

@@ -16,19 +16,20 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from .. import __version__
+from ..engines import PlanFacts
 from ..errors import ModelError, UsageError
 from ..triton_releases import Release
 from ..validators.tuning.settings import Settings
 from ..values import OutputContract, Value
 from . import triton_settings
 
-TritonBackend = Literal["onnxruntime", "fil", "python", "millwork"]
+TritonBackend = Literal["onnxruntime", "fil", "python", "millwork", "tensorrt"]
 ModelConfig: TypeAlias = Any
 """``tritonclient.grpc.model_config_pb2.ModelConfig``: it has no types, and importing it takes 0.4 s."""
 
 INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
 DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py",
-                "millwork": "forest.packed"}  # fmt: skip
+                "millwork": "forest.packed", "tensorrt": "model.plan"}  # fmt: skip
 """The file that a backend opens where ``default_model_filename`` names none."""
 
 HEADING = "#: "
@@ -41,7 +42,7 @@ class ConfigRequest(Value):
     ``features`` F, ``categories`` C and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F] (none where F
     is 0), ``input__1`` [C] (none where C is 0) of ``category_dtype`` (string or int64), ``output__0`` FP32 [K].
     ``settings`` is all that can be tuned. ``execution_env`` is a python environment for the python backend, or empty;
-    ``parameters`` are the candidate's own, as its runner takes them.
+    ``parameters`` are the candidate's own, as its runner takes them; ``plan``: of a TensorRT engine, what it is for.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ConfigRequest(Value):
     categories: int = 0
     category_dtype: str = ""
     parameters: dict[str, str] = msgspec.field(default_factory=dict)
+    plan: PlanFacts | None = None
 
 
 def render(request: ConfigRequest, version: int = 1) -> str:
@@ -74,6 +76,8 @@ def render(request: ConfigRequest, version: int = 1) -> str:
         output=[pb2.ModelOutput(name=OUTPUT, data_type=pb2.TYPE_FP32, dims=[len(request.output.labels)])],
     )
     triton_settings.put(config, request.triton_backend, settings)
+    if request.plan is not None:
+        _put_plan(config, request, request.plan)
     _serve_only(config, version)
     if request.triton_backend != "python" and request.model_file != DEFAULT_FILE[request.triton_backend]:
         config.default_model_filename = request.model_file
@@ -84,6 +88,17 @@ def render(request: ConfigRequest, version: int = 1) -> str:
         f"# Model sha256: {request.model_sha256}\n"
     )
     return header + _text(config)
+
+
+def _put_plan(config: ModelConfig, request: ConfigRequest, plan: PlanFacts) -> None:
+    """An engine's own part: no batch beyond its profiles, all of them for each instance, and which batch sizes may be
+    recorded as CUDA graphs (``optimization.cuda.graphs``, a setting, says whether they are)."""
+    config.max_batch_size = min(config.max_batch_size, max(largest for *_, largest in plan.profiles))
+    for group in config.instance_group:
+        group.profile.extend(str(index) for index in range(len(plan.profiles)))
+    for size in (int(size) for size in request.parameters.get("graphs", "").split(",") if size):
+        graph = config.optimization.cuda.graph_spec.add(batch_size=size)
+        graph.input[INPUT].dim.append(request.features)
 
 
 def _inputs(request: ConfigRequest) -> list[Any]:
@@ -227,6 +242,7 @@ _PARAMETERS: dict[TritonBackend, Callable[[ConfigRequest], dict[str, str]]] = {
     "fil": _fil,
     "python": _python,
     "millwork": _millwork,
+    "tensorrt": lambda _: {},
 }
 
 

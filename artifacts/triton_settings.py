@@ -32,7 +32,9 @@ OWN_PARAMETERS = {
 
 def put(config: ModelConfig, backend: str, settings: Settings) -> None:
     """Make ``config`` say ``settings``; whatever else it says stays."""
-    config.max_batch_size = settings.max_batch
+    engine = bool(config.instance_group and config.instance_group[0].profile)  # takes no batch beyond its profiles
+    most = min(settings.max_batch, config.max_batch_size) if engine else settings.max_batch
+    config.max_batch_size = most
     _put_instances(config, settings)
     _put_batching(config, settings)
     if backend in THREADS:
@@ -40,7 +42,10 @@ def put(config: ModelConfig, backend: str, settings: Settings) -> None:
     for name in OWN_PARAMETERS.get(backend, ()):
         config.parameters.pop(name, None)
     if config.HasField("optimization"):
-        config.optimization.ClearField("cuda")
+        config.optimization.cuda.ClearField("graphs")
+        config.optimization.cuda.ClearField("busy_wait_events")  # which sizes a graph is of, the engine says: it stays
+        if not config.optimization.cuda.ByteSize():
+            config.optimization.ClearField("cuda")
         config.optimization.execution_accelerators.ClearField("gpu_execution_accelerator")
         if not config.optimization.execution_accelerators.ByteSize():
             config.optimization.ClearField("execution_accelerators")
@@ -117,8 +122,9 @@ def annotate(text: str, reasons: Mapping[str, str]) -> str:
 
 
 def _put_instances(config: ModelConfig, settings: Settings) -> None:
+    profiles = [profile for group in config.instance_group[:1] for profile in group.profile]
     config.ClearField("instance_group")
-    group = config.instance_group.add()
+    group = config.instance_group.add(profile=profiles)
     group.count = settings.instances
     group.kind = group.KIND_GPU if settings.kind == "gpu" else group.KIND_CPU
     group.gpus.extend(settings.gpus)

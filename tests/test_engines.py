@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import types
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import pytest
 
+from millwork import gpus, release, triton_releases
 from millwork.engines import Place, PlanFacts, misfit
+from millwork.errors import PublicationError
+from millwork.gpus import Gpu
+from millwork.progress import Silent
+from millwork.server import Serving
 
 PLAN = PlanFacts(
     flavour="tensorrt", build="11.4.0.106", gpu="NVIDIA A100-SXM4-40GB", compute_capability="8.0", driver="580.95.05",
@@ -49,3 +58,15 @@ def test_compatible_plans_go_where_they_say() -> None:
     assert misfit(versions, Place(build="11.5")) == ""
     assert "for that and later of 11, and 11.3.0.99 is there" in misfit(versions, Place(build="11.3.0.99"))
     assert "12.0.1.1 is there" in misfit(versions, Place(build="12.0.1.1"))
+
+
+def test_such_a_plan_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is written: the repository stays as it was."""
+    gpu = Gpu(name=L4.gpu, driver="580.95.05", compute_capability="8.9", memory_gib=24.0)
+    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=(gpu,)))
+    manifest = types.SimpleNamespace(plan=PLAN, triton_backend="tensorrt", triton_release="26.09")
+    bundle: Any = types.SimpleNamespace(name="net", manifest=manifest)
+    serving = Serving(release=triton_releases.find("26.09"), backends=("tensorrt",))
+    with pytest.raises(PublicationError, match=r"the plan doesn't run here: it was built on NVIDIA A100.*NVIDIA L4"):
+        release.publish([bundle], tmp_path, serving, Silent())
+    assert not list(tmp_path.iterdir())

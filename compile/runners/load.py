@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ...errors import TargetError
 
 EXTRAS = {"onnx_runner": "cpu", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
-          "catboost_runner": "catboost"}  # fmt: skip
+          "catboost_runner": "catboost", "tensorrt_runner": "gpu"}  # fmt: skip
 """The extra that each runner needs, for the message."""
 
 
@@ -22,7 +22,8 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu
 
 
 ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
-           "catboost_runner": "catboost", "native_runner": "millwork-kernel"}  # fmt: skip
+           "catboost_runner": "catboost", "native_runner": "millwork-kernel",
+           "tensorrt_runner": "TensorRT"}  # fmt: skip
 """What each runner runs on."""
 
 

@@ -1,4 +1,9 @@
-"""ONNX Runtime on the CPU. Standalone: numpy and onnxruntime only. No parameters."""
+"""ONNX Runtime. Standalone: numpy and onnxruntime only.
+
+Parameters: ``providers``, comma-separated, the first the one that is meant (``CUDAExecutionProvider``,
+``TensorrtExecutionProvider,CUDAExecutionProvider``); the CPU's without it. ONNX Runtime falls back to the CPU without
+an error where a provider can't be had: here that is an error, since its figures would be another's.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +18,39 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
+CPU = "CPUExecutionProvider"
+
+
+class ProviderError(RuntimeError):
+    """ONNX Runtime doesn't run by the provider that was asked for."""
+
+
+def demand_installed(wanted: list[str]) -> None:
+    """ProviderError where this build of ONNX Runtime lacks one of ``wanted``."""
+    there = onnxruntime.get_available_providers()
+    lacking = [name for name in wanted if name not in there]
+    if lacking:
+        raise ProviderError(
+            f"this onnxruntime {onnxruntime.__version__} has no {', '.join(lacking)}: it has {', '.join(there)}"
+        )
+
+
+def demand_taken(wanted: list[str], taken: list[str]) -> None:
+    """ProviderError unless the session took ``wanted``, in their order; the CPU's may follow, as it always does."""
+    if taken[: len(wanted)] != wanted:
+        raise ProviderError(f"onnxruntime was asked for {', '.join(wanted)} and runs by {', '.join(taken)}")
+
 
 class Runner:
     def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+        wanted = [name for name in parameters.get("providers", CPU).split(",") if name]
+        demand_installed(wanted)
+        self.session = onnxruntime.InferenceSession(str(model_file), options, providers=wanted)
+        self.session.disable_fallback()  # nor later, in the middle of its work
+        demand_taken(wanted, self.session.get_providers())
         self.version = onnxruntime.__version__
 
     def predict(self, rows: Any, categories: Any = None) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from .protocol import Module, Network
+    from .protocol import Config, Module, Network, ParserError
 
 OLDEST = (10, 12)
 """The first TensorRT that needs no precision flag at all: before it, weak typing was the rule."""
@@ -204,7 +204,7 @@ def _network_flags(api: Module) -> int:
     return 1 << int(api.NetworkDefinitionCreationFlag.STRONGLY_TYPED) if old else 0
 
 
-def _parse(api: Module, network: Any, logger: Any, onnx: Path, log: _Log) -> Refused | None:
+def _parse(api: Module, network: Network, logger: Any, onnx: Path, log: _Log) -> Refused | None:
     parser = api.OnnxParser(network, logger)
     if parser.parse_from_file(str(onnx)):
         return None
@@ -213,7 +213,7 @@ def _parse(api: Module, network: Any, logger: Any, onnx: Path, log: _Log) -> Ref
     return Refused("parse", tuple(problems) or (Problem(_last(log.errors or log.internal)),))
 
 
-def _parser_problem(error: Any) -> Problem:
+def _parser_problem(error: ParserError) -> Problem:
     """In words: for an operator that it doesn't know the parser looks for a plugin, and says so; a check that has no
     words of its own says ``false``."""
     said = " ".join(str(error.desc()).split())
@@ -226,7 +226,7 @@ def _parser_problem(error: Any) -> Problem:
 # ── building ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _configure(api: Module, config: Any, settings: Settings) -> Problem | None:
+def _configure(api: Module, config: Config, settings: Settings) -> Problem | None:
     """The settings, put into ``config``; or which of them it doesn't take."""
     config.profiling_verbosity = api.ProfilingVerbosity.DETAILED
     config.clear_flag(api.BuilderFlag.TF32)
@@ -277,15 +277,14 @@ def _add_profiles(builder: Any, config: Any, network: Any, profiles: Sequence[tu
 def _blamed(log: _Log, network: Network) -> tuple[Problem, ...]:
     """Why the build failed: the builder's last error, and the node that it names, where it names one of the graph's."""
     said = _last(log.errors or log.internal)
-    named = re.search(r"'([^']+)'", said)
-    for index in range(network.num_layers if named else 0):
+    for index in range(network.num_layers):
         layer = network.get_layer(index)
-        if named and layer.name == named.group(1):
+        if layer.name and f"'{layer.name}'" in said:
             return (Problem(said, layer.name, getattr(layer.type, "name", "")),)
     return (Problem(said),)
 
 
-def _timing_cache(api: Module, config: Any) -> bytes:
+def _timing_cache(api: Module, config: Config) -> bytes:
     """TensorRT-RTX keeps none: it times nothing at build."""
     if flavour(api) == RTX:
         return b""

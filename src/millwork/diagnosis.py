@@ -30,7 +30,12 @@ PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("onnxruntime", "onnxruntime-gpu"), "cpu", "runs the onnx candidate"),
     (("treelite",), "treelite", "runs the fil candidate's checkpoint"),
     (("torch",), "torch", "nothing in this version"),
-    (("tensorrt",), "gpu", "nothing in this version"),
+    (("tensorrt",), "gpu", "builds engines on a GPU machine; no candidate uses it yet"),
+    (
+        ("tensorrt-rtx-cu13",),
+        "preflight",
+        "builds graphs for a GPU that isn't here; a toolchain, too",
+    ),
 )
 """Distributions (any of them will do), the extra that brings one, and what it is for."""
 

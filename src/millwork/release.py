@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from . import wire
+from . import gpus, wire
 from .artifacts import manifest as manifests
 from .artifacts import repository, triton_config
 from .artifacts.assemble import Evidence, assemble, golden_rows
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
+from .engines import Place, misfit
 from .errors import PublicationError, UsageError
 from .files import atomic_write, sha256_file
 from .job import BuiltCandidate, Model, Run, Truth
@@ -179,6 +182,8 @@ def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: P
         progress.note(
             f"written for Triton {fitting[0].manifest.triton_release}, and the server is {serving.release.name}"
         )
+    for bundle in fitting:
+        _demand_fit(bundle)
     repository.foresee(root, fitting[0].name)
     before = _present(root, fitting[0].name, progress)
     for bundle in fitting:
@@ -196,6 +201,29 @@ def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: P
                 progress.note(f"version {before} serves this content already: verified again, nothing new is published")
             return msgspec.structs.replace(published, server=_words(serving)), bundle
     raise PublicationError("there is nothing to publish")
+
+
+def _demand_fit(bundle: Bundle) -> None:
+    """PublicationError for a TensorRT plan that was made for another GPU, or by another build, than are here."""
+    plan = bundle.manifest.plan
+    if plan is None:
+        return
+    seen = gpus.visible()
+    gpu = seen[0] if seen else None
+    place = Place(
+        build=_installed("tensorrt"), gpu=gpu.name if gpu else "",
+        compute_capability=gpu.compute_capability if gpu else "",
+    )  # fmt: skip
+    why = misfit(plan, place)
+    if why:
+        raise PublicationError(f"the plan doesn't run here: {why}", "Build it on the machine that serves it.")
+
+
+def _installed(package: str) -> str:
+    try:
+        return version_of(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _present(root: Path, name: str, progress: Progress) -> int | None:

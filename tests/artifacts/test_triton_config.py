@@ -10,6 +10,7 @@ import pytest
 from millwork import __version__
 from millwork.artifacts import triton_config
 from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
+from millwork.engines import PlanFacts
 from millwork.errors import ModelError, UsageError
 from millwork.triton_releases import find
 from millwork.validators.tuning.settings import Settings
@@ -29,6 +30,7 @@ def request(backend: TritonBackend, release: str = "24.10", output: OutputContra
         "fil": "checkpoint.tl",
         "python": "model.ubj",
         "millwork": "forest.packed",
+        "tensorrt": "model.plan",
     }
     return ConfigRequest(
         name="delays",
@@ -143,3 +145,24 @@ def test_pinning_keeps_what_it_does_not_know() -> None:
     assert triton_config.pinned(text, (2,)).startswith(text.rstrip())
     with pytest.raises(ModelError, match="a_field_of_2030"):
         triton_config.pinned(f"{text} version_policy {{ all {{ }} }}", (2,))
+
+
+def test_an_engine_says_its_profiles_and_the_sizes_of_its_graphs_whatever_is_tuned() -> None:
+    plan = PlanFacts(
+        flavour="tensorrt", build="11.4.0.106", gpu="NVIDIA L4", compute_capability="8.9", driver="580.95.05",
+        onnx_sha256="0" * 64, profiles=((1, 1, 1), (2, 64, 1024)),
+    )  # fmt: skip
+    asked = msgspec.structs.replace(
+        request("tensorrt"), plan=plan, parameters={"graphs": "1,64"}, settings=Settings(kind="gpu")
+    )
+    text = render(asked)
+    for settings in (Settings(kind="gpu"), Settings(kind="gpu", instances=2, own={"cuda_graphs": "true"})):
+        text = triton_config.with_settings(text, settings)
+        config = triton_config.parse(text)
+        assert (config.backend, config.max_batch_size) == ("tensorrt", 1024), "no batch beyond the profiles"
+        (group,) = config.instance_group
+        assert (list(group.profile), group.count, group.kind) == (["0", "1"], settings.instances, group.KIND_GPU)
+        specs = [(spec.batch_size, list(spec.input["input__0"].dim)) for spec in config.optimization.cuda.graph_spec]
+        assert specs == [(1, [15]), (64, [15])]
+        assert config.optimization.cuda.graphs == (settings.instances == 2)
+    assert "default_model_filename" not in text
