@@ -35,6 +35,9 @@ DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "
 HEADING = "#: "
 """How lines of a tuning's heading begin."""
 
+STAMP = "#@ "
+"""How the line of :func:`stamped` begins."""
+
 
 class ConfigRequest(Value):
     """What decides a config.pbtxt.
@@ -172,6 +175,16 @@ def pinned(text: str, versions: Iterable[int]) -> str:
     config = parse(text)
     _serve_only(config, *sorted(versions))
     return _comments(text) + _text(config)
+
+
+def stamped(text: str, stamp: str) -> str:
+    """``text`` with a first line that tells this writing of it from all others; an earlier one goes."""
+    return f"{STAMP}{stamp}\n{unstamped(text)}"
+
+
+def unstamped(text: str) -> str:
+    """``text`` without the line of :func:`stamped`."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(STAMP))
 
 
 def served(text: str, existing: Iterable[int]) -> tuple[int, ...]:

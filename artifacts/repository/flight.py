@@ -24,6 +24,7 @@ from .. import manifest as manifests
 from .. import triton_config
 from ..bundle import Bundle
 from . import ledger as ledgers
+from .base import Sign
 from .layout import Place, config_bytes, highest, served_by, version_folders
 from .ledger import Flight
 from .lock import hold_if_free
@@ -35,7 +36,7 @@ _PINNED = "pinned.pbtxt"
 _RESERVE = "reserve.pbtxt"
 
 
-def stage(place: Place, bundle: Bundle, digest: str, step: Step) -> Flight:
+def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Flight:
     """Copy the bundle to the state folder under its new version, check the copy, and put it in the ledger."""
     ledger = ledgers.read(place)
     version = 1 + max(highest(place), ledger.high_water)
@@ -53,6 +54,9 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step) -> Flight:
     flight = _flight(place, bundle, digest, version)
     step("write config.pbtxt")
     (folder / manifests.CONFIG_FILE).write_bytes(config)
+    if sign is not None:
+        step("sign")
+        sign(folder)
     (place.staging / manifests.CONFIG_FILE).write_bytes(config)
     if flight.pinned is not None and flight.pinned != flight.original:
         (place.staging / _PINNED).write_bytes(flight.pinned)

@@ -6,18 +6,10 @@ from pathlib import Path
 
 from ...errors import ModelError, UsageError
 from ...files import refusal
-from ...values import Manifest, Value
+from ...values import Manifest
 from .. import manifest as manifests
+from .base import VersionEntry
 from .layout import Place, locate, served_now, version_folders
-
-
-class VersionEntry(Value):
-    """One version's folder. ``manifest`` is None for a version that millwork didn't publish, or can't read."""
-
-    version: int
-    served: bool
-    folder: Path
-    manifest: Manifest | None
 
 
 def versions(repository: Path, name: str) -> list[VersionEntry]:

@@ -18,7 +18,6 @@ The rules, for one model, under its lock:
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import MillworkError, ModelError, PublicationError
@@ -28,21 +27,11 @@ from .. import manifest as manifests
 from ..bundle import Bundle, content_digest
 from . import flight as flights
 from . import ledger as ledgers
+from .base import NoBackendError, Restored, Sign, Verify
 from .flight import Step
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
 from .ledger import Flight
 from .lock import hold
-
-
-class NoBackendError(PublicationError):
-    """What ``verify`` raises where the server lacks the version's backend: nobody was ever answered by it."""
-
-
-Verify = Callable[[int], None]
-"""Loads this version on a server and asks it; raises where it doesn't answer as it should."""
-
-Restored = Callable[[int | None], None]
-"""Told, once a version was taken back, which one serves again (None: none), so that a server can be reloaded."""
 
 TIMEOUT_S = 60.0
 
@@ -57,6 +46,7 @@ def publish(
     *,
     verify: Verify | None = None,
     restored: Restored | None = None,
+    sign: Sign | None = None,
     timeout: float = TIMEOUT_S,
     step: Step = no_step,
 ) -> Publication:
@@ -70,7 +60,7 @@ def publish(
     with hold(place, timeout):
         flight = ledgers.read(place).flight
         try:
-            version = _publish(place, bundle, flight, verify, restored, step)
+            version = _publish(place, bundle, flight, verify, restored, sign, step)
         except BaseException as error:
             raise _undone(place, error, restored, step) from error
     return Publication(
@@ -123,6 +113,7 @@ def _publish(
     flight: Flight | None,
     verify: Verify | None,
     restored: Restored | None,
+    sign: Sign | None,
     step: Step,
 ) -> int:
     """The version that serves the bundle now. ``flight``: what a killed publisher left, or None."""
@@ -137,7 +128,7 @@ def _publish(
             if verify is not None:
                 verify(same)
             return same
-        flight = flights.stage(place, bundle, digest, step)
+        flight = flights.stage(place, bundle, digest, step, sign)
         flights.commit(place, flight, step)
     if verify is not None:
         step("verify")

@@ -14,10 +14,11 @@ from ...values import Publication
 from .. import manifest as manifests
 from . import flight as flights
 from . import ledger as ledgers
+from .base import Restored, Verify
 from .flight import Step
 from .layout import Place, config_bytes, locate, prepare, served_by, served_now, version_folders
 from .lock import hold
-from .publication import TIMEOUT_S, Restored, Verify, explain, no_step, settle, still_serves
+from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
 
 
 def rollback(

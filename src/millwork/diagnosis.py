@@ -29,6 +29,8 @@ PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("catboost",), "catboost", "reads .cbm; the oracle and baseline of CatBoost models"),
     (("onnxruntime", "onnxruntime-gpu"), "cpu", "runs the onnx candidate"),
     (("treelite",), "treelite", "runs the fil candidate's checkpoint"),
+    (("obstore",), "object-store", "repositories in s3://, gs://, az://"),
+    (("model-signing",), "signing", "--sign, and verify --key"),
     (("torch",), "torch", "nothing in this version"),
     (("tensorrt",), "gpu", "builds engines on a GPU machine; no candidate uses it yet"),
     (

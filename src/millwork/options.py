@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from .artifacts.repository import check_name, local_path
+from .artifacts.repository import LocalRepository, Repository, at, check_name
 from .compile import backends
 from .errors import UsageError
 from .executors import Executor
@@ -63,7 +63,7 @@ class Plan(Value):
     data: Path | None
     label: str | None
     target: Target
-    repository: Path | None
+    repository: Repository | None
     name: str
     margin: bool
     decided: bool
@@ -145,11 +145,15 @@ def _tuning(options: Options, asked: Traffic, where: Address) -> tuple[float, bo
     return (TUNE_S if said else SHORT_TUNE_S) if budget is None else budget, said
 
 
-def _repository(options: Options) -> Path | None:
-    """The folder to publish into, or None; UsageError for a model's own folder, which a typo makes of its parent."""
+def _repository(options: Options) -> Repository | None:
+    """The repository to publish into, or None; UsageError for a model's own folder, which a typo makes of its
+    parent."""
     if options.repository is None or options.dry_run:
         return None
-    path = local_path(options.repository).absolute()
+    found = at(options.repository)
+    if not isinstance(found, LocalRepository):
+        return found
+    path = found.root
     try:
         own = (path / "config.pbtxt").exists()
     except OSError:  # no folder at all: publishing says why
@@ -158,7 +162,7 @@ def _repository(options: Options) -> Path | None:
         raise UsageError(
             f"--repository {options.repository}: this is a model's folder in a repository", f"Give {path.parent}."
         )
-    return path
+    return found
 
 
 def name_of(model: Path) -> str:

@@ -12,7 +12,6 @@ from . import __version__, deciding, preflight, release, server, stages
 from .artifacts import report
 from .artifacts.assemble import Evidence
 from .artifacts.bundle import Bundle
-from .artifacts.repository import foresee
 from .deciding import Decision, Finalist
 from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
@@ -61,7 +60,7 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
     """The whole job. Raises MillworkError where nothing could be judged; what came after that is in the outcome."""
     plan, executor = understand(options)
     if plan.repository is not None:
-        foresee(plan.repository, plan.name)
+        plan.repository.foresee(plan.name)
     told = progress or Silent()
     with RunDirectory(plan.run_dir, told.note) as directory:
         job = Run(plan, directory, executor, told)
@@ -285,7 +284,7 @@ def _release(
     found = _with_bundle(found, decision, bundle)
     if job.plan.repository is None:
         return found
-    job.progress.begin("publish", f"{job.plan.repository}/{job.plan.name}")
+    job.progress.begin("publish", f"{job.plan.repository.url}/{job.plan.name}")
     publication, bundle = release.publish(served, job.plan.repository, serving, job.progress)
     job.progress.end(release.words(publication))
     return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)

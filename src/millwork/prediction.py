@@ -46,7 +46,8 @@ def predict(
         raise UsageError(f"--output {answers}: expected a file ending in .npy")
     if not answers.absolute().parent.is_dir():
         raise UsageError(f"--output {answers}: no such folder: {answers.parent}")
-    folder = repository.find_version(repository.local_path(url).absolute(), name, number)
+    where = repository.at(url)
+    folder = where.files(name, where.find(name, number), scratch / "version")
     manifest = manifests.read_intact(folder)
     request = PredictRequest(folder=str(folder), manifest=manifest, rows=str(rows.absolute()))
     done = worker.run(

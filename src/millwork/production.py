@@ -12,6 +12,7 @@ from . import reconfigure, scratch, tuning
 from .artifacts import triton_config
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import golden_rows
+from .artifacts.repository import Repository
 from .deciding import MOST_ROWS
 from .errors import MillworkError, UsageError
 from .executors import LocalExecutor
@@ -35,7 +36,7 @@ class Watch:
     """Where to look. ``metrics``: Triton's page, read twice ``seconds`` apart; ``prometheus``: its last ``seconds``.
     ``name`` may be empty where the repository and the page have one model in common."""
 
-    root: Path
+    repository: Repository
     name: str
     metrics: str
     prometheus: str
@@ -62,7 +63,13 @@ def retune(watch: Watch, progress: Progress) -> tuple[Retuned, MillworkError | N
     """Look, judge, and with ``apply`` tune under the traffic that was seen and publish. UsageError where nothing can be
     seen."""
     name = watch.name or _only_one(watch)
-    bundle = published(watch.root, name)
+    with scratch.folder("published") as copies:
+        return _retuned(watch, name, published(watch.repository, name, copies), progress)
+
+
+def _retuned(
+    watch: Watch, name: str, bundle: Bundle, progress: Progress
+) -> tuple[Retuned, MillworkError | None]:  # fmt: skip
     progress.begin("counters", watch.prometheus or watch.metrics)
     seen = _observed(watch, name, progress)
     progress.end(
@@ -96,16 +103,15 @@ def _wish(watch: Watch, name: str, ground: Ground, was: TunedFor) -> Wish:
     if was.objective == "cost":
         objective = "cost"
     return Wish(
-        root=watch.root, name=name, traffic=ground.traffic, slo=was.slo, objective=objective, budget_s=watch.budget_s,
+        repository=watch.repository, name=name, traffic=ground.traffic, slo=was.slo, objective=objective,
+        budget_s=watch.budget_s,
         triton=watch.triton, run_dir=(watch.run_dir or Path(".millwork") / name).absolute(),
     )  # fmt: skip
 
 
 def _only_one(watch: Watch) -> str:
     """The one model that both the repository and the page have."""
-    if not watch.root.is_dir():
-        raise UsageError(f"--repository {watch.root}: no such folder")
-    there = {path.name for path in watch.root.iterdir() if (path / "config.pbtxt").exists()}
+    there = set(watch.repository.models())
     both = sorted(there & set(counters.models(counters.read(watch.metrics)))) if watch.metrics else sorted(there)
     if len(both) != 1:
         raise UsageError(

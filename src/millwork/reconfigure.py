@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from . import __version__, deciding, release, server, table, tuning
+from . import __version__, deciding, release, scratch, server, table, tuning
 from .artifacts import manifest as manifests
-from .artifacts import report, repository, triton_config
+from .artifacts import report, triton_config
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import golden_rows
+from .artifacts.repository import Repository
 from .errors import MillworkError, PublicationError, SloError, UsageError
 from .executors import LocalExecutor
 from .files import sha256_file
@@ -40,7 +41,7 @@ RANK = 0
 class Wish:
     """What ``tune`` is asked to do. ``data``: rows to ask with; without them the version's golden rows are."""
 
-    root: Path
+    repository: Repository
     name: str
     traffic: Traffic
     slo: Slo
@@ -58,14 +59,15 @@ class Rows(Value):
     rows: int
 
 
-def published(root: Path, name: str) -> Bundle:
-    """The version that serves now as a bundle, its files checked; UsageError where it isn't one of ours."""
-    folder = repository.find_version(root, name)
+def published(repository: Repository, name: str, scratch: Path) -> Bundle:
+    """The version that serves now as a bundle, its files checked; UsageError where it isn't one of ours. ``scratch``:
+    where a store's files are put."""
+    folder = repository.files(name, repository.find(name), scratch)
     if not (folder / manifests.MANIFEST_FILE).exists():
         raise UsageError(f"{folder}: millwork didn't publish this version", "Publish it with optimize first.")
     manifest = manifests.read_intact(folder)
     return Bundle(
-        folder=folder, name=name, config=(folder.parent / manifests.CONFIG_FILE).read_text(), manifest=manifest,
+        folder=folder, name=name, config=repository.config(name), manifest=manifest,
         manifest_sha256=manifests.sha256(folder),
     )  # fmt: skip
 
@@ -74,7 +76,11 @@ def tune(wish: Wish, progress: Progress) -> tuple[Record, MillworkError | None]:
     """Tune and publish; the record, and why nothing was published, if it wasn't."""
     if not 0 < wish.budget_s <= LONGEST_TUNE_S:
         raise UsageError(f"--tune-budget {wish.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
-    bundle = published(wish.root, wish.name)
+    with scratch.folder("tune") as copies:
+        return _tune(wish, published(wish.repository, wish.name, copies), progress)
+
+
+def _tune(wish: Wish, bundle: Bundle, progress: Progress) -> tuple[Record, MillworkError | None]:
     serving = server.prepare(wish.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
@@ -116,9 +122,9 @@ def _tuned(
         return _stopped(record, decision.error), decision.error
     if wish.dry_run:
         return record, None
-    progress.begin("publish", f"{wish.root}/{wish.name}")
+    progress.begin("publish", f"{wish.repository.url}/{wish.name}")
     try:
-        publication, _ = release.publish([changed], wish.root, serving, progress)
+        publication, _ = release.publish([changed], wish.repository, serving, progress)
     except PublicationError as error:
         return _stopped(record, error), error
     progress.end(release.words(publication))

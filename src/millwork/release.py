@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -10,12 +11,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from . import gpus, wire
+from . import gpus, scratch, wire
 from .artifacts import manifest as manifests
 from .artifacts import repository, triton_config
 from .artifacts.assemble import Evidence, assemble, golden_rows
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
+from .artifacts.repository import Repository
+from .artifacts.repository.base import Sign
 from .engines import Place, misfit
 from .errors import PublicationError, UsageError
 from .files import atomic_write, sha256_file
@@ -111,10 +114,10 @@ def serve(
 def _order(run: Run, candidate: BuiltCandidate, serving: Serving) -> tuple[str, ...]:
     """Triton backends to try. On a server that runs already, the one that serves the present version comes first."""
     order = serving.served_by(candidate.built.triton_backend)
-    root = run.plan.repository
-    if not serving.url or root is None:
+    into = run.plan.repository
+    if not serving.url or into is None:
         return order
-    served = [entry.manifest for entry in repository.versions(root, run.plan.name) if entry.served]
+    served = [entry.manifest for entry in into.versions(run.plan.name) if entry.served]
     present = served[-1].triton_backend if served and served[-1] is not None else ""
     return tuple(sorted(order, key=lambda name: name != present))
 
@@ -171,9 +174,11 @@ def load_bundle(folder: Path, config: str) -> Bundle:
     )  # fmt: skip
 
 
-def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: Progress) -> tuple[Publication, Bundle]:
+def publish(
+    bundles: Sequence[Bundle], into: Repository, serving: Serving, progress: Progress, sign: Sign | None = None
+) -> tuple[Publication, Bundle]:
     """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
-    if it was taken back."""
+    if it was taken back. ``sign``: puts a signature beside the files before that."""
     fitting = [b for b in bundles if serving.backends is None or b.manifest.triton_backend in serving.backends]
     if not fitting:
         lacks = ", ".join(bundle.manifest.triton_backend for bundle in bundles)
@@ -184,12 +189,12 @@ def publish(bundles: Sequence[Bundle], root: Path, serving: Serving, progress: P
         )
     for bundle in fitting:
         _demand_fit(bundle)
-    repository.foresee(root, fitting[0].name)
-    before = _present(root, fitting[0].name, progress)
+    into.foresee(fitting[0].name)
+    before = _present(into, fitting[0].name, progress)
     for bundle in fitting:
-        verify = _asker(bundle.name, root, serving, progress)
+        verify = _asker(bundle.name, into, serving, progress)
         try:
-            published = repository.publish(bundle, root, verify=verify, restored=_restorer(bundle.name, serving))
+            published = into.publish(bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign)
         except PublicationError as error:
             if bundle is fitting[-1] or NO_BACKEND not in error.message:
                 raise
@@ -226,9 +231,9 @@ def _installed(package: str) -> str:
         return ""
 
 
-def _present(root: Path, name: str, progress: Progress) -> int | None:
+def _present(into: Repository, name: str, progress: Progress) -> int | None:
     """The version that serves now; a note where somebody else made it."""
-    served = [entry for entry in repository.versions(root, name) if entry.served] if root.is_dir() else []
+    served = [entry for entry in into.versions(name) if entry.served]
     if served and served[-1].manifest is None:
         progress.note(
             f"{name} has a configuration that millwork didn't write: it is replaced, and a rollback puts it back"
@@ -264,24 +269,27 @@ def words(publication: Publication) -> str:
     return f"version {publication.version} of {publication.name}, {verified}"
 
 
-def rollback(root: Path, name: str, to: int | None, serving: Serving, progress: Progress) -> Publication:
+def rollback(into: Repository, name: str, to: int | None, serving: Serving, progress: Progress) -> Publication:
     """Let an earlier version serve again, and verify it as a new one is."""
-    asked = _asker(name, root, serving, progress)
-    back = repository.rollback(root, name, to, verify=asked, restored=_restorer(name, serving))
+    asked = _asker(name, into, serving, progress)
+    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving))
     return msgspec.structs.replace(back, server=_words(serving))
 
 
-def _asker(name: str, root: Path, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
+def _asker(name: str, into: Repository, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
     """What verifies a version after its commit: load it, ask the golden rows; None without a server."""
     if not serving.there:
         return None
 
     def verify(version: int) -> None:
-        folder = repository.find_version(root, name, version)
+        with scratch.folder("verify") as copies:
+            ask(version, into.files(name, version, copies), copies)
+
+    def ask(version: int, folder: Path, copies: Path) -> None:
         manifest = manifests.read(folder) if (folder / manifests.MANIFEST_FILE).exists() else None
         if manifest is not None and serving.installation is not None:
             install.provide(serving.installation, manifest.requirements, progress.detail)
-        with session(serving, root) as server:
+        with session(serving, into.for_triton or _copy(into, name, folder, copies)) as server:
             try:
                 server.load(name)
             except PublicationError as error:
@@ -292,12 +300,20 @@ def _asker(name: str, root: Path, serving: Serving, progress: Progress) -> Calla
                 ready = ", ".join(map(str, server.versions(name))) or "none"
                 raise PublicationError(
                     f"Triton at {server.url} has version {ready} of {name!r} ready, not version {version}",
-                    f"Does that server read {root}, in explicit mode?",
+                    f"Does that server read {into.url}, in explicit mode?",
                 )
             if manifest is not None:
                 _demand(server, name, version, folder, manifest)
 
     return verify
+
+
+def _copy(into: Repository, name: str, folder: Path, copies: Path) -> str:
+    """A repository of the one version, for a Triton that can't read the store; what it is given was compared."""
+    models = copies / "models"
+    shutil.copytree(folder, models / name / folder.name)
+    (models / name / manifests.CONFIG_FILE).write_text(into.config(name))
+    return str(models)
 
 
 def _demand(server: Session, name: str, version: int, folder: Path, manifest: Manifest) -> None:

@@ -77,14 +77,14 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
 
 
 @contextmanager
-def session(serving: Serving, repository: Path | None = None) -> Iterator[Session]:
+def session(serving: Serving, repository: str | None = None) -> Iterator[Session]:
     """Talk to the server: the one that runs, or one of ours, started on ``repository`` for the while."""
     with opened(serving, repository) as (asked, _):
         yield asked
 
 
 @contextmanager
-def opened(serving: Serving, repository: Path | None = None) -> Iterator[tuple[Session, int]]:
+def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Session, int]]:
     """The same, with the server's process where it is one of ours, else 0."""
     if serving.url:
         with Session(serving.url) as asked:
@@ -97,7 +97,7 @@ def opened(serving: Serving, repository: Path | None = None) -> Iterator[tuple[S
         empty.mkdir()
         log = folder / "triton.log"
         with (
-            server.start(serving.installation, repository or empty, log=log) as running,
+            server.start(serving.installation, repository or str(empty), log=log) as running,
             Session(running.grpc_url) as asked,
         ):
             yield asked, running.pid

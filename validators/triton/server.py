@@ -97,7 +97,7 @@ class RunningServer(AbstractContextManager["RunningServer"]):
 
 def start(
     installation: Installation,
-    repository: Path,
+    repository: Path | str,
     *,
     grpc_port: int | None = None,
     http_port: int | None = None,
@@ -108,17 +108,22 @@ def start(
 ) -> RunningServer:
     """A server on ``repository`` that is ready and has no model loaded. Its output goes to ``log``.
 
+    ``repository``: a folder, or a store's URL as Triton takes it.
+
     Ports that are None are chosen. ``options`` are more of tritonserver's own. ``strict_readiness``: whether a
     model that failed to load makes the whole server not ready.
 
     Raises UsageError for a port or a repository that can't be used, PublicationError if the server doesn't start.
     """
-    if not repository.is_dir():
-        raise UsageError(f"{repository}: no such folder", "Give the folder that holds the models' folders.")
+    where = str(repository)
+    if "://" not in where:
+        if not Path(where).is_dir():
+            raise UsageError(f"{where}: no such folder", "Give the folder that holds the models' folders.")
+        where = str(Path(where).resolve())
     shared_memory.remove_stale()
     for _attempt in range(ATTEMPTS):
         ports = loopback.choose(grpc_port, http_port, metrics_port)
-        command = _command(installation, repository, ports, strict_readiness, options)
+        command = _command(installation, where, ports, strict_readiness, options)
         server = _start_once(installation, command, ports, log)
         if server is not None:
             return server
@@ -128,11 +133,11 @@ def start(
 
 
 def _command(
-    installation: Installation, repository: Path, ports: Ports, strict_readiness: bool, options: Sequence[str]
+    installation: Installation, repository: str, ports: Ports, strict_readiness: bool, options: Sequence[str]
 ) -> list[str]:
     return [
         installation.server,
-        f"--model-repository={repository.resolve()}",
+        f"--model-repository={repository}",
         "--model-control-mode=explicit",
         f"--backend-directory={installation.backends}",
         f"--cache-directory={installation.caches}",

@@ -12,7 +12,9 @@ from .terminal import TerminalProgress
 
 @click.command()
 @click.argument("run_dir", metavar="RUN_DIR")
-@click.option("--repository", required=True, metavar="URL", help="The Triton model repository: a folder.")
+@click.option(
+    "--repository", required=True, metavar="URL", help="The Triton model repository: a folder, s3://, gs:// or az://."
+)
 @click.option("--triton", default="managed", show_default=True, metavar="WHERE",
               help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
 def publish(run_dir: str, repository: str, triton: str) -> int:
@@ -21,7 +23,7 @@ def publish(run_dir: str, repository: str, triton: str) -> int:
     Verified on a real Triton, as optimize does.
     """
     from .. import release, server
-    from ..artifacts.repository import local_path
+    from ..artifacts.repository import at
     from ..validators.triton import address
 
     console = Console(stderr=True)
@@ -29,6 +31,6 @@ def publish(run_dir: str, repository: str, triton: str) -> int:
     with TerminalProgress(console) as progress:
         progress.begin("publish", f"{repository}/{bundles[0].name}")
         serving = server.prepare(address.parse(triton), None, progress.detail)
-        done, _ = release.publish(bundles, local_path(repository).absolute(), serving, progress)
+        done, _ = release.publish(bundles, at(repository), serving, progress)
         progress.end(release.words(done))
     return 0

@@ -16,7 +16,9 @@ from .tuning_table import tuning_table
 
 @click.command()
 @click.argument("name", metavar="[MODEL_NAME]", required=False, default="")
-@click.option("--repository", required=True, metavar="URL", help="The Triton model repository: a folder.")
+@click.option(
+    "--repository", required=True, metavar="URL", help="The Triton model repository: a folder, s3://, gs:// or az://."
+)
 @click.option("--metrics", metavar="URL", help="Triton's counters: http://HOST:8002/metrics.")
 @click.option("--prometheus", metavar="URL", help="A Prometheus that scrapes it: http://HOST:9090.")
 @click.option("--seconds", type=float, metavar="N",
@@ -37,7 +39,7 @@ def retune(
     read, never put under load.
     """
     from .. import production
-    from ..artifacts.repository import check_name, local_path
+    from ..artifacts.repository import at, check_name
     from ..validators.triton import address
 
     if not metrics and not prometheus:
@@ -46,7 +48,7 @@ def retune(
     if not 0 < span <= 30 * 86400:
         raise UsageError(f"--seconds {span:g}: expected above 0, at most 30 days")
     watch = production.Watch(
-        root=local_path(repository).absolute(), name=check_name(name) if name else "", metrics=metrics or "",
+        repository=at(repository), name=check_name(name) if name else "", metrics=metrics or "",
         prometheus=prometheus or "", seconds=span, triton=address.parse(triton),
         run_dir=None if run_dir is None else Path(run_dir), budget_s=tune_budget, apply=apply,
     )  # fmt: skip

@@ -9,7 +9,9 @@ from .terminal import TerminalProgress
 
 
 @click.command()
-@click.option("--repository", required=True, metavar="URL", help="The Triton model repository: a folder.")
+@click.option(
+    "--repository", required=True, metavar="URL", help="The Triton model repository: a folder, s3://, gs:// or az://."
+)
 @click.option("--name", required=True, metavar="NAME", help="The model's name in it.")
 @click.option("--version", "number", type=int, metavar="N", help="Default: the version that served before.")
 @click.option("--triton", default="managed", show_default=True, metavar="WHERE",
@@ -20,14 +22,14 @@ def rollback(repository: str, name: str, number: int | None, triton: str) -> int
     Its configuration is put back atomically, and verified on a real Triton.
     """
     from .. import release, server
-    from ..artifacts.repository import local_path
+    from ..artifacts.repository import at
     from ..validators.triton import address
 
     console = Console(stderr=True)
-    root = local_path(repository).absolute()
+    into = at(repository)
     with TerminalProgress(console) as progress:
         progress.begin("rollback", f"{repository}/{name}")
         serving = server.prepare(address.parse(triton), None, progress.detail)
-        done = release.rollback(root, name, number, serving, progress)
+        done = release.rollback(into, name, number, serving, progress)
         progress.end(release.words(done))
     return 0

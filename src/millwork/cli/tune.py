@@ -14,7 +14,9 @@ from .tuning_table import tuning_table
 
 @click.command()
 @click.argument("name", metavar="MODEL_NAME")
-@click.option("--repository", required=True, metavar="URL", help="The Triton model repository: a folder.")
+@click.option(
+    "--repository", required=True, metavar="URL", help="The Triton model repository: a folder, s3://, gs:// or az://."
+)
 @click.option("--data", metavar="FILE", help="Rows to ask with. Default: the version's golden rows.")
 @click.option(
     "--traffic", metavar="SPEC", help="batch=1:0.9,64:0.1 rate=2000/s, batch=64 clients=4, or a recorded file."
@@ -38,7 +40,7 @@ def tune(
     """
     from .. import reconfigure
     from ..api import to_json
-    from ..artifacts.repository import check_name, local_path
+    from ..artifacts.repository import at, check_name
     from ..options import objective_of
     from ..validators import slo as limits
     from ..validators import traffic as traffics
@@ -46,7 +48,7 @@ def tune(
 
     asked = traffics.default() if traffic is None else traffics.parse(traffic)
     wish = reconfigure.Wish(
-        root=local_path(repository).absolute(), name=check_name(name), traffic=asked,
+        repository=at(repository), name=check_name(name), traffic=asked,
         slo=limits.Slo() if slo is None else limits.parse(slo), objective=objective_of(objective, asked),
         budget_s=tune_budget, triton=address.parse(triton),
         run_dir=Path(run_dir or Path(".millwork") / name).absolute(),

@@ -1,0 +1,63 @@
+"""A repository in a folder, as :class:`Repository` has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import ModelError, UsageError
+from ...files import refusal
+from ...values import Publication, Value
+from ..bundle import Bundle
+from ..manifest import CONFIG_FILE
+from . import layout, listing, publication
+from . import rollback as back
+from .base import Restored, Sign, Verify, VersionEntry
+
+
+class LocalRepository(Value):
+    """The repository in the folder ``root``, an absolute path."""
+
+    root: Path
+
+    @property
+    def url(self) -> str:
+        return str(self.root)
+
+    @property
+    def for_triton(self) -> str:
+        return str(self.root)
+
+    def foresee(self, name: str) -> None:
+        layout.foresee(self.root, name)
+
+    def models(self) -> list[str]:
+        if not self.root.is_dir():
+            raise UsageError(f"--repository {self.root}: no such folder")
+        return sorted(path.name for path in self.root.iterdir() if (path / CONFIG_FILE).exists())
+
+    def versions(self, name: str) -> list[VersionEntry]:
+        return listing.versions(self.root, name)
+
+    def find(self, name: str, version: int | None = None) -> int:
+        return int(listing.find_version(self.root, name, version).name)
+
+    def files(self, name: str, version: int, scratch: Path) -> Path:
+        return listing.find_version(self.root, name, version)
+
+    def config(self, name: str) -> str:
+        path = self.root / name / CONFIG_FILE
+        try:
+            return path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(refusal(error, path) if isinstance(error, OSError) else f"{path}: {error}") from error
+
+    def publish(
+        self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,
+        sign: Sign | None = None,
+    ) -> Publication:  # fmt: skip
+        return publication.publish(bundle, self.root, verify=verify, restored=restored, sign=sign)
+
+    def rollback(
+        self, name: str, to: int | None = None, *, verify: Verify | None = None, restored: Restored | None = None
+    ) -> Publication:
+        return back.rollback(self.root, name, to, verify=verify, restored=restored)

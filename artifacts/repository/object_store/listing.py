@@ -1,0 +1,166 @@
+"""What a model's objects say: which version serves, what is there, and what served before. Nothing here changes any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from .... import wire
+from ....errors import ModelError, PublicationError, UsageError
+from ....values import FileDigest, Manifest
+from ... import manifest as manifests
+from ... import triton_config
+from ..base import VersionEntry
+from . import records
+from .address import Place, number_in
+from .records import VersionRecord
+from .store import Store, Tag
+
+NOT_PUBLISHED = ("uploading", "withdrawn")
+"""The states of versions that nobody may serve."""
+
+
+class Served(NamedTuple):
+    """config.pbtxt as it is: its text, its object's state, and the version that a client gets who names none."""
+
+    text: str
+    tag: Tag
+    version: int | None
+
+
+def served_now(store: Store, place: Place) -> Served | None:
+    """What serves, or None where there is no config.pbtxt; :class:`ModelError` where it can't be read."""
+    found = store.read(place.config)
+    if found is None:
+        return None
+    try:
+        text = found.content.decode()
+        there = folders(store.sizes(place.model), place)
+        return Served(text, found.tag, max(triton_config.served(text, there), default=None))
+    except (ModelError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{place.address.bucket_url}/{place.config}: {error}", "Correct the file, or give another --name."
+        ) from error
+
+
+def folders(paths: Iterable[str], place: Place) -> list[int]:
+    """The numbers of the version folders that have any of these objects, ascending."""
+    return sorted({number for path in paths if (number := number_in(path, place.model)) is not None})
+
+
+def versions(store: Store, place: Place) -> list[VersionEntry]:
+    """The versions that are published or were, ascending."""
+    there = folders(store.sizes(place.model), place)
+    known = records.read_all(store, place)
+    served = served_now(store, place) if there else None
+    shown = [number for number in there if number not in known or known[number].state not in NOT_PUBLISHED]
+    texts = store.read_all(f"{place.version(number)}/{manifests.MANIFEST_FILE}" for number in shown)
+    return [
+        VersionEntry(
+            version=number,
+            served=served is not None and number == served.version,
+            manifest=_manifest(texts.get(f"{place.version(number)}/{manifests.MANIFEST_FILE}")),
+        )
+        for number in shown
+    ]
+
+
+def find(store: Store, place: Place, version: int | None) -> int:
+    """``version``, or the one that serves; :class:`UsageError` where there is none."""
+    there = [entry.version for entry in versions(store, place)]
+    if not there:
+        raise UsageError(f"{place.address.url}: no model called {place.name!r} here", "Check --repository and --name.")
+    served = served_now(store, place) if version is None else None
+    number = version if version is not None else served.version if served is not None else None
+    if number not in there or number is None:
+        asked = "no version serves" if number is None else f"no version {number}"
+        raise UsageError(f"{place.name}: {asked} here", f"The versions here: {', '.join(map(str, there))}.")
+    return number
+
+
+def download(store: Store, place: Place, version: int, into: Path) -> Path:
+    """Every object of a version as a file in ``into``/N; the folder.
+
+    A path that leads out of it is refused (:class:`ModelError`): who may write the bucket chooses the keys.
+    """
+    folder = into / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = place.version(version)
+    for key in store.sizes(prefix):
+        path = key.removeprefix(f"{prefix}/")
+        if not manifests.stays_inside(folder, path):
+            raise ModelError(f"{place.address.bucket_url}/{key}: {path!r} leaves the version's folder")
+        to = folder / path
+        to.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            store.download(key, to)
+        except FileNotFoundError as error:
+            raise PublicationError(
+                f"{place.address.bucket_url}/{key}: gone while version {version} was read", "Try again."
+            ) from error
+    return folder
+
+
+def problems(store: Store, place: Place, version: int, expected: tuple[FileDigest, ...]) -> list[str]:
+    """What is wrong with the files that the store gives back, one sentence each."""
+    found = []
+    for entry in expected:
+        try:
+            digest, size = store.digest(f"{place.version(version)}/{entry.path}")
+        except FileNotFoundError:
+            found.append(f"{entry.path} is missing")
+            continue
+        if (digest, size) != (entry.sha256, entry.bytes):
+            found.append(f"{entry.path} was changed: sha256 {digest[:12]}… of {size} bytes, expected "
+                         f"{entry.sha256[:12]}… of {entry.bytes}")  # fmt: skip
+    return found
+
+
+class Before(NamedTuple):
+    """What served before a version: its number, where it is one of the folders, and its config.pbtxt."""
+
+    version: int | None
+    config: str
+
+
+def before(record: VersionRecord, known: Mapping[int, VersionRecord]) -> Before | None:
+    """What served before ``record``'s version and may serve again; None where nothing did.
+
+    A version in between that was never finished is passed over: nobody knows that it is right.
+    """
+    while record.config_before is not None:
+        earlier = known.get(record.before) if record.before is not None else None
+        if earlier is None or earlier.state == "finished":
+            return Before(record.before, triton_config.unstamped(record.config_before.decode()))
+        record = earlier
+    return None
+
+
+def kept_config(store: Store, place: Place, version: int, known: Mapping[int, VersionRecord]) -> str | None:
+    """The config.pbtxt that ``version`` served by last, or its own; None where there is neither."""
+    later = [known[number] for number in sorted(known, reverse=True) if known[number].before == version]
+    if later and (text := later[0].config_before) is not None:
+        return triton_config.unstamped(text.decode())
+    own = store.read(f"{place.version(version)}/{manifests.CONFIG_FILE}")
+    return None if own is None else own.content.decode()
+
+
+def read_manifest(store: Store, place: Place, version: int) -> Manifest | None:
+    """The manifest of a version, None where it has none that can be read."""
+    found = store.read(f"{place.version(version)}/{manifests.MANIFEST_FILE}")
+    return None if found is None else _manifest(found.content)
+
+
+def own_files(store: Store, place: Place, version: int) -> list[str]:
+    """The objects of a version."""
+    return list(store.sizes(place.version(version)))
+
+
+def _manifest(content: bytes | None) -> Manifest | None:
+    try:
+        return None if content is None else wire.decode(content, Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,326 @@
+"""Publish a bundle into an object store, where nothing can be renamed and nobody holds a lock.
+
+    reserve   a new number by a create-only put of its record
+    upload    every file below <name>/<N>/; each is read back, and its hash compared
+    commit    one put of config.pbtxt, on the condition that it is as it was when the version was made ready
+    verify    as everywhere; if it raises, the configuration before is put back on the same condition
+    finish    the record says so
+
+Whoever else publishes the model meanwhile makes the condition fail. The one that failed takes a higher number where
+the other's is higher, so that the version that serves only goes up, and tries again. Every text of config.pbtxt has
+a line of its own (:func:`triton_config.stamped`): an ETag is a hash of the content, and without that line a
+configuration that was put back would look as if nothing had happened; with it, a put whose answer was lost is known
+again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ....errors import MillworkError, ModelError, PublicationError
+from ....files import digests
+from ....scratch import folder as scratch_folder
+from ....values import FileDigest
+from ... import manifest as manifests
+from ... import triton_config
+from ...bundle import Bundle, content_digest
+from ..base import Restored, Sign, Verify
+from . import listing, records
+from .address import Place
+from .listing import Served
+from .records import Held, VersionRecord
+from .store import LostAnswerError, Store
+
+ROUNDS = 200
+"""How often others may come first before a publisher gives up."""
+
+GRACE = timedelta(minutes=15)
+"""How long an unfinished version that others have passed is taken for one at work."""
+
+UPLOADS = 3
+"""How often a file is sent whose hash, read back, isn't its own."""
+
+
+def publish(
+    store: Store,
+    place: Place,
+    bundle: Bundle,
+    verify: Verify | None,
+    restored: Restored | None,
+    sign: Sign | None,
+    grace: timedelta = GRACE,
+) -> int:
+    """The version that serves ``bundle`` now. :class:`PublicationError` where it can't; what served before still does,
+    unless the message says that this couldn't be learned."""
+    digest = content_digest(bundle.manifest, bundle.config)
+    with scratch_folder("publish") as staged:
+        now = listing.served_now(store, place)
+        same = _served_with(store, place, now, digest)
+        if same is not None:
+            if verify is not None:
+                _asked(place, store, same, verify)
+            return same
+        _stage(bundle, staged / "version")
+        flight = _adopted(store, place, now, digest) or _committed(
+            store, place, bundle, staged / "version", digest, sign
+        )
+    try:
+        if verify is not None:
+            verify(flight.record.version)
+        done = records.changed(store, place, flight, state="finished")
+        if done is None:
+            raise PublicationError(f"another publication took version {flight.record.version}'s place meanwhile")
+    except BaseException as error:
+        raise undone(store, place, flight, error, restored) from error
+    sweep(store, place, grace)
+    return flight.record.version
+
+
+def undone(
+    store: Store, place: Place, flight: Held, error: BaseException, restored: Restored | None
+) -> PublicationError:
+    """Put back what served before, if ``flight``'s version serves, and take its objects away; what to tell."""
+    reason, hint = explain(error)
+    failed = f"{place.name}: publishing failed: {reason}"
+    try:
+        now = listing.served_now(store, place)
+        committed = now is not None and now.version == flight.record.version
+        if committed and now is not None:
+            _put_back(store, place, now, flight.record)
+        _withdraw(store, place, flight)
+        serves = listing.served_now(store, place)
+    except (MillworkError, OSError) as second:
+        return PublicationError(
+            f"{failed}; and undoing it failed too: {second}", "Once that is mended, roll back or publish again."
+        )
+    if committed and restored is not None:
+        try:
+            restored(None if serves is None else serves.version)
+        except Exception as second:  # noqa: BLE001 -- the caller's own code; the objects are right by now
+            failed += f"; the server couldn't be brought back to it ({explain(second)[0]})"
+    return PublicationError(f"{failed}; {still_serves(serves)}", hint)
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """What went wrong, and the next step, for the message to the user."""
+    if isinstance(error, MillworkError):
+        return error.message, error.hint
+    return ("interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"), ""
+
+
+def still_serves(now: Served | None) -> str:
+    """What a client gets, for the end of a message."""
+    return (
+        f"version {now.version} still serves" if now is not None and now.version else "nothing serves under that name"
+    )
+
+
+def stamp(text: str, version: int | None) -> str:
+    """``text`` with a line that no other put of this configuration has."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    return triton_config.stamped(text, f"version {version} since {at}, {secrets.token_hex(8)}")
+
+
+def sweep(store: Store, place: Place, grace: timedelta = GRACE) -> list[int]:
+    """Remove the objects of versions that will never serve; their numbers.
+
+    A version is one of those when a higher one has been committed and its own publisher didn't finish it: its next
+    put on a condition fails. One that is younger than ``grace`` is left alone.
+    """
+    now = listing.served_now(store, place)
+    served = now.version if now is not None and now.version is not None else 0
+    there = listing.folders(store.sizes(place.model), place)
+    gone = []
+    for number, record in records.read_all(store, place).items():
+        begun = datetime.fromisoformat(record.since)
+        passed = number < served and record.state in ("uploading", "committing")
+        if passed and datetime.now(UTC) - begun >= grace:
+            held = records.held(store, place, number)
+            if held is None or held.record != record or records.changed(store, place, held, state="withdrawn") is None:
+                continue
+        elif record.state != "withdrawn":
+            continue
+        if number in there:
+            store.delete(listing.own_files(store, place, number))
+            gone.append(number)
+    return gone
+
+
+def _stage(bundle: Bundle, folder: Path) -> None:
+    """Copy the bundle's files, and check the copy."""
+    for path in (*(entry.path for entry in bundle.manifest.files), manifests.MANIFEST_FILE):
+        if not manifests.stays_inside(bundle.folder, path):
+            raise ModelError(f"{bundle.folder}: {path!r} leaves the bundle's folder")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.folder / path, folder / path)
+    if manifests.sha256(folder) != bundle.manifest_sha256:
+        raise PublicationError(f"{bundle.folder / manifests.MANIFEST_FILE}: changed since the bundle was sealed")
+    try:
+        manifests.read_intact(folder)
+    except ModelError as error:
+        raise PublicationError(f"{bundle.folder}: {error.message}", error.hint) from error
+
+
+def _adopted(store: Store, place: Place, now: Served | None, digest: str) -> Held | None:
+    """The version that serves and whose publisher was killed before it was verified, where it has this content."""
+    if now is None or now.version is None:
+        return None
+    held = records.held(store, place, now.version)
+    if held is None or held.record.state != "committing" or held.record.digest != digest:
+        return None
+    return records.changed(store, place, held)
+
+
+def _committed(
+    store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None
+) -> Held:  # fmt: skip
+    """The version once config.pbtxt names it. What isn't committed is taken away again."""
+    flight: Held | None = None
+    try:
+        for _ in range(ROUNDS):
+            if flight is None:
+                flight = _reserved(store, place, bundle, digest)
+                _upload(store, place, bundle, folder, flight.record.version, sign)
+            base = _pinned(store, place)
+            ready = records.changed(
+                store, place, flight, state="committing", before=None if base is None else base.version,
+                config_before=None if base is None else base.text.encode(),
+            )  # fmt: skip
+            if ready is not None:
+                flight = ready
+                if not _passed(flight.record, base, records.read_all(store, place)) and _commit(
+                    store, place, bundle, flight.record.version, base
+                ):
+                    return flight
+                if not _passed(flight.record, listing.served_now(store, place), records.read_all(store, place)):
+                    continue
+                _withdraw(store, place, flight)
+            flight = None
+        raise PublicationError(f"others published first, {ROUNDS} times", "Publish again.")
+    except LostAnswerError as error:
+        raise PublicationError(
+            f"{place.name}: publishing failed: {error.message}; the version is whole, and may serve or not",
+            "Look with millwork verify; publishing the same again finishes it.",
+        ) from error
+    except BaseException as error:
+        if flight is None:
+            reason, hint = explain(error)
+            raise PublicationError(f"{place.name}: publishing failed: {reason}", hint) from error
+        raise undone(store, place, flight, error, None) from error
+
+
+def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:
+    """A number above every one that is there or was ever taken."""
+    while True:
+        taken = [*listing.folders(store.sizes(place.model), place), *records.numbers(store, place)]
+        held = records.reserve(store, place, 1 + max(taken, default=0), digest, bundle.manifest_sha256)
+        if held is not None:
+            return held
+
+
+def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: int, sign: Sign | None) -> None:
+    """Send the version's files with its own configuration, signed if that was asked, and read them back.
+
+    The file that a server opens goes last: a model that is new has no configuration yet, and some servers then guess.
+    """
+    (folder / manifests.CONFIG_FILE).write_text(triton_config.with_version(bundle.config, version))
+    if sign is not None:
+        sign(folder)
+    last = triton_config.DEFAULT_FILE.get(bundle.manifest.triton_backend, bundle.manifest.model_file)
+    files = sorted(digests(folder), key=lambda entry: (entry.path == last, entry.path))
+    for entry in files:
+        _send(store, f"{place.version(version)}/{entry.path}", folder / entry.path, entry)
+
+
+def _send(store: Store, key: str, file: Path, entry: FileDigest) -> None:
+    for _ in range(UPLOADS):
+        store.put(key, file)
+        try:
+            if store.digest(key) == (entry.sha256, entry.bytes):
+                return
+        except FileNotFoundError:
+            continue
+    raise PublicationError(f"{key}: what the store gives back isn't what was sent", "Is that store sound?")
+
+
+def _pinned(store: Store, place: Place) -> Served | None:
+    """What serves, by a configuration that names its version: one that says "the latest" would serve what is being
+    uploaded, and is first replaced by its twin that doesn't."""
+    while True:
+        now = listing.served_now(store, place)
+        if now is None or now.version is None:
+            return now
+        try:
+            pinned = triton_config.pinned(now.text, (now.version,))
+        except ModelError as error:
+            raise PublicationError(
+                f"{place.config}: serves versions by a policy that can't be rewritten: {error.message}",
+                "Let its version_policy name them (specific), or give another --name.",
+            ) from error
+        if pinned == now.text:
+            return now
+        store.swap(place.config, stamp(pinned, now.version).encode(), now.tag)
+
+
+def _passed(record: VersionRecord, base: Served | None, known: Mapping[int, VersionRecord]) -> bool:
+    """Whether a higher version was committed, or is about to be: then this number's time is over."""
+    if base is not None and base.version is not None and base.version > record.version:
+        return True
+    return any(other > record.version and known[other].state != "uploading" for other in known)
+
+
+def _commit(store: Store, place: Place, bundle: Bundle, version: int, base: Served | None) -> bool:
+    """The one put that makes the version serve; False where somebody else's came first."""
+    content = stamp(triton_config.with_version(bundle.config, version), version).encode()
+    if base is None:
+        return store.create(place.config, content)
+    return store.swap(place.config, content, base.tag)
+
+
+def _put_back(store: Store, place: Place, now: Served, record: VersionRecord) -> None:
+    """The configuration before ``record``'s version, if that still serves."""
+    earlier = listing.before(record, records.read_all(store, place))
+    if earlier is None:
+        store.delete([place.config])
+    else:
+        store.swap(place.config, stamp(earlier.config, earlier.version).encode(), now.tag)
+
+
+def _withdraw(store: Store, place: Place, flight: Held) -> None:
+    """Give the version up, and take its objects away; not while config.pbtxt names it."""
+    version = flight.record.version
+    held = records.held(store, place, version)
+    if held is not None and held.record.state not in ("withdrawn", "finished"):
+        records.changed(store, place, held, state="withdrawn")
+    now = listing.served_now(store, place)
+    if now is None or now.version != version:
+        store.delete(listing.own_files(store, place, version))
+
+
+def _served_with(store: Store, place: Place, now: Served | None, digest: str) -> int | None:
+    """The version that serves, if it was finished, and its content is the bundle's and is intact."""
+    if now is None or now.version is None:
+        return None
+    manifest = listing.read_manifest(store, place, now.version)
+    held = records.held(store, place, now.version)
+    if manifest is None or held is None or held.record.state != "finished":
+        return None
+    try:
+        same = content_digest(manifest, now.text) == digest
+    except ModelError:
+        return None
+    return now.version if same and not listing.problems(store, place, now.version, manifest.files) else None
+
+
+def _asked(place: Place, store: Store, version: int, verify: Verify) -> None:
+    """Verify a version that served before: it stays, whatever comes out."""
+    try:
+        verify(version)
+    except BaseException as error:
+        reason, hint = explain(error)
+        serves = still_serves(listing.served_now(store, place))
+        raise PublicationError(f"{place.name}: publishing failed: {reason}; {serves}", hint) from error

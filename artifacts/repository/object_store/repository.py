@@ -1,0 +1,94 @@
+"""A repository in an object store, as :class:`Repository` has it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from ....errors import ModelError, PublicationError, UsageError
+from ....values import Publication
+from ... import manifest as manifests
+from ...bundle import Bundle
+from ..base import Restored, Sign, Verify, VersionEntry
+from ..names import check_name
+from . import listing, publication
+from . import rollback as back
+from .address import Address, Place
+from .store import Patience, Store
+
+
+class ObjectRepository:
+    """The repository at ``address``; nothing is asked of it before a method is called.
+
+    ``grace``: see :func:`publication.sweep`.
+    """
+
+    def __init__(
+        self, address: Address, patience: Patience | None = None, grace: timedelta = publication.GRACE
+    ) -> None:
+        self.address = address
+        self._patience = patience
+        self._grace = grace
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.address, self._patience)
+
+    @property
+    def url(self) -> str:
+        return self.address.url
+
+    @property
+    def for_triton(self) -> str:
+        return self.address.for_triton if self.address.scheme == "s3" else ""
+
+    def foresee(self, name: str) -> None:
+        try:
+            listing.served_now(self.store, self._place(name))
+        except ModelError as error:
+            raise PublicationError(error.message, error.hint) from error
+
+    def models(self) -> list[str]:
+        names = self.store.folders(self.address.prefix)
+        return [name for name in names if self.store.read(f"{self.address.prefix}/{name}/config.pbtxt") is not None]
+
+    def versions(self, name: str) -> list[VersionEntry]:
+        return listing.versions(self.store, self._place(name))
+
+    def find(self, name: str, version: int | None = None) -> int:
+        return listing.find(self.store, self._place(name), version)
+
+    def files(self, name: str, version: int, scratch: Path) -> Path:
+        return listing.download(self.store, self._place(name), version, scratch)
+
+    def config(self, name: str) -> str:
+        now = listing.served_now(self.store, self._place(name))
+        if now is None:
+            raise UsageError(f"{self.url}/{name}: no config.pbtxt here", "Check --repository and --name.")
+        return now.text
+
+    def publish(
+        self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,
+        sign: Sign | None = None,
+    ) -> Publication:  # fmt: skip
+        place = self._place(bundle.name)
+        version = publication.publish(self.store, place, bundle, verify, restored, sign, self._grace)
+        return self._published(place, version, verify)
+
+    def rollback(
+        self, name: str, to: int | None = None, *, verify: Verify | None = None, restored: Restored | None = None
+    ) -> Publication:
+        place = self._place(name)
+        return self._published(place, back.rollback(self.store, place, to, verify, restored), verify)
+
+    def _published(self, place: Place, version: int, verify: Verify | None) -> Publication:
+        manifest = self.store.read(f"{place.version(version)}/{manifests.MANIFEST_FILE}")
+        return Publication(
+            repository=self.url, name=place.name, version=version,
+            manifest_sha256="" if manifest is None else manifests.sha256_of(manifest.content),
+            verified=verify is not None,
+        )  # fmt: skip
+
+    def _place(self, name: str) -> Place:
+        return Place(address=self.address, name=check_name(name))

@@ -1,0 +1,103 @@
+"""Let an earlier version serve again: its configuration is put back by one put on a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ....errors import PublicationError, UsageError
+from ... import triton_config
+from ..base import Restored, Verify
+from . import listing, records
+from .address import Place
+from .listing import Served
+from .publication import explain, stamp, still_serves
+from .records import VersionRecord
+from .store import Store
+
+
+def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, restored: Restored | None) -> int:
+    """The version that serves now: ``to``, or the one that served before the present one.
+
+    If ``verify`` raises, the present configuration is put back, and :class:`PublicationError` raised; so it is where
+    somebody publishes at the same moment. :class:`UsageError` for a version that isn't there.
+    """
+    there = listing.folders(store.sizes(place.model), place)
+    if not there:
+        raise UsageError(f"{place.address.url}: no model called {place.name!r} here", "Check --repository and --name.")
+    now = listing.served_now(store, place)
+    known = records.read_all(store, place)
+    target, text = _target(store, place, now, known, there, to)
+    if now is not None and target == now.version:
+        text = now.text
+    _demand_whole(store, place, target, now)
+    if max(triton_config.served(text, there), default=None) != target:
+        raise PublicationError(f"no config.pbtxt is known that serves version {target}; {still_serves(now)}")
+    if now is None or target != now.version:
+        _switch(store, place, now, text, target)
+    if verify is not None:
+        try:
+            verify(target)
+        except BaseException as error:
+            raise _back(store, place, now, target, error, restored) from error
+    return target
+
+
+def _target(
+    store: Store, place: Place, now: Served | None, known: Mapping[int, VersionRecord], there: list[int], to: int | None
+) -> tuple[int, str]:
+    """The version to go to, and the configuration that it served by."""
+    listed = f"The versions here: {', '.join(map(str, there))}."
+    if to is not None:
+        text = listing.kept_config(store, place, to, known) if to in there else None
+        if text is None:
+            raise UsageError(f"{place.name}: no version {to} here that could serve", listed)
+        return to, text
+    present = None if now is None else now.version
+    record = known.get(present) if present is not None else None
+    earlier = None if record is None else listing.before(record, known)
+    if earlier is not None and earlier.version in there and earlier.version is not None:
+        return earlier.version, earlier.config
+    lower = [number for number in there if present is not None and number < present]
+    lower = [n for n in lower if n in known and known[n].state == "finished"] if record is None else []
+    if not lower or (text := listing.kept_config(store, place, lower[-1], known)) is None:
+        said = "this one" if present is None else f"version {present}"
+        raise UsageError(f"{place.name}: no version served before {said}", f"{listed} Name one with --version.")
+    return lower[-1], text
+
+
+def _demand_whole(store: Store, place: Place, version: int, now: Served | None) -> None:
+    """PublicationError where a version of ours isn't as it was published."""
+    manifest = listing.read_manifest(store, place, version)
+    wrong = [] if manifest is None else listing.problems(store, place, version, manifest.files)
+    if wrong:
+        raise PublicationError(
+            f"{place.name}: version {version} can't serve again: {'; '.join(wrong)}; {still_serves(now)}",
+            "Go back to another version.",
+        )
+
+
+def _switch(store: Store, place: Place, now: Served | None, text: str, target: int) -> None:
+    content = stamp(text, target).encode()
+    done = store.create(place.config, content) if now is None else store.swap(place.config, content, now.tag)
+    if not done:
+        raise PublicationError(
+            f"{place.name}: somebody published at the same moment; {still_serves(listing.served_now(store, place))}",
+            "Look what serves now, and roll back again if that is still wanted.",
+        )
+
+
+def _back(
+    store: Store, place: Place, was: Served | None, target: int, error: BaseException, restored: Restored | None
+) -> PublicationError:
+    reason, hint = explain(error)
+    failed = f"{place.name}: going back to version {target} failed: {reason}"
+    try:
+        now = listing.served_now(store, place)
+        if was is not None and now is not None and now.version == target != was.version:
+            store.swap(place.config, stamp(was.text, was.version).encode(), now.tag)
+            if restored is not None:
+                restored(was.version)
+        serves = listing.served_now(store, place)
+    except Exception as second:  # noqa: BLE001 -- the caller's own code among it: said, not lost
+        return PublicationError(f"{failed}; and putting things back failed too: {explain(second)[0]}", hint)
+    return PublicationError(f"{failed}; {still_serves(serves)}", hint)
