@@ -2,7 +2,8 @@
 
 It lies in the version's folder and lists every other file of it with size and sha256, except itself and
 ``config.pbtxt`` (the version's own copy of the configuration, which names a version and so is written last).
-Nothing here is signed: it tells damage and mix-ups, not a forger who may write the folder.
+A manifest by itself tells damage and mix-ups, not a forger who may write the folder: for that there is
+:mod:`.signing`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ..values import SCHEMA, FileDigest, Manifest
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.pbtxt"
-UNLISTED = frozenset({MANIFEST_FILE, CONFIG_FILE})
+SIGNATURE_FILE = "model.sig"
+UNLISTED = frozenset({MANIFEST_FILE, CONFIG_FILE, SIGNATURE_FILE})
 """The files of a version's folder that its manifest doesn't list."""
 LONGEST = 64 << 20
 """Bytes of a manifest that are read: one with a million categories' names takes 20 MiB."""

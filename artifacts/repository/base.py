@@ -64,6 +64,9 @@ class Repository(Protocol):
     def config(self, name: str) -> str:
         """The text of the model's config.pbtxt."""
 
+    def manifest_sha256(self, name: str, version: int) -> str:
+        """Of the manifest that was published, by what is noted beside the repository; empty where nothing is."""
+
     def publish(
         self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,
         sign: Sign | None = None,

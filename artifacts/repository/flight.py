@@ -95,8 +95,9 @@ def finish(place: Place, flight: Flight, step: Step) -> None:
         kept[flight.before] = flight.pinned
         if flight.pinned == _own_config(place, flight.before):
             del kept[flight.before]
+    published = {**ledger.manifests, flight.version: flight.manifest_sha256}
     step("write the ledger: finished")
-    ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, flight=None))
+    ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, flight=None))
     with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
         step("remove the staging folder")
         remove(place.staging)

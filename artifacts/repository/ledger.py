@@ -40,12 +40,14 @@ class Ledger(Value):
     but for the first of a new model where the server lacks its backend.
 
     ``before``: version -> the one that served before it. ``kept``: version -> the config.pbtxt that served it, where
-    that isn't the version's own copy (someone else's model, or a configuration changed by hand).
+    that isn't the version's own copy (someone else's model, or a configuration changed by hand). ``manifests``: version
+    -> the sha256 of the manifest that was published.
     """
 
     high_water: int = 0
     before: dict[int, int] = msgspec.field(default_factory=dict)
     kept: dict[int, bytes] = msgspec.field(default_factory=dict)
+    manifests: dict[int, str] = msgspec.field(default_factory=dict)
     flight: Flight | None = None
 
 

@@ -10,6 +10,7 @@ from ...values import Publication, Value
 from ..bundle import Bundle
 from ..manifest import CONFIG_FILE
 from . import layout, listing, publication
+from . import ledger as ledgers
 from . import rollback as back
 from .base import Restored, Sign, Verify, VersionEntry
 
@@ -50,6 +51,9 @@ class LocalRepository(Value):
             return path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(refusal(error, path) if isinstance(error, OSError) else f"{path}: {error}") from error
+
+    def manifest_sha256(self, name: str, version: int) -> str:
+        return ledgers.read(layout.locate(self.root, name)).manifests.get(version, "")
 
     def publish(
         self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,

@@ -42,6 +42,7 @@ def optimize(
     run_dir: str | Path | None = None,
     threads: int = 1,
     dry_run: bool = False,
+    sign: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Record:
     """Convert, prove, measure and publish ``model``; the command ``optimize`` with the same options.
@@ -79,6 +80,7 @@ def optimize(
             run_dir=None if run_dir is None else str(run_dir),
             threads=threads,
             dry_run=dry_run,
+            sign=None if sign is None else str(sign),
         )
         outcome = pipeline.run(options, progress)
     if outcome.error is not None:

@@ -51,6 +51,7 @@ class Options(Value):
     dry_run: bool = False
     trust: bool = False
     threads: int = 1
+    sign: str | None = None
 
 
 class Plan(Value):
@@ -75,6 +76,7 @@ class Plan(Value):
     run_dir: Path
     threads: int
     trust: bool = False
+    sign: Path | None = None
     slo: Slo = Slo()
     objective: Objective = "throughput"
     tune_budget: float = 0.0
@@ -115,6 +117,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         run_dir=Path(options.run_dir or Path(".millwork") / name).absolute(),
         threads=options.threads,
         trust=options.trust,
+        sign=None if options.sign is None else Path(options.sign).absolute(),
         slo=limits,
         objective=objective_of(options.objective, asked),
         tune_budget=budget,

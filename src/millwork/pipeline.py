@@ -9,9 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from . import __version__, deciding, preflight, release, server, stages
-from .artifacts import report
+from .artifacts import report, signing
 from .artifacts.assemble import Evidence
 from .artifacts.bundle import Bundle
+from .artifacts.repository.base import Sign
 from .deciding import Decision, Finalist
 from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
@@ -61,6 +62,7 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
     plan, executor = understand(options)
     if plan.repository is not None:
         plan.repository.foresee(plan.name)
+    _signer(plan)  # a key that can't sign should be known before a long run
     told = progress or Silent()
     with RunDirectory(plan.run_dir, told.note) as directory:
         job = Run(plan, directory, executor, told)
@@ -284,10 +286,15 @@ def _release(
     found = _with_bundle(found, decision, bundle)
     if job.plan.repository is None:
         return found
+    job.directory.demand_unchanged()
     job.progress.begin("publish", f"{job.plan.repository.url}/{job.plan.name}")
-    publication, bundle = release.publish(served, job.plan.repository, serving, job.progress)
+    publication, bundle = release.publish(served, job.plan.repository, serving, job.progress, _signer(job.plan))
     job.progress.end(release.words(publication))
     return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)
+
+
+def _signer(plan: Plan) -> Sign | None:
+    return None if plan.sign is None else signing.signer(plan.sign)
 
 
 def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:

@@ -20,11 +20,11 @@ from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
 from .artifacts.repository import Repository
 from .artifacts.repository.base import Sign
 from .engines import Place, misfit
-from .errors import PublicationError, UsageError
+from .errors import ModelError, PublicationError, UsageError
 from .files import atomic_write, sha256_file
 from .job import BuiltCandidate, Model, Run, Truth
 from .progress import Progress
-from .run_directory import RESULT_FILE
+from .run_directory import RESULT_FILE, changes
 from .server import Serving, session
 from .validators.rows import given
 from .validators.triton import install
@@ -251,6 +251,11 @@ def chosen(run_dir: Path) -> tuple[Bundle, ...]:
         raise UsageError(
             f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."
         ) from error
+    for stage in stages:
+        if told := changes(stage):
+            raise ModelError(
+                f"{stage}: not as the run left it: {'; '.join(told[:4])}", "Nothing is published. Run optimize again."
+            )
     return tuple(load_bundle(stage, config) for stage, config in zip(stages, configs, strict=True))
 
 

@@ -32,7 +32,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import msgspec
 
 from . import __version__, wire
-from .errors import InternalError, MillworkError, UsageError
+from .errors import InternalError, MillworkError, ModelError, UsageError
 from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, refusal
 from .values import SCHEMA, FileDigest, Record, Value
 
@@ -75,6 +75,7 @@ class RunDirectory:
     def __init__(self, path: Path, note: Callable[[str], None] = lambda _: None) -> None:
         self.path = path.absolute()
         self._note = note
+        self._used: set[Path] = set()
         self._made = [folder for folder in (self._stages, *self._stages.parents) if not folder.exists()]
         try:
             self._lock = _opened(self.path)
@@ -119,6 +120,7 @@ class RunDirectory:
         sha256 = hashlib.sha256(material).hexdigest()
         folder = self._stages / f"{name}-{sha256[:16]}"
         kept = self._kept(folder, sha256, reply)
+        self._used.add(folder)
         if kept is not None:
             return Stage(kept, cached=True, folder=folder)
         try:
@@ -127,6 +129,17 @@ class RunDirectory:
             if error.errno in FULL or self._owns(error.filename):
                 raise self._unwritable(error) from error
             raise
+
+    def demand_unchanged(self) -> None:
+        """:class:`ModelError` names a file of a stage of this run that isn't as the stage left it: before anything made
+        of them is let out."""
+        used = sorted(folder for folder in self._used if folder.exists())
+        told = [f"{folder.name}: {change}" for folder in used for change in changes(folder)]
+        if told:
+            raise ModelError(
+                f"{self.path}: files of this run were changed while it ran: {'; '.join(told[:4])}",
+                "Nothing is published. Run it again; see who writes there.",
+            )
 
     def write_record(self, record: Record) -> None:
         """Replace ``run.json`` by ``record``, whole or not at all."""
@@ -274,5 +287,21 @@ def _changed(folder: Path, done: Done, sha256: str) -> str:
     """What isn't as ``done`` says, or nothing."""
     if done.key != sha256:
         return "it is of another key"
+    return next(iter(_differences(folder, done)), "")
+
+
+def changes(folder: Path) -> list[str]:
+    """Which files of a stage's folder aren't as they were when it was made, one sentence each."""
+    try:
+        return _differences(folder, wire.decode((folder / DONE_FILE).read_bytes(), Done))
+    except (OSError, msgspec.DecodeError) as error:
+        return [f"{DONE_FILE} can't be read: {error}"]
+
+
+def _differences(folder: Path, done: Done) -> list[str]:
     there = {file.path: file for file in digests(folder)}
-    return next((f"{file.path} has changed" for file in done.files if there.get(file.path) != file), "")
+    return [
+        f"{file.path} {'has changed' if file.path in there else 'is missing'}"
+        for file in done.files
+        if there.get(file.path) != file
+    ]

@@ -44,8 +44,8 @@ def test_local_repositories(url: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/models", "gs://bucket", "az://a/b", "https://host/models", "S3://b"])
-def test_object_stores_are_refused_by_name(url: str) -> None:
-    with pytest.raises(UsageError, match="object stores are not supported in this version"):
+def test_object_stores_are_no_folders(url: str) -> None:
+    with pytest.raises(UsageError, match="no repository of a kind that is known"):
         local_path(url)
 
 

@@ -183,6 +183,7 @@ def _committed(
     try:
         for _ in range(ROUNDS):
             if flight is None:
+                _pinned(store, place)  # before there is another folder, which could be the latest
                 flight = _reserved(store, place, bundle, digest)
                 _upload(store, place, bundle, folder, flight.record.version, sign)
             base = _pinned(store, place)

@@ -12,7 +12,7 @@ from ... import manifest as manifests
 from ...bundle import Bundle
 from ..base import Restored, Sign, Verify, VersionEntry
 from ..names import check_name
-from . import listing, publication
+from . import listing, publication, records
 from . import rollback as back
 from .address import Address, Place
 from .store import Patience, Store
@@ -67,6 +67,10 @@ class ObjectRepository:
         if now is None:
             raise UsageError(f"{self.url}/{name}: no config.pbtxt here", "Check --repository and --name.")
         return now.text
+
+    def manifest_sha256(self, name: str, version: int) -> str:
+        held = records.held(self.store, self._place(name), version)
+        return "" if held is None else held.record.manifest_sha256
 
     def publish(
         self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,

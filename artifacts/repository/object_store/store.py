@@ -274,7 +274,8 @@ def explained(error: Exception, address: Address) -> tuple[str, str]:
     text = str(error)
     code = _CODE.search(text)
     kind = type(error).__name__
-    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
+    refused = _STATUS.search(text)
+    if kind in ("PermissionDeniedError", "UnauthenticatedError") or (refused and refused[1] in ("401", "403")):
         said = f" ({code[1]})" if code else ""
         return f"the credentials aren't accepted, or may not do this{said}", address.credentials
     if "NoSuchBucket" in text or "ContainerNotFound" in text or "bucket does not exist" in text:

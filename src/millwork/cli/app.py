@@ -25,6 +25,7 @@ COMMANDS = {
     "retune": "retune",
     "publish": "publish",
     "rollback": "rollback",
+    "verify": "verify",
     "triton": "triton",
     "toolchain": "toolchain",
     "doctor": "doctor",

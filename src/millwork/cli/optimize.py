@@ -41,6 +41,7 @@ from .tuning_table import tuning_table
 @click.option("--threads", type=int, default=1, show_default=True, help="Threads of one call.")
 @click.option("--dry-run", is_flag=True, help="Everything but publishing.")
 @click.option("--json", "as_json", is_flag=True, help="The record on stdout, as in RUN_DIR/run.json.")
+@click.option("--sign", metavar="KEY.pem", help="Sign the version with this private key (elliptic curve, PEM).")
 @click.option(
     "--trust",
     is_flag=True,
@@ -51,6 +52,7 @@ def optimize(
     output: str, backends: str | None, precision: str | None, tolerance: str | None, traffic: str | None,
     slo: str | None, objective: str | None, tune_budget: float | None, triton: str, triton_release: str | None,
     executor: str, run_dir: str | None, threads: int, dry_run: bool, as_json: bool, trust: bool,
+    sign: str | None,
 ) -> int:  # fmt: skip
     """Convert, prove equal, measure and publish MODEL.
 
@@ -66,6 +68,7 @@ def optimize(
         backends=backends, precision=precision, tolerance=tolerance, traffic=traffic, slo=slo, objective=objective,
         tune_budget=tune_budget, triton=triton,
         triton_release=triton_release, executor=executor, run_dir=run_dir, dry_run=dry_run, trust=trust,
+        sign=sign,
         threads=threads,
     )  # fmt: skip
     console = Console(stderr=True)

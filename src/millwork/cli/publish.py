@@ -17,20 +17,23 @@ from .terminal import TerminalProgress
 )
 @click.option("--triton", default="managed", show_default=True, metavar="WHERE",
               help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
-def publish(run_dir: str, repository: str, triton: str) -> int:
+@click.option("--sign", metavar="KEY.pem", help="Sign the version with this private key (elliptic curve, PEM).")
+def publish(run_dir: str, repository: str, triton: str, sign: str | None) -> int:
     """Publish what the run in RUN_DIR chose.
 
     Verified on a real Triton, as optimize does.
     """
     from .. import release, server
     from ..artifacts.repository import at
+    from ..artifacts.signing import signer
     from ..validators.triton import address
 
     console = Console(stderr=True)
+    seal = None if sign is None else signer(Path(sign))
     bundles = release.chosen(Path(run_dir).absolute())
     with TerminalProgress(console) as progress:
         progress.begin("publish", f"{repository}/{bundles[0].name}")
         serving = server.prepare(address.parse(triton), None, progress.detail)
-        done, _ = release.publish(bundles, at(repository), serving, progress)
+        done, _ = release.publish(bundles, at(repository), serving, progress, seal)
         progress.end(release.words(done))
     return 0

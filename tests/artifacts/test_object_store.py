@@ -1,0 +1,258 @@
+"""Publishing into a real S3 server, also by many at once, through faults, and killed at each request."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from models import s3
+from models.jobs import millwork, refused
+
+from millwork import wire
+from millwork.artifacts import manifest as manifests
+from millwork.artifacts import triton_config
+from millwork.artifacts.repository import at
+from millwork.artifacts.repository.object_store import ObjectRepository
+from millwork.artifacts.repository.object_store import store as stores
+from millwork.artifacts.repository.object_store.address import parse
+from millwork.artifacts.repository.object_store.store import Patience
+from millwork.errors import ParityError, PublicationError, UsageError
+
+QUICK = Patience(tries=6, first_wait_s=0.01, longest_wait_s=0.05, answer_s=10.0)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with s3.served(tmp_path_factory.mktemp("seaweedfs")) as port:
+        yield port
+
+
+@pytest.fixture
+def url(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository of each test's own, the environment set for its server."""
+    for name, value in s3.variables(port).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3.BUCKET}/{tmp_path.name}/models"
+
+
+def quick(url: str, grace: timedelta = timedelta(0)) -> ObjectRepository:
+    return ObjectRepository(parse(url), QUICK, grace)
+
+
+def demand_sound(repository: ObjectRepository, tmp_path: Path) -> list[int]:
+    """What config.pbtxt names is whole, and nothing is there but what was published; the versions."""
+    there = {entry.version: entry for entry in repository.versions("m")}
+    model = f"{repository.address.prefix}/m"
+    keys = [key.removeprefix(f"{model}/") for key in repository.store.sizes(model)]
+    assert {key.partition("/")[0] for key in keys} == ({"config.pbtxt", *map(str, there)} if there else set())
+    for number, entry in there.items():
+        folder = repository.files("m", number, tmp_path / f"copy-{len(list(tmp_path.iterdir()))}")
+        assert entry.manifest is not None
+        assert manifests.verify_files(folder) == []
+    if there:
+        assert triton_config.served(repository.config("m"), list(there)) == (repository.find("m"),)
+    return sorted(there)
+
+
+def test_there_and_back(url: str, make_bundle, tmp_path: Path) -> None:
+    repository = at(url)
+    asked: list[int] = []
+    bundle = make_bundle(b"1")
+    published = repository.publish(bundle, verify=asked.append)
+    assert (published.version, published.verified, published.repository) == (1, True, url)
+    assert published.manifest_sha256 == bundle.manifest_sha256
+    assert repository.publish(make_bundle(b"1", created="2031-01-01"), verify=asked.append).version == 1
+    assert [repository.publish(make_bundle(content)).version for content in (b"2", b"3")] == [2, 3]
+    for to, expected in ((None, 2), (None, 1), (3, 3), (1, 1)):
+        assert repository.rollback("m", to, verify=asked.append).version == expected
+        assert repository.find("m") == expected
+        own = repository.files("m", expected, tmp_path / "x") / "config.pbtxt"
+        assert triton_config.unstamped(repository.config("m")) == own.read_text()
+    assert repository.publish(make_bundle(b"4")).version == 4
+    assert repository.rollback("m").version == 1, "1 served before 4"
+    assert repository.models() == ["m"]
+    assert asked == [1, 1, 2, 1, 3, 1]
+    assert demand_sound(quick(url), tmp_path) == [1, 2, 3, 4]
+    with pytest.raises(UsageError, match="no version 9 here"):
+        repository.rollback("m", 9)
+    with pytest.raises(UsageError, match="no model called 'other'"):
+        repository.find("other")
+
+
+def test_a_version_that_fails_is_taken_back(url: str, make_bundle, tmp_path: Path) -> None:
+    repository = quick(url)
+    told: list[int | None] = []
+
+    def refuse(version: int) -> None:
+        assert repository.find("m") == version
+        raise ParityError("wrong")
+
+    with pytest.raises(PublicationError, match="wrong; nothing serves under that name"):
+        repository.publish(make_bundle(), verify=refuse, restored=told.append)
+    assert repository.store.sizes(f"{repository.address.prefix}/m") == {}
+    assert repository.publish(make_bundle()).version == 2, "a number is given once"
+    with pytest.raises(PublicationError, match="wrong; version 2 still serves"):
+        repository.publish(make_bundle(b"new"), verify=refuse, restored=told.append)
+    assert repository.publish(make_bundle(b"newer")).version == 4
+    with pytest.raises(PublicationError, match="going back to version 2 failed: wrong; version 4 still serves"):
+        repository.rollback("m", verify=refuse, restored=told.append)
+    assert told == [None, 2, 4]
+    assert demand_sound(repository, tmp_path) == [2, 4]
+
+
+def test_a_damaged_version_is_not_gone_back_to(url: str, make_bundle, tmp_path: Path) -> None:
+    repository = quick(url)
+    repository.publish(make_bundle(b"1"))
+    repository.publish(make_bundle(b"2"))
+    (tmp_path / "other").write_bytes(b"damaged")
+    repository.store.put(f"{repository.address.prefix}/m/1/model.onnx", tmp_path / "other")
+    with pytest.raises(
+        PublicationError, match=r"version 1 can't serve again: model\.onnx was changed.*version 2 still"
+    ):
+        repository.rollback("m")
+    said = millwork("verify", "--repository", url, "--name", "m", "--version", "1")
+    refused(said, 3, "model.onnx has 7 bytes, the manifest says 1")
+
+
+def test_someone_elses_model_is_pinned_and_comes_back(url: str, make_bundle, tmp_path: Path) -> None:
+    repository = quick(url)
+    for name, content in (("4/model.py", "pass"), ("config.pbtxt", 'name: "m"\nbackend: "python"\n')):
+        (tmp_path / "file").write_text(content)
+        repository.store.put(f"{repository.address.prefix}/m/{name}", tmp_path / "file")
+    assert repository.publish(make_bundle()).version == 5
+    assert repository.rollback("m").version == 4
+    assert 'backend: "python"' in repository.config("m")
+
+
+def test_many_at_once_each_get_a_version_and_it_only_goes_up(url: str, make_bundle, tmp_path: Path) -> None:
+    bundles = [make_bundle(f"model {number}".encode()) for number in range(10)]
+    seen: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            found = quick(url).store.read(f"{parse(url).prefix}/m/config.pbtxt")
+            if found is not None:
+                seen.append(triton_config.parse(found.content.decode()).version_policy.specific.versions[0])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        published: list[int] = []
+        for share in (bundles[:5], bundles[5:]):
+            with ThreadPoolExecutor(5) as publishers:
+                long = timedelta(hours=1)
+                found = publishers.map(lambda bundle: quick(url, long).publish(bundle).version, share)
+                published += list(found)
+    finally:
+        over.set()
+        watcher.join()
+    assert len(set(published)) == 10
+    assert seen == sorted(seen)
+    repository = quick(url)
+    assert repository.find("m") == max(published)
+    assert demand_sound(repository, tmp_path) == sorted(published)
+    files = {entry.manifest.files for entry in repository.versions("m") if entry.manifest is not None}
+    assert files == {bundle.manifest.files for bundle in bundles}
+
+
+@pytest.mark.parametrize("fault", s3.FAULTS)
+def test_a_fault_at_any_request_is_one_commit_or_none(
+    url: str, port: int, make_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Each request of a publication meets the fault once, which a publisher bears: its version serves, once."""
+    first, second = make_bundle(b"first"), make_bundle(b"second")
+    with s3.proxied(port) as proxy:
+        for name, value in s3.variables(proxy.port).items():
+            monkeypatch.setenv(name, value)
+        index, last = 0, False
+        while not last:
+            repository = quick(f"{url}-{index}")
+            proxy.arm(-1, "")
+            repository.publish(first)
+            proxy.arm(index, fault)
+            published = repository.publish(second)
+            last = proxy.seen <= index
+            proxy.arm(-1, "")
+            assert published.version == repository.find("m"), proxy.log
+            assert len(repository.versions("m")) == 2, f"request {index}: {proxy.log}"
+            index += 3 if index > 3 else 1
+        assert index > 10
+
+
+def test_killed_at_any_request_the_next_publication_succeeds_and_sweeps(
+    url: str, port: int, make_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = make_bundle(b"first"), make_bundle(b"second"), make_bundle(b"third")
+    with s3.proxied(port) as proxy:
+        for name, value in s3.variables(proxy.port).items():
+            monkeypatch.setenv(name, value)
+        index, ended = 0, -signal.SIGKILL
+        while ended == -signal.SIGKILL:
+            repository = quick(f"{url}-{index}")
+            repository.publish(first)
+            ended = killed(repository.url, second, proxy, index)
+            entry = repository.find("m")
+            assert entry in (1, 2)
+            assert repository.publish(third).version >= 2
+            shown = demand_sound(repository, tmp_path)
+            assert shown[-1] == repository.find("m")
+            assert ended != -signal.SIGKILL or len(shown) == 2, "what the killed one left is gone"
+            index += 4
+        assert index > 8
+
+
+def killed(url: str, bundle: object, proxy: s3.Proxy, index: int) -> int:
+    """The exit status of a publisher that is killed when its request ``index`` comes."""
+    code = (
+        "import sys\nfrom millwork import wire\nfrom millwork.artifacts.bundle import Bundle\n"
+        "from millwork.artifacts.repository import at\n"
+        "at(sys.argv[1]).publish(wire.decode(sys.stdin.buffer.read(), Bundle))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, url], stdin=subprocess.PIPE)
+    proxy.arm(-1, "")
+    proxy.before = lambda number: os.kill(process.pid, signal.SIGKILL) if number == index else None
+    try:
+        process.communicate(wire.encode(bundle))
+    finally:
+        proxy.before = lambda _: None
+    return process.returncode
+
+
+# ── what a user may get wrong ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_wrong_is_said(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ask = ("predict", "--name", "m", "--input", "rows.npy", "--output", tmp_path / "a.npy", "--repository")
+    refused(millwork(*ask, url), 2, "no model called 'm' here")
+    refused(millwork(*ask, "s3://no-such-bucket-here/models"), 7, "there is no 'no-such-bucket-here'")
+    refused(millwork(*ask, "s3://shop"), 2, "a bucket's root can't be a repository")
+    refused(millwork(*ask, "ftp://host/models"), 2, "no repository of a kind that is known")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    refused(millwork(*ask, url), 7, "the credentials aren't accepted", "AWS_SECRET_ACCESS_KEY")
+
+
+# ── Google's and Azure's: the protocol itself, on obstore's store in memory ───────────────────────────────
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/models", "az://container/a/models"])
+def test_the_protocol_on_a_store_in_memory(
+    url: str, make_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from obstore.store import MemoryStore
+
+    memory = MemoryStore()
+    monkeypatch.setattr(stores, "connect", lambda *_: memory)
+    repository = quick(url)
+    assert [repository.publish(make_bundle(content)).version for content in (b"1", b"2")] == [1, 2]
+    assert repository.rollback("m").version == 1
+    assert [entry.served for entry in repository.versions("m")] == [True, False]
+    assert repository.for_triton == "", "the managed Triton is given a copy"
