@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from millwork import pipeline, reconfigure, server, tuning
+from millwork.artifacts.repository import at
 from millwork.executors import LocalExecutor
 from millwork.options import TUNE_S, Options, objective_of
 from millwork.progress import Silent
@@ -129,7 +130,7 @@ def trained(name: str, x: Any, y: Any) -> Path:
 
 def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
     root = published(model)
-    bundle = reconfigure.published(root, model)
+    bundle = reconfigure.published(at(str(root)), model, MODELS)
     contestant = Contestant("onnx-fp32", bundle, reconfigure._engine(bundle), 0)  # noqa: SLF001
     serving = server.prepare(address.parse("managed"), None, lambda _: None)
     rows = MODELS / "ask.npz"

@@ -193,7 +193,7 @@ def test_labels(desk: Desk) -> None:
         (["--executor", "elsewhere"], ["--executor elsewhere: expected local"]),
         (["--name", "team/clicks"], ["'team/clicks' can't be a model's name", "letters, digits"]),
         (["--name", "x" * 129], ["can't be a model's name", "1 to 128"]),
-        (["--repository", "s3://bucket/models"], ["object stores are not supported in this version"]),
+        (["--repository", "hdfs://host/models"], ["no repository of a kind that is known"]),
         (["--traffic", "often"], ["--traffic 'often'", "batch=1:0.9,64:0.1"]),
         (["--tolerance", "small"], ["--tolerance 'small'", "abs=1e-6"]),
         (["--output", "logits"], ["expected probability, margin or label"]),

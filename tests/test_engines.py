@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from millwork import gpus, release, triton_releases
+from millwork.artifacts import repository
 from millwork.engines import Place, PlanFacts, misfit
 from millwork.errors import PublicationError
 from millwork.gpus import Gpu
@@ -68,5 +69,5 @@ def test_such_a_plan_is_not_published(tmp_path: Path, monkeypatch: pytest.Monkey
     bundle: Any = types.SimpleNamespace(name="net", manifest=manifest)
     serving = Serving(release=triton_releases.find("26.09"), backends=("tensorrt",))
     with pytest.raises(PublicationError, match=r"the plan doesn't run here: it was built on NVIDIA A100.*NVIDIA L4"):
-        release.publish([bundle], tmp_path, serving, Silent())
+        release.publish([bundle], repository.at(str(tmp_path)), serving, Silent())
     assert not list(tmp_path.iterdir())
