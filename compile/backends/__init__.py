@@ -39,7 +39,15 @@ def _native() -> Backend:
     return backend()
 
 
-TABLE: dict[str, Callable[[], Backend]] = {"reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native}
+def _tensor() -> Backend:
+    from .tensor import backend
+
+    return backend()
+
+
+TABLE: dict[str, Callable[[], Backend]] = {
+    "reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native, "tensor": _tensor,
+}  # fmt: skip
 
 
 def names() -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from ...errors import ModelError
 from ...passes.categories import Categories
 from ...passes.forest import Forest
 from ...passes.program import Postprocess, Program, encoding_tables
+from ...passes.ranking import rank
 
 VERSION, HEADER, ENTRY, ALIGNMENT = 1, 128, 32, 64
 
@@ -121,15 +122,10 @@ def _dtype(name: str, item: int, *, doubles: bool) -> str:
 def _thresholds(forest: Forest) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Where each feature's distinct thresholds begin, the thresholds, and each test's place among its feature's."""
     number = np.flatnonzero(~forest.is_leaf & ~forest.is_categorical)
-    feature, threshold = forest.feature[number], forest.threshold[number] + np.float32(0)  # -0.0 is 0.0
-    order = np.lexsort((threshold, feature))
-    f, t = feature[order], threshold[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (f[1:] != f[:-1]) | (t[1:] != t[:-1])
-    start = np.searchsorted(f[first], np.arange(forest.n_features + 1))
+    ranking = rank(forest.feature[number], forest.threshold[number], forest.n_features)
     place = np.zeros(forest.n_nodes, np.int64)
-    place[number[order]] = np.cumsum(first) - 1 - start[f]
-    return start, t[first], place
+    place[number] = ranking.place
+    return ranking.start, ranking.thresholds, place
 
 
 def _encoders(categories: Categories) -> Sections:

@@ -22,15 +22,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import TensorProto, helper
 
 from ...passes.forest import VECTOR_LEAF, Forest
 from ...passes.graph.cleanup import cleanup
 from ...passes.graph.operators import foreign
 from ...passes.linear import Linear
-from ...passes.program import Decision, Program
+from ...passes.program import Program
 from ...triton_releases import Release
 from . import onnx_wire
+from .onnx_answer import answered
 from .onnx_encoders import Graph, encoded, inputs
 from .onnx_layout import Layout, layout
 
@@ -69,10 +71,15 @@ def write(program: Program, release: Release, source_sha256: str, path: Path) ->
         if program.forest.leaf_value.dtype == np.float64:
             row = parts.add("Cast", [row], "as_double", to=TensorProto.DOUBLE)
         parts.add(TREES, [row], "margin", "ai.onnx.ml", name="forest", n_targets=program.forest.n_outputs)
-    answer = _answer(program, parts)
-    parts.add(
-        "Identity", [answer if program.decision is None else _decided(program.decision, answer, parts)], "output__0"
-    )
+    columns = () if program.linear is not None else _trees(program.forest, plan)
+    model = finished(parts, program, release, source_sha256)
+    onnx_wire.save(model, TREES, columns, path)
+    return foreign(model)
+
+
+def finished(parts: Graph, program: Program, release: Release, source_sha256: str) -> onnx.ModelProto:
+    """The model of a graph that computes ``margin``: the answer appended, within what the release reads, tidied."""
+    answered(program, parts)
     graph = helper.make_graph(
         parts.nodes, "millwork", inputs(program),
         [helper.make_tensor_value_info("output__0", TensorProto.FLOAT, ["N", program.n_answers])],
@@ -85,10 +92,7 @@ def write(program: Program, release: Release, source_sha256: str, path: Path) ->
         graph, producer_name="millwork", opset_imports=opsets, ir_version=min(limits.ir, NEWEST_IR)
     )
     helper.set_model_props(model, {"millwork.source_sha256": source_sha256})
-    columns = () if program.linear is not None else _trees(program.forest, plan)
-    model = cleanup(model)
-    onnx_wire.save(model, TREES, columns, path)
-    return foreign(model)
+    return cleanup(model)
 
 
 def _linear(graph: Graph, row: str, linear: Linear) -> None:
@@ -127,64 +131,3 @@ def _trees(forest: Forest, plan: Layout) -> Iterator[tuple[str, onnx_wire.Column
 def _with_base(base: npt.ArrayLike, values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """``base``: the entries of the first tree, which holds the base scores."""
     return np.concatenate([np.asarray(base, np.int32), values], dtype=np.int32, casting="unsafe")
-
-
-def _answer(program: Program, graph: Graph) -> str:
-    """Append what turns ``margin`` into the answer; the name of its result."""
-    match program.postprocess:
-        case "binary" | "sigmoid":
-            graph.constant("one", np.float32(1))
-            graph.add("Neg", ["margin"], "negative")
-            graph.add("Exp", ["negative"], "odds_against")
-            graph.add("Add", ["one", "odds_against"], "denominator")
-            graph.add("Div", ["one", "denominator"], "p")
-            return "p" if program.postprocess == "sigmoid" else _pair(graph, "p", _other_class(program, graph))
-        case "hinge" | "binary-hinge":
-            above = graph.add("Greater", ["margin", graph.constant("zero", np.float32(0))], "is_above")
-            value = graph.add("Cast", [above], "decision", to=TensorProto.FLOAT)
-            return value if program.postprocess == "hinge" else _pair(graph, value, _from_one(graph, value))
-        case "binary-raw":
-            return _pair(graph, "margin", _from_one(graph, "margin"))
-        case "softmax":
-            return graph.add("Softmax", ["margin"], "classes", axis=1)
-        case "exp":
-            return graph.add("Exp", ["margin"], "value")
-        case "sort":
-            count = graph.constant("count", np.array([program.forest.n_outputs]))
-            graph.nodes.append(helper.make_node("TopK", ["margin", count], ["sorted", "order"], axis=1, largest=0))
-            return "sorted"
-        case "mean-variance":
-            graph.add("Gather", ["margin", graph.constant("first", np.array([0]))], "mean", axis=1)
-            graph.add("Gather", ["margin", graph.constant("second", np.array([1]))], "log_deviation", axis=1)
-            graph.add("Exp", [graph.add("Add", ["log_deviation", "log_deviation"], "log_variance")], "variance")
-            return graph.add("Concat", ["mean", "variance"], "moments", axis=1)
-        case "identity":
-            return "margin"
-
-
-def _decided(decision: Decision, answer: str, graph: Graph) -> str:
-    if decision.how == "largest":
-        graph.add("ArgMax", [answer], "decided", axis=1, keepdims=1)
-    else:
-        if decision.how == "second":
-            answer = graph.add("Gather", [answer, graph.constant("second", np.array([1]))], "second_class", axis=1)
-        graph.add("Greater", [answer, graph.constant("cut", np.float32(decision.cut))], "decided")
-    return graph.add("Cast", ["decided"], "label", to=TensorProto.FLOAT)
-
-
-def _pair(graph: Graph, value: str, other: str) -> str:
-    return graph.add("Concat", [other, value], "classes", axis=1)
-
-
-def _from_one(graph: Graph, value: str) -> str:
-    return graph.add("Sub", [graph.constant("one", np.float32(1)), value], "other_class")
-
-
-def _other_class(program: Program, graph: Graph) -> str:
-    """1 - p, as precise as the framework's own: XGBoost takes the float32 p from 1; CatBoost works in doubles, so
-    that its small probabilities are exact, which 1 / (1 + Exp(margin)) is too."""
-    if program.forest.leaf_value.dtype == np.float32:
-        return _from_one(graph, "p")
-    graph.add("Exp", ["margin"], "odds")
-    graph.add("Add", ["one", "odds"], "other_denominator")
-    return graph.add("Div", ["one", "other_denominator"], "not_p")

@@ -272,6 +272,7 @@ def _engine(backend: str) -> dict[str, str]:
     """The versions of the engine that runs a backend's candidates."""
     engines = {
         "onnx": ("onnxruntime",),
+        "tensor": ("onnxruntime",),
         "fil": ("treelite",),
         "native": ("millwork",),
         "reference": ("xgboost", "xgboost-cpu", "catboost"),

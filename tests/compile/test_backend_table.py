@@ -37,7 +37,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_a_third_partys_backend_is_found(installed):
     installed("theirs")
-    assert backends.names() == ("reference", "onnx", "fil", "native", "theirs")
+    assert backends.names() == ("reference", "onnx", "fil", "native", "tensor", "theirs")
     assert backends.find("theirs").rank == 5
 
 

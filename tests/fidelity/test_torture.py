@@ -24,6 +24,9 @@ REFUSED = {
     ("fil", "xgboost: zero trees"): "no trees",
     ("native", "xgboost: gblinear"): "no trees",
     ("native", "xgboost: gblinear, multiclass"): "no trees",
+    ("tensor", "xgboost: gblinear"): "no trees",
+    ("tensor", "xgboost: gblinear, multiclass"): "no trees",
+    ("tensor", "xgboost: zero trees"): "no trees",
 }
 """What a backend can't express, and a word of why. Whatever isn't here must be right."""
 
