@@ -1,4 +1,4 @@
-"""From ``margin`` to ``output__0`` in plain ONNX operators: the framework's transform, then a decision if one is made."""
+"""From ``margin`` to ``output__0`` in plain ONNX operators: the framework's transform, then a decision."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ...errors import ModelError
 from ...passes.forest import Rows
 from ...passes.graph.operators import foreign
 from ...passes.program import Program
@@ -89,8 +90,8 @@ class TensorTrees:
 
     def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
         made = plan(program)
-        if isinstance(made, str):
-            raise AssertionError(made)
+        if isinstance(made, str):  # what was built had a plan
+            raise ModelError(f"tensor: {made}")
         return read_back(onnx.load_model(str(folder / built.model_file)), program, made)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:

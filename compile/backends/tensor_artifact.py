@@ -100,7 +100,9 @@ def _thresholds(held: Constants, plan: Plan) -> npt.NDArray[np.float32]:
         else:
             parts.append(held[f"edges_{g}"].reshape(part.stop - part.start, -1))
     width = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=np.nan) for part in parts])
+    return np.concatenate(
+        [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=np.nan) for part in parts]
+    )
 
 
 def _must_test(program: Program, plan: Plan) -> Table:

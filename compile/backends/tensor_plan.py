@@ -12,6 +12,7 @@ left, and the highest where it sends it right. It goes right where that rank is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -151,13 +152,13 @@ def groups(ranking: Ranking) -> list[slice]:
     """The columns that are ranked alike."""
     group = _group(ranking.counts)
     ends = np.searchsorted(group, np.arange(4))
-    return [slice(int(a), int(b)) for a, b in zip(ends, ends[1:], strict=False) if a < b]
+    return [slice(int(a), int(b)) for a, b in pairwise(ends) if a < b]
 
 
 @dataclass(frozen=True, eq=False)
 class _Bits:
-    """The distinct tests of each tree: ``tree`` and ``node`` (one that has the test) int64 [B]; ``bit`` int64 [M]: which
-    of its tree's distinct tests a node has."""
+    """The distinct tests of each tree: ``tree`` and ``node`` (one that has the test) int64 [B]; ``bit`` int64 [M]:
+    which of its tree's distinct tests a node has."""
 
     tree: Integers
     node: Integers

@@ -92,12 +92,12 @@ def _sources(graph: Graph, row: str, sources: Sources, comparison: str, precisio
             ranked.append(_counted(graph, f"rank_{g}", _last(graph, own, f"x_{g}"), passes, f"edges_{g}",
                                    tables[f"edges_{g}"]))  # fmt: skip
     ranks = ranked[0] if len(ranked) == 1 else graph.add("Concat", ranked, "column_ranks", axis=1)
-    of_column = sources.of_column
-    if not np.array_equal(of_column, np.arange(len(sources.column))):
-        ranks = graph.add("Gather", [ranks, graph.constant("of_column", of_column.astype(np.int32))], "ranks", axis=1)
+    if not np.array_equal(sources.of_column, np.arange(len(sources.column))):
+        own = graph.constant("of_column", sources.of_column.astype(np.int32))
+        ranks = graph.add("Gather", [ranks, own], "ranks", axis=1)
     if sources.missing.any():
-        column = graph.constant("source_column", sources.column[of_column].astype(np.int32))
-        missing = graph.add("IsNaN", [graph.add("Gather", [row, column], "source_x", axis=1)], "source_is_missing")
+        read = graph.constant("source_column", sources.column[sources.of_column].astype(np.int32))
+        missing = graph.add("IsNaN", [graph.add("Gather", [row, read], "source_x", axis=1)], "source_is_missing")
         highest = graph.constant("missing_rank", sources.missing.astype(np.float32))
         ranks = graph.add("Where", [missing, highest, ranks], "source_ranks")
     kind, _ = KINDS[precision]
@@ -150,7 +150,7 @@ def _table(graph: Graph, plan: Plan, ranks: str, precision: str) -> str:
     whole = graph.add("Squeeze", [product, graph.constant("axis_2", np.array([2]))], "number")
     number = graph.add("Cast", [whole], "number_as_index", to=TensorProto.INT32)
     first = graph.constant("first_slot", np.arange(trees, dtype=np.int32) << bits)
-    return graph.add("Add", [number, first], "place")
+    return graph.add("Add", [number, first], "slot")
 
 
 def _perfect(graph: Graph, plan: Plan, ranks: str, precision: str) -> str:
@@ -162,7 +162,7 @@ def _perfect(graph: Graph, plan: Plan, ranks: str, precision: str) -> str:
             rank = graph.add("Gather", [rank, place], f"rank_at_{level}", axis=0)
             double = graph.add("Add", [place, place], f"double_{level}")
         right = _right(graph, level, ranks, source, rank, same=not level)
-        place = graph.add("Add", [double, right], f"place_{level}")
+        place = graph.add("Add", [double, right], f"slot_{level}")
     return place
 
 
@@ -175,7 +175,7 @@ def _walk(graph: Graph, plan: Plan, ranks: str, precision: str) -> str:
         bound = graph.add("Gather", [rank, place], f"rank_at_{level}", axis=0)
         right = _right(graph, level, ranks, own, bound, same=place == roots)
         below = graph.add("Gather", [left, place], f"left_{level}", axis=0)
-        place = graph.add("Add", [below, right], f"place_{level}")
+        place = graph.add("Add", [below, right], f"slot_{level}")
     return place
 
 
@@ -225,7 +225,8 @@ def leaf_values(forest: Forest) -> npt.NDArray[np.float32]:
     leaf = np.flatnonzero(forest.is_leaf)
     output = forest.tree_output[forest.tree_of_node()[leaf]]
     if not (forest.tree_output == VECTOR_LEAF).any():
-        return forest.leaf_value[leaf, 0].astype(np.float32)
+        single: npt.NDArray[np.float32] = forest.leaf_value[leaf, 0].astype(np.float32)
+        return single
     vector = forest.leaf_value[leaf].astype(np.float32)
     own = (np.arange(forest.n_outputs) == output[:, None]) * vector[:, :1]
     return np.where((output == VECTOR_LEAF)[:, None], vector, own).astype(np.float32)

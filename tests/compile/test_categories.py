@@ -49,7 +49,7 @@ def agrees(backend: str, program: Program, folder: Path, rows: Any, categories: 
 @given(
     seed=st.integers(0, 10**9), trees=st.integers(1, 6), depth=st.integers(1, 5), features=st.integers(1, 5),
     categorical=st.integers(1, 5), comparison=st.sampled_from(["<", "<="]),
-    backend=st.sampled_from(["onnx", "fil", "native"]),
+    backend=st.sampled_from(["onnx", "fil", "native", "tensor"]),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_codes_of_categories_among_the_numbers(
@@ -65,7 +65,7 @@ def test_codes_of_categories_among_the_numbers(
     agrees(backend, program_of(forest), tmp_path_factory.mktemp("codes"), rows)
 
 
-@given(seed=st.integers(0, 10**9), integer=st.booleans(), backend=st.sampled_from(["onnx", "fil", "native"]))
+@given(seed=st.integers(0, 10**9), integer=st.booleans(), backend=st.sampled_from(["onnx", "fil", "native", "tensor"]))
 @settings(max_examples=90, deadline=None)
 def test_encoders_of_any_shape(
     seed: int, integer: bool, backend: str, tmp_path_factory: pytest.TempPathFactory
