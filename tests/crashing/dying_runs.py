@@ -23,8 +23,9 @@ from typing import Any
 
 import psutil
 
-from millwork import release, run_directory
+from millwork import run_directory
 from millwork.artifacts import rehearsal
+from millwork.artifacts.repository import publication
 from millwork.cli import app, terminal
 from millwork.worker import process
 
@@ -137,12 +138,12 @@ def at_work(name: str, die: Die) -> None:
 
 
 def at_step(name: str, die: Die) -> None:
-    publish = release.repository.publish
+    publish = publication.publish
 
     def dying(*given: Any, **options: Any) -> Any:
         return publish(*given, **options, step=lambda step: die() if step == name else None)
 
-    release.repository.publish = dying
+    publication.publish = dying
 
 
 def at_asking(name: str, die: Die) -> None:
