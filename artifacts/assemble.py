@@ -112,14 +112,14 @@ def assemble(
     return seal(folder, manifest, config)
 
 
-def golden_rows(given: Given, answers: Answers, adversarial: int) -> tuple[Given, Answers]:
-    """Some of the user's rows and some adversarial ones, seeded, with the framework's answers. The first
+def golden_rows(given: Given, answers: Answers, adversarial: int, *, hard: bool = True) -> tuple[Given, Answers]:
+    """Some of the user's rows and (``hard``) some adversarial ones, seeded, with the framework's answers. The first
     ``adversarial`` of ``given`` are adversarial."""
     rng = np.random.default_rng(0)
     own = np.arange(adversarial, len(given))
-    hard = np.arange(adversarial)
-    few = min(GOLDEN_ADVERSARIAL if len(own) else GOLDEN_ADVERSARIAL + GOLDEN_USER, len(hard))
+    odd = np.arange(adversarial if hard else 0)
+    few = min(GOLDEN_ADVERSARIAL if len(own) else GOLDEN_ADVERSARIAL + GOLDEN_USER, len(odd))
     picked = np.concatenate(
-        [rng.choice(own, min(GOLDEN_USER, len(own)), replace=False), rng.choice(hard, few, replace=False)]
+        [rng.choice(own, min(GOLDEN_USER, len(own)), replace=False), rng.choice(odd, few, replace=False)]
     ).astype(np.intp)
     return given[picked], np.asarray(answers[picked])

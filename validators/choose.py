@@ -15,10 +15,12 @@ MARGIN = 1.02
 
 
 class Contender(Value):
-    """A candidate that passed parity. ``rank``: the smaller, the simpler and more portable."""
+    """A candidate that passed parity. ``rank``: the smaller, the simpler and more portable. ``may_win``: one that is
+    less precise than the model is chosen only where somebody named its precision."""
 
     id: str
     rank: int
+    may_win: bool = True
 
 
 class Choice(Value):
@@ -46,11 +48,15 @@ def choose(contenders: Sequence[Contender], samples: Sequence[Samples], traffic:
     """The choice among ``contenders`` (at least one), by the time of one request on the traffic."""
     by_id = {c.id: {s.batch: s for s in samples if s.id == c.id} for c in contenders}
     times = {c.id: sum(share.share * _median(by_id[c.id][share.batch]) for share in traffic) for c in contenders}
-    fastest = min(contenders, key=lambda c: times[c.id])
+    able = [c for c in contenders if c.may_win] or list(contenders)
+    fastest = min(able, key=lambda c: times[c.id])
     behind = {c.id: _slower(by_id[fastest.id], by_id[c.id], traffic) for c in contenders if c is not fastest}
-    tied = [c for c in contenders if c is not fastest and behind[c.id][1].low < MARGIN]
+    tied = [c for c in able if c is not fastest and behind[c.id][1].low < MARGIN]
     winner = min([fastest, *tied], key=lambda c: c.rank)
     lost = {c.id: _why_lost(c, winner, fastest, behind, tied) for c in contenders if c is not winner}
+    lost |= {c.id: _not_named(c, fastest, behind) for c in contenders if c not in able}
+    behind = {c.id: behind[c.id] for c in able if c is not fastest}
+    times = {c.id: times[c.id] for c in able}
     return Choice(
         winner=Winner(id=winner.id, why=_why_won(winner, fastest, tied, behind, times)), lost=lost,
         times=dict(sorted(times.items(), key=lambda pair: pair[1])),
@@ -87,6 +93,14 @@ def _why_lost(
     ratio, interval = behind[loser.id]
     spread = f"{ratio:.2f}x {fastest.id}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f})"
     return f"a tie, and {winner.id} is simpler: {spread}" if loser in tied else spread
+
+
+def _not_named(loser: Contender, fastest: Contender, behind: Mapping[str, tuple[float, Interval]]) -> str:
+    ratio, interval = behind[loser.id]
+    return (
+        f"{ratio:.2f}x {fastest.id}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f}); "
+        "less precise, so chosen only where --precision names it"
+    )
 
 
 def _why_won(

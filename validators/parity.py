@@ -116,9 +116,14 @@ def judge(
         max_ulp=int(ulps(candidate, framework).max(initial=0)), decision_flips=flips(output, framework, candidate),
         metric=metric, tolerance=tolerance.words, coverage=coverage,
     )  # fmt: skip
+    outside = int(wrong.any(axis=1).sum()) > tolerance.share * len(given) or bool(np.isinf(apart).any())
+    flipped = parity.decision_flips > tolerance.flips * len(given)
+    if not outside:
+        wrong = np.zeros_like(wrong)
     return Verdict(
-        passed=not wrong_leaves and not wrong_values and not wrong.any(),
-        reason=_reason(parity, leaves, wrong, apart, framework, candidate),
+        passed=not wrong_leaves and not wrong_values and not outside and not flipped,
+        reason=_reason(parity, leaves, wrong, apart, framework, candidate)
+        or (f"{parity.decision_flips:,} of {parity.rows:,} rows are decided differently" if flipped else ""),
         parity=parity,
         allowed=tolerance,
     )

@@ -22,6 +22,7 @@ from ..values import Latency, Value
 from . import latency, metrics, parity, tolerance
 from .parity import Verdict
 from .rows import given as givens
+from .rows import net_rows
 from .rows.adversarial import adversarial
 from .rows.given import CATEGORIES_FILE, ROWS_FILE, Given
 from .tolerance import Tolerance
@@ -32,6 +33,8 @@ ADVERSARIAL_ROWS, USER_ROWS = 60_000, 50_000
 """At most so many rows of each kind judge a model."""
 
 LABELS_FILE, SAMPLES_FILE = "labels.npy", "samples.npz"
+CALIBRATION = "calibration"
+"""The folder, beside the rows, of those that nothing is judged by."""
 
 
 class RowsRequest(Value):
@@ -47,18 +50,22 @@ class RowsRequest(Value):
 
 class RowsReply(Value):
     """Beside it: ``rows.npy`` float32 [A + U, F], adversarial rows first, ``categories.npy`` [A + U, C] where the model
-    takes them; ``labels.npy`` of the U user's rows."""
+    takes them; ``labels.npy`` of the U user's rows. ``calibration``: of a net, so many more of the user's rows, in the
+    folder of that name."""
 
     adversarial: int
     user: int
     labelled: bool
     coverage: str
     notes: tuple[str, ...] = ()
+    calibration: int = 0
 
 
 def rows(request: RowsRequest) -> RowsReply:
-    """Adversarial rows from the model's thresholds, then the user's."""
+    """Adversarial rows from the model's thresholds, or for a net around the user's rows, then the user's."""
     folder = Path.cwd()
+    if request.signature.is_net:
+        return _net_rows(request, folder)
     made = adversarial(programs.load(Path(request.lowered)), limit=request.adversarial_limit)
     parts, labels = [made.given], None
     notes: tuple[str, ...] = ()
@@ -76,9 +83,35 @@ def rows(request: RowsRequest) -> RowsReply:
     )
 
 
+def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
+    features = request.signature.features
+    own, labels = None, None
+    notes: tuple[str, ...] = ("without --data a net is judged on random rows, and has no int8",)
+    if request.data:
+        found = table.read(Path(request.data), features, request.label, limit=request.user_limit)
+        own, labels, notes = Given(found.rows, found.categories), found.labels, found.notes
+    if labels is not None:
+        _demand_labels(request, labels)
+    made = net_rows.made(request.signature, own, request.adversarial_limit)
+    if own is not None:
+        apart, judging = net_rows.split(len(own))
+        if len(apart):
+            (folder / CALIBRATION).mkdir()
+            givens.save(own[apart], folder / CALIBRATION)
+        own = own[judging]
+        if labels is not None:
+            np.save(folder / LABELS_FILE, _plain(labels[judging]), allow_pickle=False)
+    givens.save(givens.joined([made] if own is None else [made, own]), folder)
+    return RowsReply(
+        adversarial=len(made), user=0 if own is None else len(own), labelled=labels is not None,
+        coverage=net_rows.COVERAGE, notes=notes, calibration=0 if own is None else len(apart),
+    )  # fmt: skip
+
+
 class CheckRequest(Value):
     """Paths are absolute. ``rows``: rows.npy, with categories.npy beside it where the model takes them. ``labels``: of
-    the last rows, or empty. ``tolerance``: a spec, or empty for the derived."""
+    the last rows, or empty. ``tolerance``: a spec, or empty for the derived. ``adversarial``: how many of the rows
+    are."""
 
     built: Built
     folder: str
@@ -93,10 +126,13 @@ class CheckRequest(Value):
     tolerance: str
     coverage: str
     threads: int = 1
+    adversarial: int = 0
 
 
 def check(request: CheckRequest) -> Verdict:
     """One candidate's built files against the framework: leaf by leaf, then the numbers."""
+    if request.signature.is_net:
+        return _check_net(request)
     given = givens.load(Path(request.rows).parent)
     lowered = programs.load(Path(request.lowered))
     answers = np.load(request.framework_answers)
@@ -119,6 +155,34 @@ def check(request: CheckRequest) -> Verdict:
         labels=np.load(request.labels) if request.labels else None,
     )  # fmt: skip
     return msgspec.structs.replace(verdict, engine=engine_of(request.built.runner, engine))
+
+
+def _check_net(request: CheckRequest) -> Verdict:
+    """The outputs alone. A precision that isn't exact is judged on the user's rows, where there are any: fp16 holds no
+    number above 65,504, and int8 nothing far from what it was calibrated on."""
+    given = givens.load(Path(request.rows).parent)
+    framework = np.load(request.framework_answers)
+    engine = runner(request.built.runner)(
+        Path(request.folder) / request.built.model_file, request.built.parameters, request.threads
+    )
+    candidate = parity.in_batches(engine.predict, given, framework.shape[1])
+    np.save(Path.cwd() / "answers.npy", candidate)
+    output, precision = request.signature.output, request.built.precision
+    skip = 0 if precision == "fp32" or request.adversarial == len(given) else request.adversarial
+    given, framework, candidate = given[skip:], framework[skip:], candidate[skip:]
+    own = framework[request.adversarial - skip :]
+    allowed = (
+        tolerance.parse(request.tolerance) if request.tolerance
+        else tolerance.EXACT_LABELS if output.kind == "label" and precision == "fp32"
+        else tolerance.of_precision(precision, own if len(own) else framework, probability=output.kind == "probability")
+    )  # fmt: skip
+    verdict = parity.judge(
+        given, framework, candidate, None, allowed, output, coverage=request.coverage,
+        labels=np.load(request.labels) if request.labels else None,
+    )  # fmt: skip
+    if allowed.share and verdict.passed:  # what a server answers is held against the worst that was let pass
+        allowed = msgspec.structs.replace(allowed, abs=max(allowed.abs, 1.05 * verdict.parity.max_abs))
+    return msgspec.structs.replace(verdict, engine=engine_of(request.built.runner, engine), allowed=allowed)
 
 
 def _derived(lowered: Program, final: npt.NDArray[np.int32], given: Given) -> Tolerance:

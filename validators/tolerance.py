@@ -25,15 +25,21 @@ ROUNDING = 2.0**-24
 
 
 class Tolerance(Value):
-    """An answer passes within ``abs + rel * |framework's|``. ``why`` is where the numbers come from."""
+    """An answer passes within ``abs + rel * |framework's|``. ``why`` is where the numbers come from. ``share``: of the
+    rows, how many may be outside; ``flips``: how many may be decided differently. Neither allows a NaN or an
+    infinity."""
 
     abs: float
     rel: float
     why: str
+    share: float = 0.0
+    flips: float = 1.0
 
     @property
     def words(self) -> str:
-        return f"|difference| <= {self.abs:.2g} + {self.rel:.2g} x |framework's answer| ({self.why})"
+        rows = f" on {1 - self.share:.1%} of the rows" if self.share else ""
+        flips = f", at most {self.flips:.1%} decided differently" if self.flips < 1 else ""
+        return f"|difference| <= {self.abs:.2g} + {self.rel:.2g} x |framework's answer|{rows}{flips} ({self.why})"
 
 
 def parse(spec: str) -> Tolerance:
@@ -58,6 +64,24 @@ def parse(spec: str) -> Tolerance:
 
 
 EXACT_LABELS = Tolerance(abs=0.0, rel=0.0, why="labels are the same or they aren't")
+
+
+SHARES = {"fp32": (2e-5, 1e-4, 0.0, 1.0), "fp16": (0.02, 0.02, 0.002, 0.005), "int8": (0.1, 0.05, 0.01, 0.02)}
+"""Of a net, by precision: how far of the answers' spread, how far of an answer itself, the share of the rows that may
+be outside, and of those that may be decided differently. float32 nets add up in other orders, which moves an answer by
+some units in the last place of what is added; fp16 has 2^-11, int8 2^-7 of a layer's range (measured on ten kinds of
+nets: docs/nets.md)."""
+
+
+def of_precision(precision: str, framework: npt.NDArray[np.float32], *, probability: bool) -> Tolerance:
+    """For a net's answers float32 [N, K]: from their spread, which of probabilities is 1."""
+    near, relative, share, flips = SHARES[precision]
+    finite = framework[np.isfinite(framework)].astype(np.float64)
+    spread = 1.0 if probability else float(finite.std()) if finite.size else 1.0
+    if precision == "fp32" and finite.size and not probability:
+        spread = max(spread, float(np.quantile(np.abs(finite), 0.99)))
+    why = "probabilities" if probability else f"answers spread by {spread:.3g}"
+    return Tolerance(abs=near * spread, rel=relative, why=f"{precision}, {why}", share=share, flips=flips)
 
 
 def derive(program: Program, leaf: Ints) -> Tolerance:

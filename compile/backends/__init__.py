@@ -1,4 +1,5 @@
-"""The table of backends: typed thunks, imported when asked for; third parties add theirs by an entry point.
+"""The tables of backends, of forests and of nets: typed thunks, imported when asked for; third parties add theirs by
+an entry point.
 
 A third party's package declares ``[project.entry-points."millwork.backends"]`` with ``name = "module:function"``,
 the function returning a :class:`~millwork.compile.backends.base.Backend`. A name clash is an error.
@@ -6,11 +7,12 @@ the function returning a :class:`~millwork.compile.backends.base.Backend`. A nam
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from ...errors import UsageError
-from .base import Backend
+from .base import Backend, NetBackend
 
 GROUP = "millwork.backends"
 
@@ -39,15 +41,62 @@ def _native() -> Backend:
     return backend()
 
 
-def _tensor() -> Backend:
+def _tensor(precision: str = "fp32") -> Backend:
     from .tensor import backend
 
-    return backend()
+    return backend(precision)
+
+
+def _net_onnx(precision: str) -> NetBackend:
+    from .net_onnx import backend
+
+    return backend(precision)
+
+
+def _net_reference(precision: str) -> NetBackend:
+    from .net_reference import backend
+
+    return backend(precision)
 
 
 TABLE: dict[str, Callable[[], Backend]] = {
     "reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native, "tensor": _tensor,
 }  # fmt: skip
+
+IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {"tensor": _tensor}
+"""Those of them that have more than fp32; a precision that one can't hold is refused by it, with the reason."""
+
+NETS: dict[str, Callable[[str], NetBackend]] = {"reference": _net_reference, "onnx": _net_onnx}
+"""The backends of nets, by name, for a precision."""
+
+PRECISIONS = ("fp32", "fp16", "int8", "int32")
+NET_PRECISIONS = {"reference": ("fp32",), "onnx": ("fp32",)}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One candidate to be: a backend, in a precision."""
+
+    backend: str
+    precision: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.backend}-{self.precision}"
+
+
+def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool) -> tuple[Variant, ...]:
+    """What is built, in the table's order. ``wanted``: backends by name, none for all; ``precisions``: none for all
+    that nets have, and for fp32 of a forest, which loses nothing by another. A backend that was named and has none of
+    the precisions is tried in the first of them, and says itself why it can't."""
+    own = tuple(NETS) if net else names()
+    found = []
+    for name in wanted or own:
+        has = NET_PRECISIONS.get(name, ()) if net else PRECISIONS if name in IN_PRECISIONS else ("fp32",)
+        asked = tuple(precisions) or (has if net else ("fp32",))
+        fitting = [precision for precision in asked if precision in has]
+        found += [Variant(name, precision) for precision in fitting or (asked[:1] if name in wanted else ())]
+    return tuple(found)
 
 
 def names() -> tuple[str, ...]:
@@ -69,11 +118,23 @@ def provider(name: str) -> str:
     return f"{points[0].dist.name} {points[0].dist.version}" if points and points[0].dist is not None else ""
 
 
-def find(name: str) -> Backend:
-    """The backend called ``name``. UsageError where there is none."""
+def find_net(name: str, precision: str) -> NetBackend | None:
+    """The backend of nets called ``name``; None where nets have none of that name in that precision."""
+    return NETS[name](precision) if precision in NET_PRECISIONS.get(name, ()) else None
+
+
+def rank(name: str) -> int:
+    """How simple and portable a candidate of this backend is: the smaller, the more."""
+    return NETS[name]("fp32").rank if name not in TABLE and name in NETS else find(name).rank
+
+
+def find(name: str, precision: str = "fp32") -> Backend:
+    """The backend of forests called ``name``. UsageError where there is none."""
     known = names()
     if name not in known:
         raise UsageError(f"unknown backend {name!r}", f"Known backends: {', '.join(known)}.")
+    if precision != "fp32" and name in IN_PRECISIONS:
+        return IN_PRECISIONS[name](precision)
     if name in TABLE:
         return TABLE[name]()
     point = next(point for point in entry_points(group=GROUP) if point.name == name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...engines import PlanFacts
+from ...passes.net import Net
 from ...passes.program import Program
 from ...triton_releases import Release
 from ...values import PassNote, Value
@@ -102,4 +104,36 @@ class Backend(Protocol):
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         """What :meth:`leaves` must give: from rows of the lowered forest's node table and from the framework's own
         numbers, both int32 [N, T]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class NetOrder:
+    """What a backend of nets is to build: into ``folder``, which exists and is empty. ``calibration``: a folder with
+    rows that no verdict is based on, or None where the user gave none."""
+
+    net: Net
+    source: Source
+    folder: Path
+    release: Release
+    calibration: Path | None = None
+
+
+class NetBackend(Protocol):
+    """One kind of candidate of a net, in one precision. The rest is as :class:`Backend` has it; there are no leaves to
+    look at, so the outputs alone are judged."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def extra(self) -> str: ...
+    @property
+    def module(self) -> str: ...
+
+    def build(self, order: NetOrder) -> Built | Unsupported:
+        """Write the candidate's files into the order's folder."""
         ...

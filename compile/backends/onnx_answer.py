@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from onnx import TensorProto, helper
 
-from ...passes.program import Decision, Program
+from ...passes.program import Decision, Postprocess, Program
 from .onnx_encoders import Graph
 
 
-def answered(program: Program, graph: Graph) -> None:
-    """Append what turns ``margin`` [N, K] into ``output__0``."""
-    answer = _answer(program, graph)
-    graph.add(
-        "Identity", [answer if program.decision is None else _decided(program.decision, answer, graph)], "output__0"
-    )
+@dataclass(frozen=True)
+class Tail:
+    """What is made of ``margin`` [N, ``outputs``]. ``doubles``: the framework's margins are doubles."""
+
+    postprocess: Postprocess
+    outputs: int
+    decision: Decision | None = None
+    doubles: bool = False
+
+    @classmethod
+    def of(cls, program: Program) -> Tail:
+        doubles = program.forest.leaf_value.dtype != np.float32
+        return cls(program.postprocess, program.forest.n_outputs, program.decision, doubles)
 
 
-def _answer(program: Program, graph: Graph) -> str:
+def answered(tail: Tail, graph: Graph, output: str = "output__0") -> None:
+    """Append what turns ``margin`` [N, K] into ``output``."""
+    answer = _answer(tail, graph)
+    graph.add("Identity", [answer if tail.decision is None else _decided(tail.decision, answer, graph)], output)
+
+
+def _answer(tail: Tail, graph: Graph) -> str:
     """Append what turns ``margin`` into the answer; the name of its result."""
-    match program.postprocess:
+    match tail.postprocess:
         case "binary" | "sigmoid":
             graph.constant("one", np.float32(1))
             graph.add("Neg", ["margin"], "negative")
             graph.add("Exp", ["negative"], "odds_against")
             graph.add("Add", ["one", "odds_against"], "denominator")
             graph.add("Div", ["one", "denominator"], "p")
-            return "p" if program.postprocess == "sigmoid" else _pair(graph, "p", _other_class(program, graph))
+            return "p" if tail.postprocess == "sigmoid" else _pair(graph, "p", _other_class(tail, graph))
         case "hinge" | "binary-hinge":
             above = graph.add("Greater", ["margin", graph.constant("zero", np.float32(0))], "is_above")
             value = graph.add("Cast", [above], "decision", to=TensorProto.FLOAT)
-            return value if program.postprocess == "hinge" else _pair(graph, value, _from_one(graph, value))
+            return value if tail.postprocess == "hinge" else _pair(graph, value, _from_one(graph, value))
         case "binary-raw":
             return _pair(graph, "margin", _from_one(graph, "margin"))
         case "softmax":
@@ -38,7 +53,7 @@ def _answer(program: Program, graph: Graph) -> str:
         case "exp":
             return graph.add("Exp", ["margin"], "value")
         case "sort":
-            count = graph.constant("count", np.array([program.forest.n_outputs]))
+            count = graph.constant("count", np.array([tail.outputs]))
             graph.nodes.append(helper.make_node("TopK", ["margin", count], ["sorted", "order"], axis=1, largest=0))
             return "sorted"
         case "mean-variance":
@@ -68,10 +83,10 @@ def _from_one(graph: Graph, value: str) -> str:
     return graph.add("Sub", [graph.constant("one", np.float32(1)), value], "other_class")
 
 
-def _other_class(program: Program, graph: Graph) -> str:
+def _other_class(tail: Tail, graph: Graph) -> str:
     """1 - p, as precise as the framework's own: XGBoost takes the float32 p from 1; CatBoost works in doubles, so
     that its small probabilities are exact, which 1 / (1 + Exp(margin)) is too."""
-    if program.forest.leaf_value.dtype == np.float32:
+    if not tail.doubles:
         return _from_one(graph, "p")
     graph.add("Exp", ["margin"], "odds")
     graph.add("Add", ["one", "odds"], "other_denominator")

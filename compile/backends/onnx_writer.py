@@ -32,7 +32,7 @@ from ...passes.linear import Linear
 from ...passes.program import Program
 from ...triton_releases import Release
 from . import onnx_wire
-from .onnx_answer import answered
+from .onnx_answer import Tail, answered
 from .onnx_encoders import Graph, encoded, inputs
 from .onnx_layout import Layout, layout
 
@@ -79,7 +79,7 @@ def write(program: Program, release: Release, source_sha256: str, path: Path) ->
 
 def finished(parts: Graph, program: Program, release: Release, source_sha256: str) -> onnx.ModelProto:
     """The model of a graph that computes ``margin``: the answer appended, within what the release reads, tidied."""
-    answered(program, parts)
+    answered(Tail.of(program), parts)
     graph = helper.make_graph(
         parts.nodes, "millwork", inputs(program),
         [helper.make_tensor_value_info("output__0", TensorProto.FLOAT, ["N", program.n_answers])],

@@ -108,5 +108,5 @@ def _name(column: int, source: Source) -> str:
     return f"feature {names[column]}" if column < len(names) else f"a column that encoders make ({column})"
 
 
-def backend() -> Backend:
-    return TensorTrees()
+def backend(precision: str = "fp32") -> Backend:
+    return TensorTrees(precision)

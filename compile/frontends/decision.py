@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from ...errors import ModelError
+from ...passes.net import Net
 from ...passes.program import Decision
 from .loaded import LoadedModel
 
@@ -39,4 +40,8 @@ def decided(model: LoadedModel) -> LoadedModel:
             parameters={**model.signature.oracle.parameters, "decision": decision.how, "cut": repr(decision.cut)},
         ),
     )
-    return replace(model, signature=signature, program=replace(model.program, decision=decision))
+    own = model.program
+    if isinstance(own, Net):
+        net = replace(own, interface=msgspec.structs.replace(own.interface, decision=decision))
+        return replace(model, signature=signature, program=net)
+    return replace(model, signature=signature, program=replace(own, decision=decision))

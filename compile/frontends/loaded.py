@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...passes.net import Net
 from ...passes.program import Program
 from ...values import FeatureContract, OutputContract, Provenance, Value
 
@@ -30,11 +31,16 @@ class Signature(Value):
     oracle: Oracle
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_net(self) -> bool:
+        """A net, not trees: its program is a graph, and no leaf is looked at."""
+        return self.provenance.framework == "torch"
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """``native``: the framework's own bytes, for the oracle and the reference candidate."""
 
     signature: Signature
-    program: Program
+    program: Program | Net
     native: bytes

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from ...errors import ModelError, TargetError
-from ...values import Provenance
+from ...values import Framework, Provenance
 from . import catboost, ubjson, xgboost
 from .loaded import LoadedModel
 from .model_file import read_whole
@@ -22,17 +22,20 @@ from .sniff import Format, sniff
 
 
 def read(
-    path: Path, scratch: Path, *, margin: bool = False, data: Path | None = None, label: str | None = None
-) -> LoadedModel:
+    path: Path, scratch: Path, *, margin: bool = False, data: Path | None = None, label: str | None = None,
+    task: str = "", module: tuple[str, str] = ("", ""),
+) -> LoadedModel:  # fmt: skip
     """Load ``path``. ``scratch`` is a folder for files that a framework's exporter needs; ``margin``: raw scores;
     ``data``: rows that may know the values of CatBoost's categories, ``label``: the column of them that is no feature.
 
-    Raises ModelError (unreadable, or refused by name), TargetError (CatBoost is needed and isn't installed).
+    ``task``: of a net, what its outputs are margins of; ``module``: the factory of a state dict's module, and the
+    folder that it is imported from, if it isn't installed.
+    Raises ModelError (unreadable, or refused by name), TargetError (a framework is needed and isn't installed).
     """
     kind = sniff(path)
     content = read_whole(path)
     try:
-        return _of_kind(kind, content, path, _Asked(scratch, margin, data, label))
+        return _of_kind(kind, content, path, _Asked(scratch, margin, data, label, task, module))
     except ModelError as error:
         if error.message.startswith(f"{path}:"):
             raise
@@ -47,6 +50,8 @@ class _Asked:
     margin: bool
     data: Path | None
     label: str | None
+    task: str = ""
+    module: tuple[str, str] = ("", "")
 
 
 def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedModel:
@@ -54,7 +59,7 @@ def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedM
         path=str(path),
         format=kind,
         sha256=hashlib.sha256(content).hexdigest(),
-        framework="catboost" if kind.startswith("catboost") else "xgboost",
+        framework=_framework(kind),
         framework_version="",
     )
     match kind:
@@ -69,8 +74,36 @@ def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedM
             )  # fmt: skip
         case "catboost-cbm":
             return _cbm(content, where, asked)
+        case "torch-pt2" | "torch-weights":
+            return _net(kind, content, where, asked)
         case "pickle":
             return _pickled(read_pickled(content, str(path)), where, asked)
+
+
+def _framework(kind: Format) -> Framework:
+    if kind.startswith("torch"):
+        return "torch"
+    return "catboost" if kind.startswith("catboost") else "xgboost"
+
+
+def _net(kind: Format, content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
+    try:
+        from .torch import net, weights
+        from .torch.card import task_of
+    except ModuleNotFoundError as error:
+        raise TargetError(
+            f"{error.name} isn't installed, and reading a net takes it", "pip install 'millwork[torch]'"
+        ) from error
+    task = task_of(asked.task) if asked.task else None
+    if kind == "torch-pt2":
+        if asked.module[0]:
+            raise ModelError(
+                f"{where.path}: --module is for a state dict, and this is a whole exported net", "Leave it out."
+            )
+        return net.load(content, where, task=task, margin=asked.margin)
+    return weights.load(
+        content, where, *asked.module, task=task, margin=asked.margin, data=asked.data, label=asked.label
+    )
 
 
 def _xgboost(document: object, content: bytes, native: str, where: Provenance, *, margin: bool) -> LoadedModel:
@@ -109,7 +142,7 @@ def _pickled(pickled: PickledModel, where: Provenance, asked: _Asked) -> LoadedM
         estimator=pickled.estimator,
         custom_objective=(attributes.objective or "a function") if attributes.custom_objective else "",
     )
-    classes = loaded.program.n_answers
+    classes = len(loaded.signature.output.labels)
     if attributes.n_classes and loaded.signature.output.task == "multiclass" and attributes.n_classes != classes:
         raise ModelError(f"{where.path}: the wrapper has {attributes.n_classes} classes, and its booster {classes}")
     return loaded

@@ -10,13 +10,14 @@ from ...errors import ModelError
 from . import model_file
 from .pickles.streams import compression, head_of
 
-Format = Literal["xgboost-json", "xgboost-ubj", "catboost-json", "catboost-cbm", "pickle"]
-"""``pickle`` is joblib's too, plain or compressed (zlib, gzip, bz2, xz, lzma, lz4)."""
+Format = Literal["xgboost-json", "xgboost-ubj", "catboost-json", "catboost-cbm", "pickle", "torch-pt2", "torch-weights"]
+"""``pickle`` is joblib's too, plain or compressed (zlib, gzip, bz2, xz, lzma, lz4). ``torch-weights``: what torch.save
+writes, which is read as a state dict or not at all."""
 
 _HEAD = 1 << 16
 _READ = (
     "Formats read: XGBoost .json and .ubj (save_model), CatBoost .cbm and .json (save_model), "
-    "and .pkl or .joblib of an XGBoost or CatBoost estimator."
+    ".pkl or .joblib of an XGBoost or CatBoost estimator, and torch's .pt2 (torch.export.save)."
 )
 _DIALECTS: dict[str, Format] = {
     # the members of the outermost object; "Config" and "Model": an XGBoost handle out of a pickle
@@ -39,6 +40,13 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05]|ccopy_?reg\n_reconstructor\n|c(xgboost|c
 _PICKLE_EXTENSIONS = frozenset({".pkl", ".pickle", ".joblib"})
 _PICKLE_OPENINGS = b"(]}c"
 
+_TORCH = re.compile(
+    rb"PK\x03\x04.{22}.{4}[^/]{1,200}/(data/weights/|data/constants/|data/sample_inputs/|models/|extra/|archive_format|"
+    rb"archive_version|byteorder|version|\.data/|data\.pkl|\.format_version|\.storage_alignment)",
+    re.DOTALL,
+)
+"""The first member of a zip that torch wrote: of a .pt2, or of torch.save."""
+
 _REFUSED: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
         re.compile(rb"binf|bs64"),
@@ -57,11 +65,11 @@ _REFUSED: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     ),
     (re.compile(rb"tree\r?\n(version|num_class)="), "a LightGBM model, which is not supported in this version", ""),
     (
-        re.compile(rb"PK\x03\x04.{26}[^/]{0,200}/(data\.pkl|version|byteorder|constants\.pkl)", re.DOTALL),
-        "a PyTorch file, which is not supported in this version",
-        "",
+        re.compile(rb"PK\x03\x04.{26}[^/]{0,200}/(constants\.pkl|code/)", re.DOTALL),
+        "a TorchScript file, which isn't read: tracing and scripting are deprecated",
+        "Export the module: torch.export.save, or millwork.save_net.",
     ),
-    (re.compile(rb"PK\x03\x04"), "a zip archive (PyTorch, Keras, skops, NumPy), which is not supported", ""),
+    (re.compile(rb"PK\x03\x04"), "a zip archive (Keras, skops, NumPy), which is not supported", ""),
     (re.compile(rb"\x08[\x01-\x14](?:\x12.{1,64}|\x3a)", re.DOTALL), "an ONNX model, or another protobuf message", ""),
     (re.compile(rb"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras), which is not supported", ""),
     (re.compile(rb"\s*<"), "an XML or HTML document (PMML is not supported)", ""),
@@ -93,6 +101,8 @@ def sniff(path: Path) -> Format:
 def _of_content(head: bytes) -> Format | None:
     if head.startswith(b"CBM1"):
         return "catboost-cbm"
+    if _TORCH.match(head):
+        return _torch(head)
     if _UBJSON.match(head):
         return "xgboost-ubj"
     if _PICKLE.match(head):
@@ -106,6 +116,14 @@ def _of_content(head: bytes) -> Format | None:
         return _DIALECTS[key]
     telling = _TELLING_KEY.search(text)
     return _DIALECTS[telling.group(1).decode()] if telling else None
+
+
+def _torch(head: bytes) -> Format | None:
+    first = _TORCH.match(head)
+    member = b"" if first is None else first.group(1)
+    if member in (b"data.pkl", b".format_version", b".storage_alignment", b"version") and b"/data.pkl" in head:
+        return "torch-weights"
+    return "torch-weights" if member == b"data.pkl" else "torch-pt2"
 
 
 def _of_extension(path: Path, head: bytes) -> Format | None:

@@ -11,6 +11,7 @@ the model, which need not be ours.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ import numpy as np
 
 BLOCK = 65536
 """Rows a call: leaves of many trees are large."""
+BATCHES = (1, 3, 1025)
+"""The first calls, as validators/parity.py has them: a net may have rows that affect each other."""
 
 
 def main(request: dict[str, Any]) -> str:
@@ -32,8 +35,9 @@ def main(request: dict[str, Any]) -> str:
     runner = module.Runner(Path(request["model_file"]), request["parameters"], request["threads"])
     rows = np.load(request["rows"], allow_pickle=False)
     categories = np.load(request["categories"], allow_pickle=False) if request["categories"] else None
-    starts = range(0, len(rows), BLOCK)
-    blocks = [(rows[i : i + BLOCK], None if categories is None else categories[i : i + BLOCK]) for i in starts]
+    first = [end for end in itertools.accumulate(BATCHES) if end < len(rows)]
+    bounds = [0, *first, *range(max(first, default=0) + BLOCK, len(rows), BLOCK), len(rows)]
+    blocks = [(rows[i:j], None if categories is None else categories[i:j]) for i, j in itertools.pairwise(bounds)]
     folder = Path(request["folder"])
     np.save(folder / "answers.npy", np.concatenate([runner.predict(*block) for block in blocks]))
     np.save(folder / "leaves.npy", np.concatenate([runner.leaves(*block) for block in blocks]))

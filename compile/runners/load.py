@@ -13,17 +13,21 @@ from typing import Any, Protocol
 from ...errors import TargetError
 
 EXTRAS = {"onnx_runner": "cpu", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
-          "catboost_runner": "catboost", "tensorrt_runner": "gpu"}  # fmt: skip
+          "catboost_runner": "catboost", "tensorrt_runner": "gpu", "torch_runner": "torch"}  # fmt: skip
 """The extra that each runner needs, for the message."""
 
 
-DISTRIBUTIONS: dict[str, tuple[str, ...]] = {"xgboost": ("xgboost", "xgboost-cpu"), "catboost": ("catboost",)}
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "xgboost": ("xgboost", "xgboost-cpu"),
+    "catboost": ("catboost",),
+    "torch": ("torch",),
+}
 """What may be installed under each framework's name: xgboost-cpu is XGBoost without its GPU parts (from 2.1 on)."""
 
 
 ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
            "catboost_runner": "catboost", "native_runner": "millwork-kernel",
-           "tensorrt_runner": "TensorRT"}  # fmt: skip
+           "tensorrt_runner": "TensorRT", "torch_runner": "torch"}  # fmt: skip
 """What each runner runs on."""
 
 

@@ -1,6 +1,7 @@
 """millwork: compiler and release gate for tabular models on Triton Inference Server.
 
     record = millwork.optimize(model, data=frame, label="y", repository="./models")
+    millwork.save_net(net, example, "net.pt2", task="binary")
 
 ``optimize`` returns what the run found, the same document as ``run.json``, and raises one of these where the command
 line would exit with another code than 0:
@@ -25,6 +26,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .api import optimize
+    from .nets import save_net
     from .values import Record
 
 __version__ = "0.1.0"
@@ -41,15 +43,21 @@ __all__ = [
     "UsageError",
     "__version__",
     "optimize",
+    "save_net",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """``optimize`` and ``Record``, imported when they are asked for: a worker imports this package too."""
+    """``optimize``, ``save_net`` and ``Record``, imported when they are asked for: a worker imports this package
+    too."""
     if name == "optimize":
         from .api import optimize
 
         return optimize
+    if name == "save_net":
+        from .nets import save_net
+
+        return save_net
     if name == "Record":
         from .values import Record
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from . import pipeline, scratch
+from . import nets, pipeline, scratch
 from .errors import ModelError, UsageError
 from .options import Options
 from .progress import Progress
@@ -26,6 +26,9 @@ def optimize(
     *,
     data: object = None,
     label: object = None,
+    example: object = None,
+    task: str | None = None,
+    module: str | None = None,
     target: str = "host",
     repository: str | Path | None = None,
     name: str | None = None,
@@ -47,10 +50,11 @@ def optimize(
 ) -> Record:
     """Convert, prove, measure and publish ``model``; the command ``optimize`` with the same options.
 
-    ``model``: a path, or a fitted xgboost or catboost estimator or Booster. ``data``: a path, a pandas DataFrame, or
-    an array [rows, features]. ``label``: the name of a column of ``data``, or labels [rows] to go with an array or a
-    frame. ``backends`` may be a list, ``traffic`` a mapping of batch sizes to shares. A live model that is to be
-    published needs a ``name``.
+    ``model``: a path, or a fitted xgboost or catboost estimator or Booster, or a torch.nn.Module, with ``example`` (its
+    arguments, as :func:`millwork.save_net` takes them; of one argument ``data`` will do) and ``task``. ``data``: a
+    path, a pandas DataFrame, or an array [rows, features]. ``label``: the name of a column of ``data``, or labels
+    [rows] to go with an array or a frame. ``backends`` may be a list, ``traffic`` a mapping of batch sizes to shares.
+    A live model that is to be published needs a ``name``.
 
     Returns the run's record, as in ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's
     ``record`` is what was found before it, or None.
@@ -58,7 +62,7 @@ def optimize(
     if name is None and repository is not None and not isinstance(model, str | Path):
         raise UsageError("a live model has no file's name to be published under", "Give name=….")
     with scratch.folder("model") as folder:
-        path = _model(model, folder)
+        path = _model(model, folder, data if example is None else example, task)
         data_path, label_name = _rows(data, label, folder)
         options = Options(
             model=str(path),
@@ -70,6 +74,8 @@ def optimize(
             output=output,
             backends=backends if backends is None or isinstance(backends, str) else ",".join(backends),
             precision=precision,
+            task=task,
+            module=module,
             tolerance=tolerance,
             traffic=_traffic(traffic),
             slo=slo,
@@ -95,14 +101,17 @@ def _traffic(traffic: str | Mapping[int, float] | None) -> str | None:
     return "batch=" + ",".join(f"{batch}:{share}" for batch, share in traffic.items())
 
 
-def _model(model: object, folder: Path) -> Path:
-    """A path as it is; a live model pickled, which is then read as any other pickle: by inert stubs."""
+def _model(model: object, folder: Path, example: object, task: str | None) -> Path:
+    """A path as it is; a net exported; another live model pickled, which is then read as any other pickle: by inert
+    stubs."""
     if isinstance(model, str | Path):
         return Path(model)
+    if any(kind.__module__ == "torch.nn.modules.module" for kind in type(model).__mro__):
+        return _net(model, folder, example, task)
     if type(model).__module__.split(".")[0] not in KINDS:
         raise ModelError(
             f"can't optimize a {type(model).__module__}.{type(model).__name__}",
-            "Give a path, or an xgboost or catboost model.",
+            "Give a path, an xgboost or catboost model, or a torch module.",
         )
     path = folder / "model.pkl"
     try:
@@ -112,6 +121,20 @@ def _model(model: object, folder: Path) -> Path:
             f"the model can't be pickled: {error}", "Save it with save_model and give the file's path instead."
         ) from error
     return path
+
+
+def _net(module: Any, folder: Path, example: object, task: str | None) -> Path:
+    if example is None or isinstance(example, str | Path):
+        raise UsageError(
+            "a torch module without example", "Give example=rows, or (rows, codes): what it is called with."
+        )
+    names: list[str] = []
+    if hasattr(example, "columns") and hasattr(example, "to_numpy"):
+        names = [str(name) for name in example.columns]
+        example = example.to_numpy()
+    if not isinstance(example, tuple | list):
+        example = np.asarray(example, np.float32)
+    return nets.save_net(module, example, folder / "model.pt2", task=task, names=names)
 
 
 def _rows(data: object, label: object, folder: Path) -> tuple[str | None, str | None]:

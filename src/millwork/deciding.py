@@ -71,15 +71,15 @@ def wanted(run: Run, serving: Serving) -> str:
     return ""
 
 
-def plain(run: Run, chosen: str) -> Decision:
+def plain(run: Run, model: Model, chosen: str) -> Decision:
     """The configuration that is written where nothing was measured."""
-    return Decision(chosen, Setup(settings=knobs.untuned(_ground(run, None), run.plan.threads)))
+    return Decision(chosen, Setup(settings=knobs.untuned(_ground(run, model, None), run.plan.threads)))
 
 
 def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], serving: Serving) -> Decision:
     """Tune the ``finalists`` (the in-process winner first) and take the best. Raises UsageError for a limit that can't
     be seen on this server."""
-    ground = _ground(run, serving.release)
+    ground = _ground(run, model, serving.release)
     plan = run.plan
     demand_visible(plan.slo, serving)
     question = Question(ground, plan.slo, plan.objective, plan.tune_budget, plan.threads)
@@ -103,7 +103,7 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     ) as desk:  # fmt: skip
         tuned = tuning.tune(question, contestants, desk, accept)
     if tuned.winner is None:
-        return _without(run, tuned, finalists[0], serving)
+        return _without(run, model, tuned, finalists[0], serving)
     return decision(tuned, tuned.winner, server_words(serving), serving.release.name)
 
 
@@ -146,10 +146,10 @@ def server_words(serving: Serving) -> str:
     return f"Triton {serving.release.version}" + (f" at {serving.url}" if serving.url else "")
 
 
-def _without(run: Run, tuned: Tuned, first: Finalist, serving: Serving) -> Decision:
+def _without(run: Run, model: Model, tuned: Tuned, first: Finalist, serving: Serving) -> Decision:
     """Nothing could serve, or nothing that could is right: the plain configuration, whose publication says why."""
     failed = [*tuned.found.book.failed.values(), *tuned.refused.values()]
-    chosen = plain(run, first.built.built.id)
+    chosen = plain(run, model, first.built.built.id)
     if run.plan.slo.limits:
         error = SloError(
             f"{run.plan.slo.words}: no configuration could be measured: {failed[0] if failed else 'none answered'}",
@@ -226,7 +226,7 @@ def _finite(found: Interval) -> Interval:
 
 
 def _contestants(run: Run, model: Model, truth: Truth, finalist: Finalist, serving: Serving) -> list[Contestant]:
-    settings = knobs.untuned(_ground(run, serving.release), run.plan.threads)
+    settings = knobs.untuned(_ground(run, model, serving.release), run.plan.threads)
     bundles = release.enter(run, model, truth, finalist.built, finalist.evidence, serving, settings)
     built = finalist.built.built
     engine = Engine(
@@ -236,12 +236,13 @@ def _contestants(run: Run, model: Model, truth: Truth, finalist: Finalist, servi
     return [Contestant(built.id, bundle, engine, finalist.rank) for bundle in bundles]
 
 
-def _ground(run: Run, served: Release | None) -> Ground:
+def _ground(run: Run, model: Model, served: Release | None) -> Ground:
     limit = run.plan.slo.latency
     return Ground(
         traffic=run.plan.traffic, cores=tuning.cores(), kind="gpu" if run.plan.target.kind == "gpu" else "cpu",
         limit_us=limit.bound if limit is not None else None, refusing=run.plan.slo.refused > 0,
         release=numbers(served.name) if served is not None else (24, 10),
+        together=model.signature.output.independent_rows,
     )  # fmt: skip
 
 

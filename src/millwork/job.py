@@ -17,6 +17,8 @@ from .validators import oracle
 from .validators import steps as gate
 from .validators.oracle import Interpreter
 from .validators.steps import RowsReply
+from .validators.tolerance import Tolerance
+from .values import CandidateRecord
 from .worker import Failure
 
 
@@ -57,11 +59,11 @@ class Model:
 
     @property
     def program(self) -> Path:
-        return self.load_folder / lowering.PROGRAM_FILE
+        return self.load_folder / (lowering.NET_FILE if self.signature.is_net else lowering.PROGRAM_FILE)
 
     @property
     def lowered_program(self) -> Path:
-        return self.lower_folder / lowering.LOWERED_FILE
+        return self.lower_folder / (lowering.LOWERED_NET_FILE if self.signature.is_net else lowering.LOWERED_FILE)
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,17 @@ class Truth:
     rows_folder: Path
     interpreter: Interpreter
     answers_folder: Path
+    is_net: bool = False
 
     @property
     def rows_file(self) -> Path:
         return self.rows_folder / gate.ROWS_FILE
+
+    @property
+    def calibration(self) -> Path | None:
+        """The folder of rows that nothing is judged by; None where there are none."""
+        folder = self.rows_folder / gate.CALIBRATION
+        return folder if self.rows.calibration else None
 
     @property
     def answers_file(self) -> Path:
@@ -91,3 +100,21 @@ class BuiltCandidate:
     seconds: float
     bytes: int
     cached: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate with its line of the report; ``built`` where there are files, ``missing`` for want of an extra.
+
+    ``allowed``: how far its answers may be from the framework's.
+    """
+
+    record: CandidateRecord
+    built: BuiltCandidate | None = None
+    missing: bool = False
+    allowed: Tolerance | None = None
+    engine: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.record.status == "passed"

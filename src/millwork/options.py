@@ -20,8 +20,9 @@ from .validators.triton import address
 from .validators.triton.address import Address, NoServer
 from .values import Value
 
-PRECISIONS = ("fp32",)
 TARGETS_FILE = "targets.toml"
+TASKS = ("regression", "binary", "multiclass", "multilabel")
+"""Of a net; the frontend that reads one has them as its type."""
 
 TUNE_S, SHORT_TUNE_S, LONGEST_TUNE_S = 90.0, 20.0, 3600.0
 """Seconds that tuning may take: where a traffic or a limit was said, and where nothing was."""
@@ -39,6 +40,8 @@ class Options(Value):
     output: str = "probability"
     backends: str | None = None
     precision: str | None = None
+    task: str | None = None
+    module: str | None = None
     tolerance: str | None = None
     traffic: str | None = None
     slo: str | None = None
@@ -55,7 +58,8 @@ class Options(Value):
 
 
 class Plan(Value):
-    """The options, understood. ``repository`` is None where nothing is to be published.
+    """The options, understood. ``repository`` is None where nothing is to be published. ``backends``, ``precisions``:
+    those that were named, in order; none for the usual ones of the model's kind.
 
     ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
     """
@@ -81,12 +85,15 @@ class Plan(Value):
     objective: Objective = "throughput"
     tune_budget: float = 0.0
     tune_asked: bool = False
+    precisions: tuple[str, ...] = ()
+    task: str = ""
+    module: str = ""
+    module_path: str = ""
 
 
 def understand(options: Options) -> tuple[Plan, Executor]:
     """Every option checked before any work is done; UsageError names the first that is wrong."""
     name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
-    _refuse_what_is_not_there_yet(options)
     if options.output not in ("probability", "margin", "label"):
         raise UsageError(f"--output {options.output!r}: expected probability, margin or label")
     if options.label is not None and options.data is None:
@@ -122,6 +129,10 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         objective=objective_of(options.objective, asked),
         tune_budget=budget,
         tune_asked=said,
+        precisions=_precisions(options.precision),
+        task=_task(options.task),
+        module=options.module or "",
+        module_path=_module_path(options.module),
     )
     return plan, parse_executor(options.executor)
 
@@ -176,8 +187,8 @@ def name_of(model: Path) -> str:
 
 def _backends(text: str | None) -> tuple[str, ...]:
     if text is None:
-        return backends.names()
-    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        return ()
+    wanted = _named(text)
     if not wanted:
         raise UsageError("--backends names none", f"Known backends: {', '.join(backends.names())}.")
     for name in wanted:
@@ -186,9 +197,44 @@ def _backends(text: str | None) -> tuple[str, ...]:
     return wanted
 
 
-def _refuse_what_is_not_there_yet(options: Options) -> None:
-    """Options of the contract that this version doesn't honour are refused, never ignored."""
-    wanted = [part.strip() for part in (options.precision or "fp32").split(",")]
-    unknown = [part for part in wanted if part not in PRECISIONS]
-    if unknown:
-        raise UsageError(f"--precision {unknown[0]!r} is not supported in this version", "Supported: fp32.")
+def _precisions(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    wanted = _named(text)
+    unknown = [part for part in wanted if part not in backends.PRECISIONS]
+    if unknown or not wanted:
+        raise UsageError(
+            f"--precision {unknown[0] if unknown else text!r}: expected some of {', '.join(backends.PRECISIONS)}",
+            "Example: --precision fp32,fp16,int8.",
+        )
+    return wanted
+
+
+def _named(text: str) -> tuple[str, ...]:
+    """``a, b,a`` as (a, b)."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _task(text: str | None) -> str:
+    if text is not None and text not in TASKS:
+        raise UsageError(
+            f"--task {text!r}: expected {', '.join(TASKS)}", "It says what a net's outputs are margins of."
+        )
+    return text or ""
+
+
+def _module_path(module: str | None) -> str:
+    """The folder that the factory's package is imported from: the present one, or one of PYTHONPATH's; empty where it
+    is in neither, and must be installed. UsageError for what isn't package.module:factory."""
+    if module is None:
+        return ""
+    name, _, function = module.partition(":")
+    if not all(part.isidentifier() for part in [*name.split("."), function]):
+        raise UsageError(
+            f"--module {module!r}: expected package.module:factory", "Example: --module training.nets:make."
+        )
+    top = name.partition(".")[0]
+    for folder in (Path.cwd(), *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))):
+        if (folder / f"{top}.py").is_file() or (folder / top).is_dir():
+            return str(folder.absolute())
+    return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -13,9 +13,11 @@ from .artifacts import report, signing
 from .artifacts.assemble import Evidence
 from .artifacts.bundle import Bundle
 from .artifacts.repository.base import Sign
+from .compile import backends
+from .compile.backends import Variant, variants
 from .deciding import Decision, Finalist
 from .errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
-from .job import BuiltCandidate, CandidateError, Model, Run, Truth
+from .job import BuiltCandidate, CandidateError, Judged, Model, Run, Truth
 from .options import Options, Plan, understand
 from .progress import Progress, Silent
 from .run_directory import RunDirectory
@@ -25,7 +27,6 @@ from .triton_releases import Release
 from .validators import steps as gate
 from .validators.choose import Choice, Contender, best_few, choose
 from .validators.steps import MeasureReply
-from .validators.tolerance import Tolerance
 from .values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
 
 
@@ -37,24 +38,6 @@ class Outcome(NamedTuple):
 
 
 TRUSTED = "--trust: the steps that read and run this model had no sandbox"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A candidate with its line of the report; ``built`` where there are files, ``missing`` for want of an extra.
-
-    ``allowed``: how far its answers may be from the framework's.
-    """
-
-    record: CandidateRecord
-    built: BuiltCandidate | None = None
-    missing: bool = False
-    allowed: Tolerance | None = None
-    engine: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return self.record.status == "passed"
 
 
 def run(options: Options, progress: Progress | None = None) -> Outcome:
@@ -72,7 +55,8 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
         model = stages.load(job)
         serving = _prepare_server(job)
         truth = stages.judge_by(job, model)
-        judged = [_judge(job, model, truth, name, serving.release) for name in plan.backends]
+        wanted = variants(plan.backends, plan.precisions, net=model.signature.is_net)
+        judged = [_judge(job, model, truth, one, serving.release) for one in wanted]
         found = _record(plan, model, truth, judged)
         for line in found.candidates:
             if line.status == "error":
@@ -109,12 +93,13 @@ def _prepare_server(job: Run) -> Serving:
     return serving
 
 
-def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> Judged:
+def _judge(job: Run, model: Model, truth: Truth, variant: Variant, target: Release) -> Judged:
     """Build one candidate and check it; whatever goes wrong with it is in its record."""
+    name = variant.backend if variant.precision == "fp32" else variant.id
     job.progress.begin("build", name)
-    line = CandidateRecord(id=f"{name}-fp32", backend=name, precision="fp32", status="error")
+    line = CandidateRecord(id=variant.id, backend=variant.backend, precision=variant.precision, status="error")
     try:
-        built = stages.build(job, model, name, target)
+        built = stages.build(job, model, truth, variant, target)
         if isinstance(built, str):
             job.progress.end(f"{name}: unsupported")
             return Judged(msgspec.structs.replace(line, status="unsupported", reason=built))
@@ -135,8 +120,9 @@ def _judge(job: Run, model: Model, truth: Truth, name: str, target: Release) -> 
     status: Status = "passed" if verdict.passed else "failed"
     told = "equal" if verdict.passed else "NOT equal"
     job.progress.end(
-        f"{line.id}: {told} on {verdict.parity.rows:,} rows, {verdict.parity.leaf_mismatches or 0:,} wrong leaves, "
-        f"answers within {verdict.parity.max_abs:.1e}",
+        f"{line.id}: {told} on {verdict.parity.rows:,} rows, "
+        + ("" if model.signature.is_net else f"{verdict.parity.leaf_mismatches or 0:,} wrong leaves, ")
+        + f"answers within {verdict.parity.max_abs:.1e}",
         cached=stage.cached, ok=verdict.passed,
     )  # fmt: skip
     line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
@@ -163,7 +149,10 @@ def _choose(job: Run, truth: Truth, judged: Sequence[Judged]) -> tuple[list[Judg
             _demand_candidates(lines)
     job.progress.end(f"{len(contenders)} candidates", cached=stage.cached)
     samples = gate.read_samples(stage.folder / gate.SAMPLES_FILE)
-    ranked = [Contender(id=one.record.id, rank=_rank(one.record.backend)) for one in contenders]
+    ranked = [
+        Contender(id=one.record.id, rank=backends.rank(one.record.backend), may_win=_may_win(job, truth, one))
+        for one in contenders
+    ]
     choice = choose(ranked, samples, job.plan.traffic.shares)
     timed = [_timed(one, stage.value, choice) if one.passed else one for one in lines]
     return timed, choice
@@ -209,7 +198,7 @@ def _tune(
     if why_not:
         if job.plan.tune_asked and job.plan.traffic.assumed == "":
             job.progress.note(f"the configuration isn't tuned: {why_not}")
-        return deciding.plain(job, choice.winner.id)
+        return deciding.plain(job, model, choice.winner.id)
     traffic = job.plan.traffic
     assumed = f" ({traffic.assumed} assumed)" if traffic.assumed else ""
     job.progress.begin("tune", f"{traffic.words}{assumed}")
@@ -226,7 +215,7 @@ def _finalist(one: Judged, found: Record) -> Finalist:
         model=found.model, parity=one.record.parity, latency=one.record.latency, target=found.target,
         engine=one.engine, golden_abs=one.allowed.abs, golden_rel=one.allowed.rel,
     )  # fmt: skip
-    return Finalist(one.built, evidence, _rank(one.record.backend))
+    return Finalist(one.built, evidence, backends.rank(one.record.backend))
 
 
 def _one(judged: Sequence[Judged], name: str) -> Judged:
@@ -365,7 +354,6 @@ def _keep(job: Run, found: Record) -> None:
     report.write(found, job.plan.run_dir)
 
 
-def _rank(backend: str) -> int:
-    from .compile import backends
-
-    return backends.find(backend).rank
+def _may_win(job: Run, truth: Truth, one: Judged) -> bool:
+    """A precision that isn't exact wins only where it was named."""
+    return one.record.precision in ("fp32", *job.plan.precisions) or not truth.is_net

@@ -81,8 +81,9 @@ def _retuned(
     traffic = fitness.traffic_of(seen)
     limit = was.slo.latency
     ground = Ground(
-        traffic=traffic, cores=tuning.cores(), kind=now.kind, limit_us=limit.bound if limit is not None else None
-    )
+        traffic=traffic, cores=tuning.cores(), kind=now.kind, limit_us=limit.bound if limit is not None else None,
+        together=bundle.manifest.output.independent_rows,
+    )  # fmt: skip
     progress.begin("estimate", "the published artifact's own times, here")
     judged = fitness.judge(seen, now, bundle.manifest.triton_backend, _service(bundle, ground), ground, was)
     progress.end("it fits" if judged.fits else "another configuration should do better")

@@ -100,7 +100,7 @@ def _tuned(
     ground = Ground(
         traffic=wish.traffic, cores=tuning.cores(), kind=now.kind,
         limit_us=wish.slo.latency.bound if wish.slo.latency is not None else None, refusing=wish.slo.refused > 0,
-        release=deciding.numbers(serving.release.name),
+        release=deciding.numbers(serving.release.name), together=bundle.manifest.output.independent_rows,
     )  # fmt: skip
     question = Question(ground, wish.slo, wish.objective, wish.budget_s, now.threads, present=now)
     assumed = f" ({wish.traffic.assumed} assumed)" if wish.traffic.assumed else ""

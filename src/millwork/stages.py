@@ -13,10 +13,12 @@ import psutil
 
 from .compile import backends
 from .compile import steps as lowering
+from .compile.backends import Variant
 from .compile.steps import BuildReply, Loaded, Lowered
 from .errors import ModelError, TargetError, UsageError
 from .files import sha256_file
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
+from .options import Plan
 from .run_directory import DONE_FILE, Stage
 from .targets import machine
 from .triton_releases import Release
@@ -24,6 +26,7 @@ from .validators import oracle
 from .validators import steps as gate
 from .validators.oracle import Asked
 from .validators.parity import Verdict
+from .validators.rows import net_rows
 from .validators.steps import MeasureReply, RowsReply, Timed
 from .values import Value
 from .worker import Failure, Limits
@@ -53,25 +56,29 @@ def load(run: Run) -> Model:
     data = run.plan.data
     request = lowering.LoadRequest(
         path=str(path), margin=run.plan.margin, data=str(data or ""), label=run.plan.label,
-        decided=run.plan.decided,
+        decided=run.plan.decided, task=run.plan.task, module=run.plan.module, module_path=run.plan.module_path,
     )  # fmt: skip
     loaded = _step(
         run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "decided": run.plan.decided,
-         "tools": _tools("catboost"),
+         "tools": _tools("catboost", "torch", "onnxscript"), "task": run.plan.task, "module": run.plan.module,
+         "module_files": _digests(run.plan),
          "data": _sha256(data) if data else "", "label": run.plan.label},
         "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
     )  # fmt: skip
-    program = loaded.folder / lowering.PROGRAM_FILE
+    program = loaded.folder / (lowering.NET_FILE if loaded.value.signature.is_net else lowering.PROGRAM_FILE)
     lowered = _step(
-        run, "lower", {"program": sha256_file(program)}, "millwork.compile.steps:lower",
+        run, "lower", {"program": sha256_file(program), "tools": _tools("onnx-ir")}, "millwork.compile.steps:lower",
         lowering.LowerRequest(program=str(program)), Lowered, subject=f"Lowering {path}", otherwise=ModelError,
     )  # fmt: skip
     model = Model(loaded.value, loaded.folder, lowered.value, lowered.folder)
     signature = model.signature
     wrote = f"{signature.provenance.framework} {signature.provenance.framework_version}".strip()
+    size = (
+        f"{lowered.value.nodes:,} operators, {loaded.value.parameters:,} parameters" if signature.is_net
+        else f"{lowered.value.trees:,} trees, {lowered.value.nodes:,} nodes"
+    )  # fmt: skip
     run.progress.end(
-        f"{wrote}, {signature.objective}, {lowered.value.trees:,} trees, {lowered.value.nodes:,} nodes, "
-        f"{len(signature.features.all_names):,} features",
+        f"{wrote}, {signature.objective}, {size}, {len(signature.features.all_names):,} features",
         cached=loaded.cached and lowered.cached,
     )
     for text in signature.notes:
@@ -84,6 +91,8 @@ def judge_by(run: Run, model: Model) -> Truth:
     plan = run.plan
     run.progress.begin("rows", str(plan.data) if plan.data else "adversarial rows only")
     adversarial, user = _row_limits(len(model.signature.features.all_names), model.lowered.trees)
+    if model.signature.is_net:
+        adversarial, user = net_rows.limits(model.signature.output)
     request = gate.RowsRequest(
         lowered=str(model.lowered_program), signature=model.signature, data=str(plan.data or ""), label=plan.label,
         adversarial_limit=adversarial, user_limit=user,
@@ -115,7 +124,7 @@ def judge_by(run: Run, model: Model) -> Truth:
     run.progress.end(f"{model.signature.oracle.framework} {asked.value.version} itself", cached=asked.cached)
     if interpreter.note:
         run.progress.note(interpreter.note)
-    return Truth(rows.value, rows.folder, interpreter, asked.folder)
+    return Truth(rows.value, rows.folder, interpreter, asked.folder, model.signature.is_net)
 
 
 def _row_limits(features: int, trees: int) -> tuple[int, int]:
@@ -125,17 +134,20 @@ def _row_limits(features: int, trees: int) -> tuple[int, int]:
     return min(gate.ADVERSARIAL_ROWS, most * 6 // 10), min(gate.USER_ROWS, most * 4 // 10)
 
 
-def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate | str:
+def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Release) -> BuiltCandidate | str:
     """One backend's files; or why it can't, in one sentence. CandidateError where the step dies."""
     request = lowering.BuildRequest(
-        backend=name, lowered=str(model.lowered_program), native=str(model.native), signature=model.signature,
-        release=release.name,
+        backend=variant.backend, lowered=str(model.lowered_program), native=str(model.native),
+        signature=model.signature, release=release.name, precision=variant.precision,
+        calibration=str(truth.calibration or "") if model.signature.is_net and variant.precision != "fp32" else "",
     )  # fmt: skip
     key = {
-        "backend": name, "lowered": sha256_file(model.lowered_program), "native": sha256_file(model.native),
+        "backend": variant.backend, "precision": variant.precision, "lowered": sha256_file(model.lowered_program),
+        "native": sha256_file(model.native),
         "signature": model.signature, "release": release,
-        "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost"),
-        "provider": backends.provider(name),
+        "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost", "torch", "nvidia-modelopt"),
+        "provider": backends.provider(variant.backend),
+        "calibration": _content(truth.rows_folder) if request.calibration else "",
     }  # fmt: skip
 
     def produce(folder: Path) -> Timing:
@@ -151,6 +163,7 @@ def build(run: Run, model: Model, name: str, release: Release) -> BuiltCandidate
             raise CandidateError(done)
         return Timing(reply=done.value, seconds=done.seconds)
 
+    name = variant.backend if variant.precision == "fp32" else variant.id
     stage = run.directory.stage(f"build-{name}", key, produce, Timing)
     built = stage.value.reply.built
     if built is None:
@@ -172,7 +185,7 @@ def check(
         framework_answers=str(truth.answers_file),
         framework_leaves=str(truth.answers_folder / oracle.LEAVES_FILE),
         signature=model.signature, tolerance=run.plan.tolerance, coverage=truth.rows.coverage,
-        threads=threads,
+        threads=threads, adversarial=truth.rows.adversarial,
     )  # fmt: skip
     key = {
         "built": _content(candidate.folder), "loaded": _content(model.load_folder),
@@ -252,6 +265,15 @@ def _sha256(path: Path) -> str:
         return ""
 
 
+def _digests(plan: Plan) -> str:
+    """The factory's own file, and those beside it: what makes a state dict's net."""
+    if not plan.module_path:
+        return ""
+    root = Path(plan.module_path) / plan.module.partition(":")[0].partition(".")[0]
+    files = sorted(root.rglob("*.py")) if root.is_dir() else [root.with_suffix(".py")]
+    return "".join(_sha256(path) for path in files)
+
+
 def _content(folder: Path) -> str:
     """All files of a finished stage, as one sha256: ``done`` holds the digest of each."""
     return sha256_file(folder / DONE_FILE)
@@ -275,6 +297,6 @@ def _engine(backend: str) -> dict[str, str]:
         "tensor": ("onnxruntime",),
         "fil": ("treelite",),
         "native": ("millwork",),
-        "reference": ("xgboost", "xgboost-cpu", "catboost"),
+        "reference": ("xgboost", "xgboost-cpu", "catboost", "torch"),
     }
     return {**_tools(*engines.get(backend, ()), "numpy"), "provider": backends.provider(backend)}

@@ -59,6 +59,23 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
     return table if limit is None or len(table.rows) <= limit else _sample(table, limit)
 
 
+def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
+    """The names of all columns but the label's; ``f0`` … of an array without names. UsageError as :func:`read`."""
+    _demand_file(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        arrays = _arrays(path)
+        if "X" not in arrays or arrays["X"].ndim != 2:
+            raise UsageError(f"{path}: no array X of shape [rows, features] in it")
+        return tuple(f"f{i}" for i in range(arrays["X"].shape[1]))
+    import pyarrow as pa
+
+    try:
+        names = [str(name) for name in _arrow(path).column_names]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
+    return tuple(name for name in names if name != label)
+
+
 def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
     """The distinct values of each category feature in the file, as text; the same errors as :func:`read`."""
     _demand_file(path)

@@ -16,7 +16,7 @@ from .frozen import Value as Value  # noqa: PLC0414 (every other module takes it
 SCHEMA = 1
 """Version of run.json and manifest.json."""
 
-Framework = Literal["xgboost", "catboost"]
+Framework = Literal["xgboost", "catboost", "torch"]
 Task = Literal["binary", "multiclass", "multilabel", "regression", "ranking", "survival"]
 OutputKind = Literal["probability", "margin", "value", "label"]
 Status = Literal["passed", "failed", "unsupported", "error"]
@@ -34,7 +34,7 @@ class FeatureContract(Value):
     ``category_dtype``: ``string`` (BYTES) or ``int64``. ``categories``: the known values of a category feature, by its
     name, integers as decimal text. ``order``: all names in training order, where there are category names.
     ``category_nulls``: whether a category may be missing (an empty string, or the smallest int64: what isn't known is
-    missing).
+    missing). ``code_counts``: of a net, how many codes each category feature has; a row with another is answered NaN.
     """
 
     names: tuple[str, ...]
@@ -46,6 +46,7 @@ class FeatureContract(Value):
     category_dtype: Literal["", "string", "int64"] = ""
     order: tuple[str, ...] = ()
     category_nulls: bool = False
+    code_counts: tuple[int, ...] = ()
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -59,7 +60,8 @@ class OutputContract(Value):
     ``probability``: one per class, the framework's predict_proba. ``value``: the framework's predict.
     ``margin``: raw scores, before any transform. ``label``: the number of the class that is decided for, whose name is
     in ``classes`` (several labels: 0 or 1 for each). ``labels`` name the K outputs (class labels for classifiers).
-    ``threshold``: the probability above which a binary model decides for its second class.
+    ``threshold``: the probability above which a binary model decides for its second class. ``independent_rows``:
+    whether a row is answered alone as it is among others; where not, requests are never batched together.
     """
 
     kind: OutputKind
@@ -67,6 +69,7 @@ class OutputContract(Value):
     labels: tuple[str, ...]
     threshold: float | None = None
     classes: tuple[str, ...] = ()
+    independent_rows: bool = True
 
 
 class Provenance(Value):

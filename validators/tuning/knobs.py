@@ -28,7 +28,8 @@ WIDE = 64
 
 @dataclass(frozen=True)
 class Ground:
-    """What the knobs' values depend on. ``limit_us``: the latency limit, ``release``: Triton's, as (YY, MM)."""
+    """What the knobs' values depend on. ``limit_us``: the latency limit, ``release``: Triton's, as (YY, MM).
+    ``together``: whether requests may share a batch; where rows affect each other they may not."""
 
     traffic: Traffic
     cores: int
@@ -37,11 +38,12 @@ class Ground:
     limit_us: float | None = None
     refusing: bool = False
     release: tuple[int, int] = (24, 10)
+    together: bool = True
 
     @property
     def batched(self) -> bool:
         """Whether requests can wait for one another at all."""
-        return self.traffic.open or (self.traffic.clients or 1) > 1
+        return self.together and (self.traffic.open or (self.traffic.clients or 1) > 1)
 
     @property
     def max_batch(self) -> int:
@@ -167,7 +169,7 @@ def triton_default(backend: str, ground: Ground) -> Settings:
 
 def untuned(ground: Ground, threads: int) -> Settings:
     """What we serve with where nothing was measured: one instance, the threads that were asked for, batching."""
-    return Settings(threads=threads, max_batch=ground.max_batch, kind=ground.kind)
+    return Settings(threads=threads, max_batch=ground.max_batch, kind=ground.kind, batching=ground.together)
 
 
 def space(backend: str, ground: Ground) -> tuple[Settings, ...]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from ..errors import ModelError, UsageError
 
 if TYPE_CHECKING:
+    from ..compile.steps import Loaded, Lowered
     from ..values import FeatureContract
 
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--data", metavar="FILE", help="Rows that have every category, where the model holds only their hashes.")
 @click.option("--label", metavar="NAME", help="The label's column in --data.")
+@click.option("--task", default="", metavar="KIND", help="Of a net: regression, binary, multiclass or multilabel.")
 @click.option("--trust", is_flag=True, help="MODEL is yours: read it without a sandbox.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def inspect(model: str, data: str | None, label: str | None, trust: bool, as_json: bool) -> int:
+def inspect(model: str, data: str | None, label: str | None, task: str, trust: bool, as_json: bool) -> int:
     """Say what MODEL is.
 
     Framework and version, objective, features, outputs, trees, and what lowering changes.
@@ -35,11 +37,13 @@ def inspect(model: str, data: str | None, label: str | None, trust: bool, as_jso
         raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
     rows = "" if data is None else str(Path(data).absolute())
     with scratch.folder("inspect") as folder:
-        request = steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label)
+        request = steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label, task=task)
         done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder, confined=not trust)
         if isinstance(done, worker.Failure):
             done.raise_(ModelError, f"Reading {model}")
-        lower = steps.LowerRequest(program=str(folder / steps.PROGRAM_FILE))
+        lower = steps.LowerRequest(
+            program=str(folder / (steps.NET_FILE if done.value.signature.is_net else steps.PROGRAM_FILE))
+        )
         lowered = worker.run("millwork.compile.steps:lower", lower, Lowered, folder=folder, confined=not trust)
         if isinstance(lowered, worker.Failure):
             lowered.raise_(ModelError, f"Lowering {model}")
@@ -76,8 +80,7 @@ def _table(loaded: object, lowered: object) -> Table:
         **({"categories": _categories(signature.features)} if signature.features.category_names else {}),
         "missing": "NaN" if missing is None else f"NaN and {missing:g}",
         "output": f"{signature.output.kind}: {', '.join(signature.output.labels[:8])}",
-        "forest": f"{loaded.trees:,} trees, {loaded.nodes:,} nodes, depth {loaded.depth}",
-        "lowered": f"{lowered.trees:,} trees, {lowered.nodes:,} nodes",
+        **_size(loaded, lowered),
         **{f"  {note.name}": note.summary for note in lowered.notes if note.modified},
         **{f"note {i + 1}": text for i, text in enumerate(signature.notes)},
     }
@@ -86,8 +89,22 @@ def _table(loaded: object, lowered: object) -> Table:
     return table
 
 
+def _size(loaded: Loaded, lowered: Lowered) -> dict[str, str]:
+    if loaded.signature.is_net:
+        rows = "" if loaded.signature.output.independent_rows else "; rows affect each other: never batched"
+        return {
+            "net": f"{loaded.nodes:,} operators, {loaded.parameters:,} parameters{rows}",
+            "lowered": f"{lowered.nodes:,} operators",
+        }
+    return {
+        "forest": f"{loaded.trees:,} trees, {loaded.nodes:,} nodes, depth {loaded.depth}",
+        "lowered": f"{lowered.trees:,} trees, {lowered.nodes:,} nodes",
+    }
+
+
 def _categories(features: FeatureContract) -> str:
     names = features.category_names
-    counted = [f"{name} ({len(features.categories.get(name, ())):,} values)" for name in names[:8]]
+    counts = dict(zip(names, features.code_counts, strict=False))
+    counted = [f"{name} ({counts.get(name, len(features.categories.get(name, ()))):,} values)" for name in names[:8]]
     more = f", … ({len(names)} in all)" if len(names) > 8 else ""
     return f"{', '.join(counted)}{more}; {'integers' if features.category_dtype == 'int64' else 'text'}"

@@ -23,8 +23,10 @@ from .tuning_table import tuning_table
 @click.option(
     "--output", metavar="KIND", default="probability", show_default=True, help="probability, margin, or label."
 )
-@click.option("--backends", metavar="A,B", help="Only these candidates: reference, onnx, fil.")
-@click.option("--precision", metavar="A,B", help="fp32 in this version.")
+@click.option("--backends", metavar="A,B", help="Only these candidates: reference, onnx, fil, …")
+@click.option("--precision", metavar="A,B", help="fp32, fp16, int8, int32: what to build. Default: fp32; of a net all.")
+@click.option("--task", metavar="KIND", help="Of a net: regression, binary, multiclass or multilabel.")
+@click.option("--module", metavar="PKG.MOD:FN", help="What makes the net that a state dict belongs to.")
 @click.option("--tolerance", metavar="SPEC", help="abs=NUMBER,rel=NUMBER. Default: derived from the model.")
 @click.option(
     "--traffic", metavar="SPEC", help="batch=1:0.9,64:0.1 rate=2000/s, batch=64 clients=4, or a recorded file."
@@ -49,14 +51,16 @@ from .tuning_table import tuning_table
 )
 def optimize(
     model: str, data: str | None, label: str | None, target: str, repository: str | None, name: str | None,
-    output: str, backends: str | None, precision: str | None, tolerance: str | None, traffic: str | None,
+    output: str, backends: str | None, precision: str | None, task: str | None, module: str | None, tolerance: str |
+    None, traffic: str | None,
     slo: str | None, objective: str | None, tune_budget: float | None, triton: str, triton_release: str | None,
     executor: str, run_dir: str | None, threads: int, dry_run: bool, as_json: bool, trust: bool,
     sign: str | None,
 ) -> int:  # fmt: skip
     """Convert, prove equal, measure and publish MODEL.
 
-    MODEL: XGBoost .json or .ubj; CatBoost .cbm or .json; a .pkl or .joblib of either. A pickle is never unpickled.
+    MODEL: XGBoost .json or .ubj; CatBoost .cbm or .json; a .pkl or .joblib of either; a torch net as .pt2
+    (torch.export), or a state dict with --module. A pickle is never unpickled.
     Nothing is published unless a candidate is equal to the framework, leaf by leaf, and a real Triton answers with it.
     """
     from .. import pipeline
@@ -65,7 +69,8 @@ def optimize(
 
     options = Options(
         model=model, data=data, label=label, target=target, repository=repository, name=name, output=output,
-        backends=backends, precision=precision, tolerance=tolerance, traffic=traffic, slo=slo, objective=objective,
+        backends=backends, precision=precision, task=task, module=module, tolerance=tolerance, traffic=traffic,
+        slo=slo, objective=objective,
         tune_budget=tune_budget, triton=triton,
         triton_release=triton_release, executor=executor, run_dir=run_dir, dry_run=dry_run, trust=trust,
         sign=sign,

@@ -1,0 +1,144 @@
+"""A module -> torch's ExportedProgram with a batch that varies, proved against the module itself.
+
+The ladder: ``strict=False``, then ``strict=True``; each may still hide a fixed batch, so each is asked for batches of
+1, 2, an odd number and a large one and compared. The legacy exporter (tracing) is never used: it takes a branch that
+depends on the rows for a constant, without a word.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ....errors import ModelError
+from ....values import Value
+from .rewrites import rewritten
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+BATCHES = (1, 2, 7, 513)
+"""One, two, odd, and larger than anything that a graph is likely to be cut into."""
+EQUAL = 1e-4
+"""Of the answers' own size: an exported program runs the same operators, in another order at most."""
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+class ExportError(ModelError):
+    """No rung of the ladder held."""
+
+
+class Exported(Value):
+    """``notes``: what was rewritten, and by which rung it was exported."""
+
+    program: Any
+    notes: tuple[str, ...]
+
+
+def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[[Any], None] | None = None) -> Exported:
+    """``example``: the module's arguments, a batch of at least 2 rows each, float32 [N, F] or int64 [N, C].
+    ``accept``: raises where the program won't do for what comes after; then the next rung is tried.
+
+    ModelError where no rung gives a program that answers as the module does at every batch size."""
+    inputs = tuple(tensor.detach().cpu() for tensor in example)
+    _demand_example(inputs)
+    original = module
+    training = module.training
+    original.eval()
+    try:
+        ready, notes = rewritten(module)
+        asked = [_batch(inputs, size) for size in BATCHES]
+        with torch.no_grad():
+            answers = [_first(original(*(tensor.to(_device(module)) for tensor in batch))) for batch in asked]
+        reasons = []
+        for strict in (False, True):
+            try:
+                program = _export(ready, inputs, strict=strict)
+                _demand_same(program, asked, answers)
+                if accept is not None:
+                    accept(program)
+            except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
+                reasons.append(f"strict={strict}: {_words(error)}")
+                continue
+            said = f"exported with strict={strict}" + (f", as {reasons[0]}" if reasons else "")
+            return Exported(program=program, notes=(*(f"rewritten for export: {note}" for note in notes), said))
+    finally:
+        original.train(training)
+    raise ExportError(
+        "the net can't be exported with a batch that varies:\n  " + "\n  ".join(reasons),
+        "A branch that depends on the rows has to be written as torch.where; a shape must come from the input's own.",
+    )
+
+
+def _export(module: nn.Module, inputs: Tensors, *, strict: bool) -> ExportedProgram:
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        return torch.export.export(module, inputs, dynamic_shapes=_shapes(module, inputs, batch), strict=strict)
+
+
+def _shapes(module: nn.Module, inputs: Tensors, batch: Any) -> Any:
+    """``forward(*args)`` wants its shapes in a tuple of its own."""
+    import inspect
+
+    each = tuple({0: batch} for _ in inputs)
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    return (each,) if kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL else each
+
+
+def _demand_same(program: ExportedProgram, asked: Sequence[Tensors], answers: Sequence[torch.Tensor]) -> None:
+    run = program.module()
+    for batch, expected in zip(asked, answers, strict=True):
+        with torch.no_grad():
+            got = _first(run(*batch))
+        if got.shape != expected.shape:
+            raise ModelError(
+                f"a batch of {len(batch[0])} gives {list(got.shape)} where the module gives {list(expected.shape)}"
+            )
+        size = float(expected.abs().nan_to_num().max()) if expected.numel() else 0.0
+        apart = float((got - expected.cpu()).abs().nan_to_num(nan=0.0).max()) if expected.numel() else 0.0
+        if apart > EQUAL * max(size, 1e-6) or bool((got.isnan() != expected.cpu().isnan()).any()):
+            raise ModelError(f"a batch of {len(batch[0])} is answered {apart:.3g} away from the module")
+
+
+def _demand_example(inputs: Tensors) -> None:
+    if not inputs:
+        raise ModelError("no example of the net's inputs was given", "Give example=(rows,) or (rows, codes).")
+    for tensor in inputs:
+        if tensor.ndim != 2 or len(tensor) < 2 or tensor.dtype not in (torch.float32, torch.int64):
+            raise ModelError(
+                f"an example is {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}; expected float32 [N, "
+                f"F] "
+                "or int64 [N, C] of at least 2 rows",
+                "Give rows as the net takes them.",
+            )
+
+
+def _batch(inputs: Tensors, size: int) -> Tensors:
+    """The example's rows again and again, ``size`` of them."""
+    return tuple(tensor[torch.arange(size) % len(tensor)] for tensor in inputs)
+
+
+def _first(answer: Any) -> torch.Tensor:
+    while isinstance(answer, tuple | list) and answer:
+        answer = answer[0]
+    if not isinstance(answer, torch.Tensor):
+        raise ModelError(f"the net returns a {type(answer).__name__}, not a tensor")
+    return answer
+
+
+def _device(module: nn.Module) -> torch.device:
+    for parameter in module.parameters():
+        return parameter.device
+    return torch.device("cpu")
+
+
+def _words(error: Exception) -> str:
+    """The first line that says something; torch's errors run over pages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

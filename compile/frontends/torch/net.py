@@ -1,0 +1,169 @@
+"""A .pt2 -> signature, net and the framework's own file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import onnx
+import torch
+
+from ....errors import ModelError
+from ....passes.net import Interface as NetInterface
+from ....passes.net import Net
+from ....passes.program import Postprocess
+from ....values import FeatureContract, OutputContract, OutputKind, Provenance
+from ..loaded import LoadedModel, Oracle, Signature
+from . import archive, interface, probing, to_onnx
+from .card import Card, NetTask
+from .interface import Interface
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+NATIVE = "net.pt2"
+
+
+def load(content: bytes, where: Provenance, *, task: NetTask | None, margin: bool) -> LoadedModel:
+    """ModelError for what isn't a net of a table's rows. ``task``: what the user says, before what the file says."""
+    found = archive.read(content)
+    program = opened(found.content)
+    return of_program(program, found.content, found.card, where, found.version, task=task, margin=margin)
+
+
+def opened(content: bytes) -> ExportedProgram:
+    """An archive of plain tensors as torch's own program. ModelError where torch can't read it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.load(io.BytesIO(content))
+    except Exception as error:
+        raise ModelError(
+            f"torch {torch.__version__} can't read the exported program: {to_onnx.words(error)}",
+            "Save it again by torch.export.save, with this torch or an older one.",
+        ) from error
+
+
+def of_program(
+    program: ExportedProgram, content: bytes, card: Card, where: Provenance, version: str, *,
+    task: NetTask | None, margin: bool, notes: tuple[str, ...] = (),
+) -> LoadedModel:  # fmt: skip
+    """The same of a program that is open, with the bytes it was read from."""
+    face = interface.of(program)
+    run = program.module()
+    card = msgspec.structs.replace(card, task=task or card.task)
+    counts = _counts(card, face, run)
+    independent = _asked(lambda: probing.independent(run, face, counts))
+    graph = to_onnx.convert(program, face, probing.rows(face, counts))
+    answer, own = _answer(card.task or "regression", face, graph, margin=margin)
+    output = _output(card, face, answer, margin=margin, independent=independent)
+    features = _features(card, face, counts)
+    parameters = {
+        "answer": answer, "inputs": ",".join(face.inputs), "counts": ",".join(map(str, counts)),
+        "outputs": str(face.outputs),
+    }  # fmt: skip
+    signature = Signature(
+        provenance=msgspec.structs.replace(where, framework="torch", framework_version=version),
+        features=features, output=output, objective=f"net ({card.task or 'regression'})",
+        oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=parameters),
+        notes=(*notes, *_told(card, face, own, independent=independent)),
+    )  # fmt: skip
+    net = Net(graph, NetInterface(features=face.features, codes=face.codes, outputs=face.outputs, answer=answer,
+                                  code_counts=counts))  # fmt: skip
+    return LoadedModel(signature=signature, program=net, native=content)
+
+
+def _counts(card: Card, face: Interface, run: probing.Run) -> tuple[int, ...]:
+    if not card.code_counts:
+        found: tuple[int, ...] = _asked(lambda: probing.code_counts(run, face))
+        return found
+    if len(card.code_counts) != face.codes or min(card.code_counts) < 1:
+        raise ModelError(f"code_counts are {list(card.code_counts)} for {face.codes} columns of codes")
+    return card.code_counts
+
+
+def _asked(question: Any) -> Any:
+    try:
+        return question()
+    except Exception as error:
+        raise ModelError(
+            f"the net fails on rows: {to_onnx.words(error)}",
+            "It must take any number of rows, one too, and codes from 0 to below their counts.",
+        ) from error
+
+
+def _answer(task: NetTask, face: Interface, graph: onnx.ModelProto, *, margin: bool) -> tuple[Postprocess, str]:
+    """What is made of the net's raw outputs, and the activation that it ends in itself, if any."""
+    own = _ends_in(graph)
+    if task == "binary" and face.outputs > 2:
+        raise ModelError(f"a binary net of {face.outputs} outputs", "Expected 1 or 2; --task multiclass?")
+    if task == "multiclass" and face.outputs < 2:
+        raise ModelError("a multiclass net of one output", "--task binary?")
+    if task == "regression":
+        return "identity", ""
+    if own and margin:
+        raise ModelError(f"--output margin: the net ends in a {own} of its own, and gives no margins")
+    if margin:
+        return "identity", own
+    if task == "multilabel":
+        return ("identity" if own == "Sigmoid" else "sigmoid"), own
+    if task == "binary" and face.outputs == 1:
+        return ("binary-raw" if own == "Sigmoid" else "binary"), own
+    return ("identity" if own == "Softmax" else "softmax"), own
+
+
+def _ends_in(graph: onnx.ModelProto) -> str:
+    last = graph.graph.node[-1]
+    if last.op_type in ("Unsqueeze", "Squeeze", "Reshape"):
+        before = [node for node in graph.graph.node if last.input[0] in node.output]
+        last = before[0] if before else last
+    return last.op_type if last.op_type in ("Sigmoid", "Softmax") else ""
+
+
+def _output(card: Card, face: Interface, answer: Postprocess, *, margin: bool, independent: bool) -> OutputContract:
+    task = card.task or "regression"
+    kind: OutputKind = "value" if task == "regression" else "margin" if margin else "probability"
+    count = 2 if answer in ("binary", "binary-raw") else face.outputs
+    if card.labels and len(card.labels) != count and kind != "margin":
+        raise ModelError(f"{len(card.labels)} labels for {count} outputs: {list(card.labels[:8])}")
+    labels = card.labels if len(card.labels) == count else tuple(str(i) for i in range(count))
+    if not card.labels and count == 1:
+        labels = ("margin",) if kind == "margin" else ("value",)
+    return OutputContract(
+        kind=kind, task=task, labels=labels, independent_rows=independent,
+        threshold=(0.5 if card.threshold is None else card.threshold) if task == "binary" and kind == "probability"
+        else None,
+    )  # fmt: skip
+
+
+def _features(card: Card, face: Interface, counts: tuple[int, ...]) -> FeatureContract:
+    for what, names, count in (("names", card.names, face.features), ("code_names", card.code_names, face.codes)):
+        if names and (len(names) != count or len(set(names)) != count):
+            raise ModelError(f"{len(names)} {what} for {count} columns, or two alike: {list(names[:8])}")
+    named = bool(card.names or not face.features) and bool(card.code_names or not face.codes)
+    names = card.names or tuple(f"f{i}" for i in range(face.features))
+    code_names = card.code_names or tuple(f"c{i}" for i in range(face.codes))
+    if set(names) & set(code_names):
+        raise ModelError(f"a number and a code are both called {min(set(names) & set(code_names))!r}")
+    return FeatureContract(
+        names=names, named=named, dtypes=("float32",) * len(names), category_names=code_names,
+        category_dtype="int64" if code_names else "", order=(*names, *code_names) if code_names else (),
+        code_counts=counts,
+    )  # fmt: skip
+
+
+def _told(card: Card, face: Interface, own: str, *, independent: bool) -> tuple[str, ...]:
+    notes = []
+    if not card.task:
+        notes.append("nothing says what the outputs are: taken for values as they are (--task says otherwise)")
+    if own:
+        notes.append(f"the net ends in a {own}: its outputs are taken for probabilities")
+    if face.extra:
+        notes.append(f"the net has {face.extra} further output(s), which aren't served")
+    if not independent:
+        notes.append(
+            "rows affect each other's answers in this net: a request is answered by itself, never batched with others"
+        )
+    return tuple(notes)

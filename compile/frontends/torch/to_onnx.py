@@ -1,0 +1,172 @@
+"""An exported program -> a typed ONNX graph of the contract's tensors, whose batch really varies.
+
+torch's exporter can fix the batch without a word where the program doesn't (facts of torch 2.13: FT-Transformer
+exported by strict=False; TabM needs its decompositions run first). So each way is tried and looked at: the batch must
+be symbolic in the graph's output, nothing may loop, and where ONNX Runtime is installed the graph has to answer batches
+of 1, 2, an odd number and a large one as the program does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+
+from ....errors import ModelError
+from ....passes.net import CODES, NUMBERS, RAW
+from .export import BATCHES
+from .interface import Interface
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+OPSET, IR = 20, 9
+"""Read by every ONNX Runtime of the table of releases."""
+EQUAL = 1e-3
+"""Of the answers' own size, on random rows: whether the graph is the program at all. The gate compares them closely."""
+OWN = "net/"
+"""How the names of the net's own nodes and tensors begin: none of what is put around it does."""
+LOOPS = frozenset({"Loop", "Scan", "If", "SequenceAt", "SequenceConstruct", "SplitToSequence", "ConcatFromSequence"})
+WHY = "Wrap what can't be expressed in plain tensor operators, or export the net by millwork.save_net."
+
+
+def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
+    """``rows``: one random batch, in the order of the program's inputs. ModelError where no way gives a graph."""
+    reasons = []
+    for decomposed in (False, True):
+        try:
+            ready = program.run_decompositions() if decomposed else program
+            graph = _named(_exported(ready), interface)
+            _demand_plain(graph)
+            _demand_same(graph, program, interface, rows)
+        except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
+            reasons.append(f"{'decomposed' if decomposed else 'as it is'}: {words(error)}")
+            continue
+        return graph
+    raise ModelError("the net can't be made an ONNX graph:\n  " + "\n  ".join(reasons), WHY)
+
+
+def _exported(program: ExportedProgram) -> onnx.ModelProto:
+    """Quietly: what the exporter has to say goes to pages."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+    finally:
+        logging.disable(level)
+    if made is None:
+        raise ModelError("torch.onnx.export gave nothing")
+    return made.model_proto
+
+
+def _named(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
+    """The contract's names, [N, K0] as the output, and no shapes beside those of inputs and outputs: stale ones mislead
+    passes that come later."""
+    graph = model.graph
+    if len(graph.input) != len(interface.inputs):
+        raise ModelError(f"the graph takes {len(graph.input)} tensors, the net {len(interface.inputs)}")
+    names = {
+        own.name: NUMBERS if role == "numbers" else CODES
+        for own, role in zip(graph.input, interface.inputs, strict=True)
+    }
+    last = graph.output[0].name
+    _demand_symbolic(graph.output[0])
+    if last in names:
+        raise ModelError("the net returns its own input")
+    del graph.output[1:]
+    names |= {"": "", last: f"{OWN}flat" if interface.flat else RAW}
+    for node in graph.node:
+        node.name = f"{OWN}{node.name}"
+        node.input[:] = [names.get(name, f"{OWN}{name}") for name in node.input]
+        node.output[:] = [names.get(name, f"{OWN}{name}") for name in node.output]
+    for constant in graph.initializer:
+        constant.name = f"{OWN}{constant.name}"
+    if interface.flat:
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), f"{OWN}axis"))
+        graph.node.append(onnx.helper.make_node("Unsqueeze", [names[last], f"{OWN}axis"], [RAW], f"{OWN}unsqueeze"))
+    kinds = {NUMBERS: (onnx.TensorProto.FLOAT, interface.features), CODES: (onnx.TensorProto.INT64, interface.codes)}
+    made = [onnx.helper.make_tensor_value_info(names[own.name], *_kind(kinds[names[own.name]])) for own in graph.input]
+    del graph.input[:], graph.output[:], graph.value_info[:]
+    graph.input.extend(made)
+    graph.output.append(onnx.helper.make_tensor_value_info(RAW, onnx.TensorProto.FLOAT, ["N", interface.outputs]))
+    model.ir_version = min(model.ir_version, IR)
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.metadata_props[:], graph.metadata_props[:]
+    for constant in graph.initializer:
+        del constant.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _kind(kind: tuple[int, int]) -> tuple[int, list[Any]]:
+    return kind[0], ["N", kind[1]]
+
+
+def _demand_symbolic(output: onnx.ValueInfoProto) -> None:
+    first = output.type.tensor_type.shape.dim[0]
+    if first.HasField("dim_value"):
+        raise ModelError(f"the exporter fixed the batch to {first.dim_value}")
+
+
+def _demand_plain(model: onnx.ModelProto) -> None:
+    looping = sorted({node.op_type for node in model.graph.node} & LOOPS)
+    if looping:
+        raise ModelError(f"the graph has {', '.join(looping)}")
+    foreign = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
+    if foreign or model.functions:
+        raise ModelError(f"the graph has operators of {', '.join(foreign) or 'its own functions'}")
+
+
+def _demand_same(
+    model: onnx.ModelProto, program: ExportedProgram, interface: Interface, rows: tuple[torch.Tensor, ...]
+) -> None:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        return  # the gate asks whatever engine is there
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    run = program.module()
+    for size in BATCHES:
+        batch = tuple(tensor[torch.arange(size) % len(tensor)] for tensor in rows)
+        with torch.no_grad():
+            expected = first(run(*batch)).reshape(size, -1).numpy()
+        feeds = {NUMBERS if role == "numbers" else CODES: tensor.numpy()
+                 for role, tensor in zip(interface.inputs, batch, strict=True)}  # fmt: skip
+        given = {own.name: feeds[own.name] for own in session.get_inputs()}
+        got = session.run([RAW], given)[0]
+        size_of = max(float(np.abs(expected).max(initial=0.0)), 1e-6)
+        if got.shape != expected.shape or not np.allclose(got, expected, rtol=0, atol=EQUAL * size_of, equal_nan=True):
+            apart = f"{list(got.shape)}" if got.shape != expected.shape else f"{np.abs(got - expected).max():.3g} away"
+            raise ModelError(f"a batch of {size} is answered {apart} where the program gives {list(expected.shape)}")
+
+
+def first(answer: Any) -> torch.Tensor:
+    """The first tensor of what a program returns."""
+    while isinstance(answer, tuple | list):
+        answer = answer[0]
+    return answer  # type: ignore[no-any-return]
+
+
+def words(error: BaseException) -> str:
+    """The first line that says something; torch's errors run over pages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,98 @@
+"""Rows to judge a net by: around the user's own, since a net has no thresholds to sit on.
+
+Columns mixed at random, each column in turn at its least, its largest and beyond, tiny numbers, zeros of both signs,
+NaN and infinities; every code of each column as far as there is room, and codes that no column knows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ...compile.frontends.loaded import Signature
+from ...values import OutputContract
+from .given import Given
+
+COVERAGE = (
+    "columns mixed, each at its least, its largest and beyond, tiny numbers, zeros of both signs, NaN, infinities, "
+    "codes known and unknown"
+)
+CALIBRATION_SHARE, CALIBRATION_ROWS, FEWEST = 0.2, 2000, 40
+"""Of the user's rows so many calibrate and judge nothing; none where there are fewer than 40."""
+BEYOND = 4.0
+"""Spreads beyond the middle of a column."""
+NORMAL_ROWS = 256
+"""Without the user's rows, so many of normal numbers stand for them."""
+
+
+def limits(output: OutputContract) -> tuple[int, int]:
+    """How many adversarial rows and how many of the user's: fewer where rows affect each other, since those are asked
+    in the same batches by everyone."""
+    return (3000, 50_000) if output.independent_rows else (300, 700)
+
+
+def split(rows: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Which rows calibrate and which judge: seeded, disjoint, in order."""
+    if rows < FEWEST:
+        return np.zeros(0, np.intp), np.arange(rows)
+    order = np.random.default_rng(1).permutation(rows)
+    count = min(int(rows * CALIBRATION_SHARE), CALIBRATION_ROWS)
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+def made(signature: Signature, own: Given | None, limit: int, seed: int = 0) -> Given:
+    """At most ``limit`` rows. ``own``: the user's, or None."""
+    rng = np.random.default_rng(seed)
+    features, counts = len(signature.features.names), signature.features.code_counts
+    seen = own.numbers if own is not None else rng.normal(size=(NORMAL_ROWS, features)).astype(np.float32)
+    numbers = np.concatenate([_mixed(seen, limit // 2, rng), _edges(seen, rng)])[: limit - 64]
+    independent = signature.output.independent_rows
+    odd = _odd(seen, rng, infinite=independent)
+    numbers = np.concatenate([numbers, odd])
+    return Given(numbers, _codes(len(numbers), counts, rng) if counts else None)
+
+
+def _mixed(seen: npt.NDArray[np.float32], rows: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    at = rng.integers(0, len(seen), (rows, seen.shape[1]))
+    return np.take_along_axis(seen, at, axis=0)
+
+
+def _edges(seen: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Each column in turn: its least, its largest, and beyond them."""
+    finite = np.where(np.isfinite(seen), seen, np.nan).astype(np.float64)
+    with np.errstate(all="ignore"):
+        middle, spread = np.nan_to_num(np.nanmean(finite, axis=0)), np.nan_to_num(np.nanstd(finite, axis=0))
+        low, high = np.nan_to_num(np.nanmin(finite, axis=0)), np.nan_to_num(np.nanmax(finite, axis=0))
+    tried = np.stack([low, high, middle - BEYOND * spread, middle + BEYOND * spread], axis=1)
+    width = seen.shape[1]
+    rows = _mixed(seen, 4 * width, rng)
+    column = np.repeat(np.arange(width), 4)
+    rows[np.arange(len(rows)), column] = tried.ravel().astype(np.float32)
+    return rng.permutation(rows)
+
+
+def _odd(seen: npt.NDArray[np.float32], rng: np.random.Generator, *, infinite: bool) -> npt.NDArray[np.float32]:
+    """64 rows, each with one odd number in some column. Where rows affect each other one NaN would be in all
+    answers."""
+    rows = _mixed(seen, 64, rng)
+    if not rows.shape[1]:
+        return rows
+    values = np.array([0.0, -0.0, 1e-30, -1e-44, *([np.nan, np.inf, -np.inf] if infinite else [])], np.float32)
+    rows[np.arange(64), rng.integers(0, rows.shape[1], 64)] = values[np.arange(64) % len(values)]
+    return rows
+
+
+def _codes(rows: int, counts: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Known codes, each of a column's in turn; in the last of the rows some that are unknown."""
+    limit = np.array(counts, np.int64)
+    start = (np.arange(rows)[:, None] + rng.integers(0, 1 << 20, len(counts))) % limit
+    codes = np.where(
+        rng.random((rows, len(counts))) < 0.5, start, (rng.random((rows, len(counts))) * limit).astype(np.int64)
+    )
+    odd = np.arange(max(rows - 16, 0), rows)
+    unknown = np.stack(
+        [np.full(len(counts), -1), limit, np.full(len(counts), 1 << 40), np.full(len(counts), -(1 << 40))]
+    )
+    column = rng.integers(0, len(counts), len(odd))
+    codes[odd, column] = unknown[np.arange(len(odd)) % 4, column]
+    return codes
