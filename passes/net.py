@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from ..errors import ModelError
@@ -26,7 +25,8 @@ CARD = "millwork.net"
 
 class Interface(Value):
     """F ``features``, C ``codes``, K0 ``outputs`` of the graph. ``code_counts`` [C]: a code below 0, or not below its
-    count, is unknown, and a row that holds one is answered NaN. ``answer``: what is made of ``margin``."""
+    count, is unknown, and a row that holds one is answered NaN. ``answer``: what is made of ``margin``.
+    ``finite``: a row with a number that is NaN or infinite is answered NaN too: the framework fails on it."""
 
     features: int
     codes: int
@@ -34,6 +34,7 @@ class Interface(Value):
     answer: Postprocess
     code_counts: tuple[int, ...] = ()
     decision: Decision | None = None
+    finite: bool = False
 
     @property
     def n_answers(self) -> int:
@@ -70,8 +71,3 @@ def load(path: Path) -> Net:
     if len(cards) != 1:
         raise ModelError(f"{path}: an ONNX graph that isn't a net of ours")
     return Net(model, msgspec.json.decode(cards[0], type=Interface))
-
-
-def unknown_codes(codes: npt.NDArray[np.int64], counts: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """[N]: rows with a code that the net doesn't know."""
-    return np.asarray(((codes < 0) | (codes >= np.array(counts, np.int64))).any(axis=1))

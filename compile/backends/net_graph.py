@@ -1,7 +1,7 @@
-"""A net's graph made whole: codes guarded before it, and the framework's answer after it, always in float32.
+"""A net's graph made whole: inputs guarded before it, and the framework's answer after it, always in float32.
 
 ``input__1`` [N, C] -> codes that are known, a 0 for each that isn't -> the net -> ``margin`` -> the answer -> NaN where
-a code was unknown -> ``output__0``.
+a code was unknown -> ``output__0``; the same of ``input__0`` where the framework fails on NaN and infinities.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ...passes.net import CODES, Net
+from ...passes.net import CODES, NUMBERS, Net
 from ...triton_releases import Release
 from .onnx_answer import Tail, answered
 from .onnx_encoders import Graph
 
-KNOWN = "known_codes"
+KNOWN, FINITE = "known_codes", "finite_numbers"
 NEWEST_IR = 10
 
 
@@ -27,14 +27,20 @@ def finished(net: Net, release: Release) -> onnx.ModelProto:
     del model.metadata_props[:]
     model.producer_name = "millwork"
     before, after = Graph(), Graph()
+    guarded = {}
+    odd = []
     if face.codes:
-        _guard(before, face.code_counts)
-        for node in model.graph.node:
-            node.input[:] = [KNOWN if name == CODES else name for name in node.input]
-    answered(Tail(face.answer, face.outputs, face.decision), after, "output__0" if not face.codes else "answer")
-    if face.codes:
-        nan = after.constant("nan", np.float32(np.nan))
-        after.add("Where", ["has_unknown", nan, "answer"], "output__0")
+        guarded[CODES] = KNOWN
+        odd.append(_guard_codes(before, face.code_counts))
+    if face.finite and face.features:
+        guarded[NUMBERS] = FINITE
+        odd.append(_guard_numbers(before))
+    for node in model.graph.node:
+        node.input[:] = [guarded.get(name, name) for name in node.input]
+    answered(Tail(face.answer, face.outputs, face.decision), after, "answer" if odd else "output__0")
+    if odd:
+        either = odd[0] if len(odd) == 1 else after.add("Or", odd, "is_odd")
+        after.add("Where", [either, after.constant("nan", np.float32(np.nan)), "answer"], "output__0")
     own = list(model.graph.node)
     del model.graph.node[:], model.graph.output[:], model.graph.value_info[:]
     model.graph.node.extend([*before.nodes, *own, *after.nodes])
@@ -45,9 +51,9 @@ def finished(net: Net, release: Release) -> onnx.ModelProto:
     return model
 
 
-def _guard(graph: Graph, counts: tuple[int, ...]) -> None:
-    """``known_codes`` [N, C], and ``has_unknown`` [N, 1]: a lookup would fail beyond a table, and begin again from its
-    end below 0."""
+def _guard_codes(graph: Graph, counts: tuple[int, ...]) -> str:
+    """Make ``known_codes`` [N, C]; the name of whether a row has an unknown one, [N, 1]. A lookup would fail beyond a
+    table, and begin again from its end below 0."""
     zero = graph.constant("no_code", np.zeros(1, np.int64))
     limit = graph.constant("code_counts", np.array(counts, np.int64))
     graph.add("GreaterOrEqual", [CODES, zero], "is_code")
@@ -55,6 +61,16 @@ def _guard(graph: Graph, counts: tuple[int, ...]) -> None:
     graph.add("And", ["is_code", "is_below"], "is_known")
     graph.add("Where", ["is_known", CODES, zero], KNOWN)
     graph.add("Cast", ["is_known"], "knows", to=TensorProto.FLOAT)
-    axis = graph.constant("across", np.array([1]))
-    graph.add("ReduceMin", ["knows", axis], "knows_all", keepdims=1)
-    graph.add("Less", ["knows_all", graph.constant("half", np.float32(0.5))], "has_unknown")
+    graph.add("ReduceMin", ["knows", graph.constant("across", np.array([1]))], "knows_all", keepdims=1)
+    return graph.add("Less", ["knows_all", graph.constant("half", np.float32(0.5))], "has_unknown")
+
+
+def _guard_numbers(graph: Graph) -> str:
+    """The same of numbers that aren't finite: ``finite_numbers`` [N, F]."""
+    graph.add("IsNaN", [NUMBERS], "is_nan")
+    graph.add("IsInf", [NUMBERS], "is_infinite")
+    graph.add("Or", ["is_nan", "is_infinite"], "is_no_number")
+    graph.add("Where", ["is_no_number", graph.constant("no_number", np.float32(0)), NUMBERS], FINITE)
+    graph.add("Cast", ["is_no_number"], "lacks", to=TensorProto.FLOAT)
+    graph.add("ReduceMax", ["lacks", graph.constant("across", np.array([1]))], "lacks_any", keepdims=1)
+    return graph.add("Greater", ["lacks_any", graph.constant("half", np.float32(0.5))], "has_no_number")

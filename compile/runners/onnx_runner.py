@@ -19,6 +19,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 CPU = "CPUExecutionProvider"
+_NONE: tuple[Any, Any] = ("", 0)
+"""Some category of text, and of integers."""
 
 
 class ProviderError(RuntimeError):
@@ -55,6 +57,13 @@ class Runner:
 
     def predict(self, rows: Any, categories: Any = None) -> Any:
         """float32 [N, F], and text or int64 [N, C] where the model takes categories -> float32 [N, K]."""
+        if len(rows) == 0:  # a Reshape can't tell how no values are to be divided: one row is asked, and none given
+            one = (
+                None
+                if categories is None
+                else np.full((1, *categories.shape[1:]), _NONE[categories.dtype.kind in "iu"])
+            )
+            return self.predict(np.zeros((1, *rows.shape[1:]), np.float32), one)[:0]
         return self.session.run(["output__0"], feeds(self.session, rows, categories))[0]
 
 

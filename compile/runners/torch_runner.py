@@ -2,7 +2,8 @@
 
 The model's file is a .pt2 (torch.export). Parameters: ``inputs`` (``numbers``, ``codes``: the program's arguments in
 order), ``answer`` (what to make of the raw outputs, as passes/program.py names it), ``outputs`` (K0), ``counts`` (how
-many codes each column has; a row with another is answered NaN), ``decision`` and ``cut`` where the answer is a label.
+many codes each column has; a row with another is answered NaN), ``finite`` (a row with a number that isn't finite is
+answered NaN: the net fails on it), ``decision`` and ``cut`` where the answer is a label.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Runner:
         self.answer = parameters["answer"]
         self.outputs = int(parameters["outputs"])
         self.counts = np.array([int(count) for count in parameters.get("counts", "").split(",") if count], np.int64)
+        self.finite = parameters.get("finite", "") == "yes"
         self.decision, self.cut = parameters.get("decision", ""), float(parameters.get("cut", "0.5"))
         self.version = torch.__version__.partition("+")[0]
 
@@ -46,10 +48,14 @@ class Runner:
         if len(rows) == 0:
             one = np.zeros((1, *categories.shape[1:]), np.int64) if categories is not None else None
             return self._with_unknown(np.zeros((1, *rows.shape[1:]), np.float32), one, made)[:0]
-        unknown = None
+        odd = np.zeros(len(rows), bool)
         if categories is not None:
-            unknown = ((categories < 0) | (categories >= self.counts)).any(axis=1)
-            categories = np.where((categories < 0) | (categories >= self.counts), 0, categories)
+            unknown = (categories < 0) | (categories >= self.counts)
+            odd |= unknown.any(axis=1)
+            categories = np.where(unknown, 0, categories)
+        if self.finite:
+            odd |= ~np.isfinite(rows).all(axis=1)
+            rows = np.where(np.isfinite(rows), rows, np.float32(0))
         given = [
             torch.from_numpy(np.array(rows, np.float32) if kind == "numbers" else np.array(categories, np.int64))
             for kind in self.inputs
@@ -59,9 +65,9 @@ class Runner:
             while isinstance(out, tuple | list):
                 out = out[0]
             answers = made(out.reshape(len(rows), self.outputs)).numpy()
-        if unknown is not None and unknown.any():
+        if odd.any():
             answers = np.array(answers)
-            answers[unknown] = np.nan
+            answers[odd] = np.nan
         return answers
 
     def _answered(self, raw: Any) -> Any:

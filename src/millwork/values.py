@@ -35,6 +35,7 @@ class FeatureContract(Value):
     name, integers as decimal text. ``order``: all names in training order, where there are category names.
     ``category_nulls``: whether a category may be missing (an empty string, or the smallest int64: what isn't known is
     missing). ``code_counts``: of a net, how many codes each category feature has; a row with another is answered NaN.
+    ``finite``: the framework fails on a number that is NaN or infinite: a row that holds one is answered NaN.
     """
 
     names: tuple[str, ...]
@@ -47,6 +48,7 @@ class FeatureContract(Value):
     order: tuple[str, ...] = ()
     category_nulls: bool = False
     code_counts: tuple[int, ...] = ()
+    finite: bool = False
 
     @property
     def all_names(self) -> tuple[str, ...]:

@@ -144,11 +144,11 @@ def test_others_are_refused_by_name(tmp_path: Path) -> None:
     ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "ab"]
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:]), producer_name="p")
     with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
-        archive.writestr("m/data.pkl", b"\x80\x02N.")
+        archive.writestr("m/constants.pkl", b"\x80\x02N.")
     np.savez(tmp_path / "m.npz", a=ROWS)
     for path, said in (
         (written(tmp_path / "m.onnx", model.SerializeToString()), "an ONNX model"),
-        (tmp_path / "m.pt", "a PyTorch file, which is not supported in this version"),
+        (tmp_path / "m.pt", "a TorchScript file"),
         (tmp_path / "m.npz", "a zip archive"),
         (written(tmp_path / "lgb.txt", b"tree\nversion=v4\nnum_class=1\n"), "a LightGBM model"),
         (written(tmp_path / "m.pmml", b'<?xml version="1.0"?><PMML/>'), "PMML is not supported"),

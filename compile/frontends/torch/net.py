@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 NATIVE = "net.pt2"
+_TRAINS = (("aten.dropout", 2), ("aten.feature_dropout", 2), ("aten.batch_norm", 5), ("aten.instance_norm", 5))
+"""Operators that are told whether they train, and the place of that argument."""
 
 
 def load(content: bytes, where: Provenance, *, task: NetTask | None, margin: bool) -> LoadedModel:
@@ -51,28 +53,42 @@ def of_program(
     task: NetTask | None, margin: bool, notes: tuple[str, ...] = (),
 ) -> LoadedModel:  # fmt: skip
     """The same of a program that is open, with the bytes it was read from."""
+    _demand_evaluation(program)
     face = interface.of(program)
     run = program.module()
     card = msgspec.structs.replace(card, task=task or card.task)
     counts = _counts(card, face, run)
     independent = _asked(lambda: probing.independent(run, face, counts))
+    finite = not probing.takes_odd_numbers(run, face, counts)
     graph = to_onnx.convert(program, face, probing.rows(face, counts))
     answer, own = _answer(card.task or "regression", face, graph, margin=margin)
     output = _output(card, face, answer, margin=margin, independent=independent)
-    features = _features(card, face, counts)
+    features = msgspec.structs.replace(_features(card, face, counts), finite=finite)
     parameters = {
         "answer": answer, "inputs": ",".join(face.inputs), "counts": ",".join(map(str, counts)),
-        "outputs": str(face.outputs),
+        "outputs": str(face.outputs), **({"finite": "yes"} if finite else {}),
     }  # fmt: skip
     signature = Signature(
         provenance=msgspec.structs.replace(where, framework="torch", framework_version=version),
         features=features, output=output, objective=f"net ({card.task or 'regression'})",
         oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=parameters),
-        notes=(*notes, *_told(card, face, own, independent=independent)),
+        notes=(*notes, *_told(card, face, own, independent=independent, finite=finite)),
     )  # fmt: skip
     net = Net(graph, NetInterface(features=face.features, codes=face.codes, outputs=face.outputs, answer=answer,
-                                  code_counts=counts))  # fmt: skip
+                                  code_counts=counts, finite=finite))  # fmt: skip
     return LoadedModel(signature=signature, program=net, native=content)
+
+
+def _demand_evaluation(program: ExportedProgram) -> None:
+    training = any(
+        name in str(node.target) and len(node.args) > place and node.args[place] is True
+        for node in program.graph.nodes if node.op == "call_function" for name, place in _TRAINS
+    )  # fmt: skip
+    if program.graph_signature.buffers_to_mutate or training:
+        raise ModelError(
+            "the net was exported in training: it changes as it is asked, or drops values at random",
+            "Export it after module.eval(), or by millwork.save_net.",
+        )
 
 
 def _counts(card: Card, face: Interface, run: probing.Run) -> tuple[int, ...]:
@@ -154,7 +170,7 @@ def _features(card: Card, face: Interface, counts: tuple[int, ...]) -> FeatureCo
     )  # fmt: skip
 
 
-def _told(card: Card, face: Interface, own: str, *, independent: bool) -> tuple[str, ...]:
+def _told(card: Card, face: Interface, own: str, *, independent: bool, finite: bool) -> tuple[str, ...]:
     notes = []
     if not card.task:
         notes.append("nothing says what the outputs are: taken for values as they are (--task says otherwise)")
@@ -162,6 +178,8 @@ def _told(card: Card, face: Interface, own: str, *, independent: bool) -> tuple[
         notes.append(f"the net ends in a {own}: its outputs are taken for probabilities")
     if face.extra:
         notes.append(f"the net has {face.extra} further output(s), which aren't served")
+    if finite:
+        notes.append("the net fails on NaN or infinities: a row that holds one is answered NaN")
     if not independent:
         notes.append(
             "rows affect each other's answers in this net: a request is answered by itself, never batched with others"

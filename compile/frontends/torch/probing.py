@@ -60,6 +60,23 @@ def _takes(run: Run, interface: Interface, column: int, code: int) -> bool:
     return True
 
 
+def takes_odd_numbers(run: Run, interface: Interface, counts: tuple[int, ...]) -> bool:
+    """Whether the net answers a row with a NaN or an infinity in it at all, whatever it answers."""
+    if not interface.features:
+        return True
+    for odd in (float("nan"), float("inf"), float("-inf")):
+        given = rows(interface, counts, size=interface.features)
+        for tensor, role in zip(given, interface.inputs, strict=True):
+            if role == "numbers":
+                tensor.fill_diagonal_(odd)
+        try:
+            with torch.no_grad():
+                run(*given)
+        except (IndexError, RuntimeError):
+            return False
+    return True
+
+
 def independent(run: Run, interface: Interface, counts: tuple[int, ...]) -> bool:
     """Whether a row is answered alone as it is among others."""
     together = rows(interface, counts)

@@ -42,8 +42,7 @@ def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Te
     reasons = []
     for decomposed in (False, True):
         try:
-            ready = program.run_decompositions() if decomposed else program
-            graph = _named(_exported(ready), interface)
+            graph = _named(_exported(program, decomposed=decomposed), interface)
             _demand_plain(graph)
             _demand_same(graph, program, interface, rows)
         except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
@@ -53,7 +52,7 @@ def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Te
     raise ModelError("the net can't be made an ONNX graph:\n  " + "\n  ".join(reasons), WHY)
 
 
-def _exported(program: ExportedProgram) -> onnx.ModelProto:
+def _exported(program: ExportedProgram, *, decomposed: bool) -> onnx.ModelProto:
     """Quietly: what the exporter has to say goes to pages."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -64,7 +63,8 @@ def _exported(program: ExportedProgram) -> onnx.ModelProto:
             contextlib.redirect_stderr(io.StringIO()),
         ):
             warnings.simplefilter("ignore")
-            made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+            ready = program.run_decompositions() if decomposed else program
+            made = torch.onnx.export(ready, dynamo=True, opset_version=OPSET, verbose=False)
     finally:
         logging.disable(level)
     if made is None:

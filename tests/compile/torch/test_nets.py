@@ -1,0 +1,187 @@
+"""Each kind of net: exported, lowered, built, and judged against torch itself, by the real steps in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from models.nets import KINDS, Net
+from torch import nn
+
+import millwork
+from millwork import triton_releases
+from millwork.compile import backends, steps
+from millwork.compile.backends.base import NetOrder, Source
+from millwork.compile.frontends.torch import export
+from millwork.compile.frontends.torch import net as frontend
+from millwork.compile.runners.load import runner
+from millwork.errors import ModelError
+from millwork.passes import net as nets
+from millwork.validators import parity, tolerance
+from millwork.validators.rows import net_rows
+from millwork.validators.rows.given import Given
+from millwork.values import Provenance
+
+WHERE = Provenance(path="net.pt2", format="torch-pt2", sha256="", framework="torch", framework_version="")
+RELEASE = triton_releases.find("24.10")
+
+
+def loaded(net: Net, folder: Path, **options: Any) -> Any:
+    path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)
+    return frontend.load(path.read_bytes(), WHERE, **{"task": None, "margin": False, **options})
+
+
+def built(model: Any, folder: Path) -> Path:
+    graph, _ = steps.tidy(model.program.graph)
+    (folder / "native").mkdir()
+    native = folder / "native" / frontend.NATIVE
+    native.write_bytes(model.native)
+    for name in ("onnx", "reference"):
+        (folder / name).mkdir()
+        backend = backends.find_net(name, "fp32")
+        assert backend is not None
+        order = NetOrder(
+            nets.Net(graph, model.program.interface), Source(native=str(native), signature=model.signature),
+            folder / name, RELEASE,
+        )  # fmt: skip
+        made = backend.build(order)
+        (folder / name / "built.json").write_bytes(msgspec.json.encode(made))
+    return folder
+
+
+def answers(folder: Path, name: str, rows: Given, outputs: int) -> Any:
+    made = msgspec.json.decode((folder / name / "built.json").read_bytes())
+    engine = runner(made["runner"])(folder / name / made["model_file"], made["parameters"], 1)
+    return parity.in_batches(engine.predict, rows, outputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_net_of_each_kind_is_answered_as_torch_answers(kind: str, tmp_path: Path) -> None:
+    net = KINDS[kind]()
+    model = loaded(net, tmp_path)
+    signature = model.signature
+    assert signature.output.independent_rows is not net.dependent
+    assert signature.features.code_counts == net.code_counts
+    assert signature.features.finite is (kind == "tabnet")
+    own = Given(net.x, net.codes)
+    rows = net_rows.made(signature, own, 1200)
+    folder = built(model, tmp_path)
+    outputs = len(signature.output.labels)
+    framework, candidate = (answers(folder, name, rows, outputs) for name in ("reference", "onnx"))
+    probability = signature.output.kind == "probability"
+    allowed = tolerance.of_precision("fp32", framework, probability=probability)
+    verdict = parity.judge(rows, framework, candidate, None, allowed, signature.output)
+    assert verdict.passed, verdict.reason
+    with torch.no_grad():
+        raw = net.module(*net.arguments).reshape(len(net.x), -1)
+    mine = {"binary": torch.sigmoid, "multiclass": lambda r: r.softmax(1)}.get(net.task, lambda r: r)(raw).numpy()
+    if net.task == "binary":
+        mine = np.hstack([1 - mine, mine])
+    together = runner("onnx_runner")(folder / "onnx" / "model.onnx", {}, 1).predict(*own.parts)
+    assert np.allclose(together, mine, rtol=1e-4, atol=2e-5 * max(1, np.abs(mine).max()))
+
+
+def test_unknown_codes_are_answered_nan(tmp_path: Path) -> None:
+    net = KINDS["dlrm"]()
+    folder = built(loaded(net, tmp_path), tmp_path)
+    codes = np.zeros((6, 4), np.int64)
+    codes[[1, 2, 3, 4], [0, 1, 2, 3]] = (-1, 11, 1 << 40, -(1 << 40))
+    rows = Given(net.x[:6], codes)
+    for name in ("reference", "onnx"):
+        got = answers(folder, name, rows, 2)
+        assert np.isnan(got).any(axis=1).tolist() == [False, True, True, True, True, False], name
+
+
+@pytest.mark.parametrize(
+    ("task", "layers", "labels"),
+    [
+        ("binary", nn.Linear(3, 2), ("0", "1")), ("multilabel", nn.Linear(3, 4), ("0", "1", "2", "3")),
+        ("binary", nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()), ("0", "1")),
+        ("multiclass", nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)), ("0", "1", "2")),
+        ("regression", nn.Linear(3, 1), ("value",)),
+    ],
+)  # fmt: skip
+def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: tuple[str, ...], tmp_path: Path) -> None:
+    rows = torch.randn(8, 3)
+    net = Net(layers.eval(), rows.numpy(), np.zeros(8), task)
+    model = loaded(net, tmp_path)
+    assert model.signature.output.labels == labels
+    folder = built(model, tmp_path)
+    framework, candidate = (answers(folder, name, Given(net.x), len(labels)) for name in ("reference", "onnx"))
+    assert np.allclose(framework, candidate, atol=1e-6)
+    raw = layers(rows).detach().numpy()
+    if isinstance(layers, nn.Sequential):
+        assert any("its outputs are taken for probabilities" in note for note in model.signature.notes)
+        assert np.allclose(framework[:, -raw.shape[1] :], raw, atol=1e-6)
+        with pytest.raises(ModelError, match="gives no margins"):
+            loaded(net, tmp_path, margin=True)
+    elif task != "regression":
+        assert np.all((framework >= 0) & (framework <= 1))
+        margin = loaded(net, tmp_path, margin=True)
+        assert margin.signature.output.kind == "margin"
+
+
+class Branch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(4, -1).sum(dim=1)
+
+
+class Three(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+
+class Cube(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :, None] * x[:, None, :]
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "said"),
+    [
+        (Branch(), (torch.randn(4, 3),), "a branch|can't be exported"),
+        (FixedBatch(), (torch.randn(4, 3),), "shape|batch|can't be exported"),
+        (Three(), (torch.randn(4, 3), torch.randn(4, 3)), "two tensors of numbers"),
+        (Cube(), (torch.randn(4, 3),), "expected float32"),
+        (nn.Linear(3, 1), (torch.randn(1, 3),), "at least 2 rows"),
+        (nn.Linear(3, 1), (torch.randn(4),), r"float32 \[4\]"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(module: nn.Module, example: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises((ModelError, RuntimeError), match=said):
+        millwork.save_net(module, example, tmp_path / "net.pt2")
+
+
+def test_a_batch_that_was_fixed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.pt2"
+    torch.export.save(torch.export.export(nn.Linear(3, 1), (torch.randn(4, 3),)), str(path))
+    with pytest.raises(ModelError, match="for batches of 4 only"):
+        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+
+
+def test_the_module_is_as_it_was() -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)).train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    export.export(module, (torch.randn(4, 3),))
+    assert module.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(3), nn.Dropout(0.5)])
+def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(3, 3), layer).train()
+    path = tmp_path / "net.pt2"
+    program = torch.export.export(module, (torch.randn(4, 3),), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
+    torch.export.save(program, str(path))
+    with pytest.raises(ModelError, match="exported in training"):
+        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)

@@ -1,0 +1,213 @@
+"""Nets through the whole job: published, loaded by the managed Triton, and asked by a client with nothing of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+import tritonclient.grpc as grpc
+from models.jobs import Said, millwork, refused
+from models.nets import KINDS, Net
+from torch import nn
+
+import millwork as library
+from millwork.artifacts import triton_config
+from millwork.artifacts.repository import find_version
+from millwork.validators.triton import server
+from millwork.validators.triton.server import RunningServer
+
+if TYPE_CHECKING:
+    from millwork.validators.triton.install import Installation
+
+pytestmark = pytest.mark.triton
+
+SERVED = ("--traffic", "batch=1", "--tune-budget", "0", "--label", "y")
+OFFLINE = ("--triton", "none", "--backends", "onnx", "--traffic", "batch=1")
+
+
+@dataclass(frozen=True)
+class Shop:
+    folder: Path
+    nets: dict[str, Net]
+    said: dict[str, Said]
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "models"
+
+
+def written(net: Net, folder: Path, name: str) -> tuple[Path, Path]:
+    """The net as a .pt2, and its rows."""
+    path = library.save_net(net.module, net.arguments, folder / f"{name}.pt2", task=net.task)
+    arrays: dict[str, Any] = {"X": net.x, "y": net.labels} | ({} if net.codes is None else {"C": net.codes})
+    np.savez(folder / f"{name}.npz", **arrays)
+    return path, folder / f"{name}.npz"
+
+
+@pytest.fixture(scope="module")
+def shop(triton_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Every kind of net, published and verified on the managed Triton."""
+    folder = tmp_path_factory.mktemp("nets")
+    nets = {name: make() for name, make in KINDS.items()}
+    said = {}
+    for name, net in nets.items():
+        path, rows = written(net, folder, name)
+        said[name] = millwork(
+            "optimize", path, "--data", rows, "--repository", folder / "models", "--name", name, "--json",
+            "--run-dir", folder / f"run-{name}", "--backends", "onnx", "--precision", "fp32", *SERVED,
+        )  # fmt: skip
+    return Shop(folder, nets, said)
+
+
+@pytest.fixture(scope="module")
+def running(shop: Shop, triton_installation: Installation) -> Iterator[RunningServer]:
+    with server.start(triton_installation, shop.repository, log=shop.folder / "triton.log") as started:
+        yield started
+
+
+def ask(running: RunningServer, name: str, rows: Any, codes: Any) -> Any:
+    tensors = []
+    for tensor, kind, values in (("input__0", "FP32", rows), ("input__1", "INT64", codes)):
+        if values is not None:
+            tensors.append(grpc.InferInput(tensor, list(values.shape), kind))
+            tensors[-1].set_data_from_numpy(np.ascontiguousarray(values))
+    with grpc.InferenceServerClient(running.grpc_url.removeprefix("grpc://")) as client:
+        client.load_model(name)
+        return client.infer(name, tensors).as_numpy("output__0")
+
+
+def answered(net: Net, count: int) -> Any:
+    """What the module itself makes of its first rows, as predict_proba or predict would give it."""
+    with torch.no_grad():
+        raw = net.module(*(tensor[:count] for tensor in net.arguments)).reshape(count, -1)
+    if net.task == "binary":
+        second = torch.sigmoid(raw)
+        return torch.hstack([1 - second, second]).numpy()
+    return (raw.softmax(1) if net.task == "multiclass" else raw).numpy()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_is_served_and_answers_as_the_module(name: str, shop: Shop, running: RunningServer) -> None:
+    said, net = shop.said[name], shop.nets[name]
+    assert said.code == 0, said.err
+    found = said.document()
+    assert found["publication"]["verified"]
+    assert found["winner"]["id"] == "onnx-fp32"
+    for count in (1, 2, 33):
+        got = ask(running, name, net.x[:count], None if net.codes is None else net.codes[:count])
+        expected = answered(net, count)
+        assert np.allclose(got, expected, rtol=1e-3, atol=2e-5 * max(1.0, float(np.abs(expected).max()))), count
+
+
+def test_requests_of_a_net_whose_rows_affect_each_other_are_never_batched(shop: Shop) -> None:
+    for name, batched in (("saint", False), ("mlp", True)):
+        config = triton_config.parse((shop.repository / name / "config.pbtxt").read_text())
+        assert config.HasField("dynamic_batching") is batched
+        folder = find_version(shop.repository, name)
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        assert manifest["output"]["independent_rows"] is batched
+
+
+def test_codes_that_no_column_knows_are_answered_nan(shop: Shop, running: RunningServer) -> None:
+    net = shop.nets["dlrm"]
+    assert net.codes is not None
+    codes = net.codes[:3].copy()
+    codes[1, 2] = 99
+    got = ask(running, "dlrm", net.x[:3], codes)
+    assert np.isnan(got).any(axis=1).tolist() == [False, True, False]
+
+
+def test_the_published_net_predicts_here(shop: Shop) -> None:
+    out = shop.folder / "answers.npy"
+    said = millwork(
+        "predict",
+        "--repository",
+        shop.repository,
+        "--name",
+        "dlrm",
+        "--input",
+        shop.folder / "dlrm.npz",
+        "--output",
+        out,
+    )
+    assert said.code == 0, said.err
+    net = shop.nets["dlrm"]
+    assert np.allclose(np.load(out), answered(net, len(net.x)), atol=1e-5)
+
+
+def test_inspect_says_what_a_net_is(shop: Shop) -> None:
+    said = millwork("inspect", shop.folder / "saint.pt2")
+    assert said.code == 0, said.err
+    assert "operators" in said.out
+    assert "never batched" in said.out
+
+
+def test_a_live_module_through_the_api(tmp_path: Path) -> None:
+    net = KINDS["mlp"]()
+    record = library.optimize(
+        net.module, example=net.x[:8], task="binary", data=net.x, label=net.labels, name="mlp", triton="none",
+        repository=tmp_path / "models", backends="onnx", traffic="batch=1", run_dir=tmp_path / "run",
+    )  # fmt: skip
+    assert record.publication is not None
+    metric = record.candidates[0].parity
+    assert metric is not None
+    assert metric.metric is not None
+
+
+FACTORY = """
+import torch
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Linear(30, 8), nn.ReLU(), nn.Linear(8, 1))
+
+def other():
+    return nn.Linear(30, 1)
+
+def broken():
+    raise ValueError("no such checkpoint")
+"""
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state dict whose module a package in the working folder makes, and rows for it."""
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "made.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    module = nn.Sequential(nn.Linear(30, 8), nn.ReLU(), nn.Linear(8, 1))
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    torch.save(module, tmp_path / "whole.pt")
+    net = KINDS["mlp"]()
+    np.savez(tmp_path / "rows.npz", X=net.x, y=net.labels)
+    return tmp_path / "weights.pt"
+
+
+def test_a_state_dict_with_its_factory(weights: Path) -> None:
+    said = millwork(
+        "optimize", weights, "--module", "training.made:make", "--task", "binary", "--data", "rows.npz", "--label", "y",
+        "--dry-run", "--json", *OFFLINE,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert said.document()["model"]["framework"] == "torch"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "phrases"),
+    [
+        (["weights.pt"], 3, ["a state dict", "--module package.module:factory"]),
+        (["weights.pt", "--module", "training.made:other", "--data", "rows.npz", "--label", "y"], 3, ["isn't that of"]),
+        (["weights.pt", "--module", "training.made:broken"], 2, ["no such checkpoint"]),
+        (["weights.pt", "--module", "training.made:absent"], 2, ["absent"]),
+        (["weights.pt", "--module", "training.made:make"], 2, ["no example of its inputs"]),
+        (["whole.pt", "--module", "training.made:make"], 3, ["not a state dict", "runs code"]),
+    ],
+)
+def test_weights_that_cannot_be_read(weights: Path, words: list[str], code: int, phrases: list[str]) -> None:
+    refused(millwork("optimize", *words, *OFFLINE), code, *phrases)
