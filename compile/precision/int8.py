@@ -1,0 +1,147 @@
+"""int8: Q/DQ around the weighted products, by ONNX Runtime's quantizer; symmetric, so that TensorRT takes it.
+
+Weights are quantized a channel (output) at a time, activations a tensor at a time. An activation's scale covers a share
+of the values on the calibration rows: all of them, or all but the few largest, which a skewed feature makes so large
+that the rest would share a handful of steps. Each share is tried for each activation, with nothing else quantized, and
+the one with the smallest mean error on those rows wins. Biases, what sums and what normalizes stay fp32. Calibration
+looks at the fp32 graph alone: so one calibration serves every choice of layers, and a layer is kept by taking its Q/DQ
+out again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ...passes.graph import precision
+from ...passes.graph.precision import NARROW, Product
+from .gap import mean_error
+from .lowering import Lowering, Refused
+from .running import BLOCK, Feeds, answers, count, some
+
+MATRIX = 2
+ALL = 100.0
+SHARES = (ALL, 99.99, 99.9)
+"""Percent of an activation's values that its scale covers; beyond it they are clipped."""
+
+
+def prepare(model: onnx.ModelProto, calibration: Feeds, folder: Path) -> Lowering | Refused:
+    """``calibration``: rows whose largest values become the scales. ``folder``: where the quantizer writes."""
+    model = precision.named(model)
+    dims = {name: len(constant.dims) for name, constant in precision.constants(model).items()}
+    found = precision.products(model)
+    excluded = {layer.name: reason for layer in found if (reason := _unmeant(layer, dims))}
+    layers = tuple(layer for layer in found if layer.name not in excluded)
+    if not layers:
+        why = next(iter(excluded.values()), "there is no Gemm or MatMul in it")
+        return Refused(reason=f"int8: no layer of the net is meant for it: {why}")
+    names = [layer.name for layer in layers]
+    path = folder / "fp32.onnx"
+    onnx.save_model(model, path)
+    own = {value.name: calibration[value.name] for value in model.graph.input}
+    whole = best(model, names, [quantize(path, names, own, share) for share in SHARES], own)
+    return Lowering("int8", model, layers, excluded, lambda kept: restored(whole, model, kept))
+
+
+def quantize(path: Path, names: Collection[str], calibration: Feeds, share: float) -> onnx.ModelProto:
+    """The graph in ``path`` with Q/DQ on the inputs of the nodes in ``names``. ``share``: percent of an activation's
+    values that its scale covers. Writes beside ``path``."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    made = path.with_name("int8.onnx")
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it recommends a pre-processing that the graph has been through
+    try:
+        quantize_static(
+            path, made, _Reader(calibration),
+            quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8, op_types_to_quantize=list(precision.PRODUCTS), nodes_to_quantize=list(names),
+            calibrate_method=CalibrationMethod.MinMax if share == ALL else CalibrationMethod.Percentile,
+            extra_options={
+                "CalibPercentile": share, "ActivationSymmetric": True, "WeightSymmetric": True,
+                "QuantizeBias": False,                       # TensorRT takes no int32
+                "OpTypesToExcludeOutputQuantization": list(precision.PRODUCTS),
+                "QDQKeepRemovableActivations": True,         # a Relu is no clip when the zero point is 0
+            },
+        )  # fmt: skip
+    finally:
+        logging.disable(before)
+    return onnx.load_model(made)
+
+
+def best(
+    model: onnx.ModelProto, names: Collection[str], tried: Sequence[onnx.ModelProto], calibration: Feeds
+) -> onnx.ModelProto:
+    """One graph of those in ``tried``, which differ in scales alone: each activation's from the graph where the layers
+    that take it, each alone in int8, are nearest to fp32."""
+    reference = answers(model, calibration)
+    scales = _activation_scales(tried[0], names)
+    errors = {scale: np.zeros(len(tried)) for scale in scales.values()}
+    for name, scale in scales.items():
+        others = [other for other in names if other != name]
+        errors[scale] += [mean_error(reference, answers(restored(made, model, others), calibration)) for made in tried]
+    chosen = onnx.ModelProto()
+    chosen.CopyFrom(tried[0])
+    values = [{constant.name: constant for constant in made.graph.initializer} for made in tried]
+    for constant in chosen.graph.initializer:
+        if constant.name in errors:
+            constant.CopyFrom(values[int(errors[constant.name].argmin())][constant.name])
+    return chosen
+
+
+def _activation_scales(quantized: onnx.ModelProto, names: Collection[str]) -> dict[str, str]:
+    """The constant that is the scale of each layer's activation, by the layer's name; none for a layer that the
+    quantizer left alone."""
+    makers = {name: node for node in quantized.graph.node for name in node.output}
+    nodes = [node for node in quantized.graph.node if node.name in names]
+    found = {node.name: makers.get(node.input[0]) for node in nodes}
+    return {name: maker.input[1] for name, maker in found.items() if maker and maker.op_type == "DequantizeLinear"}
+
+
+def restored(quantized: onnx.ModelProto, model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
+    """``quantized`` with the nodes of ``kept`` as ``model`` has them; what only they used is gone."""
+    typed = onnx.ModelProto()
+    typed.CopyFrom(quantized)
+    original = {node.name: node for node in model.graph.node}
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    there = {constant.name for constant in typed.graph.initializer}
+    for node in typed.graph.node:
+        if node.name in kept:
+            node.CopyFrom(original[node.name])
+            back = [name for name in node.input if name in constants and name not in there]
+            typed.graph.initializer.extend(constants[name] for name in back)
+            there.update(back)
+    left = precision.without_dead(typed.graph.node, [value.name for value in typed.graph.output])
+    used = {name for node in left for name in node.input}
+    values = [constant for constant in typed.graph.initializer if constant.name in used]
+    del typed.graph.node[:], typed.graph.initializer[:], typed.graph.value_info[:]
+    typed.graph.node.extend(left)
+    typed.graph.initializer.extend(values)
+    return typed
+
+
+def _unmeant(layer: Product, dims: dict[str, int]) -> str:
+    """Why int8 isn't for a product; empty where it is."""
+    if not layer.weighted:
+        return f"{layer.name} multiplies two activations"
+    if dims[layer.weight] != MATRIX:
+        return f"{layer.name} has a stack of matrices: scales are by the channel of one"
+    if layer.narrow:
+        return f"{layer.name} is {layer.k} x {layer.n}: below {NARROW} there is nothing to gain"
+    return ""
+
+
+class _Reader:
+    """The calibration rows, in blocks of one size (its histograms take no other), as the quantizer asks for them."""
+
+    def __init__(self, feeds: Feeds) -> None:
+        size = count(feeds) // -(-count(feeds) // BLOCK)
+        starts = range(0, count(feeds) - size + 1, size)
+        self._blocks: Iterator[Feeds] = iter([some(feeds, slice(i, i + size)) for i in starts])
+
+    def get_next(self) -> Feeds | None:
+        return next(self._blocks, None)
