@@ -48,8 +48,8 @@ def prepare(model: onnx.ModelProto, calibration: Feeds, folder: Path) -> Lowerin
 
 
 def quantize(path: Path, names: Collection[str], calibration: Feeds, share: float) -> onnx.ModelProto:
-    """The graph in ``path`` with Q/DQ on the inputs of the nodes in ``names``. ``share``: percent of an activation's
-    values that its scale covers. Writes beside ``path``."""
+    """The graph in ``path`` with Q/DQ on the inputs of the nodes in ``names`` alone. ``share``: percent of an
+    activation's values that its scale covers. Writes beside ``path``."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     made = path.with_name("int8.onnx")
@@ -70,7 +70,9 @@ def quantize(path: Path, names: Collection[str], calibration: Feeds, share: floa
         )  # fmt: skip
     finally:
         logging.disable(before)
-    return onnx.load_model(made)
+    # The quantizer gives what it quantized to all who take it, residual additions and gates too.
+    model = onnx.load_model(path)
+    return restored(onnx.load_model(made), model, {node.name for node in model.graph.node} - set(names))
 
 
 def best(

@@ -72,10 +72,10 @@ def _missed(lowering: Lowering, kept: Collection[str], found: Census) -> str:
 
 
 def _unfit(lowering: Lowering, found: Census, typed: onnx.ModelProto) -> str:
-    lowered = [name for name, precision in found.products.items() if precision == lowering.precision]
+    weights = [layer for layer in lowering.layers if layer.weighted and found.products[layer.name] != "fp32"]
     if lowering.precision == "fp16":
-        return "no constant became float16" if lowered and not found.halves else ""
-    if lowered and not found.quantizers:
+        return "no constant became float16" if weights and not found.halves else ""
+    if weights and not found.quantizers:
         return "the int8 graph has no QuantizeLinear"
     odd = asymmetric(typed)
     return f"{_few(odd)}: quantized with a zero point other than int8's 0, or a bad scale" if odd else ""

@@ -147,6 +147,18 @@ def test_calibration_is_apart_from_judging(count: int, seed: int) -> None:
     assert np.array_equal(calibration, apart(count, seed=seed)[0])
 
 
+@pytest.mark.parametrize("precision", PREPARE)
+def test_a_graph_with_every_layer_kept_is_fp32s_own(precision: str, tmp_path: Path) -> None:
+    """A value that a quantized layer and a residual sum take: the sum must have it as it was."""
+    model, rows = residual(), normal(64)
+    made = prepared(precision, model, rows, tmp_path)
+    assert np.array_equal(answers(made.typed([layer.name for layer in made.layers]), rows), answers(model, rows))
+    if precision == "int8":
+        inputs = {node.name: list(node.input) for node in made.typed(()).graph.node}
+        assert inputs["sum"] == ["down_out", "relu_out"]
+        assert inputs["down"][0] != "relu_out"
+
+
 # ── mixed precision ───────────────────────────────────────────────────────────────────────────────────────
 
 
