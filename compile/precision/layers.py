@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ...values import LayerCost
-from .gap import Gap, gap
+from .gap import Gap, Judge
 from .lowering import Lowering
-from .running import Answers, Feeds, answers
 
 
-def sensitivity(lowering: Lowering, rows: Feeds, reference: Answers) -> tuple[LayerCost, ...]:
-    """One line a layer, the dearest first. ``reference``: fp32's answers to ``rows``, float32 [N, K]."""
+def sensitivity(lowering: Lowering, judge: Judge) -> tuple[LayerCost, ...]:
+    """One line a layer, the dearest first."""
     names = [layer.name for layer in lowering.layers]
     found = [
         LayerCost(
             name=layer.name, operator=layer.operator,
-            error=measured(lowering, [name for name in names if name != layer.name], rows, reference).error,
+            error=measured(lowering, [name for name in names if name != layer.name], judge).error,
         )
         for layer in lowering.layers
     ]  # fmt: skip
     return tuple(sorted(found, key=lambda cost: -cost.error))
 
 
-def measured(lowering: Lowering, kept: Collection[str], rows: Feeds, reference: Answers) -> Gap:
+def measured(lowering: Lowering, kept: Collection[str], judge: Judge) -> Gap:
     """How far the graph with ``kept`` layers in fp32 is from fp32. Raises :class:`.lowering.NotLoweredError`."""
-    return gap(reference, answers(lowering.typed(kept), rows))
+    return judge.of(lowering.typed(kept))
 
 
 def marked(costs: Sequence[LayerCost], kept: Collection[str]) -> tuple[LayerCost, ...]:

@@ -8,12 +8,13 @@ import msgspec
 import numpy as np
 import onnx
 
+from ...passes.program import Postprocess
 from ...values import LayerCost, PassNote, Value
-from . import fp16, int8, layers, mixed
+from . import fp16, gap, int8, layers, mixed
 from .gap import Gap, Limit
 from .lowering import Lowering, NotLoweredError, Precision, Refused
 from .mixed import Mixture
-from .running import Feeds, answers, count, finite
+from .running import Feeds, count, finite
 
 TYPED_FILE = "typed.onnx"
 
@@ -21,13 +22,14 @@ TYPED_FILE = "typed.onnx"
 class PrecisionRequest(Value):
     """``graph``: an ONNX file, fp32, one output. ``calibration`` and ``judging``: .npz files with the graph's inputs by
     name, [N, …], of different rows (:func:`.rows.apart`). ``limit``: how far the typed graph may be from fp32 on the
-    judging rows."""
+    judging rows, where ``answer`` is what is made of its output."""
 
     graph: str
     precision: Precision
     calibration: str
     judging: str
     limit: Limit
+    answer: Postprocess = "identity"
     most_tries: int = mixed.MOST_TRIES
 
 
@@ -67,12 +69,11 @@ def lower(request: PrecisionRequest) -> PrecisionReply:
 
 
 def _lowered(lowering: Lowering, judging: Feeds, request: PrecisionRequest, folder: Path) -> PrecisionReply:
-    reference = answers(lowering.model, judging)
-    costs = layers.sensitivity(lowering, judging, reference)
+    judge = gap.judge(lowering.model, judging, request.limit, request.answer)
+    costs = layers.sensitivity(lowering, judge)
     mixture = mixed.search(
-        lambda: costs, lambda kept: layers.measured(lowering, kept, judging, reference), request.limit.holds,
-        request.most_tries,
-    )  # fmt: skip
+        lambda: costs, lambda kept: layers.measured(lowering, kept, judge), request.limit.holds, request.most_tries
+    )
     if mixture is None:
         return PrecisionReply(
             refused=_hopeless(lowering, costs, request.limit), layers=costs, excluded=lowering.excluded

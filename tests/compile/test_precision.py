@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from millwork import worker
 from millwork.compile.precision import fp16, int8, layers, mixed
-from millwork.compile.precision.gap import USUAL, Gap, Limit, gap
+from millwork.compile.precision.gap import USUAL, Gap, Limit, gap, judge
 from millwork.compile.precision.lowering import Lowering, NotLoweredError, Refused
 from millwork.compile.precision.rows import apart
 from millwork.compile.precision.running import Feeds, answers, some
@@ -110,7 +110,7 @@ def test_a_feature_x1000_and_a_skewed_one(
     to 78%."""
     calibration, judging = parts
     made = prepared(precision, trained.model, calibration, tmp_path)
-    found = layers.measured(made, (), judging, answers(trained.model, judging))
+    found = layers.measured(made, (), judge(trained.model, judging, USUAL[precision], "softmax"))
     assert 1 - found.flips >= agrees
     assert found.error <= error
     assert USUAL[precision].holds(found)
@@ -124,8 +124,8 @@ def test_clipping_the_few_largest_is_what_makes_int8_right(
     made = prepared("int8", trained.model, calibration, tmp_path)
     names = [layer.name for layer in made.layers]
     whole = int8.quantize(tmp_path / "fp32.onnx", names, calibration, int8.ALL)
-    reference = answers(trained.model, judging)
-    assert layers.measured(made, (), judging, reference).error < 0.6 * gap(reference, answers(whole, judging)).error
+    judged = judge(trained.model, judging, USUAL["int8"], "softmax")
+    assert layers.measured(made, (), judged).error < 0.6 * judged.of(whole).error
 
 
 def test_the_same_rows_make_the_same_graph(trained: Trained, parts: tuple[Feeds, Feeds], tmp_path: Path) -> None:
@@ -166,22 +166,25 @@ def test_a_graph_with_every_layer_kept_is_fp32s_own(precision: str, tmp_path: Pa
 def test_the_layer_to_blame_is_kept_and_no_other(precision: str, tmp_path: Path) -> None:
     model = cancelling()
     made = prepared(precision, model, normal(512), tmp_path)
-    judging = normal(512, seed=1)
-    reference = answers(model, judging)
-    costs = layers.sensitivity(made, judging, reference)
+    judged = judge(model, normal(512, seed=1), USUAL[precision])
+    costs = layers.sensitivity(made, judged)
     assert costs[0].name == "difference"
     assert costs[0].error > 10 * costs[1].error
-    measure = lambda kept: layers.measured(made, kept, judging, reference)  # noqa: E731
+    measure = lambda kept: layers.measured(made, kept, judged)  # noqa: E731
     mixture = mixed.search(lambda: costs, measure, USUAL[precision].holds)
     assert mixture is not None
     assert mixture.kept == {"difference"}
-    assert mixture.unmixed.error > 10 * USUAL[precision].error
-    assert mixture.gap.error <= USUAL[precision].error
+    assert mixture.unmixed.outside > 0.5
+    assert mixture.gap.outside <= USUAL[precision].outside
     typed = made.typed(mixture.kept)
     assert census(typed).products == {
         name: "fp32" if name == "difference" or name in made.excluded else precision for name in census(model).products
     }
     assert not any("difference" in name.name for name in typed.graph.initializer if name.data_type != TensorProto.FLOAT)
+
+
+def outside(share: float) -> Limit:
+    return Limit(near=0.1, relative=0.1, outside=share, flips=0.0)
 
 
 def cost(name: str, error: float) -> LayerCost:
@@ -197,9 +200,9 @@ def test_the_search_keeps_the_fewest_and_ends(errors: list[float], limit: float)
     def measure(kept: Collection[str]) -> Gap:
         asked.append(frozenset(kept))
         worst = max((one.error for one in costs if one.name not in kept), default=0.0)
-        return Gap(error=worst, worst=worst, flips=0.0)
+        return Gap(error=worst, worst=worst, outside=worst)
 
-    found = mixed.search(lambda: costs, measure, Limit(error=limit).holds)
+    found = mixed.search(lambda: costs, measure, outside(limit).holds)
     above = {one.name for one in costs if one.error > limit}
     assert len(asked) <= mixed.MOST_TRIES
     assert len(set(asked)) == len(asked), "nothing is measured twice"
@@ -214,7 +217,7 @@ def test_layers_that_needed_company_are_lowered_again() -> None:
     """The cheapest of them alone is to blame: the dearer ones were kept on the way there."""
     costs = [cost("a", 0.9), cost("b", 0.5), cost("c", 0.1), cost("d", 0.01)]
     found = mixed.search(
-        lambda: costs, lambda kept: Gap(error=0.0 if "c" in kept else 1.0, worst=0, flips=0), Limit(error=0.1).holds
+        lambda: costs, lambda kept: Gap(error=0.0, worst=0.0, outside=0.0 if "c" in kept else 1.0), outside(0.1).holds
     )
     assert found is not None
     assert found.kept == {"c"}
@@ -266,11 +269,11 @@ def test_infinity_in_an_answer_is_never_accepted() -> None:
     reference = np.zeros((4, 2), np.float32)
     given_ = reference.copy()
     given_[2, 1] = np.inf
-    found = gap(reference, given_)
+    found = gap(reference, given_, outside(1.0))
     assert found.odd_row == 2
-    assert not Limit(error=float("inf")).holds(found)
+    assert not Limit(near=9e9, relative=9e9, outside=1.0, flips=1.0).holds(found)
     reference[2, 0] = np.nan
-    assert gap(reference, given_).odd_row is None, "fp32 has none for this row either"
+    assert gap(reference, given_, outside(1.0)).odd_row is None, "fp32 has none for this row either"
 
 
 def test_values_beyond_float16_keep_their_layer(tmp_path: Path) -> None:
@@ -329,12 +332,18 @@ def test_the_step_says_what_was_kept_and_what_it_cost(precision: str, tmp_path: 
     assert "kept fp32: difference, which brings the worst error from" in reply.note.summary
     typed = onnx.load_model(tmp_path / "work" / TYPED_FILE)
     assert census(typed).products["first"] == precision
-    assert reply.gap == gap(answers(cancelling(), normal(300, seed=1)), answers(typed, normal(300, seed=1)))
+    assert reply.gap == judge(cancelling(), normal(300, seed=1), USUAL[precision]).of(typed)
 
 
 def test_the_step_refuses_what_it_cant_keep(tmp_path: Path) -> None:
-    reply = step("int8", plain(32, 32, 32), tmp_path, Limit(error=1e-9), (normal(300), normal(300, seed=1)))
-    assert reply.refused.startswith("int8: no choice of layers keeps errors within 1e-09 of")
+    reply = step(
+        "int8",
+        plain(32, 32, 32),
+        tmp_path,
+        Limit(near=1e-9, relative=0, outside=0, flips=0),
+        (normal(300), normal(300, seed=1)),
+    )
+    assert reply.refused.startswith("int8: no choice of layers keeps all but 0.00% of the rows within 1e-09 of")
     assert {cost.name for cost in reply.layers} == {"gemm_0", "gemm_1"}
     assert not (tmp_path / "work" / TYPED_FILE).exists()
 

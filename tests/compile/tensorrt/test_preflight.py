@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from models import graphs
+from models.typed_graphs import cancelling
 
 from millwork import targets
+from millwork.compile.precision import fp16, int8
+from millwork.compile.precision.lowering import Lowering
 from millwork.compile.tensorrt import preflight
 from millwork.engines import Preflight
 from millwork.environments import Environment
@@ -51,6 +57,19 @@ def test_float16_builds_for_a_t4_and_float32_is_left_to_it(rtx: Environment, tmp
     found = ask(graphs.mlp(tmp_path / "net.onnx"), "t4", rtx)
     assert (found.verdict, found.node) == ("parses", "first")
     assert "compiles float16 alone for 7.5" in found.reason
+
+
+@pytest.mark.parametrize(("prepare", "target"), [(fp16.prepare, "t4"), (int8.prepare, "a100")])
+def test_what_the_passes_of_precision_make_builds(
+    prepare: Callable[..., Lowering], target: str, rtx: Environment, tmp_path: Path
+) -> None:
+    """With a layer kept in fp32 too, where there is code for it."""
+    rows = {"input__0": np.random.default_rng(0).normal(size=(256, 32)).astype(np.float32)}
+    made = prepare(cancelling(), rows, tmp_path)
+    kept = () if target == "t4" else ("difference",)
+    onnx.save_model(made.typed(kept), tmp_path / "typed.onnx")
+    found = ask(tmp_path / "typed.onnx", target, rtx)
+    assert found.verdict == "builds", found.reason
 
 
 def test_an_h100_is_parsed_for_and_said(rtx: Environment, tmp_path: Path) -> None:
