@@ -9,7 +9,7 @@ export PYTHONSAFEPATH := 1
 # One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-native fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
+.PHONY: help setup demo test test-native faults fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test-native: setup ## The kernel under sanitizers: its tests, and a million dama
 	$(BIN)/python tests/native/corpus.py $(SANITIZED)/corpus
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 1 & first=$$!; \
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 2 && wait $$first
+
+faults: setup ## Publishers that die, are refused, or lose their power at every system call, all of it (5 minutes)
+	MILLWORK_TEST_FAULTS=every nice $(BIN)/pytest -q tests/artifacts/test_publish_system_calls.py
 
 MUTANTS ?= 10000
 fuzz: setup ## Damaged files, 10,000 of each format, through the readers and the engines behind them (10 minutes)

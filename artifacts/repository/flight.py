@@ -97,7 +97,13 @@ def finish(place: Place, flight: Flight, step: Step) -> None:
             del kept[flight.before]
     published = {**ledger.manifests, flight.version: flight.manifest_sha256}
     step("write the ledger: finished")
-    ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, flight=None))
+    try:
+        done = msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, flight=None)
+        ledgers.write(place, done)
+    except OSError:
+        with contextlib.suppress(OSError):  # it may be written and not be sure: it is undone, so it must say so again
+            ledgers.write(place, ledger)
+        raise
     with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
         step("remove the staging folder")
         remove(place.staging)

@@ -118,6 +118,7 @@ def _publish(
 ) -> int:
     """The version that serves the bundle now. ``flight``: what a killed publisher left, or None."""
     digest = content_digest(bundle.manifest, bundle.config)
+    ledgers.drop_unfinished(place)
     if flight is not None and not (flight.digest == digest and flights.is_committed(place, flight)):
         settle(place, restored, step)
         flight = None
@@ -154,12 +155,13 @@ def _undone(place: Place, error: BaseException, restored: Restored | None, step:
     """Undo what is in flight, and say what went wrong."""
     reason, hint = explain(error, place)
     failed = f"{place.name}: publishing failed: {reason}"
+    was_committed = _in_flight_and_committed(place)
     try:
-        flight = ledgers.read(place).flight
         unseen = isinstance(error, NoBackendError)
-        committed = flights.undo(place, flight, step, unseen=unseen) if flight is not None else False
-        flights.remove(place.staging)
-        flights.remove(place.trash)
+        try:
+            committed = _undo(place, step, unseen=unseen)
+        except OSError:  # once more, from wherever that stopped: a disk may refuse a thing once
+            committed = _undo(place, step, unseen=unseen) or was_committed
     except (OSError, PublicationError) as second:
         why, _ = explain(second, place)
         return PublicationError(
@@ -173,3 +175,20 @@ def _undone(place: Place, error: BaseException, restored: Restored | None, step:
             why, _ = explain(second, place)
             failed += f"; the server couldn't be brought back to it ({why})"
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
+
+
+def _undo(place: Place, step: Step, *, unseen: bool) -> bool:
+    """Undo what is in flight; True if it had been committed."""
+    flight = ledgers.read(place).flight
+    committed = flights.undo(place, flight, step, unseen=unseen) if flight is not None else False
+    flights.remove(place.staging)
+    flights.remove(place.trash)
+    return committed
+
+
+def _in_flight_and_committed(place: Place) -> bool:
+    try:
+        flight = ledgers.read(place).flight
+        return flight is not None and flights.is_committed(place, flight)
+    except (OSError, PublicationError):
+        return False

@@ -6,6 +6,7 @@ killed rollback has happened or hasn't, and the version it goes to has served be
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
@@ -124,7 +125,8 @@ def _switch(
     except BaseException as error:
         raise _back(place, target, present, error, restored) from error
     finally:
-        flights.remove(place.staging)
+        with contextlib.suppress(OSError):  # it is done or undone: what can't be removed now, the next publisher sweeps
+            flights.remove(place.staging)
 
 
 def _back(

@@ -6,6 +6,7 @@ The functions here raise ``OSError``; who calls them knows which of millwork's e
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -101,8 +102,10 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
     fsync_folder(path.parent)
 
 
