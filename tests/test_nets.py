@@ -211,3 +211,21 @@ def test_a_state_dict_with_its_factory(weights: Path) -> None:
 )
 def test_weights_that_cannot_be_read(weights: Path, words: list[str], code: int, phrases: list[str]) -> None:
     refused(millwork("optimize", *words, *OFFLINE), code, *phrases)
+
+
+def test_lower_precisions_are_judged_and_win_only_where_they_are_named(shop: Shop) -> None:
+    words = ("optimize", shop.folder / "mlp.pt2", "--data", shop.folder / "mlp.npz", "--label", "y", "--dry-run", "--json",
+             "--run-dir", shop.folder / "run-lower", *OFFLINE)  # fmt: skip
+    usual = millwork(*words)
+    assert usual.code == 0, usual.err
+    found = {line["id"]: line for line in usual.document()["candidates"]}
+    assert {name: line["status"] for name, line in found.items()} == dict.fromkeys(
+        ("onnx-fp32", "onnx-fp16", "onnx-int8"), "passed"
+    )
+    assert usual.document()["winner"]["id"] == "onnx-fp32"
+    assert "only where --precision names it" in found["onnx-fp16"]["reason"]
+    assert found["onnx-fp16"]["layers"]
+    assert found["onnx-int8"]["parity"]["metric"]["name"] == "logloss"
+    named = millwork(*words, "--precision", "fp16")
+    assert named.code == 0, named.err
+    assert named.document()["winner"]["id"] == "onnx-fp16"

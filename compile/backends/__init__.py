@@ -70,7 +70,7 @@ NETS: dict[str, Callable[[str], NetBackend]] = {"reference": _net_reference, "on
 """The backends of nets, by name, for a precision."""
 
 PRECISIONS = ("fp32", "fp16", "int8", "int32")
-NET_PRECISIONS = {"reference": ("fp32",), "onnx": ("fp32",)}
+NET_PRECISIONS = {"reference": ("fp32",), "onnx": ("fp32", "fp16", "int8")}
 
 
 @dataclass(frozen=True)

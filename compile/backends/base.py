@@ -13,7 +13,7 @@ from ...engines import PlanFacts
 from ...passes.net import Net
 from ...passes.program import Program
 from ...triton_releases import Release
-from ...values import PassNote, Value
+from ...values import LayerCost, PassNote, Value
 from ..frontends.loaded import Signature
 
 Leaves = npt.NDArray[np.int32]
@@ -28,6 +28,7 @@ class Built(Value):
     ``requirements`` are what the python backend's environment needs to run it. ``files``: what else of the folder the
     runner needs beside the model's file. ``foreign``: of an ONNX graph, its operators that aren't ai.onnx's own, which
     TensorRT has none of. ``plan``: of a TensorRT engine, what it was built by and for.
+    ``layers``: of a net in a lower precision, what each layer costs.
     """
 
     backend: str
@@ -42,6 +43,7 @@ class Built(Value):
     files: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     plan: PlanFacts | None = None
+    layers: tuple[LayerCost, ...] = ()
 
     @property
     def id(self) -> str:

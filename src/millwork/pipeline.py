@@ -104,8 +104,9 @@ def _judge(job: Run, model: Model, truth: Truth, variant: Variant, target: Relea
             job.progress.end(f"{name}: unsupported")
             return Judged(msgspec.structs.replace(line, status="unsupported", reason=built))
         line = msgspec.structs.replace(
-            line, id=built.built.id, bytes=built.bytes, build_s=round(built.seconds, 3), passes=model.lowered.notes,
-            served_by=built.built.triton_backend,
+            line, id=built.built.id, bytes=built.bytes, build_s=round(built.seconds, 3),
+            passes=(*model.lowered.notes, *built.built.passes), served_by=built.built.triton_backend,
+            layers=built.built.layers,
         )  # fmt: skip
         job.progress.end(f"{name}: {built.bytes / 1024:,.0f} KiB", cached=built.cached)
         job.progress.begin("check", line.id)

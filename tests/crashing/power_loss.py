@@ -1,9 +1,9 @@
 """What a power cut may leave of a folder: only what was synced is sure.
 
-A model of the least that POSIX promises: a file's bytes are sure once it was fsynced, an entry of a folder (a new file, a
-rename's new name, a removal) once that folder was. What isn't sure may be there or not, each by itself, in any order: a
-file may be empty or cut, a rename may have come through without those before it, and a renamed file may have both names.
-File systems promise more; nobody has to count on it.
+A model of the least that POSIX promises: a file's bytes are sure once it was fsynced, an entry of a folder (a new
+file, a rename's new name, a removal) once that folder was. What isn't sure may be there or not, each by itself, in any
+order: a file may be empty or cut, a rename may have come through without those before it, and a renamed file may have
+both names. File systems promise more; nobody has to count on it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,11 @@ class Disk:
                 self._put(call.to, found)
                 if call.name.startswith("rename"):
                     self._put(call.path, None)
-        elif call.name in ("fsync", "fdatasync"):
+        else:
+            self._follow_content(call)
+
+    def _follow_content(self, call: Call) -> None:
+        if call.name in ("fsync", "fdatasync"):
             self._sync(call.path)
         elif isinstance(found := self._node(call.path), File):
             found.synced = None  # written to since

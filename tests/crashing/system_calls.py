@@ -1,4 +1,5 @@
-"""Every call by which a process changes files, one at a time: seen before it is made, let through, refused, or the last.
+"""Every call by which a process changes files, one at a time: seen before it is made, let through, refused, or the
+last.
 
 A forked child gets a seccomp filter that stops it before such calls, and its parent traces it (ptrace). While it is
 stopped the file system is as any reader could see it between two calls; there is no state that isn't looked at.
@@ -22,8 +23,9 @@ AT_FDCWD = -100
 _FD, _PATH, _AT, _RENAME, _RENAME_AT = "fd", "path", "at", "rename", "rename at"
 
 CALLS = {
-    1: ("write", _FD), 18: ("pwrite64", _FD), 20: ("writev", _FD), 40: ("sendfile", _FD), 326: ("copy_file_range", "third"),
-    16: ("ioctl", _FD), 74: ("fsync", _FD), 75: ("fdatasync", _FD), 77: ("ftruncate", _FD), 285: ("fallocate", _FD),
+    1: ("write", _FD), 18: ("pwrite64", _FD), 20: ("writev", _FD), 40: ("sendfile", _FD), 16: ("ioctl", _FD),
+    326: ("copy_file_range", "third"), 74: ("fsync", _FD), 75: ("fdatasync", _FD), 77: ("ftruncate", _FD),
+    285: ("fallocate", _FD),
     91: ("fchmod", _FD), 2: ("open", _PATH), 85: ("creat", _PATH), 76: ("truncate", _PATH), 90: ("chmod", _PATH),
     83: ("mkdir", _PATH), 84: ("rmdir", _PATH), 87: ("unlink", _PATH), 257: ("openat", _AT), 258: ("mkdirat", _AT),
     263: ("unlinkat", _AT), 268: ("fchmodat", _AT), 280: ("utimensat", _AT), 82: ("rename", _RENAME),
@@ -163,13 +165,13 @@ def _at(pid: int, descriptor: int, address: int) -> str:
     if path.startswith("/"):
         return os.path.normpath(path)
     number = ctypes.c_int(descriptor & 0xFFFFFFFF).value
-    base = os.readlink(f"/proc/{pid}/cwd") if number == AT_FDCWD else _descriptor(pid, number)
+    base = str(Path(f"/proc/{pid}/cwd").readlink()) if number == AT_FDCWD else _descriptor(pid, number)
     return os.path.normpath(f"{base}/{path}")
 
 
 def _descriptor(pid: int, number: int) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/fd/{ctypes.c_int(number & 0xFFFFFFFF).value}")
+        return str(Path(f"/proc/{pid}/fd/{ctypes.c_int(number & 0xFFFFFFFF).value}").readlink())
     except OSError:
         return ""
 

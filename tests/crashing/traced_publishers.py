@@ -193,7 +193,8 @@ def refuse(version: int) -> None:
 
 
 def listing(folder: Path) -> dict[str, bytes | None]:
-    """Every file's bytes and every folder, but the locks, and the numbers that were given: those are never given twice."""
+    """Every file's bytes and every folder, but the locks, and the numbers that were given: those are never given
+    twice."""
     found: dict[str, bytes | None] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
