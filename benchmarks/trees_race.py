@@ -1,4 +1,4 @@
-"""How trees.py times engines against each other: a process each, all on one core, one at work at a time.
+"""How trees.py and nets.py time engines against each other: a process each, all on one core, one at work at a time.
 
 In a round each engine has a turn: some calls untimed, which bring its forest back into the caches, then calls timed one
 by one. The next round goes the other way round (ABBA), so that a drift of the machine is nobody's. An interval is that
@@ -38,12 +38,12 @@ class EngineError(Exception):
 
 
 class Engine:
-    """A worker that waits. ``cores``: where it runs."""
+    """A worker that waits. ``forest``: what it is to load, ``cores``: where it runs."""
 
-    def __init__(self, name: str, python: str, forest: Path, cores: Sequence[int]) -> None:
+    def __init__(self, name: str, python: str, forest: Path, cores: Sequence[int], worker: Path = WORKER) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            [python, str(WORKER), name, str(forest), *map(str, cores)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [python, str(worker), name, str(forest), *map(str, cores)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True, env=os.environ | SINGLE,
         )  # fmt: skip
         self.version: str = self._hear()["version"]

@@ -39,6 +39,7 @@ def lowered(net: Net, precision: Precision, given: Path, folder: Path) -> Lowere
     request = steps.PrecisionRequest(
         graph=str(folder / GRAPH_FILE), precision=precision, calibration=str(folder / CALIBRATION_FILE),
         judging=str(folder / JUDGING_FILE), limit=gap.USUAL[precision],
+        answer=net.interface.answer,
     )  # fmt: skip
     before = {path.name for path in folder.iterdir()} - {GRAPH_FILE, CALIBRATION_FILE, JUDGING_FILE}
     reply = steps.lower(request)
