@@ -214,8 +214,8 @@ def test_weights_that_cannot_be_read(weights: Path, words: list[str], code: int,
 
 
 def test_lower_precisions_are_judged_and_win_only_where_they_are_named(shop: Shop) -> None:
-    words = ("optimize", shop.folder / "mlp.pt2", "--data", shop.folder / "mlp.npz", "--label", "y", "--dry-run", "--json",
-             "--run-dir", shop.folder / "run-lower", *OFFLINE)  # fmt: skip
+    words = ("optimize", shop.folder / "mlp.pt2", "--data", shop.folder / "mlp.npz", "--label", "y", "--dry-run",
+             "--json", "--run-dir", shop.folder / "run-lower", *OFFLINE)  # fmt: skip
     usual = millwork(*words)
     assert usual.code == 0, usual.err
     found = {line["id"]: line for line in usual.document()["candidates"]}
