@@ -112,13 +112,15 @@ class Backend(Protocol):
 @dataclass(frozen=True, eq=False)
 class NetOrder:
     """What a backend of nets is to build: into ``folder``, which exists and is empty. ``calibration``: a folder with
-    rows that no verdict is based on, or None where the user gave none."""
+    rows that no verdict is based on, or None where the user gave none. ``symmetric``: int8 is to be TensorRT's kind,
+    for a GPU; else that of ONNX Runtime's CPU kernels."""
 
     net: Net
     source: Source
     folder: Path
     release: Release
     calibration: Path | None = None
+    symmetric: bool = True
 
 
 class NetBackend(Protocol):

@@ -24,7 +24,7 @@ class Lowered:
     layers: tuple[LayerCost, ...]
 
 
-def lowered(net: Net, precision: Precision, given: Path, folder: Path) -> Lowered | str:
+def lowered(net: Net, precision: Precision, given: Path, folder: Path, *, symmetric: bool) -> Lowered | str:
     """``net`` in ``precision``, with the fewest layers kept in fp32 that the passes' limit takes; or why there is none.
     ``given``: a folder of rows that no verdict is based on, as validators/rows/given.py writes them: half calibrate,
     half say what each layer costs. ``folder``: where the passes work; it is left as it was found."""
@@ -39,7 +39,7 @@ def lowered(net: Net, precision: Precision, given: Path, folder: Path) -> Lowere
     request = steps.PrecisionRequest(
         graph=str(folder / GRAPH_FILE), precision=precision, calibration=str(folder / CALIBRATION_FILE),
         judging=str(folder / JUDGING_FILE), limit=gap.USUAL[precision],
-        answer=net.interface.answer,
+        answer=net.interface.answer, symmetric=symmetric,
     )  # fmt: skip
     before = {path.name for path in folder.iterdir()} - {GRAPH_FILE, CALIBRATION_FILE, JUDGING_FILE}
     reply = steps.lower(request)

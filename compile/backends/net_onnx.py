@@ -53,7 +53,7 @@ class NetOnnx:
 
         precision: Precision = "int8" if self.precision == "int8" else "fp16"
         try:
-            return lowered(order.net, precision, order.calibration, order.folder)
+            return lowered(order.net, precision, order.calibration, order.folder, symmetric=order.symmetric)
         except ModuleNotFoundError as error:
             raise TargetError(
                 f"{error.name} isn't installed, and {self.precision} takes it", "pip install 'millwork[precision]'"

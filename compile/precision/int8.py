@@ -1,11 +1,14 @@
-"""int8: Q/DQ around the weighted products, by ONNX Runtime's quantizer; symmetric, so that TensorRT takes it.
+"""int8: Q/DQ around the weighted products, by ONNX Runtime's quantizer.
+
+Symmetric, with biases in fp32, is what TensorRT takes. ONNX Runtime's CPU kernels for int8 are those of unsigned
+activations with int32 biases (elsewhere it computes in fp32 between Q and DQ): for a CPU those are written.
 
 Weights are quantized a channel (output) at a time, activations a tensor at a time. An activation's scale covers a share
 of the values on the calibration rows: all of them, or all but the few largest, which a skewed feature makes so large
 that the rest would share a handful of steps. Each share is tried for each activation, with nothing else quantized, and
-the one with the smallest mean error on those rows wins. Biases, what sums and what normalizes stay fp32. Calibration
-looks at the fp32 graph alone: so one calibration serves every choice of layers, and a layer is kept by taking its Q/DQ
-out again.
+the one with the smallest mean error on those rows wins. What sums and what normalizes stays fp32. Calibration looks at
+the fp32 graph alone: so one calibration serves every choice of layers, and a layer is kept by taking its Q/DQ out
+again.
 """
 
 from __future__ import annotations
@@ -29,8 +32,9 @@ SHARES = (ALL, 99.99, 99.9)
 """Percent of an activation's values that its scale covers; beyond it they are clipped."""
 
 
-def prepare(model: onnx.ModelProto, calibration: Feeds, folder: Path) -> Lowering | Refused:
-    """``calibration``: rows whose largest values become the scales. ``folder``: where the quantizer writes."""
+def prepare(model: onnx.ModelProto, calibration: Feeds, folder: Path, *, symmetric: bool = True) -> Lowering | Refused:
+    """``calibration``: rows whose largest values become the scales. ``folder``: where the quantizer writes.
+    ``symmetric``: for TensorRT; else for a CPU."""
     model = precision.named(model)
     dims = {name: len(constant.dims) for name, constant in precision.constants(model).items()}
     found = precision.products(model)
@@ -43,11 +47,14 @@ def prepare(model: onnx.ModelProto, calibration: Feeds, folder: Path) -> Lowerin
     path = folder / "fp32.onnx"
     onnx.save_model(model, path)
     own = {value.name: calibration[value.name] for value in model.graph.input}
-    whole = best(model, names, [quantize(path, names, own, share) for share in SHARES], own)
-    return Lowering("int8", model, layers, excluded, lambda kept: restored(whole, model, kept))
+    tried = [quantize(path, names, own, share, symmetric=symmetric) for share in SHARES]
+    whole = best(model, names, tried, own)
+    return Lowering("int8", model, layers, excluded, lambda kept: restored(whole, model, kept), symmetric)
 
 
-def quantize(path: Path, names: Collection[str], calibration: Feeds, share: float) -> onnx.ModelProto:
+def quantize(
+    path: Path, names: Collection[str], calibration: Feeds, share: float, *, symmetric: bool = True
+) -> onnx.ModelProto:
     """The graph in ``path`` with Q/DQ on the inputs of the nodes in ``names`` alone. ``share``: percent of an
     activation's values that its scale covers. Writes beside ``path``."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -58,12 +65,14 @@ def quantize(path: Path, names: Collection[str], calibration: Feeds, share: floa
     try:
         quantize_static(
             path, made, _Reader(calibration),
-            quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8, op_types_to_quantize=list(precision.PRODUCTS), nodes_to_quantize=list(names),
+            quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8, weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(precision.PRODUCTS), nodes_to_quantize=list(names),
             calibrate_method=CalibrationMethod.MinMax if share == ALL else CalibrationMethod.Percentile,
             extra_options={
-                "CalibPercentile": share, "ActivationSymmetric": True, "WeightSymmetric": True,
-                "QuantizeBias": False,                       # TensorRT takes no int32
+                "CalibPercentile": share, "ActivationSymmetric": symmetric, "WeightSymmetric": True,
+                "QuantizeBias": not symmetric,               # TensorRT takes no int32
+                "QDQDisableWeightAdjustForInt32Bias": True,  # so that graphs of other shares have the same weights
                 "OpTypesToExcludeOutputQuantization": list(precision.PRODUCTS),
                 "QDQKeepRemovableActivations": True,         # a Relu is no clip when the zero point is 0
             },
@@ -81,27 +90,33 @@ def best(
     """One graph of those in ``tried``, which differ in scales alone: each activation's from the graph where the layers
     that take it, each alone in int8, are nearest to fp32."""
     reference = answers(model, calibration)
-    scales = _activation_scales(tried[0], names)
-    errors = {scale: np.zeros(len(tried)) for scale in scales.values()}
-    for name, scale in scales.items():
+    parts = _activation_parts(tried[0], names)
+    errors = {own[0]: np.zeros(len(tried)) for own in parts.values()}
+    for name, own in parts.items():
         others = [other for other in names if other != name]
-        errors[scale] += [mean_error(reference, answers(restored(made, model, others), calibration)) for made in tried]
+        errors[own[0]] += [mean_error(reference, answers(restored(made, model, others), calibration)) for made in tried]
+    winners = {part: int(errors[own[0]].argmin()) for own in parts.values() for part in own}
     chosen = onnx.ModelProto()
     chosen.CopyFrom(tried[0])
     values = [{constant.name: constant for constant in made.graph.initializer} for made in tried]
     for constant in chosen.graph.initializer:
-        if constant.name in errors:
-            constant.CopyFrom(values[int(errors[constant.name].argmin())][constant.name])
+        if constant.name in winners:
+            constant.CopyFrom(values[winners[constant.name]][constant.name])
     return chosen
 
 
-def _activation_scales(quantized: onnx.ModelProto, names: Collection[str]) -> dict[str, str]:
-    """The constant that is the scale of each layer's activation, by the layer's name; none for a layer that the
-    quantizer left alone."""
+def _activation_parts(quantized: onnx.ModelProto, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """The constants that hang on the scale of each layer's activation, by the layer's name: the scale itself first, its
+    zero point, and a bias in int32 with its own scale. None for a layer that the quantizer left alone."""
     makers = {name: node for node in quantized.graph.node for name in node.output}
-    nodes = [node for node in quantized.graph.node if node.name in names]
-    found = {node.name: makers.get(node.input[0]) for node in nodes}
-    return {name: maker.input[1] for name, maker in found.items() if maker and maker.op_type == "DequantizeLinear"}
+    found = {}
+    for node in quantized.graph.node:
+        if node.name in names:
+            activation, *biases = (makers.get(name) for name in (node.input[0], *node.input[2:]))
+            if activation is not None and activation.op_type == "DequantizeLinear":
+                bias = [name for maker in biases if maker is not None for name in maker.input]
+                found[node.name] = (*activation.input[1:], *bias)
+    return found
 
 
 def restored(quantized: onnx.ModelProto, model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
@@ -117,7 +132,9 @@ def restored(quantized: onnx.ModelProto, model: onnx.ModelProto, kept: Collectio
             back = [name for name in node.input if name in constants and name not in there]
             typed.graph.initializer.extend(constants[name] for name in back)
             there.update(back)
-    left = precision.without_dead(typed.graph.node, [value.name for value in typed.graph.output])
+    # An int32 bias is made float under the name that it had.
+    nodes = [node for node in typed.graph.node if not there.intersection(node.output)]
+    left = precision.without_dead(nodes, [value.name for value in typed.graph.output])
     used = {name for node in left for name in node.input}
     values = [constant for constant in typed.graph.initializer if constant.name in used]
     del typed.graph.node[:], typed.graph.initializer[:], typed.graph.value_info[:]

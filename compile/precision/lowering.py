@@ -8,7 +8,7 @@ from typing import Literal
 
 import onnx
 
-from ...passes.graph.precision import Census, Product, asymmetric, census
+from ...passes.graph.precision import Census, Product, census, misscaled
 from ...values import Value
 
 Precision = Literal["fp16", "int8"]
@@ -19,13 +19,14 @@ Build = Callable[[Collection[str]], onnx.ModelProto]
 class Lowering:
     """``model``: the fp32 graph, its nodes named. ``layers``: the products that are meant, in the graph's order.
     ``excluded``: those that aren't, by name, with the reason. ``build(kept)``: the typed graph where ``kept`` of the
-    layers stay fp32."""
+    layers stay fp32. ``symmetric``: zero points are to be int8's 0."""
 
     precision: Precision
     model: onnx.ModelProto
     layers: tuple[Product, ...]
     excluded: dict[str, str]
     build: Build
+    symmetric: bool = True
 
     def typed(self, kept: Collection[str]) -> onnx.ModelProto:
         """What ``build`` makes, looked through. Raises :class:`NotLoweredError` where it isn't what was meant."""
@@ -77,8 +78,8 @@ def _unfit(lowering: Lowering, found: Census, typed: onnx.ModelProto) -> str:
         return "no constant became float16" if weights and not found.halves else ""
     if weights and not found.quantizers:
         return "the int8 graph has no QuantizeLinear"
-    odd = asymmetric(typed)
-    return f"{_few(odd)}: quantized with a zero point other than int8's 0, or a bad scale" if odd else ""
+    odd = misscaled(typed, symmetric=lowering.symmetric)
+    return f"{_few(odd)}: quantized with a zero point or a scale that isn't allowed" if odd else ""
 
 
 def _face(model: onnx.ModelProto) -> tuple[tuple[str, int, tuple[int, ...]], ...]:

@@ -22,7 +22,8 @@ TYPED_FILE = "typed.onnx"
 class PrecisionRequest(Value):
     """``graph``: an ONNX file, fp32, one output. ``calibration`` and ``judging``: .npz files with the graph's inputs by
     name, [N, …], of different rows (:func:`.rows.apart`). ``limit``: how far the typed graph may be from fp32 on the
-    judging rows, where ``answer`` is what is made of its output."""
+    judging rows, where ``answer`` is what is made of its output. ``symmetric``: int8 as TensorRT takes it; else as ONNX
+    Runtime's CPU kernels are fast."""
 
     graph: str
     precision: Precision
@@ -30,6 +31,7 @@ class PrecisionRequest(Value):
     judging: str
     limit: Limit
     answer: Postprocess = "identity"
+    symmetric: bool = True
     most_tries: int = mixed.MOST_TRIES
 
 
@@ -59,7 +61,11 @@ def lower(request: PrecisionRequest) -> PrecisionReply:
     calibration, judging = finite(model, _read(request.calibration)), _read(request.judging)
     if not count(calibration):
         return PrecisionReply(refused=f"{request.precision}: no row to calibrate on is finite, with a finite answer")
-    made = (fp16 if request.precision == "fp16" else int8).prepare(model, calibration, folder)
+    made = (
+        fp16.prepare(model, calibration, folder)
+        if request.precision == "fp16"
+        else int8.prepare(model, calibration, folder, symmetric=request.symmetric)
+    )
     if isinstance(made, Refused):
         return PrecisionReply(refused=made.reason)
     try:

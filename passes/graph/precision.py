@@ -23,6 +23,9 @@ NARROW = 16
 _FLOATS: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.DOUBLE: "fp64"}
 
 
+_BYTES = (TensorProto.INT8, TensorProto.UINT8)
+
+
 class LayerKind(Enum):
     """What a node is to a precision. PRODUCT: lowered by name. FOLLOWER: as its inputs are. KEPT: fp32. OTHER: without
     floating-point answers (shapes, codes, conditions)."""
@@ -160,14 +163,14 @@ def census(model: onnx.ModelProto) -> Census:
     )
 
 
-def asymmetric(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Q and DQ nodes that TensorRT refuses: a zero point that isn't int8's 0, or a scale that isn't finite and above
-    0."""
+def misscaled(model: onnx.ModelProto, *, symmetric: bool) -> tuple[str, ...]:
+    """Q and DQ nodes whose scale isn't a constant, finite and above 0; ``symmetric``: and those whose zero point isn't
+    int8's 0, which TensorRT refuses."""
     known = constants(model)
     return tuple(
         node.name
         for node in model.graph.node
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not _symmetric(node, known)
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not _scaled(node, known, symmetric=symmetric)
     )
 
 
@@ -211,13 +214,14 @@ def _product(node: onnx.NodeProto, known: dict[str, onnx.TensorProto]) -> Produc
 
 
 def _dequantized(name: str, makers: dict[str, onnx.NodeProto], types: dict[str, int]) -> bool:
-    """Whether a value is int8 made float: DequantizeLinear of a QuantizeLinear's answer, or of an int8 constant."""
+    """Whether a value is 8 bits made float: DequantizeLinear of a QuantizeLinear's answer, or of a constant."""
     maker = makers.get(name)
-    return maker is not None and maker.op_type == "DequantizeLinear" and types.get(maker.input[0]) == TensorProto.INT8
+    return maker is not None and maker.op_type == "DequantizeLinear" and types.get(maker.input[0]) in _BYTES
 
 
-def _symmetric(node: onnx.NodeProto, known: dict[str, onnx.TensorProto]) -> bool:
+def _scaled(node: onnx.NodeProto, known: dict[str, onnx.TensorProto], *, symmetric: bool) -> bool:
     if len(node.input) < 3 or node.input[1] not in known or node.input[2] not in known:
         return False
     scale, zero = numpy_helper.to_array(known[node.input[1]]), numpy_helper.to_array(known[node.input[2]])
-    return zero.dtype == np.int8 and not zero.any() and bool(np.isfinite(scale).all() and (scale > 0).all())
+    usable = bool(np.isfinite(scale).all() and (scale > 0).all())
+    return usable and not (symmetric and (zero.dtype != np.int8 or zero.any()))

@@ -31,7 +31,8 @@ PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("treelite",), "treelite", "runs the fil candidate's checkpoint"),
     (("obstore",), "object-store", "repositories in s3://, gs://, az://"),
     (("model-signing",), "signing", "--sign, and verify --key"),
-    (("torch",), "torch", "nothing in this version"),
+    (("torch",), "torch", "reads nets; their oracle and baseline"),
+    (("nvidia-modelopt",), "precision", "makes nets' fp16 candidates"),
     (("tensorrt",), "gpu", "builds engines on a GPU machine; no candidate uses it yet"),
     (
         ("tensorrt-rtx-cu13",),

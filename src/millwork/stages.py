@@ -140,6 +140,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         backend=variant.backend, lowered=str(model.lowered_program), native=str(model.native),
         signature=model.signature, release=release.name, precision=variant.precision,
         calibration=str(truth.calibration or "") if model.signature.is_net and variant.precision != "fp32" else "",
+        symmetric=run.plan.target.kind == "gpu",
     )  # fmt: skip
     key = {
         "backend": variant.backend, "precision": variant.precision, "lowered": sha256_file(model.lowered_program),
@@ -148,6 +149,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost", "torch", "nvidia-modelopt"),
         "provider": backends.provider(variant.backend),
         "calibration": _content(truth.rows_folder) if request.calibration else "",
+        "symmetric": request.symmetric and variant.precision == "int8",
     }  # fmt: skip
 
     def produce(folder: Path) -> Timing:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,6 +158,34 @@ def test_a_graph_with_every_layer_kept_is_fp32s_own(precision: str, tmp_path: Pa
         inputs = {node.name: list(node.input) for node in made.typed(()).graph.node}
         assert inputs["sum"] == ["down_out", "relu_out"]
         assert inputs["down"][0] != "relu_out"
+
+
+def test_int8_for_a_cpu_runs_on_int8_kernels(tmp_path: Path) -> None:
+    """It has them for unsigned activations and int32 biases; of TensorRT's kind it computes in fp32. Layers are
+    kept there as well, and the fused kernels answer what the graph says."""
+    model, rows = plain(64, 64, 64, 64), normal(256, 64)
+    found: dict[bool, Lowering] = {}
+    for symmetric in (True, False):
+        made = int8.prepare(model, rows, tmp_path, symmetric=symmetric)
+        assert isinstance(made, Lowering)
+        found[symmetric] = made
+    assert "QGemm" not in kernels(found[True].typed(()), tmp_path)
+    assert kernels(found[False].typed(()), tmp_path).count("QGemm") == len(found[False].layers)
+    for kept in (), ("gemm_1",), ("gemm_0", "gemm_1", "gemm_2"):
+        typed = found[False].typed(kept)
+        assert {name for name, own in census(typed).products.items() if own == "fp32"} == set(kept)
+        engine = onnxruntime.InferenceSession(typed.SerializeToString(), providers=["CPUExecutionProvider"])
+        assert np.allclose(engine.run(None, rows)[0], answers(typed, rows), atol=1e-4)
+        assert judge(model, rows, USUAL["int8"]).of(typed).error <= 0.05
+
+
+def kernels(model: onnx.ModelProto, folder: Path) -> list[str]:
+    """What ONNX Runtime makes of the graph."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 3  # it says that the file is for this machine
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load_model(folder / "optimized.onnx").graph.node]
 
 
 # ── mixed precision ───────────────────────────────────────────────────────────────────────────────────────
