@@ -17,7 +17,7 @@ help: ## Show this list
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[cpu,torch,precision,catboost,treelite,object-store,signing,demo,dev]'
+		--editable '.[cpu,report,torch,precision,catboost,treelite,object-store,signing,demo,dev]'
 	touch $@
 
 setup: $(VENV)/.done ## Make .venv with the package and everything that demo and test use

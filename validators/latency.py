@@ -26,6 +26,9 @@ FEWEST_FOR_P99 = 662
 BUDGET_S = 20.0
 """Seconds a candidate and batch size; a slow one ends with fewer samples, and then without a p99."""
 
+QUANTILES = np.linspace(0, 1, 41)
+"""Of the times, for the picture of their distribution."""
+
 Predict = Callable[..., object]
 
 
@@ -69,7 +72,7 @@ def summarise(samples: Samples, threads: int) -> Latency:
         ci["p99_us"] = p99_ci
     return Latency(
         batch=samples.batch, p50_us=p50, p99_us=p99, rows_per_s=samples.batch / p50 * 1e6, ci=ci,
-        samples=len(us), threads=threads,
+        samples=len(us), threads=threads, quantiles=tuple(round(float(q), 3) for q in np.quantile(us, QUANTILES)),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The task's metric on labelled rows, candidate against framework, with a paired bootstrap interval.
 
-Logloss for classifiers, RMSE for the rest: both are a mean over rows, so that a paired resample costs one product.
+Logloss for classifiers, RMSE for the rest: both are a mean over rows, so that a paired resample costs one product. Of
+a classifier the area under the ROC curve and the calibration error too: see :mod:`.ranking`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..values import Interval, Metric, OutputContract
+from . import ranking
 
 RESAMPLES = 1000
 SMALLEST = np.finfo(np.float32).tiny
@@ -19,15 +21,19 @@ SMALLEST = np.finfo(np.float32).tiny
 Answers = npt.NDArray[Any]
 
 
-def compare(output: OutputContract, labels: npt.NDArray[Any], framework: Answers, candidate: Answers) -> Metric | None:
-    """The metric of both on the same rows, answers [N, K]. None where :func:`_metric_free`."""
+def compare(
+    output: OutputContract, labels: npt.NDArray[Any], framework: Answers, candidate: Answers
+) -> tuple[Metric, ...]:
+    """The metrics of both on the same rows, answers [N, K], the one that decides first. None where
+    :func:`_metric_free`."""
     if _metric_free(output) or len(labels) == 0:
-        return None
+        return ()
     if output.task in ("binary", "multiclass"):
         weights = class_weights(output, labels)
-        return _mean_metric("logloss", _logloss(framework, weights), _logloss(candidate, weights), root=False)
+        loss = _mean_metric("logloss", _logloss(framework, weights), _logloss(candidate, weights), root=False)
+        return (loss, *ranking.classifier_metrics(output, weights, framework, candidate))
     truth = _numeric(labels)
-    return _mean_metric("rmse", _squared(framework, truth), _squared(candidate, truth), root=True)
+    return (_mean_metric("rmse", _squared(framework, truth), _squared(candidate, truth), root=True),)
 
 
 def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..values import OutputContract, Parity, Value
+from ..values import Metric, OutputContract, Parity, Value
 from . import metrics
 from .rows.given import Given
 from .tolerance import Tolerance
@@ -22,6 +22,10 @@ Table = npt.NDArray[np.float64]
 BATCHES = (0, 1, 3, 1025)
 """Batch sizes that every check runs: none, one, odd, larger than any block; then the rest at once."""
 
+
+LARGEST = 1e300
+"""Among quantiles: a difference above it, or one that isn't finite, as JSON holds it."""
+QUANTILES = np.linspace(0, 1, 41)
 
 LABEL_CUT = 0.5
 """Above this probability a label of several is given."""
@@ -107,14 +111,15 @@ def judge(
     relative = np.zeros_like(apart)  # where answers differ, an infinite or NaN answer of the framework is all wrong
     np.divide(apart, np.maximum(size, np.finfo(np.float32).tiny), out=relative, where=(apart > 0) & np.isfinite(size))
     relative[(apart > 0) & ~np.isfinite(size)] = np.inf
-    metric = None
+    found: tuple[Metric, ...] = ()
     if labels is not None and len(labels):
-        metric = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
+        found = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
     parity = Parity(
         rows=len(given), leaf_mismatches=wrong_leaves, wrong_values=wrong_values,
         max_abs=_worst(apart), max_rel=_worst(relative),
         max_ulp=int(ulps(candidate, framework).max(initial=0)), decision_flips=flips(output, framework, candidate),
-        metric=metric, tolerance=tolerance.words, coverage=coverage,
+        metric=found[0] if found else None, metrics=found, errors=_errors(apart),
+        tolerance=tolerance.words, coverage=coverage,
     )  # fmt: skip
     outside = int(wrong.any(axis=1).sum()) > tolerance.share * len(given) or bool(np.isinf(apart).any())
     flipped = parity.decision_flips > tolerance.flips * len(given)
@@ -127,6 +132,14 @@ def judge(
         parity=parity,
         allowed=tolerance,
     )
+
+
+def _errors(apart: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Quantiles of the rows' largest differences; one that isn't finite as the largest number that JSON holds."""
+    if not len(apart):
+        return ()
+    rows = np.minimum(apart.max(axis=1), LARGEST)
+    return tuple(float(f"{q:.3g}") for q in np.quantile(rows, QUANTILES, method="lower"))
 
 
 def different(got: Table, expected: Table) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..passes import program as programs
 from ..passes.forest import leaf_rows
 from ..passes.program import Program, counted
 from ..values import Latency, Value
-from . import latency, metrics, parity, tolerance
+from . import latency, metrics, parity, plain_fp16, tolerance, worst
 from .parity import Verdict
 from .rows import given as givens
 from .rows import net_rows
@@ -154,7 +155,12 @@ def check(request: CheckRequest) -> Verdict:
         node_table=backend.node_table(request.built, folder, lowered), coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
     )  # fmt: skip
-    return msgspec.structs.replace(verdict, engine=engine_of(request.built.runner, engine))
+    found = worst.worst_rows(given, answers, candidate, request.signature.features, request.adversarial)
+    said = plain_fp16.finding(lowered, given, request.adversarial) if request.built.backend == "tensor" else ""
+    return msgspec.structs.replace(
+        verdict, engine=engine_of(request.built.runner, engine),
+        parity=msgspec.structs.replace(verdict.parity, worst=found, finding=said),
+    )  # fmt: skip
 
 
 def _check_net(request: CheckRequest) -> Verdict:
@@ -182,7 +188,11 @@ def _check_net(request: CheckRequest) -> Verdict:
     )  # fmt: skip
     if allowed.share and verdict.passed:  # what a server answers is held against the worst that was let pass
         allowed = msgspec.structs.replace(allowed, abs=max(allowed.abs, 1.05 * verdict.parity.max_abs))
-    return msgspec.structs.replace(verdict, engine=engine_of(request.built.runner, engine), allowed=allowed)
+    found = worst.worst_rows(given, framework, candidate, request.signature.features, request.adversarial - skip)
+    return msgspec.structs.replace(
+        verdict, engine=engine_of(request.built.runner, engine), allowed=allowed,
+        parity=msgspec.structs.replace(verdict.parity, worst=found),
+    )  # fmt: skip
 
 
 def _derived(lowered: Program, final: npt.NDArray[np.int32], given: Given) -> Tolerance:
@@ -237,27 +247,57 @@ class MeasureRequest(Value):
 
 
 class MeasureReply(Value):
-    """Beside it: ``samples.npz``, an array ``ID@BATCH`` of microseconds, float64 [blocks, calls], for each."""
+    """Beside it: ``samples.npz``, an array ``ID@BATCH`` of microseconds, float64 [blocks, calls], for each. ``memory``:
+    what the process has allocated more once each was loaded and asked the largest batch."""
 
     latency: dict[str, tuple[Latency, ...]]
+    memory: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def measure(request: MeasureRequest) -> MeasureReply:
     """All candidates in one process, interleaved."""
     given = givens.load(Path(request.rows).parent, mapped=True)[request.skip :]
-    engines = {
-        timed.built.id: runner(timed.built.runner)(
+    engines: dict[str, Runner] = {}
+    memory: dict[str, int] = {}
+    largest = given[np.arange(max(request.batches)) % len(given)]
+    for timed in request.candidates:
+        kind = runner(timed.built.runner)
+        before = _allocated()
+        engines[timed.built.id] = kind(
             Path(timed.folder) / timed.built.model_file, timed.built.parameters, request.threads
         )
-        for timed in request.candidates
-    }
+        engines[timed.built.id].predict(*largest.parts)
+        after = _allocated()
+        if before is not None and after is not None:
+            memory[timed.built.id] = max(after - before, 0)
     named = [(name, engine.predict) for name, engine in engines.items()]
     taken = [s for batch in request.batches for s in latency.measure(named, given, batch)]
     arrays: dict[str, Any] = {f"{s.id}@{s.batch}": s.us for s in taken}
     np.savez(Path.cwd() / SAMPLES_FILE, **arrays)
     return MeasureReply(
         latency={name: tuple(latency.summarise(s, request.threads) for s in taken if s.id == name) for name in engines},
+        memory=memory,
     )
+
+
+class _Heap(ctypes.Structure):
+    """glibc's ``struct mallinfo2``."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+    ))  # fmt: skip
+
+
+def _allocated() -> int | None:
+    """Bytes that this process has allocated and not freed; None where its C library doesn't say. (What the kernel says
+    of a process lies in /proc, which a sandbox shuts.)"""
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError):
+        return None
+    ask.restype = _Heap
+    found = ask()
+    return int(found.uordblks + found.hblkhd)
 
 
 def read_samples(path: Path) -> list[latency.Samples]:

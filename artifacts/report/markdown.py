@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ...values import CandidateRecord, Record
+from . import costs as by_precision
 from . import sections, text
 from .tuning import tuned
 from .verdict import MARKS, Standing, model_name, notes, standing, verdict
@@ -21,6 +22,7 @@ def render_markdown(record: Record) -> str:
         f"# {MARKS[found.outcome]} {plain(model_name(record))}",
         f"**{plain(found.sentence)}**" + (f" {plain(found.because)}" if found.because else ""),
         _facts(sections.facts(record)),
+        *_costs(record),
         "## Candidates",
         _candidates(record),
         *_latency(record),
@@ -61,6 +63,23 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _facts(facts: Iterable[sections.Fact]) -> str:
     return "\n".join(f"- **{plain(fact.term)}:** {'; '.join(plain(line) for line in fact.lines)}" for fact in facts)
+
+
+def _costs(record: Record) -> tuple[str, ...]:
+    found = by_precision.costs(record)
+    if found is None:
+        return ()
+    heads = ("Candidate", found.heads[0], *(f"{head}>" for head in found.heads[1:]))
+    rows = (
+        (f"{'★ ' if line.word == 'winner' else ''}{line.id}",
+         *(f"{cell.words} ({cell.small})" if cell.small else cell.words for cell in line.cells))
+        for line in found.lines
+    )  # fmt: skip
+    said = [f"{finding[:1].upper()}{finding[1:]}." for finding in by_precision.findings(record)]
+    foot = (
+        "In brackets: of times the 95% interval; of metrics the difference from the framework's, by a paired bootstrap."
+    )
+    return ("## What each precision costs", *(plain(line) for line in said), table(heads, rows), foot)
 
 
 def _candidates(record: Record) -> str:

@@ -1,15 +1,19 @@
 """``report.html``: one static page that loads nothing. The template is ``report.html.j2``.
 
 Names and reasons come from a model file that anyone may have written, so autoescape is on and the page's own
-policy forbids scripts and every request.
+policy forbids every request, and every script but the one that sorts tables, by its sha256.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from ...values import Record
+from . import costs as table
+from . import pictures as drawn
 from . import sections, text
 from .chart import chart
 from .tuning import tuned
@@ -18,7 +22,7 @@ from .verdict import MARKS, model_name, notes, standing, verdict
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, SCRIPT = "report.html.j2", "sort.js"
 FEW_FEATURES = 30
 """A longer list of features is folded away."""
 
@@ -26,6 +30,7 @@ FEW_FEATURES = 30
 def render_html(record: Record) -> str:
     """The page for ``record``."""
     found = verdict(record)
+    script = source(SCRIPT)
     return _environment().get_template(TEMPLATE).render(
         record=record,
         name=model_name(record),
@@ -35,6 +40,13 @@ def render_html(record: Record) -> str:
         batches=tuple(sorted({line.batch for c in record.candidates for line in c.latency})),
         metrics=tuple((c, c.parity.metric) for c in record.candidates if c.parity and c.parity.metric),
         chart=chart(record),
+        costs=table.costs(record),
+        findings=table.findings(record),
+        pictures=drawn.pictures(record),
+        pictures_missing=drawn.missing(record),
+        worst=tuple(c for c in record.candidates if c.parity and c.parity.worst),
+        script=script,
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         tuned=tuned(record),
         facts=sections.facts(record),
         commands=sections.commands(record),
@@ -52,7 +64,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     return Environment(
-        loader=FunctionLoader(_source),
+        loader=FunctionLoader(source),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_visible,
@@ -61,7 +73,8 @@ def _environment() -> Environment:
     )
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """A file of this package: a template, the style, the script."""
     return resources.files(__package__ or "").joinpath(name).read_text(encoding="utf-8")
 
 

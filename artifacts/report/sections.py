@@ -46,7 +46,7 @@ def facts(record: Record) -> tuple[Fact, ...]:
     model = record.model
     wrote = f"{model.framework} {model.framework_version}".strip()
     sizes = (
-        _count(model.trees, "tree"),
+        *((_count(model.trees, "tree"),) if model.trees else ()),
         _count(len(model.features) + len(model.categories), "feature"),
         _count(len(model.outputs), "output"),
     )

@@ -163,6 +163,7 @@ def _timed(one: Judged, figures: MeasureReply, choice: Choice) -> Judged:
     line = msgspec.structs.replace(
         one.record,
         latency=figures.latency[one.record.id],
+        memory_bytes=figures.memory.get(one.record.id),
         reason=_with_timing(one, choice.lost.get(one.record.id, "")),
     )
     return replace(one, record=line)

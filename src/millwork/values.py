@@ -142,12 +142,27 @@ class Metric(Value):
     rows: int
 
 
+class WorstRow(Value):
+    """One of the rows that are answered worst. ``row`` counts from the first of the user's, or is below 0 for an
+    adversarial one. Texts, since they may be NaN: ``inputs`` as (name, value), ``framework``'s and ``candidate``'s
+    answers."""
+
+    row: int
+    inputs: tuple[tuple[str, str], ...]
+    framework: tuple[str, ...]
+    candidate: tuple[str, ...]
+    difference: float
+
+
 class Parity(Value):
     """How far a candidate is from the framework's own answers.
 
     ``leaf_mismatches`` counts (row, tree) pairs; None where the artifact has no trees to look at. ``wrong_values``:
     entries of the node table, read back from the artifact, that aren't the model's; None where it is the model's file.
-    ``max_ulp`` is in units in the last place of float32. ``tolerance`` is what was allowed, in words.
+    ``max_ulp`` is in units in the last place of float32. ``tolerance`` is what was allowed, in words. ``metrics``: all
+    of the task's (``metric`` is the first), ECE among them. ``errors``: of the rows, the largest difference of an
+    answer, at the quantiles 0, 1/40 … 1. ``worst``: the rows with the largest. ``finding``: what a plain form of the
+    same precision would have done, in a sentence.
     """
 
     rows: int
@@ -160,10 +175,15 @@ class Parity(Value):
     tolerance: str = ""
     coverage: str = ""
     wrong_values: int | None = None
+    metrics: tuple[Metric, ...] = ()
+    errors: tuple[float, ...] = ()
+    worst: tuple[WorstRow, ...] = ()
+    finding: str = ""
 
 
 class Latency(Value):
-    """One batch size; times of one call in microseconds, ``rows_per_s`` from the median. p99 takes 662 samples."""
+    """One batch size; times of one call in microseconds, ``rows_per_s`` from the median. p99 takes 662 samples.
+    ``quantiles``: at 0, 1/40 … 1."""
 
     batch: int
     p50_us: float
@@ -172,6 +192,7 @@ class Latency(Value):
     ci: dict[str, Interval]
     samples: int = 0
     threads: int = 1
+    quantiles: tuple[float, ...] = ()
 
 
 class LayerCost(Value):
@@ -188,7 +209,8 @@ class LayerCost(Value):
 class CandidateRecord(Value):
     """One candidate's line in the report: what was built, whether it is right, how fast, and why it lost.
 
-    ``layers``: of a net in a lower precision, what each layer costs, the dearest first.
+    ``layers``: of a net in a lower precision, what each layer costs, the dearest first. ``memory_bytes``: what a
+    process has allocated more once it has loaded it and asked it the largest batch.
     """
 
     id: str
@@ -204,6 +226,7 @@ class CandidateRecord(Value):
     served_by: str = ""
     preflight: Preflight | None = None
     layers: tuple[LayerCost, ...] = ()
+    memory_bytes: int | None = None
 
 
 class Winner(Value):

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
 from millwork.errors import UsageError
 from millwork.validators.metrics import class_index, compare, demand_labels
-from millwork.values import OutputContract
+from millwork.values import Metric, OutputContract
 
 
 def output(*labels: str, task: Any = "multiclass", kind: Any = "probability") -> OutputContract:
@@ -18,6 +18,10 @@ def output(*labels: str, task: Any = "multiclass", kind: Any = "probability") ->
 
 
 REGRESSION = output("value", task="regression", kind="value")
+
+
+def first(found: tuple[Metric, ...]) -> Metric:
+    return found[0]
 
 
 def probabilities(rng: np.random.Generator, rows: int, classes: int) -> Any:
@@ -30,7 +34,7 @@ def test_logloss_is_scikit_learns(classes: int) -> None:
     rng = np.random.default_rng(classes)
     answers, labels = probabilities(rng, 500, classes), rng.integers(0, classes, 500)
     names = [str(i) for i in range(classes)]
-    found = compare(output(*names, task="binary" if classes == 2 else "multiclass"), labels, answers, answers)
+    found = first(compare(output(*names, task="binary" if classes == 2 else "multiclass"), labels, answers, answers))
     assert found is not None
     exact = answers.astype(np.float64) / answers.astype(np.float64).sum(axis=1, keepdims=True)
     assert found.name == "logloss"
@@ -41,7 +45,7 @@ def test_logloss_is_scikit_learns(classes: int) -> None:
 def test_rmse_is_scikit_learns() -> None:
     rng = np.random.default_rng(1)
     truth, answers = rng.normal(size=300), rng.normal(size=(300, 1)).astype(np.float32)
-    found = compare(REGRESSION, truth, answers, answers + np.float32(0.5))
+    found = first(compare(REGRESSION, truth, answers, answers + np.float32(0.5)))
     assert found is not None
     assert found.name == "rmse"
     assert found.framework == pytest.approx(np.sqrt(mean_squared_error(truth, answers[:, 0])))
@@ -95,14 +99,14 @@ def test_labels_of_a_regression_are_numbers(labels: list[Any], said: str) -> Non
 def test_margins_and_rankings_have_no_metric() -> None:
     answers, labels = np.zeros((2, 1), np.float32), np.array(["x", "y"])
     for contract in (output("margin", task="binary", kind="margin"), output("value", task="ranking", kind="value")):
-        assert compare(contract, labels, answers, answers) is None
+        assert compare(contract, labels, answers, answers) == ()
         demand_labels(contract, labels)
-    assert compare(REGRESSION, labels[:0], answers[:0], answers[:0]) is None
+    assert compare(REGRESSION, labels[:0], answers[:0], answers[:0]) == ()
 
 
 def test_a_probability_of_0_for_the_true_class_is_finite() -> None:
     answers = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    found = compare(output("0", "1", task="binary"), np.array([1, 1]), answers, answers)
+    found = first(compare(output("0", "1", task="binary"), np.array([1, 1]), answers, answers))
     assert found is not None
     assert 40 < found.framework < 50
 
@@ -112,11 +116,11 @@ def test_the_interval_of_the_difference_finds_a_worse_candidate_and_none_where_t
     truth = rng.normal(size=2000)
     framework = (truth + rng.normal(size=2000)).astype(np.float32)[:, None]
     worse = (framework[:, 0] + 0.3 * rng.normal(size=2000)).astype(np.float32)[:, None]
-    found = compare(REGRESSION, truth, framework, worse)
+    found = first(compare(REGRESSION, truth, framework, worse))
     assert found is not None
     assert 0 < found.difference.low < found.candidate - found.framework < found.difference.high
     other = (truth + rng.normal(size=2000)).astype(np.float32)[:, None]
-    found = compare(REGRESSION, truth, framework, other)
+    found = first(compare(REGRESSION, truth, framework, other))
     assert found is not None
     assert found.difference.low < 0 < found.difference.high
 
@@ -127,8 +131,8 @@ def test_the_interval_of_many_rows_is_like_that_of_few() -> None:
     truth = rng.normal(size=20_001)
     framework = (truth + rng.normal(size=20_001)).astype(np.float32)[:, None]
     worse = (framework[:, 0] + 0.3 * rng.normal(size=20_001)).astype(np.float32)[:, None]
-    many = compare(REGRESSION, truth, framework, worse)
-    fewer = compare(REGRESSION, truth[1:], framework[1:], worse[1:])
+    many = first(compare(REGRESSION, truth, framework, worse))
+    fewer = first(compare(REGRESSION, truth[1:], framework[1:], worse[1:]))
     assert many is not None
     assert fewer is not None
     assert many.difference.low == pytest.approx(fewer.difference.low, rel=0.1)
@@ -140,6 +144,47 @@ def test_a_binary_model_may_be_judged_by_probabilities_as_labels():
     p = np.array([0.2, 0.9, 0.5], np.float32)
     answers = np.stack([1 - p, p], axis=1)
     soft = np.array([0.3, 1.0, 0.5])
-    metric = compare(output, soft, answers, answers)
+    metric = first(compare(output, soft, answers, answers))
     expected = -(soft * np.log(p) + (1 - soft) * np.log(1 - p)).mean()
     assert metric.framework == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_auc_is_scikit_learns_with_ties(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    answers = np.round(probabilities(rng, 400, classes), 2)
+    labels = rng.integers(0, classes, 400)
+    task = "binary" if classes == 2 else "multiclass"
+    found = {m.name: m for m in compare(output(*map(str, range(classes)), task=task), labels, answers, answers)}
+    truth = np.eye(classes)[labels]
+    each = [roc_auc_score(truth[:, k], answers[:, k]) for k in range(classes)]
+    assert found["auc"].framework == pytest.approx(each[1] if classes == 2 else np.mean(each))
+    assert (found["auc"].difference.low, found["auc"].difference.high) == (0, 0)
+
+
+def test_ece_is_the_gap_between_confidence_and_frequency() -> None:
+    answers = np.tile(np.array([[0.1, 0.9]], np.float32), (1000, 1))
+    labels = (np.arange(1000) < 700).astype(int)
+    sure = np.tile(np.array([[0.3, 0.7]], np.float32), (1000, 1))
+    found = {m.name: m for m in compare(output("0", "1", task="binary"), labels, answers, sure)}
+    assert found["ece"].framework == pytest.approx(0.2, abs=1e-6)
+    assert found["ece"].candidate == pytest.approx(0.0, abs=1e-6)
+    assert found["ece"].difference.high < 0
+
+
+def test_an_interval_of_the_auc_covers_a_real_loss_and_not_nothing() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 3000)
+    score = labels + rng.normal(size=3000)
+    good = 1 / (1 + np.exp(-score))
+    noisy = 1 / (1 + np.exp(-(score + rng.normal(size=3000))))
+    both = [np.stack([1 - p, p], axis=1).astype(np.float32) for p in (good, noisy)]
+    found = {m.name: m for m in compare(output("0", "1", task="binary"), labels, *both)}["auc"]
+    assert found.difference.high < 0
+    assert found.difference.low < found.candidate - found.framework < found.difference.high
+
+
+def test_answers_that_are_not_finite_have_no_area() -> None:
+    answers = np.array([[0.5, 0.5], [np.nan, np.nan]], np.float32)
+    names = [m.name for m in compare(output("0", "1", task="binary"), np.array([0, 1]), answers, answers)]
+    assert names == ["logloss"]

@@ -1,0 +1,93 @@
+"""The table by precision: what each candidate costs and what it buys, a line each, and what one should know of it."""
+
+from __future__ import annotations
+
+from ...values import CandidateRecord, Latency, Metric, Record, Value
+from . import text
+from .verdict import standing
+
+
+class Cell(Value):
+    """``sort``: what a column is sorted by, where the words aren't it; ``small``: a second line."""
+
+    words: str
+    sort: float | None = None
+    small: str = ""
+
+
+class Line(Value):
+    id: str
+    word: str
+    cells: tuple[Cell, ...]
+
+
+class Costs(Value):
+    heads: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def costs(record: Record) -> Costs | None:
+    """Candidates that were built and judged; None where there are none."""
+    lines = [line for line in record.candidates if line.parity is not None]
+    if not lines:
+        return None
+    batch = next((line.latency[0].batch for line in lines if line.latency), None)
+    names = list(dict.fromkeys(metric.name for line in lines for metric in _metrics(line)))
+    timed = (f"p50, batch {batch}", f"p99, batch {batch}", "rows/s") if batch is not None else ()
+    heads = ("precision", *timed, "size", "memory", "largest difference", "decision flips", *names)
+    return Costs(heads=heads, lines=tuple(_line(record, line, batch, names) for line in lines))
+
+
+def findings(record: Record) -> tuple[str, ...]:
+    """What the plain form of a precision would have done, each once."""
+    found = (line.parity.finding for line in record.candidates if line.parity is not None)
+    return tuple(dict.fromkeys(said for said in found if said))
+
+
+def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[str]) -> Line:
+    parity = line.parity
+    if parity is None:
+        raise ValueError(f"{line.id} wasn't judged")
+    time = next((found for found in line.latency if found.batch == batch), None)
+    metrics = {metric.name: metric for metric in _metrics(line)}
+    cells = (
+        Cell(words=line.precision),
+        *(() if batch is None else _times(time)),
+        Cell(words=text.size(line.bytes), sort=float(line.bytes)),
+        Cell(words=text.NONE if line.memory_bytes is None else text.size(line.memory_bytes),
+             sort=None if line.memory_bytes is None else float(line.memory_bytes)),
+        Cell(words=text.difference(parity.max_abs), sort=parity.max_abs),
+        Cell(words=text.whole(parity.decision_flips), sort=float(parity.decision_flips)),
+        *(_metric(metrics.get(name)) for name in names),
+    )  # fmt: skip
+    return Line(id=line.id, word=standing(record, line).word, cells=cells)
+
+
+def _times(time: Latency | None) -> tuple[Cell, ...]:
+    if time is None:
+        return (Cell(words=text.NONE),) * 3
+    return (
+        Cell(words=f"{text.micros(time.p50_us)} µs", sort=time.p50_us, small=text.interval(time.ci.get("p50_us"))),
+        Cell(words=text.NONE if time.p99_us is None else f"{text.micros(time.p99_us)} µs", sort=time.p99_us,
+             small=text.interval(time.ci.get("p99_us"))),
+        Cell(words=text.figures(time.rows_per_s), sort=time.rows_per_s),
+    )  # fmt: skip
+
+
+def _metric(metric: Metric | None) -> Cell:
+    """The candidate's, and by how much it differs from the framework's."""
+    if metric is None:
+        return Cell(words=text.NONE)
+    low, high = metric.difference.low, metric.difference.high
+    same = low == high == 0
+    return Cell(
+        words=f"{metric.candidate:.4f}", sort=metric.candidate,
+        small="as the framework" if same else f"{low:+.1e} to {high:+.1e}",
+    )  # fmt: skip
+
+
+def _metrics(line: CandidateRecord) -> tuple[Metric, ...]:
+    parity = line.parity
+    if parity is None:
+        return ()
+    return parity.metrics or (() if parity.metric is None else (parity.metric,))

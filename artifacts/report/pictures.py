@@ -1,0 +1,248 @@
+"""Pictures of what precision costs, drawn by matplotlib as SVG for the page: no script, no font, no request.
+
+Colours are the page's own (custom properties), so that light, dark and print are each as the page is. A picture is
+made only where it has something to show, and everything in it is in a table too.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...values import CandidateRecord, Record, Value
+from .text import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH, HEIGHT = 7.2, 3.2
+"""Inches, of 72 points: about the page's width."""
+QUANTILES = 40
+MOST_LAYERS = 14
+SMALLEST = 1e-9
+"""Differences below it are drawn there: an axis of logarithms has no 0."""
+_INK, _SOFT, _LINE = "#010203", "#040506", "#070809"
+_SERIES = ("#0a0b0c", "#0d0e0f", "#101112", "#131415", "#161718", "#191a1b", "#1c1d1e", "#1f2021")
+"""Stand-ins, each for one of the page's custom properties."""
+_NAMES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line"} | {c: f"--series-{i}" for i, c in enumerate(_SERIES)}
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)), (0, (7, 2)))
+_MARKERS = "osD^vPX*"
+"""Beside the colours, so that nothing is told by colour alone."""
+
+Draw = Callable[["Axes"], None]
+
+
+class Picture(Value):
+    """``svg``: an element to put into the page as it is. ``title``: what it shows; ``foot``: how to read it."""
+
+    key: str
+    title: str
+    foot: str
+    svg: str
+
+
+def pictures(record: Record) -> tuple[Picture, ...]:
+    """Those that the record has figures for; none where matplotlib isn't installed."""
+    if find_spec("matplotlib") is None:
+        return ()
+    made = (_tradeoff(record), _errors(record), _times(record), *_layers(record))
+    return tuple(picture for picture in made if picture is not None)
+
+
+def missing(record: Record) -> bool:
+    """Whether there would be pictures, were matplotlib installed."""
+    return find_spec("matplotlib") is None and any(line.parity is not None for line in record.candidates)
+
+
+def loss(candidate: CandidateRecord) -> tuple[float, str] | None:
+    """What a candidate loses, and in which unit: its first metric's distance from the framework's where there are
+    labels, its largest difference where not."""
+    if candidate.parity is None:
+        return None
+    metric = candidate.parity.metric
+    if metric is not None:
+        return abs(metric.candidate - metric.framework), f"difference of {metric.name} from the framework's"
+    return candidate.parity.max_abs, "largest difference of an answer"
+
+
+def place(record: Record, candidate: CandidateRecord) -> int:
+    """Which of the series' colours, marks and dashes is a candidate's: the same in every picture."""
+    return [line.id for line in record.candidates].index(candidate.id)
+
+
+def _tradeoff(record: Record) -> Picture | None:
+    lines = [line for line in record.candidates if line.status == "passed" and line.latency and loss(line)]
+    if len(lines) < 2:
+        return None
+    batch = lines[0].latency[0].batch
+    points = [(line, next(t.p50_us for t in line.latency if t.batch == batch), loss(line)) for line in lines]
+    unit = next(found[1] for _, _, found in points if found is not None)
+
+    def draw(axes: Axes) -> None:
+        for line, p50, found in points:
+            i = place(record, line)
+            value = max(found[0] if found else 0.0, SMALLEST)
+            axes.plot([p50], [value], linestyle="none", marker=_MARKERS[i % len(_MARKERS)], markersize=8,
+                      color=_SERIES[i % len(_SERIES)], label=line.id)  # fmt: skip
+        _logarithmic(axes, "x")
+        _logarithmic(axes, "y")
+        axes.set_xlabel(f"p50 of a batch of {batch}, µs: left is faster")
+        axes.set_ylabel(f"{_wrapped(unit)}:\nlower is closer")
+        axes.margins(0.15)
+        _legend(axes)
+
+    return Picture(
+        key="tradeoff", title="What it costs, and what it buys",
+        foot=f"Each candidate that passed. A difference below {SMALLEST:g} is drawn there.", svg=_svg("tradeoff", draw),
+    )  # fmt: skip
+
+
+def _errors(record: Record) -> Picture | None:
+    lines = [line for line in record.candidates if line.parity is not None and line.parity.errors]
+    lines = [line for line in lines if line.parity is not None and line.parity.errors[-1] > 0]
+    if not lines:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for line in lines:
+            errors = line.parity.errors if line.parity is not None else ()
+            _steps(axes, place(record, line), [max(min(error, 1e30), SMALLEST) for error in errors], line.id)
+        _logarithmic(axes, "x")
+        axes.set_xlabel("largest difference of an answer, row by row")
+        _shares(axes, "share of the rows\nthat are no further off")
+
+    return Picture(
+        key="errors", title="How far answers are off",
+        foot="A curve further left is closer to the framework. Candidates that answer to the bit aren't drawn.",
+        svg=_svg("errors", draw),
+    )  # fmt: skip
+
+
+def _times(record: Record) -> Picture | None:
+    lines = [line for line in record.candidates if line.latency and line.latency[0].quantiles]
+    if not lines:
+        return None
+    batch = lines[0].latency[0].batch
+
+    def draw(axes: Axes) -> None:
+        for line in lines:
+            found = next((time for time in line.latency if time.batch == batch and time.quantiles), None)
+            if found is not None:
+                _steps(axes, place(record, line), list(found.quantiles), line.id)
+        _logarithmic(axes, "x")
+        axes.set_xlabel(f"time of one call of {batch} row{'s' if batch > 1 else ''}, µs")
+        _shares(axes, "share of the calls\nthat are no slower")
+
+    return Picture(
+        key="times", title="How long calls take",
+        foot="In process, candidates interleaved. The right end of a curve is the slowest call that was seen.",
+        svg=_svg("times", draw),
+    )  # fmt: skip
+
+
+def _layers(record: Record) -> list[Picture]:
+    return [_layer_costs(line) for line in record.candidates if line.layers]
+
+
+def _layer_costs(line: CandidateRecord) -> Picture:
+    costs = sorted(line.layers, key=lambda cost: -cost.error)[:MOST_LAYERS]
+
+    def draw(axes: Axes) -> None:
+        names = [_short(cost.name) + (" (kept fp32)" if cost.kept else "") for cost in costs][::-1]
+        values = [cost.error for cost in costs][::-1]
+        kept = [cost.kept for cost in costs][::-1]
+        bars = axes.barh(range(len(values)), values, color=_SERIES[0], height=0.7)
+        for bar, high in zip(bars, kept, strict=True):
+            if high:
+                bar.set_hatch("///")
+                bar.set_facecolor("none")
+                bar.set_edgecolor(_SERIES[0])
+        axes.set_yticks(range(len(values)), names)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlabel("error of the answers over their standard deviation, with this layer alone lowered")
+
+    left = f" The {len(line.layers) - len(costs)} others cost less." if len(line.layers) > len(costs) else ""
+    return Picture(
+        key=f"layers-{line.id}", title=f"What each layer of {line.id} costs",
+        foot=f"Root mean square, on rows that calibrated nothing.{left}",
+        svg=_svg(f"layers-{line.id}", draw, height=max(1.2 + 0.28 * len(costs), 1.8)),
+    )  # fmt: skip
+
+
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Ticks as plain numbers (``0.01``, ``1e-06``), some of them within a decade where there are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = sorted(axis.get_data_interval())
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 30 * max(low, 1e-300) else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _steps(axes: Axes, i: int, values: Sequence[float], label: str) -> None:
+    share = [k / (len(values) - 1) for k in range(len(values))]
+    axes.plot(values, share, drawstyle="steps-post", color=_SERIES[i % len(_SERIES)],
+              linestyle=_DASHES[i % len(_DASHES)], linewidth=1.8, label=label)  # fmt: skip
+
+
+def _shares(axes: Axes, what: str) -> None:
+    axes.set_ylim(0, 1.03)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+    axes.set_ylabel(what)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), labelcolor=_INK, fontsize=9)
+
+
+def _short(name: str) -> str:
+    """A node's name in a graph, without what all of them begin with; its end is what tells it from others."""
+    plain = visible(name).removeprefix("net/").removeprefix("node_")
+    return plain if len(plain) <= 28 else f"…{plain[-27:]}"
+
+
+def _wrapped(unit: str) -> str:
+    return unit.replace(" of ", "\nof ", 1)
+
+
+def _svg(key: str, draw: Draw, *, height: float = HEIGHT) -> str:
+    """An ``<svg>`` element in the page's own colours and fonts."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    settings = {
+        "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": key, "font.family": "sans-serif",
+        "font.size": 10.0,
+        "text.color": _INK, "axes.edgecolor": _LINE, "axes.labelcolor": _SOFT, "xtick.color": _SOFT,
+        "ytick.color": _SOFT, "xtick.labelcolor": _SOFT, "ytick.labelcolor": _INK, "axes.spines.top": False,
+        "axes.spines.right": False, "axes.grid": True, "grid.color": _LINE, "grid.linewidth": 0.7,
+        "axes.axisbelow": True, "hatch.color": _SERIES[0],
+    }  # fmt: skip
+    out = io.StringIO()
+    with rc_context(settings):  # type: ignore[arg-type]
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _themed(out.getvalue(), key)
+
+
+def _themed(svg: str, key: str) -> str:
+    """Without the prolog, scaled by the page; every colour a custom property; every id the picture's own."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    for colour, name in _NAMES.items():
+        body = body.replace(colour, f"var({name})")
+    own = re.sub(r"[^a-z0-9]+", "-", key.lower())
+    body = re.sub(r'\bid="', f'id="{own}-', body)
+    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{own}-", body)
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 class="picture"', body, count=1)
+    return re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?)px[^;\"]*", r"font: \1px system-ui, sans-serif", body)
