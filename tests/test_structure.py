@@ -21,8 +21,9 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 
 LAYERS = (
     # what a step needs to run at all
-    ("", "frozen", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps", "worker", "executors",
-     "environments", "toolchains", "run_directory", "triton_releases", "progress", "scratch", "archives", "table"),
+    ("", "frozen", "measurements", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps",
+     "worker", "executors", "environments", "toolchains", "run_directory", "triton_releases", "progress",
+     "scratch", "archives", "table"),
     ("passes",),
     ("compile",),
     ("validators",),
