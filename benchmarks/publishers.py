@@ -1,20 +1,26 @@
-"""50 publishers in 5 rounds into one model on a real S3 server, watched all the time: no version lost or
-doubled, and what serves never goes back.
+"""50 publishers in 5 rounds into one model, in a folder and on a real S3 server, watched all the time: no version lost
+or doubled, and what serves never goes back.
 
-    python benchmarks/publishers.py [--publishers 50] [--rounds 5]
+    python benchmarks/publishers.py [--publishers 50] [--rounds 5] [--where local,s3]
 
 Each publisher is a process of its own. The server is the one of the tests (SeaweedFS, installed into the user's cache).
+Results: benchmarks/results/publishers.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +35,8 @@ from millwork.artifacts.repository import at  # noqa: E402
 from millwork.artifacts.repository.object_store import ObjectRepository  # noqa: E402
 from millwork.artifacts.repository.object_store.address import parse  # noqa: E402
 
+RESULTS = ROOT / "benchmarks" / "results" / "publishers.json"
+
 CODE = (
     "import sys\nfrom millwork import wire\nfrom millwork.artifacts.bundle import Bundle\n"
     "from millwork.artifacts.repository import at\n"
@@ -40,37 +48,56 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--publishers", type=int, default=50)
     asked.add_argument("--rounds", type=int, default=5)
+    asked.add_argument("--where", default="local,s3")
     words = asked.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "server").mkdir()
-        with s3.served(Path(folder) / "server") as port:
-            os.environ.update(s3.variables(port))
-            measured(Path(folder), words.publishers, words.rounds)
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for where in words.where.split(","):
+        with tempfile.TemporaryDirectory() as folder, place(where, Path(folder)) as url:
+            found[where] = measured(Path(folder), url, words.publishers, words.rounds)
+        print(f"{where}: {found[where]}")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def measured(folder: Path, publishers: int, rounds: int) -> None:
-    url = f"s3://{s3.BUCKET}/publishers/models"
+@contextlib.contextmanager
+def place(where: str, folder: Path) -> Iterator[str]:
+    """The URL of a repository that holds nothing yet."""
+    if where == "local":
+        yield str(folder / "repository" / "models")
+        return
+    (folder / "server").mkdir()
+    with s3.served(folder / "server") as port:
+        os.environ.update(s3.variables(port))
+        yield f"s3://{s3.BUCKET}/publishers/models"
+
+
+def measured(folder: Path, url: str, publishers: int, rounds: int) -> dict[str, float]:
+    """The figures of one run; AssertionError where a version is lost or doubled, or what serves goes back."""
     bundles = [made(folder / str(number), number) for number in range(publishers)]
     seen, over = [0], threading.Event()
-    watcher = threading.Thread(target=watch, args=(url, seen, over))
-    watcher.start()
-    began, got = time.monotonic(), []
-    share = -(-publishers // rounds)
-    for first in range(0, publishers, share):
-        got += together(url, bundles[first : first + share])
-    took = time.monotonic() - began
-    over.set()
-    watcher.join()
+    with ThreadPoolExecutor(1) as threads:
+        watcher = threads.submit(watch, url, seen, over)
+        began, got = time.monotonic(), []
+        try:
+            share = -(-publishers // rounds)
+            for first in range(0, publishers, share):
+                got += together(url, bundles[first : first + share])
+        finally:
+            took = time.monotonic() - began
+            over.set()
+        watcher.result()  # raises what the watcher met
     entries = at(url).versions("m")
+    lost = publishers - len({entry.manifest.files for entry in entries if entry.manifest})
+    back = sum(later < earlier for earlier, later in itertools.pairwise(seen))
     assert len(set(got)) == publishers, got
     assert [entry.version for entry in entries] == sorted(got)
     assert {entry.manifest.files for entry in entries if entry.manifest} == {b.manifest.files for b in bundles}
-    assert seen == sorted(seen)
+    assert not back, seen
     assert at(url).find("m") == max(got)
-    print(
-        f"{publishers} publishers in {rounds} rounds: {len(got)} versions, none lost or doubled, "
-        f"the highest {max(got)}; {len(seen) - 1:,} looks, never back; {took:.1f} s"
-    )
+    return {
+        "publishers": publishers, "rounds": rounds, "versions": len(entries), "highest": max(got),
+        "lost": lost, "doubled": len(got) - len(set(got)), "looks": len(seen) - 1,
+        "went_back": back, "seconds": round(took, 1),
+    }  # fmt: skip
 
 
 def made(folder: Path, number: int) -> Bundle:
@@ -103,11 +130,21 @@ def together(url: str, bundles: list[Bundle]) -> list[int]:
 
 
 def watch(url: str, seen: list[int], over: threading.Event) -> None:
-    repository = ObjectRepository(parse(url))
+    """The version that serves, by config.pbtxt, as often as it can be read."""
     while not over.is_set():
-        found = repository.store.read(f"{repository.address.prefix}/m/config.pbtxt")
-        if found is not None:
-            seen.append(triton_config.parse(found.content.decode()).version_policy.specific.versions[0])
+        content = served_config(url)
+        if content:
+            seen.append(triton_config.parse(content).version_policy.specific.versions[0])
+
+
+def served_config(url: str) -> str:
+    """config.pbtxt as it is now; empty where there is none yet."""
+    if "://" not in url:
+        path = Path(url) / "m" / "config.pbtxt"
+        return path.read_text() if path.exists() else ""
+    repository = ObjectRepository(parse(url))
+    found = repository.store.read(f"{repository.address.prefix}/m/config.pbtxt")
+    return "" if found is None else found.content.decode()
 
 
 if __name__ == "__main__":
