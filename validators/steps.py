@@ -16,6 +16,7 @@ from ..compile.backends.base import Built
 from ..compile.frontends.loaded import Signature
 from ..compile.runners.load import ENGINES, Runner, runner
 from ..errors import UsageError
+from ..files import sha256_file
 from ..passes import program as programs
 from ..passes.forest import leaf_rows
 from ..passes.program import Program, counted
@@ -112,7 +113,8 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
 class CheckRequest(Value):
     """Paths are absolute. ``rows``: rows.npy, with categories.npy beside it where the model takes them. ``labels``: of
     the last rows, or empty. ``tolerance``: a spec, or empty for the derived. ``adversarial``: how many of the rows
-    are."""
+    are. ``own_sha256``: what the artifact's file must have where it is the framework's own, or empty: rows alone don't
+    tell a number that is off by less than sums round."""
 
     built: Built
     folder: str
@@ -128,12 +130,20 @@ class CheckRequest(Value):
     coverage: str
     threads: int = 1
     adversarial: int = 0
+    own_sha256: str = ""
 
 
 def check(request: CheckRequest) -> Verdict:
     """One candidate's built files against the framework: leaf by leaf, then the numbers."""
-    if request.signature.is_net:
-        return _check_net(request)
+    verdict = _check_net(request) if request.signature.is_net else _check_trees(request)
+    found = sha256_file(Path(request.folder) / request.built.model_file) if request.own_sha256 else ""
+    if found == request.own_sha256 or not verdict.passed:
+        return verdict
+    reason = f"{request.built.model_file} isn't the framework's own: sha256 {found}, expected {request.own_sha256}"
+    return msgspec.structs.replace(verdict, passed=False, reason=reason)
+
+
+def _check_trees(request: CheckRequest) -> Verdict:
     given = givens.load(Path(request.rows).parent)
     lowered = programs.load(Path(request.lowered))
     answers = np.load(request.framework_answers)

@@ -188,6 +188,7 @@ def check(
         framework_leaves=str(truth.answers_folder / oracle.LEAVES_FILE),
         signature=model.signature, tolerance=run.plan.tolerance, coverage=truth.rows.coverage,
         threads=threads, adversarial=truth.rows.adversarial,
+        own_sha256=sha256_file(model.native) if candidate.built.backend == "reference" else "",
     )  # fmt: skip
     key = {
         "built": _content(candidate.folder), "loaded": _content(model.load_folder),

@@ -13,6 +13,7 @@ from millwork.compile import steps as compiling
 from millwork.compile.backends.base import Built
 from millwork.compile.frontends.loaded import Signature
 from millwork.compile.runners.load import runner
+from millwork.files import sha256_file
 from millwork.passes import program as programs
 from millwork.passes.program import Program
 from millwork.validators import oracle
@@ -82,6 +83,7 @@ class Gate:
             framework_answers=str(self.folder / oracle.ANSWERS_FILE),
             framework_leaves=str(self.folder / oracle.LEAVES_FILE),
             signature=self.signature, tolerance=tolerance, coverage=self.coverage,
+            own_sha256=sha256_file(self.native) if built.backend == "reference" else "",
         )  # fmt: skip
         scratch = folder.with_name(folder.name + "-check")
         scratch.mkdir(exist_ok=True)
