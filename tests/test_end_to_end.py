@@ -290,7 +290,7 @@ def test_answers_that_differ_before_anything_is_published(shop: Desk, monkeypatc
     """On a server of ours the bundle is rehearsed first: the repository isn't touched at all."""
     from millwork import release
 
-    monkeypatch.setattr(release, "golden_rows", lambda rows, answers, _, *, hard: (rows[:4], answers[:4] * 2))
+    monkeypatch.setattr(release, "golden_rows", lambda rows, answers, _, **_more: (rows[:4], answers[:4] * 2))
     said = shop.optimize(shop.files.again, "--name", "never", quick=MANAGED)
     assert said.code == 7, said.err
     assert "onnx-fp32 can't be served: as python: row 0" in said.err
