@@ -61,6 +61,30 @@ def test_less_than_two_in_a_hundred_is_never_worth_a_less_simple_candidate() -> 
     assert chosen({ONNX: 102.5, FIL: 100.0}, noise=0.0).winner.id == "fil"
 
 
+def test_less_than_half_a_microsecond_is_never_worth_a_less_simple_candidate() -> None:
+    assert chosen({ONNX: 2.4, FIL: 2.0}, noise=0.0).winner.id == "onnx"
+    assert chosen({ONNX: 2.6, FIL: 2.0}, noise=0.0).winner.id == "fil"
+
+
+def test_two_that_are_the_same_are_seldom_declared_different() -> None:
+    """A/A on 400 pairs: noise with a memory (a machine whose clock wanders), spikes, and a call's own jitter.
+    benchmarks/aa.py does it with real artifacts."""
+    rng = np.random.default_rng(7)
+    blocks = SAMPLES // BLOCK
+    declared = 0
+    for _ in range(400):
+        steps = rng.normal(0, 0.02, (blocks, 2))
+        for turn in range(1, blocks):
+            steps[turn] += 0.9 * steps[turn - 1]
+        drift = steps[:, :1] + 0.1 * steps  # the machine's, and a tenth of it each candidate's own
+        pair = []
+        for column, contender in enumerate((ONNX, FIL)):
+            jitter = rng.lognormal(sigma=0.05, size=(blocks, BLOCK)) + (rng.random((blocks, BLOCK)) < 0.01) * 5
+            pair.append(Samples(contender.id, 1, 50.0 * np.exp(drift[:, column : column + 1]) * jitter))
+        declared += " times as fast as " in choose([ONNX, FIL], pair, ONE).winner.why
+    assert declared <= 0.05 * 400
+
+
 def test_the_simplest_of_all_that_tie_wins() -> None:
     found = chosen({REFERENCE: 100.0, FIL: 100.5, ONNX: 101.0}, noise=0.01)
     assert found.winner.id == "onnx"
