@@ -2,9 +2,9 @@
 
     python benchmarks/publications.py [--changes 20] [--clients 4] [--perf-clients 4]
 
-Clients of ours hold each answer against the versions that may have given it (tests/models/asking.py); perf_analyzer keeps
-as many requests in flight beside them and ends with an error if one fails. Every fourth change is a rollback. Results:
-benchmarks/results/publications.json. Ends with 1 if anything failed.
+Clients of ours hold each answer against the versions that may have given it (tests/models/asking.py); perf_analyzer
+keeps as many requests in flight beside them and ends with an error if one fails. Every fourth change is a rollback.
+Results: benchmarks/results/publications.json. Ends with 1 if anything failed.
 """
 
 from __future__ import annotations
