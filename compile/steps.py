@@ -109,7 +109,7 @@ def _lower_net(found: Net, folder: Path) -> Lowered:
 
 class BuildRequest(Value):
     """``calibration``: a folder of rows that nothing is judged by, for a precision that needs to see some; or empty.
-    ``symmetric``: what int8 of a net is to be, see :class:`.backends.base.NetOrder`."""
+    ``symmetric``, ``batches``: see :class:`.backends.base.NetOrder`."""
 
     backend: str
     lowered: str
@@ -119,6 +119,7 @@ class BuildRequest(Value):
     precision: str = "fp32"
     calibration: str = ""
     symmetric: bool = True
+    batches: tuple[int, ...] = (1,)
 
 
 class BuildReply(Value):
@@ -149,6 +150,8 @@ def _build_net(request: BuildRequest, source: Source, release: triton_releases.R
     if backend is None:
         return Unsupported(reason=f"{request.backend}: has no form for a net in {request.precision}")
     rows = Path(request.calibration) if request.calibration else None
-    return backend.build(
-        NetOrder(net.load(Path(request.lowered)), source, Path.cwd(), release, rows, request.symmetric)
-    )
+    order = NetOrder(
+        net=net.load(Path(request.lowered)), source=source, folder=Path.cwd(), release=release, calibration=rows,
+        symmetric=request.symmetric, batches=request.batches,
+    )  # fmt: skip
+    return backend.build(order)

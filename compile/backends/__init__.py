@@ -53,6 +53,18 @@ def _net_onnx(precision: str) -> NetBackend:
     return backend(precision)
 
 
+def _net_onnx_cuda(precision: str) -> NetBackend:
+    from .net_gpu import onnx_cuda
+
+    return onnx_cuda(precision)
+
+
+def _net_tensorrt(precision: str) -> NetBackend:
+    from .net_gpu import tensorrt
+
+    return tensorrt(precision)
+
+
 def _net_reference(precision: str) -> NetBackend:
     from .net_reference import backend
 
@@ -66,11 +78,18 @@ TABLE: dict[str, Callable[[], Backend]] = {
 IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {"tensor": _tensor}
 """Those of them that have more than fp32; a precision that one can't hold is refused by it, with the reason."""
 
-NETS: dict[str, Callable[[str], NetBackend]] = {"reference": _net_reference, "onnx": _net_onnx}
+NETS: dict[str, Callable[[str], NetBackend]] = {
+    "reference": _net_reference, "onnx": _net_onnx, "onnx-cuda": _net_onnx_cuda, "tensorrt": _net_tensorrt,
+}  # fmt: skip
 """The backends of nets, by name, for a precision."""
 
 PRECISIONS = ("fp32", "fp16", "int8", "int32")
-NET_PRECISIONS = {"reference": ("fp32",), "onnx": ("fp32", "fp16", "int8")}
+NET_PRECISIONS = {
+    "reference": ("fp32",), "onnx": ("fp32", "fp16", "int8"), "onnx-cuda": ("fp32", "fp16"),
+    "tensorrt": ("fp32", "fp16", "int8"),
+}  # fmt: skip
+ON_GPU = frozenset({"onnx-cuda", "tensorrt"})
+"""Built where the target is a GPU that is here, or where somebody names them."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +104,20 @@ class Variant:
         return f"{self.backend}-{self.precision}"
 
 
-def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool) -> tuple[Variant, ...]:
+def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu: bool = False) -> tuple[Variant, ...]:
     """What is built, in the table's order. ``wanted``: backends by name, none for all; ``precisions``: none for all
     that nets have, and for fp32 of a forest, which loses nothing by another. A backend that was named and has none of
-    the precisions is tried in the first of them, and says itself why it can't."""
-    own = tuple(NETS) if net else names()
+    the precisions is tried in the first of them, and says itself why it can't. ``gpu``: the target is a GPU that is
+    here."""
+    own = tuple(name for name in NETS if gpu or name not in ON_GPU) if net else names()
     found = []
     for name in wanted or own:
         has = NET_PRECISIONS.get(name, ()) if net else PRECISIONS if name in IN_PRECISIONS else ("fp32",)
         asked = tuple(precisions) or (has if net else ("fp32",))
         fitting = [precision for precision in asked if precision in has]
-        found += [Variant(name, precision) for precision in fitting or (asked[:1] if name in wanted else ())]
+        found += [
+            Variant(name, precision) for precision in fitting or ((asked[:1] or ("fp32",)) if name in wanted else ())
+        ]
     return tuple(found)
 
 
@@ -110,6 +132,11 @@ def names() -> tuple[str, ...]:
             )
         own.append(point.name)
     return tuple(own)
+
+
+def known() -> tuple[str, ...]:
+    """Every name that ``--backends`` may have."""
+    return (*names(), *(name for name in NETS if name not in TABLE))
 
 
 def provider(name: str) -> str:

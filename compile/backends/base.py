@@ -113,7 +113,7 @@ class Backend(Protocol):
 class NetOrder:
     """What a backend of nets is to build: into ``folder``, which exists and is empty. ``calibration``: a folder with
     rows that no verdict is based on, or None where the user gave none. ``symmetric``: int8 is to be TensorRT's kind,
-    for a GPU; else that of ONNX Runtime's CPU kernels."""
+    for a GPU; else that of ONNX Runtime's CPU kernels. ``batches``: the traffic's, which an engine is tuned for."""
 
     net: Net
     source: Source
@@ -121,6 +121,7 @@ class NetOrder:
     release: Release
     calibration: Path | None = None
     symmetric: bool = True
+    batches: tuple[int, ...] = (1,)
 
 
 class NetBackend(Protocol):

@@ -26,10 +26,7 @@ def build(
 ) -> Built | Unsupported:  # fmt: skip
     """The engine of ``onnx`` for this machine's first GPU, in ``folder``; its precision is the graph's own."""
     if not gpus.visible():
-        return Unsupported(
-            reason="tensorrt: no NVIDIA GPU here; --target NAME says whether the graph builds for one, and it is "
-            "built on a machine that has it"
-        )
+        return no_gpu()
     if importlib.util.find_spec(MODULE) is None:
         return Unsupported(reason="tensorrt: TensorRT isn't installed (pip install 'millwork[gpu]')")
     gpu = gpus.visible()[0]
@@ -60,6 +57,13 @@ def build(
         backend="tensorrt", precision=precision, model_file=PLAN_FILE, runner=RUNNER, triton_backend="tensorrt",
         parameters={"graphs": graphs} if graphs else {}, requirements=("tensorrt", "cuda-python"), plan=facts,
     )  # fmt: skip
+
+
+def no_gpu() -> Unsupported:
+    return Unsupported(
+        reason="tensorrt: no NVIDIA GPU here; --target NAME says whether the graph builds for one, and it is built "
+        "on a machine that has it"
+    )
 
 
 def timing_cache(build_version: str, gpu: str) -> Path:

@@ -190,10 +190,10 @@ def _backends(text: str | None) -> tuple[str, ...]:
         return ()
     wanted = _named(text)
     if not wanted:
-        raise UsageError("--backends names none", f"Known backends: {', '.join(backends.names())}.")
+        raise UsageError("--backends names none", f"Known backends: {', '.join(backends.known())}.")
     for name in wanted:
-        if name not in backends.names():
-            raise UsageError(f"--backends: unknown backend {name!r}", f"Known: {', '.join(backends.names())}.")
+        if name not in backends.known():
+            raise UsageError(f"--backends: unknown backend {name!r}", f"Known: {', '.join(backends.known())}.")
     return wanted
 
 

@@ -55,7 +55,7 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
         model = stages.load(job)
         serving = _prepare_server(job)
         truth = stages.judge_by(job, model)
-        wanted = variants(plan.backends, plan.precisions, net=model.signature.is_net)
+        wanted = variants(plan.backends, plan.precisions, net=model.signature.is_net, gpu=stages.on_gpu(job))
         judged = [_judge(job, model, truth, one, serving.release) for one in wanted]
         found = _record(plan, model, truth, judged)
         for line in found.candidates:

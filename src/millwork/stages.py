@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 
+from . import gpus
 from .compile import backends
 from .compile import steps as lowering
 from .compile.backends import Variant
@@ -20,7 +21,7 @@ from .files import sha256_file
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
 from .options import Plan
 from .run_directory import DONE_FILE, Stage
-from .targets import machine
+from .targets import is_here, machine
 from .triton_releases import Release
 from .validators import oracle
 from .validators import steps as gate
@@ -127,6 +128,12 @@ def judge_by(run: Run, model: Model) -> Truth:
     return Truth(rows.value, rows.folder, interpreter, asked.folder, model.signature.is_net)
 
 
+def on_gpu(run: Run) -> bool:
+    """Whether the target is a GPU, and it is here: candidates are then built and run on it, under the sandbox's profile
+    for that."""
+    return run.plan.target.kind == "gpu" and is_here(run.plan.target)
+
+
 def _row_limits(features: int, trees: int) -> tuple[int, int]:
     """How many adversarial rows and how many of the user's: fewer where rows are wide or trees many, so that the
     [rows, features] and [rows, trees] matrices of a check stay within some hundred megabytes each."""
@@ -139,6 +146,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
     request = lowering.BuildRequest(
         backend=variant.backend, lowered=str(model.lowered_program), native=str(model.native),
         signature=model.signature, release=release.name, precision=variant.precision,
+        batches=run.plan.traffic.batches if variant.backend in backends.ON_GPU else (1,),
         calibration=str(truth.calibration or "") if model.signature.is_net and variant.precision != "fp32" else "",
         symmetric=run.plan.target.kind == "gpu",
     )  # fmt: skip
@@ -148,7 +156,8 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         "signature": model.signature, "release": release,
         "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost", "torch", "nvidia-modelopt"),
         "provider": backends.provider(variant.backend),
-        "calibration": _content(truth.rows_folder) if request.calibration else "",
+        "calibration": _content(truth.rows_folder) if request.calibration else "", "batches": request.batches,
+        "gpu": gpus.visible() if variant.backend in backends.ON_GPU else (),
         "symmetric": request.symmetric and variant.precision == "int8",
     }  # fmt: skip
 
@@ -160,6 +169,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
             folder=folder,
             limits=LIMITS,
             confined=not run.plan.trust,
+            gpu=on_gpu(run),
         )
         if isinstance(done, Failure):
             raise CandidateError(done)
@@ -242,7 +252,14 @@ def _step(
 def _candidate_step(run: Run, truth: Truth, step: str, request: msgspec.Struct, reply: type[R], folder: Path) -> R:
     """``request`` names the rows' file; beside it are their labels and categories."""
     done = run.executor.run(
-        step, request, reply, folder=folder, limits=LIMITS, reads=[truth.rows_folder], confined=not run.plan.trust
+        step,
+        request,
+        reply,
+        folder=folder,
+        limits=LIMITS,
+        reads=[truth.rows_folder],
+        confined=not run.plan.trust,
+        gpu=on_gpu(run),
     )
     if isinstance(done, Failure):
         raise CandidateError(done)
@@ -300,6 +317,8 @@ def _engine(backend: str) -> dict[str, str]:
         "tensor": ("onnxruntime",),
         "fil": ("treelite",),
         "native": ("millwork",),
+        "onnx-cuda": ("onnxruntime-gpu",),
+        "tensorrt": ("tensorrt",),
         "reference": ("xgboost", "xgboost-cpu", "catboost", "torch"),
     }
     return {**_tools(*engines.get(backend, ()), "numpy"), "provider": backends.provider(backend)}

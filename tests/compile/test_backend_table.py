@@ -48,11 +48,39 @@ def test_a_clash_of_names_is_an_error(installed):
 
 
 def test_an_unknown_backend_is_named_with_the_known_ones():
-    with pytest.raises(UsageError, match="unknown backend 'tensorrt'") as caught:
-        backends.find("tensorrt")
+    with pytest.raises(UsageError, match="unknown backend 'coreml'") as caught:
+        backends.find("coreml")
     assert "reference, onnx, fil" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", backends.TABLE)
 def test_every_thunk_gives_the_backend_of_its_name(name):
     assert backends.find(name).name == name
+
+
+def ids(*wanted: str, precisions: tuple[str, ...] = (), net: bool = False, gpu: bool = False) -> list[str]:
+    return [one.id for one in backends.variants(wanted, precisions, net=net, gpu=gpu)]
+
+
+def test_what_is_built_where_nobody_says():
+    assert ids() == ["reference-fp32", "onnx-fp32", "fil-fp32", "native-fp32", "tensor-fp32"]
+    assert ids(net=True) == ["reference-fp32", "onnx-fp32", "onnx-fp16", "onnx-int8"]
+    assert ids(net=True, gpu=True)[-5:] == [
+        "onnx-cuda-fp32", "onnx-cuda-fp16", "tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8",
+    ]  # fmt: skip
+
+
+def test_what_is_named_is_tried_even_if_only_to_say_why_not():
+    assert ids(precisions=("fp16",)) == ["tensor-fp16"]
+    assert ids("fil", precisions=("fp16",)) == ["fil-fp16"]
+    assert ids("tensorrt", net=True) == ["tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8"]
+    assert ids("native", net=True) == ["native-fp32"]
+    assert ids("tensor", precisions=("fp32", "int32", "int8")) == ["tensor-fp32", "tensor-int32", "tensor-int8"]
+
+
+@pytest.mark.parametrize("name", backends.NETS)
+def test_every_thunk_of_nets_gives_the_backend_of_its_name(name):
+    for precision in backends.NET_PRECISIONS[name]:
+        found = backends.find_net(name, precision)
+        assert (found.name, found.precision) == (name, precision)
+    assert backends.find_net(name, "int32") is None

@@ -13,9 +13,9 @@ from models.nets import KINDS, Net
 from torch import nn
 
 import millwork
-from millwork import triton_releases
+from millwork import gpus, triton_releases
 from millwork.compile import backends, steps
-from millwork.compile.backends.base import NetOrder, Source
+from millwork.compile.backends.base import Built, NetOrder, Source, Unsupported
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.runners.load import runner
@@ -185,3 +185,45 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
     torch.export.save(program, str(path))
     with pytest.raises(ModelError, match="exported in training"):
         frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda"])
+def test_without_a_gpu_the_backends_for_one_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(why="no driver"))
+    model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
+    backend = backends.find_net(name, "fp32")
+    assert backend is not None
+    made = backend.build(NetOrder(model.program, Source(native="", signature=model.signature), tmp_path, RELEASE))
+    assert isinstance(made, Unsupported)
+    assert "no NVIDIA GPU here" in made.reason
+
+
+def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a GPU and a TensorRT that are made up: what is asked of it, and what is kept beside the engine."""
+    asked: list[Any] = []
+
+    def build(graph: Path, precision: str, profiles: Any, folder: Path) -> Built:
+        asked.append((graph.is_file(), precision, profiles))
+        (folder / "model.plan").write_bytes(b"plan")
+        return Built(
+            backend="tensorrt", precision=precision, model_file="model.plan", runner="tensorrt_runner",
+            triton_backend="tensorrt", parameters={}, requirements=(),
+        )  # fmt: skip
+
+    monkeypatch.setattr(
+        gpus,
+        "look",
+        lambda: gpus.Sight(gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)),
+    )
+    monkeypatch.setattr("millwork.compile.tensorrt.candidate.build", build)
+    model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    backend = backends.find_net("tensorrt", "fp32")
+    assert backend is not None
+    made = backend.build(
+        NetOrder(model.program, Source(native="", signature=model.signature), folder, RELEASE, batches=(1, 64))
+    )
+    assert isinstance(made, Built)
+    assert asked == [(True, "fp32", ((1, 1, 1), (2, 64, 4096)))]
+    assert [path.name for path in folder.iterdir()] == ["model.plan"]

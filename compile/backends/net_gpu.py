@@ -1,0 +1,76 @@
+"""Nets on a GPU: ``onnx-cuda``, ONNX Runtime's CUDA provider, and ``tensorrt``, an engine of this machine's TensorRT.
+
+Both need the GPU that they are for: elsewhere they say so, and :mod:`millwork.preflight` says whether the graph builds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from ... import gpus
+from ...passes.graph.operators import foreign
+from ..tensorrt import candidate, profiles
+from .base import Built, NetBackend, NetOrder, Unsupported
+from .net_graph import finished
+from .net_onnx import MODEL_FILE, typed
+
+CUDA = "CUDAExecutionProvider"
+LARGEST_BATCH = 4096
+"""Up to which an engine takes batches; larger ones of the traffic raise it."""
+
+
+@dataclass(frozen=True)
+class OnnxCuda:
+    precision: str = "fp32"
+    name: str = "onnx-cuda"
+    rank: int = 5
+    extra: str = "gpu"
+    module: str = "onnxruntime"
+
+    def build(self, order: NetOrder) -> Built | Unsupported:
+        if not gpus.visible():
+            return Unsupported(reason="onnx-cuda: no NVIDIA GPU here")
+        found = typed(order, self.precision)
+        if isinstance(found, str):
+            return Unsupported(reason=f"onnx-cuda: {found}")
+        model = finished(found.net, order.release)
+        (order.folder / MODEL_FILE).write_bytes(model.SerializeToString())
+        return Built(
+            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
+            triton_backend="onnxruntime", parameters={"providers": CUDA}, requirements=("onnxruntime-gpu",),
+            foreign=foreign(model), passes=found.notes, layers=found.layers,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    precision: str = "fp32"
+    name: str = "tensorrt"
+    rank: int = 6
+    extra: str = "gpu"
+    module: str = "tensorrt"
+
+    def build(self, order: NetOrder) -> Built | Unsupported:
+        if not gpus.visible():
+            return candidate.no_gpu()
+        found = typed(order, self.precision)
+        if isinstance(found, str):
+            return Unsupported(reason=f"tensorrt: {found}")
+        graph = order.folder / MODEL_FILE
+        graph.write_bytes(finished(found.net, order.release).SerializeToString())
+        ranges = profiles.of(order.batches, largest=max(LARGEST_BATCH, *order.batches))
+        built = candidate.build(graph, self.precision, ranges, order.folder)
+        graph.unlink()
+        if isinstance(built, Unsupported):
+            return built
+        return msgspec.structs.replace(built, passes=found.notes, layers=found.layers)
+
+
+def onnx_cuda(precision: str) -> NetBackend:
+    return OnnxCuda(precision)
+
+
+def tensorrt(precision: str) -> NetBackend:
+    return TensorRt(precision)
