@@ -14,8 +14,8 @@ MARGIN = 1.02
 """A difference of less than 2% isn't worth a less simple candidate."""
 RESOLUTION_US = 0.5
 """Nor is one of less than half a microsecond a request, where Triton's part is more than a hundred. Two copies of one
-artifact differ by some percent of a call of microseconds for as long as they are loaded, by where they lie in memory: in
-one run of benchmarks/aa.py on a busy machine 30 of 400 such pairs were declared different by the margin alone. (In
+artifact differ by some percent of a call of microseconds for as long as they are loaded, by where they lie in memory:
+in one run of benchmarks/aa.py on a busy machine 30 of 400 such pairs were declared different by the margin alone. (In
 later runs none was, with this or without.)"""
 
 
