@@ -91,7 +91,7 @@ def _lowered(net: Net, own: nets.Net, name: str, folder: Path) -> precision.Prec
     request = precision.PrecisionRequest(
         graph=str(folder / "graph.onnx"), precision="fp16" if name == "fp16" else "int8",
         calibration=str(folder / "calibration.npz"), judging=str(folder / "judging.npz"), limit=USUAL[name],
-        answer=own.interface.answer,
+        answer=own.interface.answer, symmetric=False,  # as for a CPU target
     )  # fmt: skip
     return precision.lower(request)
 
