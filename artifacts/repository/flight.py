@@ -33,7 +33,7 @@ Step = Callable[[str], None]
 """Called with a few words before each change of the file system: where a test kills the publisher."""
 
 _PINNED = "pinned.pbtxt"
-_RESERVE = "reserve.pbtxt"
+_RESERVES = ("reserve.pbtxt", "original.pbtxt")
 
 
 def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Flight:
@@ -61,7 +61,7 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
     if flight.pinned is not None and flight.pinned != flight.original:
         (place.staging / _PINNED).write_bytes(flight.pinned)
     if not flight.first:
-        reserve_config(place, flight.pinned)
+        reserve_config(place, flight.pinned, flight.original)
     step("sync the staged files")
     fsync_tree(place.staging)
     step("write the ledger")
@@ -87,7 +87,13 @@ def commit(place: Place, flight: Flight, step: Step) -> None:
 
 
 def finish(place: Place, flight: Flight, step: Step) -> None:
-    """The publication is complete: note what served before it, for a rollback."""
+    """The publication is complete: note what served before it, for a rollback.
+
+    The renames are synced again: where a killed publisher's are seen through, it may have died before it did.
+    """
+    step("sync the model's folder")
+    fsync_folder(place.model)
+    fsync_folder(place.root)
     ledger = ledgers.read(place)
     before, kept = dict(ledger.before), dict(ledger.kept)
     if flight.before is not None and flight.pinned is not None:
@@ -97,13 +103,7 @@ def finish(place: Place, flight: Flight, step: Step) -> None:
             del kept[flight.before]
     published = {**ledger.manifests, flight.version: flight.manifest_sha256}
     step("write the ledger: finished")
-    try:
-        done = msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, flight=None)
-        ledgers.write(place, done)
-    except OSError:
-        with contextlib.suppress(OSError):  # it may be written and not be sure: it is undone, so it must say so again
-            ledgers.write(place, ledger)
-        raise
+    ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, flight=None))
     with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
         step("remove the staging folder")
         remove(place.staging)
@@ -114,7 +114,8 @@ def undo(place: Place, flight: Flight, step: Step, *, unseen: bool = False) -> b
     """Put the repository back as it was before ``flight``; True if it had been committed. ``unseen``: no server could
     load it, so the number of a new model's first version may be given again.
 
-    What isn't ours stays: a configuration that someone has changed since, a folder that someone else made.
+    What isn't ours stays: a configuration that someone has changed since, a folder that someone else made. What an
+    undoing before this one renamed is synced here, if it was killed or failed before it was.
     """
     committed = is_committed(place, flight)
     ledger = ledgers.read(place)
@@ -122,7 +123,6 @@ def undo(place: Place, flight: Flight, step: Step, *, unseen: bool = False) -> b
     if flight.first and _is_ours(place, flight) and _nothing_else(place, flight):
         step("undo: take the model's folder out")
         place.model.rename(place.trash / "model")
-        fsync_folder(place.root)
         if unseen:
             ledger = msgspec.structs.replace(ledger, high_water=flight.version - 1)
     elif place.model.is_dir():
@@ -132,15 +132,20 @@ def undo(place: Place, flight: Flight, step: Step, *, unseen: bool = False) -> b
         if _is_ours(place, flight):
             step("undo: take the version's folder out")
             place.version(flight.version).rename(place.trash / str(flight.version))
-            fsync_folder(place.model)
-    remove(place.trash)
     if flight.pinned != flight.original and config_bytes(place) == flight.pinned:
         step("undo: put the configuration back as it was written")
-        put_config(place, flight.original)
+        restore_config(place, flight.original)
+    step("undo: sync the repository")
+    if place.model.is_dir():
+        fsync_folder(place.model)
+    fsync_folder(place.root)
+    remove(place.trash)
     step("undo: remove what was staged")
     remove(place.staging)
     step("undo: write the ledger")
-    ledgers.write(place, msgspec.structs.replace(ledger, flight=None))
+    noted = {version: digest for version, digest in ledger.manifests.items() if version != flight.version}
+    before = {version: earlier for version, earlier in ledger.before.items() if version != flight.version}
+    ledgers.write(place, msgspec.structs.replace(ledger, before=before, manifests=noted, flight=None))
     return committed
 
 
@@ -169,20 +174,21 @@ def put_config(place: Place, content: bytes | None) -> None:
     _rename_in(staged, place.config)
 
 
-def reserve_config(place: Place, content: bytes | None) -> None:
-    """Put a copy of a configuration aside, so that :func:`restore_config` works on a disk that is full by then."""
-    if content is not None:
-        place.staging.mkdir(parents=True, exist_ok=True)
-        atomic_write(place.staging / _RESERVE, content)
+def reserve_config(place: Place, *contents: bytes | None) -> None:
+    """Put copies of configurations aside, so that :func:`restore_config` works on a disk that is full by then."""
+    for name, content in zip(_RESERVES, contents, strict=False):
+        if content is not None:
+            place.staging.mkdir(parents=True, exist_ok=True)
+            atomic_write(place.staging / name, content)
 
 
 def restore_config(place: Place, content: bytes | None) -> None:
     """:func:`put_config`, from the copy that was put aside if it is there."""
-    reserve = place.staging / _RESERVE
-    if content is not None and reserve.is_file() and reserve.read_bytes() == content:
-        _rename_in(reserve, place.config)
-    else:
-        put_config(place, content)
+    for reserve in (place.staging / name for name in _RESERVES):
+        if content is not None and reserve.is_file() and reserve.read_bytes() == content:
+            _rename_in(reserve, place.config)
+            return
+    put_config(place, content)
 
 
 def sweep(place: Place) -> None:

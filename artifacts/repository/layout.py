@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
-from ...files import read_limited, refusal
+from ...files import make_folder, read_limited, refusal
 from ...values import Value
 from .. import triton_config
 from ..manifest import CONFIG_FILE
@@ -103,13 +103,14 @@ def prepare(place: Place) -> None:
     be, if the repository isn't writable, or if the two are on different file systems.
     """
     try:
-        place.root.mkdir(parents=True, exist_ok=True)
+        make_folder(place.root)
     except OSError as error:
         raise PublicationError(*_no_repository(place, error)) from error
     _demand_folder(place, place.root)
     try:
+        make_folder(place.state)
         for part in (place.staging, place.trash, place.ledger, place.lock):
-            part.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(part.parent)
         writable = os.access(place.state, os.W_OK | os.X_OK)
     except OSError as error:
         raise PublicationError(

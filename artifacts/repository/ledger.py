@@ -65,7 +65,8 @@ def read(place: Place) -> Ledger:
 
 
 def write(place: Place, ledger: Ledger) -> None:
-    """Replace the model's ledger, durably; ``OSError`` where that fails, and then the old one stands."""
+    """Replace the model's ledger, durably; ``OSError`` where that fails, and then the old one stands, or the new one
+    that a power cut may take back."""
     atomic_write(place.ledger, msgspec.json.encode(ledger))
 
 

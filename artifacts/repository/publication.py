@@ -60,9 +60,11 @@ def publish(
     with hold(place, timeout):
         flight = ledgers.read(place).flight
         try:
-            version = _publish(place, bundle, flight, verify, restored, sign, step)
+            version, flight = _begin(place, bundle, flight, verify, restored, sign, step)
+            if flight is not None:
+                _see_through(place, flight, verify, step)
         except BaseException as error:
-            raise _undone(place, error, restored, step) from error
+            raise _undone(place, flight, error, restored, step) from error
     return Publication(
         repository=str(place.root),
         name=place.name,
@@ -107,7 +109,7 @@ def still_serves(place: Place) -> str:
     return f"version {version} still serves" if version is not None else "nothing serves under that name"
 
 
-def _publish(
+def _begin(
     place: Place,
     bundle: Bundle,
     flight: Flight | None,
@@ -115,10 +117,11 @@ def _publish(
     restored: Restored | None,
     sign: Sign | None,
     step: Step,
-) -> int:
-    """The version that serves the bundle now. ``flight``: what a killed publisher left, or None."""
-    digest = content_digest(bundle.manifest, bundle.config)
+) -> tuple[int, Flight | None]:
+    """The version for the bundle, and its flight, staged; None where it serves already. ``flight``: what a killed
+    publisher left, or None."""
     ledgers.drop_unfinished(place)
+    digest = content_digest(bundle.manifest, bundle.config)
     if flight is not None and not (flight.digest == digest and flights.is_committed(place, flight)):
         settle(place, restored, step)
         flight = None
@@ -128,14 +131,18 @@ def _publish(
         if same is not None:
             if verify is not None:
                 verify(same)
-            return same
+            return same, None
         flight = flights.stage(place, bundle, digest, step, sign)
+    return flight.version, flight
+
+
+def _see_through(place: Place, flight: Flight, verify: Verify | None, step: Step) -> None:
+    if not flights.is_committed(place, flight):
         flights.commit(place, flight, step)
     if verify is not None:
         step("verify")
         verify(flight.version)
     flights.finish(place, flight, step)
-    return flight.version
 
 
 def _served_with(place: Place, digest: str) -> int | None:
@@ -151,17 +158,15 @@ def _served_with(place: Place, digest: str) -> int | None:
     return version if same else None
 
 
-def _undone(place: Place, error: BaseException, restored: Restored | None, step: Step) -> PublicationError:
-    """Undo what is in flight, and say what went wrong."""
+def _undone(
+    place: Place, flight: Flight | None, error: BaseException, restored: Restored | None, step: Step
+) -> PublicationError:
+    """Undo what is in flight, and say what went wrong. ``flight``: where the ledger doesn't say, since the note that it
+    is finished is what failed."""
     reason, hint = explain(error, place)
     failed = f"{place.name}: publishing failed: {reason}"
-    was_committed = _in_flight_and_committed(place)
     try:
-        unseen = isinstance(error, NoBackendError)
-        try:
-            committed = _undo(place, step, unseen=unseen)
-        except OSError:  # once more, from wherever that stopped: a disk may refuse a thing once
-            committed = _undo(place, step, unseen=unseen) or was_committed
+        committed = _undo(place, flight, step, unseen=isinstance(error, NoBackendError))
     except (OSError, PublicationError) as second:
         why, _ = explain(second, place)
         return PublicationError(
@@ -177,18 +182,20 @@ def _undone(place: Place, error: BaseException, restored: Restored | None, step:
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
 
 
-def _undo(place: Place, step: Step, *, unseen: bool) -> bool:
-    """Undo what is in flight; True if it had been committed."""
-    flight = ledgers.read(place).flight
-    committed = flights.undo(place, flight, step, unseen=unseen) if flight is not None else False
-    flights.remove(place.staging)
-    flights.remove(place.trash)
+def _undo(place: Place, flight: Flight | None, step: Step, *, unseen: bool) -> bool:
+    """Undo what is in flight, and once more if that fails: a disk that refused one call may take the next."""
+    committed = False
+    for again in (True, False):
+        try:
+            flight = ledgers.read(place).flight or flight
+            if flight is not None:
+                committed = flights.is_committed(place, flight) or committed
+                flights.undo(place, flight, step, unseen=unseen)
+            flights.remove(place.staging)
+            flights.remove(place.trash)
+        except OSError:
+            if not again:
+                raise
+        else:
+            break
     return committed
-
-
-def _in_flight_and_committed(place: Place) -> bool:
-    try:
-        flight = ledgers.read(place).flight
-        return flight is not None and flights.is_committed(place, flight)
-    except (OSError, PublicationError):
-        return False

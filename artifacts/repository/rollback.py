@@ -125,7 +125,7 @@ def _switch(
     except BaseException as error:
         raise _back(place, target, present, error, restored) from error
     finally:
-        with contextlib.suppress(OSError):  # it is done or undone: what can't be removed now, the next publisher sweeps
+        with contextlib.suppress(OSError):  # what can't be removed now, the next publisher sweeps
             flights.remove(place.staging)
 
 
@@ -135,14 +135,24 @@ def _back(
     reason, hint = explain(error, place)
     failed = f"{place.name}: going back to version {target} failed: {reason}"
     try:
-        if config_bytes(place) != present:
-            flights.restore_config(place, present)
-            if restored is not None:
-                restored(served_now(place))
+        if _put_back(place, present) and restored is not None:
+            restored(served_now(place))
     except Exception as second:  # noqa: BLE001 -- the caller's own code among it: said, not lost
         why, _ = explain(second, place)
         return PublicationError(f"{failed}; and putting things back failed too: {why}", hint)
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
+
+
+def _put_back(place: Place, present: bytes | None) -> bool:
+    """Whether there was anything to put back. Tried once more if it fails: a disk that refused one call may take the
+    next."""
+    if config_bytes(place) == present:
+        return False
+    try:
+        flights.restore_config(place, present)
+    except OSError:
+        flights.restore_config(place, present)
+    return True
 
 
 def _listed(place: Place) -> str:

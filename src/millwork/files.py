@@ -93,7 +93,8 @@ def atomic_write(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``: a reader, or a machine that comes up again, sees the old file or the new.
 
     Written beside it, fsynced, renamed, and the folder fsynced. On failure (``OSError``) the old file stands
-    and nothing half-written is left.
+    and nothing half-written is left; but where it is the folder's fsync that failed, the new one is there, and may
+    not outlive a power cut.
     """
     beside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -103,10 +104,23 @@ def atomic_write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the first error is the one to be told
             beside.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably.
+
+    One that is there is synced too, since who made it may have been killed. A folder above it that this user may not
+    read can't be synced, and isn't.
+    """
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        fsync_folder(path.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """A publisher that dies, is refused by the disk, or loses its power at each of its system calls.
 
 What is asserted, and how, is traced_publishers.py's. ``make faults`` tries all of it; here a power cut comes before
-every third call, and each call is refused by one errno of three.
+every third call, each call is refused by one errno of three, and every ninth by a disk that stays full, by one that
+stays broken, and is followed by a power cut after the next publication.
 """
 
 from __future__ import annotations
@@ -21,17 +22,31 @@ from millwork.artifacts.repository import publish
 SCRIPT = Path(__file__).parents[1] / "crashing" / "traced_publishers.py"
 MUCH = os.environ.get("MILLWORK_TEST_FAULTS", "some")
 
+NO_REPOSITORY, SOMEBODY_ELSES = -1, -2
+FOREIGN = '# not ours\nname: "m"\nbackend: "python"\nmax_batch_size: 8\n'
+
 pytestmark = pytest.mark.skipif(not system_calls.supported(), reason="the tracer knows x86-64 Linux's calls")
 
 
 @pytest.mark.parametrize(
     ("mode", "published"),
-    [("publish", 0), ("publish", 2), ("refused", 0), ("refused", 2), ("rollback", 2)],
-    ids=["first", "again", "first-refused", "refused", "rollback"],
+    [
+        ("publish", NO_REPOSITORY),
+        ("publish", 2),
+        ("refused", 0),
+        ("refused", 2),
+        ("refused", SOMEBODY_ELSES),
+        ("rollback", 2),
+    ],
+    ids=["first", "again", "first-refused", "refused", "foreign-refused", "rollback"],
 )
 def test_every_call_may_be_the_last(mode: str, published: int, tmp_path: Path, make_bundle) -> None:
     template, work = tmp_path / "template", tmp_path / "work"
-    (template / "models").mkdir(parents=True)
+    (template if published == NO_REPOSITORY else template / "models").mkdir(parents=True)
+    if published == SOMEBODY_ELSES:
+        (template / "models" / "m" / "4").mkdir(parents=True)
+        (template / "models" / "m" / "4" / "foreign.py").write_text("pass")
+        (template / "models" / "m" / "config.pbtxt").write_text(FOREIGN)
     work.mkdir()
     for number in range(published):
         publish(make_bundle(f"model {number}".encode()), template / "models", verify=lambda _: None)

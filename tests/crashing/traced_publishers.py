@@ -4,7 +4,8 @@
 
 MODE: publish; refused (the verification raises, so all is undone); rollback. TEMPLATE is a folder with a repository
 ``models`` in it, and the state folder beside that. FOLDER/found.json: the number of calls, and every problem in words.
-``some``: one errno a call instead of three, and every third call of a run loses its power.
+``some``: one errno a call instead of three, every third call of a run loses its power, and every ninth begins a disk
+that stays full, another one that stays broken, and another is a death whose next publisher loses its power.
 
 Forked from one process, so that none of them pays for the imports.
 """
@@ -37,6 +38,9 @@ POWER_SEEDS = (0, 1, 2, 3)
 FAILED, FAILED_OTHERWISE = 7, 1
 """Exit codes of a publisher: a PublicationError, and anything else."""
 
+FOREIGN = "foreign.py"
+"""A file of a version that isn't ours, which has no manifest."""
+
 Report = Callable[[str], None]
 
 
@@ -56,6 +60,12 @@ class Scenario:
             refusals = REFUSALS if self.every else (REFUSALS[index % len(REFUSALS)],)
             for number in refusals:
                 self.refused(index, call, number)
+            if self.every or index % 9 == 1:
+                self.refused(index, call, errno.ENOSPC, lasting=True)
+            if self.every or index % 9 == 4:
+                self.refused(index, call, errno.EIO, lasting=True)
+            if self.every or index % 9 == 7:
+                self.killed_then_power_lost(index, call)
         return len(calls)
 
     def watched(self) -> list[Call]:
@@ -94,7 +104,9 @@ class Scenario:
             if allowed is not None and now not in allowed:
                 self.problems.append(f"{where}: version {now} serves")
             if each == POWER_SEEDS[-1] or seed is not None:
-                self.demand_next(left / "models", where)
+                version = self.demand_next(left / "models", where)
+                if self.mode == "refused" and seed is not None and served == self.before and version in self.between():
+                    self.problems.append(f"{where}: {version}, which served and was refused, is given again")
 
     def killed(self, index: int, call: Call) -> None:
         work = self.copy("killed")
@@ -106,20 +118,43 @@ class Scenario:
             self.problems.append(f"{where}: another version serves")
         self.demand_next(work / "models", where)
 
-    def refused(self, index: int, call: Call, number: int) -> None:
+    def killed_then_power_lost(self, index: int, call: Call) -> None:
+        """The next publisher sees to what was left, is done, and then the power goes: what neither synced is lost."""
+        work = self.copy("killed")
+        where = f"killed before call {index} ({words(call, work)}), and power lost after the next publication"
+        disk, count = Disk(work), itertools.count()
+
+        def follow(call: Call) -> int:
+            if next(count) == index:
+                return KILL
+            disk.follow(call)
+            return 0
+
+        traced(lambda: self.publisher(work / "models"), work, follow)
+        traced(lambda: publish(self.bundle, work / "models", verify=lambda _: None) and None, work, follow)
+        told = served_version(work / "models", self.bundle.name)
+        for seed in (0, 4):
+            self.lose_power(disk, where, seed, told)
+
+    def refused(self, index: int, call: Call, number: int, *, lasting: bool = False) -> None:
+        """``lasting``: so are all later calls; of a full disk, those that take space."""
         if call.name in ("unlink", "unlinkat", "rmdir", "ftruncate") and number != errno.EIO:
             return  # a full disk refuses no removal
         work = self.copy("refused")
-        where = f"{errno.errorcode[number]} at call {index} ({words(call, work)})"
+        where = f"{errno.errorcode[number]} at call {index}{' and on' if lasting else ''} ({words(call, work)})"
         count = itertools.count()
 
-        def decide(_: Call) -> int:
+        def decide(call: Call) -> int:
             self.demand_whole(work / "models", where)
-            return number if next(count) == index else 0
+            at = next(count)
+            later = lasting and at > index and (number == errno.EIO or takes_space(call))
+            return number if at == index or later else 0
 
         code = os.waitstatus_to_exitcode(traced(lambda: self.publisher(work / "models"), work, decide))
         now = served_version(work / "models", self.bundle.name)
-        if code == FAILED:
+        if code == FAILED and lasting and number == errno.EIO:
+            pass  # on a disk that takes nothing any more, a commit can't be taken back either
+        elif code == FAILED:
             if now != self.before:
                 self.problems.append(f"{where}: it failed, and version {now} serves")
             if listing(work) != self.files:
@@ -154,19 +189,21 @@ class Scenario:
             return  # no model to load
         try:
             for number in triton_config.parse(content.decode()).version_policy.specific.versions:
+                if (config.parent / str(number) / FOREIGN).exists():
+                    continue
                 manifests.read_intact(config.parent / str(number))
                 if (config.parent / str(number) / "config.pbtxt").read_bytes() != content:
                     self.problems.append(f"{where}: version {number} is served by another's configuration")
         except (ModelError, OSError, UnicodeDecodeError) as error:
             self.problems.append(f"{where}: a reader could load half a version: {error}")
 
-    def demand_next(self, repository: Path, where: str) -> None:
-        """The next publication succeeds, and leaves nothing but what is published."""
+    def demand_next(self, repository: Path, where: str) -> int | None:
+        """The next publication succeeds, and leaves nothing but what is published. Its version; None if it failed."""
         try:
             done = publish(self.bundle, repository, verify=lambda _: None)
         except PublicationError as error:
             self.problems.append(f"{where}: the next publication failed: {error.message}")
-            return
+            return None
         name = self.bundle.name
         state = repository.parent / ".models.millwork"
         litter = [str(path.relative_to(state)) for part in ("staging", "trash") for path in (state / part).iterdir()]
@@ -177,15 +214,23 @@ class Scenario:
         if litter or in_flight(repository, name) is not None:
             self.problems.append(f"{where}: the next publication left {litter or 'one in flight'}")
         broken = [entry.version for entry in versions(repository, name)
-                  if entry.manifest is None or manifests.verify_files(entry.folder)]  # fmt: skip
+                  if not (entry.folder / FOREIGN).exists()
+                  and (entry.manifest is None or manifests.verify_files(entry.folder))]  # fmt: skip
         if broken or served_version(repository, name) != done.version:
             self.problems.append(f"{where}: after the next publication {broken or done.version} isn't whole")
+        return done.version
 
     def copy(self, name: str) -> Path:
         work = self.folder / name
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(self.template, work)
         return work
+
+
+def takes_space(call: Call) -> bool:
+    if call.creates:
+        return not Path(call.path).exists()
+    return call.name.startswith(("write", "pwrite", "sendfile", "copy_file", "fallocate", "mkdir", "link"))
 
 
 def refuse(version: int) -> None:
@@ -198,7 +243,7 @@ def listing(folder: Path) -> dict[str, bytes | None]:
     found: dict[str, bytes | None] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if ".models.millwork" in name:
+        if ".models.millwork" in name or name == "models":  # the empty repository may stay
             continue
         found[name] = None if path.is_dir() else path.read_bytes()
     return found

@@ -40,6 +40,20 @@ def _given(found: Any) -> tuple[Any, Any]:
     return rows, np.zeros((5, len(kinds.category_names)), kind)
 
 
+def _archive(path: Path) -> Any:
+    """A net's file as our own reader takes it apart: only what passes is given to torch."""
+    from millwork.compile.frontends.torch import archive
+
+    return archive.read(path.read_bytes())
+
+
+def _net(path: Path, _: Any) -> None:
+    """torch takes what passed; a net in another shape than its card says is torch's own error, in its own process."""
+    from millwork.compile.frontends.read import read
+
+    read(path, path.parent)
+
+
 def _framework(path: Path, found: Any) -> None:
     """The framework itself, asked as the oracle asks it."""
     from millwork.compile.runners.load import runner
@@ -112,6 +126,7 @@ FORMATS = {
     "cbm": Format(".cbm", _model, _framework),
     "pkl": Format(".pkl", _model, _framework),
     "joblib": Format(".joblib", _model, _framework),
+    "pt2": Format(".pt2", _archive, _net),
     "onnx": Format(".onnx", _nothing, _onnx),
     "packed": Format(".packed", _nothing, _packed, may_crash=False),
     "manifest": Format(".json", _manifest, may_crash=False),

@@ -117,6 +117,20 @@ def _built(backend: str) -> Iterator[bytes]:
                 yield Path(folder, built.model_file).read_bytes()
 
 
+def _pt2() -> Iterator[bytes]:
+    import tempfile
+
+    import torch
+
+    import millwork
+
+    torch.manual_seed(3)
+    nets = [torch.nn.Linear(3, 1), torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))]
+    for net, task in zip(nets, ("binary", "multiclass"), strict=True):
+        with tempfile.TemporaryDirectory() as folder:
+            yield millwork.save_net(net, ROWS, Path(folder) / "net.pt2", task=task).read_bytes()
+
+
 def _manifest() -> Iterator[bytes]:
     from millwork.artifacts import manifest
     from millwork.values import (
@@ -195,6 +209,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "cbm": _cbm,
     "pkl": _pkl,
     "joblib": _joblib,
+    "pt2": _pt2,
     "onnx": lambda: _built("onnx"),
     "packed": lambda: _built("native"),
     "manifest": _manifest,
