@@ -75,7 +75,7 @@ def _table(loaded: object, lowered: object) -> Table:
         "file": f"{signature.provenance.path} ({signature.provenance.format})",
         "sha256": signature.provenance.sha256,
         "written by": wrote.strip(),
-        "objective": f"{signature.objective} ({signature.output.task})",
+        "objective": signature.objective if signature.is_net else f"{signature.objective} ({signature.output.task})",
         "features": shown + ("" if signature.features.named else " (the model doesn't name them)"),
         **({"categories": _categories(signature.features)} if signature.features.category_names else {}),
         "missing": "NaN" if missing is None else f"NaN and {missing:g}",
