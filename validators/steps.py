@@ -166,7 +166,8 @@ def _check_trees(request: CheckRequest) -> Verdict:
         labels=np.load(request.labels) if request.labels else None,
     )  # fmt: skip
     found = worst.worst_rows(given, answers, candidate, request.signature.features, request.adversarial)
-    said = plain_fp16.finding(lowered, given, request.adversarial) if request.built.backend == "tensor" else ""
+    moved = verdict.parity.leaf_mismatches
+    said = plain_fp16.finding(lowered, given, request.adversarial, moved) if request.built.backend == "tensor" else ""
     return msgspec.structs.replace(
         verdict, engine=engine_of(request.built.runner, engine),
         parity=msgspec.structs.replace(verdict.parity, worst=found, finding=said),
