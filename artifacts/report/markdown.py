@@ -12,6 +12,7 @@ from .tuning import tuned
 from .verdict import MARKS, Standing, model_name, notes, standing, verdict
 
 FEW_FEATURES = 30
+FOLDED = "Latency by batch, metrics, passes, tensors, configuration, versions"
 _SPECIAL = re.compile(r"([\\`*_\[\]|#~!$])")
 
 
@@ -25,6 +26,9 @@ def render_markdown(record: Record) -> str:
         *_costs(record),
         "## Candidates",
         _candidates(record),
+        *_next(record),
+        *_notes(record),
+        f"<details><summary>{FOLDED}</summary>",
         *_latency(record),
         *_tuning(record),
         *_metrics(record),
@@ -32,11 +36,10 @@ def render_markdown(record: Record) -> str:
         "## What a client sends and gets",
         _facts(sections.tensors(record)),
         _features(record.model.features),
-        *_next(record),
         *(("## config.pbtxt", fenced(record.tuning.config)) if record.tuning else ()),
-        *_notes(record),
         "## Versions",
         _facts(sections.versions(record)),
+        "</details>",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -73,6 +73,16 @@ def place(record: Record, candidate: CandidateRecord) -> int:
     return [line.id for line in record.candidates].index(candidate.id)
 
 
+def unbeaten(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The Pareto front of (time, loss), both better when smaller: from the fastest, each that loses less than all
+    faster ones."""
+    front: list[tuple[float, float]] = []
+    for time, lost in sorted(places):
+        if not front or lost < front[-1][1]:
+            front.append((time, lost))
+    return front
+
+
 def _tradeoff(record: Record) -> Picture | None:
     lines = [line for line in record.candidates if line.status == "passed" and line.latency and loss(line)]
     if len(lines) < 2:
@@ -82,11 +92,17 @@ def _tradeoff(record: Record) -> Picture | None:
     unit = next(found[1] for _, _, found in points if found is not None)
 
     def draw(axes: Axes) -> None:
+        places: list[tuple[float, float]] = []
         for line, p50, found in points:
             i = place(record, line)
             value = max(found[0] if found else 0.0, SMALLEST)
+            places.append((p50, value))
             axes.plot([p50], [value], linestyle="none", marker=_MARKERS[i % len(_MARKERS)], markersize=8,
                       color=_SERIES[i % len(_SERIES)], label=line.id)  # fmt: skip
+        best = unbeaten(places)
+        axes.plot(
+            [x for x, _ in best], [y for _, y in best], drawstyle="steps-post", color=_SOFT, linewidth=1.0, zorder=1
+        )
         _logarithmic(axes, "x")
         _logarithmic(axes, "y")
         axes.set_xlabel(f"p50 of a batch of {batch}, µs: left is faster")
@@ -96,7 +112,9 @@ def _tradeoff(record: Record) -> Picture | None:
 
     return Picture(
         key="tradeoff", title="What it costs, and what it buys",
-        foot=f"Each candidate that passed. A difference below {SMALLEST:g} is drawn there.", svg=_svg("tradeoff", draw),
+        foot=f"Each candidate that passed; the line joins those that no other beats in both. A difference below "
+        f"{SMALLEST:g} is drawn there.",
+        svg=_svg("tradeoff", draw),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from models.records import RECORDS
 from millwork.artifacts import report
 from millwork.artifacts.report import text
 from millwork.artifacts.report.chart import chart
+from millwork.artifacts.report.pictures import unbeaten
 from millwork.artifacts.report.verdict import standing, verdict
 from millwork.values import Record
 
@@ -241,6 +242,11 @@ def test_no_figures_no_chart() -> None:
     assert chart(records.NOTHING_PASSED) is None
 
 
+def test_the_pareto_front_is_what_no_other_beats_in_both() -> None:
+    assert unbeaten([(3, 1), (1, 5), (2, 5), (4, 0.5), (3, 2), (5, 0.5)]) == [(1, 5), (3, 1), (4, 0.5)]
+    assert unbeaten([(2, 1), (2, 0)]) == [(2, 0)]
+
+
 # ── Markdown ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -324,3 +330,14 @@ def number(shown: str) -> float:
 
 def unescaped(markdown: str) -> str:
     return re.sub(r"\\(.)", r"\1", markdown).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def test_the_markdown_of_a_pull_request_is_short_and_folds_the_rest() -> None:
+    written = report.render_markdown(records.NET)
+    shown, folded = written.split("<details>", 1)
+    for head in ("What each precision costs", "Candidates"):
+        assert f"## {head}" in shown
+    for head in ("Latency", "The metric on your labels", "What a client sends and gets", "config.pbtxt", "Versions"):
+        assert f"## {head}" in folded
+    assert folded.endswith("</details>\n")
+    assert len(shown.splitlines()) < 50

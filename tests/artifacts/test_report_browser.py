@@ -51,10 +51,21 @@ class Browser:
             return json.load(reply)["value"]
 
     def open(self, path: Path) -> None:
+        self.look(width=1100)
         self.send("POST", "/url", {"url": path.as_uri()})
 
     def run(self, script: str) -> Any:
         return self.send("POST", "/execute/sync", {"script": script, "args": []})
+
+    def look(self, *, width: int, scheme: str = "light", media: str = "screen") -> None:
+        """As on such a screen, or on paper."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        for command, given in (
+            ("Emulation.setEmulatedMedia", {"media": media, "features": features}),
+            ("Emulation.setDeviceMetricsOverride", {"width": width, "height": 1600, "deviceScaleFactor": 1,
+                                                    "mobile": False}),
+        ):  # fmt: skip
+            self.send("POST", "/goog/cdp/execute", {"cmd": command, "params": given})
 
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self.send("POST", "/se/log", {"type": "browser"})]
@@ -131,3 +142,47 @@ def test_a_click_on_a_head_sorts_the_table(browser: Browser, tmp_path: Path) -> 
     assert before not in (up, down)
     assert up == sorted(before)
     assert down == sorted(before, reverse=True)
+
+
+PAPER = 718
+"""CSS pixels: A4 less the margins of a centimetre that a browser prints with."""
+
+
+@pytest.mark.parametrize(("width", "media"), [(1100, "screen"), (PAPER, "print")])
+def test_every_metric_is_on_the_page_and_on_paper_without_scrolling(
+    width: int, media: str, browser: Browser, tmp_path: Path
+) -> None:
+    browser.open(report.write(RECORDS["net"], tmp_path))
+    browser.look(width=width, media=media)
+    heads, right, edge = browser.run("""
+        const table = document.querySelector("table.sortable"), heads = [...table.tHead.rows[0].cells];
+        return [heads.map(head => head.textContent), heads.at(-1).getBoundingClientRect().right,
+                table.parentElement.getBoundingClientRect().right]""")
+    assert heads[-3:] == ["logloss", "auc", "ece"]
+    assert right <= edge + 1
+
+
+def test_on_a_narrow_screen_pictures_scroll_and_stay_readable(browser: Browser, tmp_path: Path) -> None:
+    browser.open(report.write(RECORDS["net"], tmp_path))
+    browser.look(width=380)
+    smallest, wide = browser.run("""
+        const texts = [...document.querySelectorAll("figure svg text")].filter(text => text.textContent.trim());
+        return [Math.min(...texts.map(text => Math.min(text.getBoundingClientRect().width, 1e9) && parseFloat(
+                    getComputedStyle(text).fontSize) * text.ownerSVGElement.getScreenCTM().a)),
+                document.documentElement.scrollWidth - document.documentElement.clientWidth]""")
+    assert smallest > 8
+    assert wide <= 0, "the page itself scrolls sideways"
+
+
+def test_pictures_take_the_colours_of_dark_and_of_paper(browser: Browser, tmp_path: Path) -> None:
+    browser.open(report.write(RECORDS["net"], tmp_path))
+    inks = []
+    for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
+        browser.look(width=1100, scheme=scheme, media=media)
+        inks.append(
+            browser.run("""
+            const text = document.querySelector("figure svg text[style*='--ink'], figure svg [style*='--ink'] text");
+            return [getComputedStyle(text).fill, getComputedStyle(document.body).backgroundColor]""")
+        )
+    assert inks == [["rgb(27, 31, 36)", "rgb(255, 255, 255)"], ["rgb(230, 233, 237)", "rgb(20, 23, 27)"],
+                    ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]]  # fmt: skip

@@ -323,7 +323,8 @@ def lowered(precision: str, size: int, error: float, *, p50: float, kept: bool =
 NET = msgspec.structs.replace(
     READY,
     model=msgspec.structs.replace(
-        READY.model, framework="torch", framework_version="2.13.0", objective="net (binary)", trees=0, path="churn.pt2"
+        READY.model, framework="torch", framework_version="2.13.0", oracle_version="2.13.0",
+        objective="net (binary)", trees=0, path="churn.pt2",
     ),
     candidates=(
         lowered("fp32", 182_000, 1.6e-6, p50=24.0), lowered("fp16", 96_000, 4e-4, p50=23.1),
