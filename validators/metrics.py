@@ -24,9 +24,13 @@ Answers = npt.NDArray[Any]
 def compare(
     output: OutputContract, labels: npt.NDArray[Any], framework: Answers, candidate: Answers
 ) -> tuple[Metric, ...]:
-    """The metrics of both on the same rows, answers [N, K], the one that decides first. None where
-    :func:`_metric_free`."""
-    if _metric_free(output) or len(labels) == 0:
+    """The metrics of both on the same rows, answers [N, K], the one that decides first: those rows that both answer
+    with numbers (a net's unknown codes are answered NaN). None where there are none, or :func:`_metric_free`."""
+    if _metric_free(output):
+        return ()
+    finite = np.isfinite(framework).all(axis=1) & np.isfinite(candidate).all(axis=1)
+    labels, framework, candidate = labels[finite], framework[finite], candidate[finite]
+    if len(labels) == 0:
         return ()
     if output.task in ("binary", "multiclass"):
         weights = class_weights(output, labels)

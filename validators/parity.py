@@ -123,12 +123,14 @@ def judge(
     )  # fmt: skip
     outside = int(wrong.any(axis=1).sum()) > tolerance.share * len(given) or bool(np.isinf(apart).any())
     flipped = parity.decision_flips > tolerance.flips * len(given)
+    silent = len(framework) > 0 and bool(np.isnan(framework).any(axis=1).all())
     if not outside:
         wrong = np.zeros_like(wrong)
     return Verdict(
-        passed=not wrong_leaves and not wrong_values and not outside and not flipped,
+        passed=not wrong_leaves and not wrong_values and not outside and not flipped and not silent,
         reason=_reason(parity, leaves, wrong, apart, framework, candidate)
-        or (f"{parity.decision_flips:,} of {parity.rows:,} rows are decided differently" if flipped else ""),
+        or (f"{parity.decision_flips:,} of {parity.rows:,} rows are decided differently" if flipped else "")
+        or (f"the framework answers none of {parity.rows:,} rows with numbers: nothing is shown" if silent else ""),
         parity=parity,
         allowed=tolerance,
     )

@@ -28,9 +28,7 @@ def classifier_metrics(
     output: OutputContract, weights: Floats, framework: npt.NDArray[np.floating], candidate: npt.NDArray[np.floating]
 ) -> tuple[Metric, ...]:
     """AUC (of two classes; the mean over classes, each against the rest, of several) and ECE. ``weights``: how much
-    each class counts on each row, [N, K]; answers [N, K], all of it finite, or there is no metric."""
-    if not (np.isfinite(framework).all() and np.isfinite(candidate).all()):
-        return ()
+    each class counts on each row, [N, K]; answers [N, K], all of it finite."""
     if len(weights) > MOST_ROWS:
         kept = np.sort(np.random.default_rng(0).choice(len(weights), MOST_ROWS, replace=False))
         weights, framework, candidate = weights[kept], framework[kept], candidate[kept]

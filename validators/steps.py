@@ -91,7 +91,8 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
     notes: tuple[str, ...] = ("without --data a net is judged on random rows, and has no int8",)
     if request.data:
         found = table.read(Path(request.data), features, request.label, limit=request.user_limit)
-        own, labels, notes = Given(found.rows, found.categories), found.labels, found.notes
+        own, labels = Given(found.rows, found.categories), found.labels
+        notes = (*found.notes, *net_rows.unknown_codes(own, features))
     if labels is not None:
         _demand_labels(request, labels)
     made = net_rows.made(request.signature, own, request.adversarial_limit)

@@ -184,7 +184,15 @@ def test_an_interval_of_the_auc_covers_a_real_loss_and_not_nothing() -> None:
     assert found.difference.low < found.candidate - found.framework < found.difference.high
 
 
-def test_answers_that_are_not_finite_have_no_area() -> None:
-    answers = np.array([[0.5, 0.5], [np.nan, np.nan]], np.float32)
-    names = [m.name for m in compare(output("0", "1", task="binary"), np.array([0, 1]), answers, answers)]
-    assert names == ["logloss"]
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_rows_that_either_answers_with_no_number_are_left_out(odd: float) -> None:
+    binary, labels = output("0", "1", task="binary"), np.array([0, 1, 1, 0])
+    framework = np.array([[0.5, 0.5], [odd, odd], [0.25, 0.75], [0.75, 0.25]], np.float32)
+    candidate = framework[[0, 0, 2, 3]].copy()
+    candidate[3] = odd
+    found = compare(binary, labels, framework, candidate)
+    assert found == compare(binary, labels[[0, 2]], framework[[0, 2]], candidate[[0, 2]])
+    assert {(metric.name, metric.rows) for metric in found} == {("logloss", 2), ("auc", 2), ("ece", 2)}
+    assert compare(binary, labels, framework, np.full_like(framework, odd)) == ()
+    value = compare(REGRESSION, np.array([1.0, 2.0]), np.array([[1.0], [odd]]), np.array([[1.5], [2.0]]))
+    assert [(metric.candidate, metric.rows) for metric in value] == [(0.5, 1)]

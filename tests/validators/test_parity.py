@@ -47,6 +47,21 @@ def test_equal_answers_pass_exactly() -> None:
     assert found.parity.leaf_mismatches is None
 
 
+def test_a_framework_that_never_answers_shows_nothing() -> None:
+    found = verdict_on(f32(np.nan, np.nan), f32(np.nan, np.nan))
+    assert not found.passed
+    assert "none of 2 rows" in found.reason
+    assert verdict_on(f32(np.nan, 1.0), f32(np.nan, 1.0)).passed
+
+
+def test_a_candidate_that_answers_nan_on_labelled_rows_is_wrong_and_no_error() -> None:
+    answers = np.array([[0.5], [0.75]], np.float32)
+    found = verdict_on(answers, f32(0.5, np.nan), labels=np.array([0.0, 1.0]))
+    assert not found.passed
+    assert found.parity.metric is not None
+    assert found.parity.metric.rows == 1
+
+
 def test_the_worst_row_is_named_with_the_tolerance_that_would_have_passed() -> None:
     found = verdict_on(f32(1, 2, 3, 4), f32(1, 2.5, 3.25, 4), LOOSE)
     assert not found.passed

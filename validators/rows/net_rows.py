@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...compile.frontends.loaded import Signature
-from ...values import OutputContract
+from ...values import FeatureContract, OutputContract
 from .given import Given
 
 COVERAGE = (
@@ -38,6 +38,23 @@ def split(rows: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     order = np.random.default_rng(1).permutation(rows)
     count = min(int(rows * CALIBRATION_SHARE), CALIBRATION_ROWS)
     return np.sort(order[:count]), np.sort(order[count:])
+
+
+def unknown_codes(own: Given, features: FeatureContract) -> tuple[str, ...]:
+    """A note on the user's rows that hold a code no column knows, with the first such column."""
+    if own.categories is None or not features.code_counts:
+        return ()
+    unknown = (own.categories < 0) | (own.categories >= np.array(features.code_counts))
+    rows = int(unknown.any(axis=1).sum())
+    if not rows:
+        return ()
+    row, column = (int(i[0]) for i in np.nonzero(unknown))
+    found = (
+        f"{rows:,} of {len(own):,} rows hold a code that the net doesn't know, and are answered NaN: "
+        f"{own.categories[row, column]} in {features.category_names[column]}, which takes 0 to "
+        f"{features.code_counts[column] - 1:,}"
+    )
+    return (found,)
 
 
 def made(signature: Signature, own: Given | None, limit: int, seed: int = 0) -> Given:

@@ -54,6 +54,7 @@ def of_program(
 ) -> LoadedModel:  # fmt: skip
     """The same of a program that is open, with the bytes it was read from."""
     _demand_evaluation(program)
+    _demand_numbers(program)
     face = interface.of(program)
     run = program.module()
     card = msgspec.structs.replace(card, task=task or card.task)
@@ -89,6 +90,16 @@ def _demand_evaluation(program: ExportedProgram) -> None:
             "the net was exported in training: it changes as it is asked, or drops values at random",
             "Export it after module.eval(), or by millwork.save_net.",
         )
+
+
+def _demand_numbers(program: ExportedProgram) -> None:
+    for name, parameter in program.named_parameters():
+        missing = int(parameter.isnan().sum())
+        if missing:
+            raise ModelError(
+                f"{missing:,} of {parameter.numel():,} weights of {name[:200]!r} are NaN",
+                "The training may have diverged: save a checkpoint from before.",
+            )
 
 
 def _counts(card: Card, face: Interface, run: probing.Run) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from . import archive, export, interface, net, probing, to_onnx
 from .card import Card, NetTask
 
 EXAMPLE_ROWS = 4
+_GLOBAL = re.compile(r"GLOBAL ([\w.]{1,200})")
 SAVE = "Save torch.save(net.state_dict(), path), or better the whole net by millwork.save_net or torch.export.save."
 
 
@@ -71,7 +73,7 @@ def _state(content: bytes) -> dict[str, torch.Tensor]:
         found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:
         raise ModelError(
-            f"not a state dict of plain tensors: {to_onnx.words(error)[:160]}",
+            f"not a state dict of plain tensors: {_held(error)}",
             f"A pickled module runs code when it is read, and isn't. {SAVE}",
         ) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
@@ -79,6 +81,12 @@ def _state(content: bytes) -> dict[str, torch.Tensor]:
     if not isinstance(found, dict) or not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise ModelError(f"a {type(found).__name__}, not a state dict", SAVE)
     return found
+
+
+def _held(error: Exception) -> str:
+    """What the file holds, in torch's words. Its first lines advise to read the file all the same."""
+    named = _GLOBAL.search(str(error))
+    return f"a pickle of {named[1]}" if named else "torch can't read it, or only by running what is in it"
 
 
 def _made(module: str, folder: str) -> Any:
