@@ -23,6 +23,11 @@ PROGRAM_FILE, LOWERED_FILE, LEAF_MAP_FILE = "program.npz", "lowered.npz", "leaf_
 NET_FILE, LOWERED_NET_FILE = "net.onnx", "lowered.onnx"
 
 
+def program_file(signature: Signature) -> str:
+    """What :func:`load` writes the program to."""
+    return NET_FILE if signature.is_net else PROGRAM_FILE
+
+
 class LoadRequest(Value):
     """``data``, ``label``: rows that may know the values of the model's categories, and their label's column.
     ``decided``: the answer is a label, not probabilities. ``task``, ``module``: of a net, what its outputs are margins

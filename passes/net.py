@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from ..errors import ModelError
@@ -71,3 +72,8 @@ def load(path: Path) -> Net:
     if len(cards) != 1:
         raise ModelError(f"{path}: an ONNX graph that isn't a net of ours")
     return Net(model, msgspec.json.decode(cards[0], type=Interface))
+
+
+def unknown_codes(codes: npt.NDArray[np.int64], counts: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which codes [N, C] the net doesn't know."""
+    return np.asarray((codes < 0) | (codes >= np.array(counts, np.int64)))

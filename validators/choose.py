@@ -59,7 +59,7 @@ def choose(contenders: Sequence[Contender], samples: Sequence[Samples], traffic:
     least = max(MARGIN, 1 + RESOLUTION_US / max(times[fastest.id], 1e-9))
     tied = [c for c in able if c is not fastest and behind[c.id][1].low < least]
     winner = min([fastest, *tied], key=lambda c: c.rank)
-    lost = {c.id: _why_lost(c, winner, fastest, behind, tied) for c in contenders if c is not winner}
+    lost = {c.id: _why_lost(c, winner, fastest, behind, tied) for c in able if c is not winner}
     lost |= {c.id: _not_named(c, fastest, behind) for c in contenders if c not in able}
     behind = {c.id: behind[c.id] for c in able if c is not fastest}
     times = {c.id: times[c.id] for c in able}

@@ -27,7 +27,7 @@ BUDGET_S = 20.0
 """Seconds a candidate and batch size; a slow one ends with fewer samples, and then without a p99."""
 
 QUANTILES = np.linspace(0, 1, 41)
-"""Of the times, for the picture of their distribution."""
+"""Of the times, and of the differences of answers, for the pictures of their distributions."""
 
 Predict = Callable[..., object]
 

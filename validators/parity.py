@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..values import Metric, OutputContract, Parity, Value
 from . import metrics
+from .latency import QUANTILES
 from .rows.given import Given
 from .tolerance import Tolerance
 
@@ -25,7 +26,6 @@ BATCHES = (0, 1, 3, 1025)
 
 LARGEST = 1e300
 """Among quantiles: a difference above it, or one that isn't finite, as JSON holds it."""
-QUANTILES = np.linspace(0, 1, 41)
 
 LABEL_CUT = 0.5
 """Above this probability a label of several is given."""

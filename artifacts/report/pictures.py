@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 7.2, 3.2
 """Inches, of 72 points: about the page's width."""
-QUANTILES = 40
 MOST_LAYERS = 14
 SMALLEST = 1e-9
 """Differences below it are drawn there: an axis of logarithms has no 0."""
@@ -119,8 +118,7 @@ def _tradeoff(record: Record) -> Picture | None:
 
 
 def _errors(record: Record) -> Picture | None:
-    lines = [line for line in record.candidates if line.parity is not None and line.parity.errors]
-    lines = [line for line in lines if line.parity is not None and line.parity.errors[-1] > 0]
+    lines = [line for line in record.candidates if line.parity and line.parity.errors and line.parity.errors[-1] > 0]
     if not lines:
         return None
 

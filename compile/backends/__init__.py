@@ -103,6 +103,11 @@ class Variant:
     def id(self) -> str:
         return f"{self.backend}-{self.precision}"
 
+    @property
+    def short(self) -> str:
+        """Without the precision, where it is the usual one."""
+        return self.backend if self.precision == "fp32" else self.id
+
 
 def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu: bool = False) -> tuple[Variant, ...]:
     """What is built, in the table's order. ``wanted``: backends by name, none for all; ``precisions``: none for all

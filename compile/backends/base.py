@@ -63,8 +63,8 @@ class Source(Value):
     signature: Signature
 
 
-class Backend(Protocol):
-    """One kind of candidate.
+class Kind(Protocol):
+    """What every backend says of itself.
 
     ``rank`` orders ties: the simpler and more portable first. ``extra`` is the optional dependency that its runner
     needs here (an extra of pyproject.toml), and ``module`` the import that shows that it is there.
@@ -80,6 +80,10 @@ class Backend(Protocol):
     def extra(self) -> str: ...
     @property
     def module(self) -> str: ...
+
+
+class Backend(Kind, Protocol):
+    """One kind of candidate of a forest."""
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
         """Write the candidate's files into ``folder``, which exists and is empty. ``program`` is lowered."""
@@ -124,20 +128,9 @@ class NetOrder:
     batches: tuple[int, ...] = (1,)
 
 
-class NetBackend(Protocol):
+class NetBackend(Kind, Protocol):
     """One kind of candidate of a net, in one precision. The rest is as :class:`Backend` has it; there are no leaves to
     look at, so the outputs alone are judged."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def rank(self) -> int: ...
-    @property
-    def extra(self) -> str: ...
-    @property
-    def module(self) -> str: ...
 
     def build(self, order: NetOrder) -> Built | Unsupported:
         """Write the candidate's files into the order's folder."""

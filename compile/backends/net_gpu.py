@@ -10,38 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from ... import gpus
-from ...passes.graph.operators import foreign
 from ..tensorrt import candidate, profiles
 from .base import Built, NetBackend, NetOrder, Unsupported
 from .net_graph import finished
-from .net_onnx import MODEL_FILE, typed
+from .net_onnx import MODEL_FILE, NetOnnx, typed
 
 CUDA = "CUDAExecutionProvider"
 LARGEST_BATCH = 4096
 """Up to which an engine takes batches; larger ones of the traffic raise it."""
-
-
-@dataclass(frozen=True)
-class OnnxCuda:
-    precision: str = "fp32"
-    name: str = "onnx-cuda"
-    rank: int = 5
-    extra: str = "gpu"
-    module: str = "onnxruntime"
-
-    def build(self, order: NetOrder) -> Built | Unsupported:
-        if not gpus.visible():
-            return Unsupported(reason="onnx-cuda: no NVIDIA GPU here")
-        found = typed(order, self.precision)
-        if isinstance(found, str):
-            return Unsupported(reason=f"onnx-cuda: {found}")
-        model = finished(found.net, order.release)
-        (order.folder / MODEL_FILE).write_bytes(model.SerializeToString())
-        return Built(
-            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
-            triton_backend="onnxruntime", parameters={"providers": CUDA}, requirements=("onnxruntime-gpu",),
-            foreign=foreign(model), passes=found.notes, layers=found.layers,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +45,7 @@ class TensorRt:
 
 
 def onnx_cuda(precision: str) -> NetBackend:
-    return OnnxCuda(precision)
+    return NetOnnx(precision, "onnx-cuda", rank=5, extra="gpu", requirement="onnxruntime-gpu", provider=CUDA)
 
 
 def tensorrt(precision: str) -> NetBackend:

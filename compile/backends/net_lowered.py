@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ...passes.net import CODES, NUMBERS, Interface, Net
+from ...passes.net import CODES, NUMBERS, Interface, Net, unknown_codes
 from ...values import LayerCost, PassNote
 from ..precision import gap, rows, steps
 from ..precision.lowering import Precision
@@ -58,6 +58,6 @@ def _feeds(given: Path, face: Interface) -> Feeds:
     feeds: Feeds = {NUMBERS: numbers} if face.features else {}
     if face.codes:
         codes = np.load(given / "categories.npy")
-        known = ((codes >= 0) & (codes < np.array(face.code_counts))).all(axis=1)
+        known = ~unknown_codes(codes, face.code_counts).any(axis=1)
         feeds = {name: values[known] for name, values in {**feeds, CODES: codes}.items()}
     return feeds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ... import gpus
 from ...errors import TargetError
 from ...passes.graph.operators import foreign
 from ...passes.net import Net
@@ -27,22 +28,28 @@ class Typed:
 
 @dataclass(frozen=True)
 class NetOnnx:
+    """``provider``: ONNX Runtime's, of a GPU that must be here; empty for the CPU's."""
+
     precision: str = "fp32"
     name: str = "onnx"
     rank: int = 0
     extra: str = "cpu"
     module: str = "onnxruntime"
+    requirement: str = "onnxruntime"
+    provider: str = ""
 
     def build(self, order: NetOrder) -> Built | Unsupported:
+        if self.provider and not gpus.visible():
+            return Unsupported(reason=f"{self.name}: no NVIDIA GPU here")
         found = typed(order, self.precision)
         if isinstance(found, str):
-            return Unsupported(reason=f"onnx: {found}")
+            return Unsupported(reason=f"{self.name}: {found}")
         model = finished(found.net, order.release)
         (order.folder / MODEL_FILE).write_bytes(model.SerializeToString())
         return Built(
             backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
-            triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",), foreign=foreign(model),
-            passes=found.notes, layers=found.layers,
+            triton_backend="onnxruntime", parameters={"providers": self.provider} if self.provider else {},
+            requirements=(self.requirement,), foreign=foreign(model), passes=found.notes, layers=found.layers,
         )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class Model:
 
     @property
     def program(self) -> Path:
-        return self.load_folder / (lowering.NET_FILE if self.signature.is_net else lowering.PROGRAM_FILE)
+        return self.load_folder / lowering.program_file(self.signature)
 
     @property
     def lowered_program(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .artifacts.repository import LocalRepository, Repository, at, check_name
 from .compile import backends
+from .compile.frontends.torch.card import task_of
 from .errors import UsageError
 from .executors import Executor
 from .executors import parse as parse_executor
@@ -21,8 +22,7 @@ from .validators.triton.address import Address, NoServer
 from .values import Value
 
 TARGETS_FILE = "targets.toml"
-TASKS = ("regression", "binary", "multiclass", "multilabel")
-"""Of a net; the frontend that reads one has them as its type."""
+
 
 TUNE_S, SHORT_TUNE_S, LONGEST_TUNE_S = 90.0, 20.0, 3600.0
 """Seconds that tuning may take: where a traffic or a limit was said, and where nothing was."""
@@ -130,7 +130,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         tune_budget=budget,
         tune_asked=said,
         precisions=_precisions(options.precision),
-        task=_task(options.task),
+        task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),
     )
@@ -213,14 +213,6 @@ def _precisions(text: str | None) -> tuple[str, ...]:
 def _named(text: str) -> tuple[str, ...]:
     """``a, b,a`` as (a, b)."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _task(text: str | None) -> str:
-    if text is not None and text not in TASKS:
-        raise UsageError(
-            f"--task {text!r}: expected {', '.join(TASKS)}", "It says what a net's outputs are margins of."
-        )
-    return text or ""
 
 
 def _module_path(module: str | None) -> str:

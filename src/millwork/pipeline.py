@@ -95,7 +95,7 @@ def _prepare_server(job: Run) -> Serving:
 
 def _judge(job: Run, model: Model, truth: Truth, variant: Variant, target: Release) -> Judged:
     """Build one candidate and check it; whatever goes wrong with it is in its record."""
-    name = variant.backend if variant.precision == "fp32" else variant.id
+    name = variant.short
     job.progress.begin("build", name)
     line = CandidateRecord(id=variant.id, backend=variant.backend, precision=variant.precision, status="error")
     try:

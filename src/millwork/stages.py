@@ -66,7 +66,7 @@ def load(run: Run) -> Model:
          "data": _sha256(data) if data else "", "label": run.plan.label},
         "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
     )  # fmt: skip
-    program = loaded.folder / (lowering.NET_FILE if loaded.value.signature.is_net else lowering.PROGRAM_FILE)
+    program = loaded.folder / lowering.program_file(loaded.value.signature)
     lowered = _step(
         run, "lower", {"program": sha256_file(program), "tools": _tools("onnx-ir")}, "millwork.compile.steps:lower",
         lowering.LowerRequest(program=str(program)), Lowered, subject=f"Lowering {path}", otherwise=ModelError,
@@ -175,8 +175,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
             raise CandidateError(done)
         return Timing(reply=done.value, seconds=done.seconds)
 
-    name = variant.backend if variant.precision == "fp32" else variant.id
-    stage = run.directory.stage(f"build-{name}", key, produce, Timing)
+    stage = run.directory.stage(f"build-{variant.short}", key, produce, Timing)
     built = stage.value.reply.built
     if built is None:
         return stage.value.reply.unsupported

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...compile.frontends.loaded import Signature
+from ...passes import net as nets
 from ...values import FeatureContract, OutputContract
 from .given import Given
 
@@ -44,7 +45,7 @@ def unknown_codes(own: Given, features: FeatureContract) -> tuple[str, ...]:
     """A note on the user's rows that hold a code no column knows, with the first such column."""
     if own.categories is None or not features.code_counts:
         return ()
-    unknown = (own.categories < 0) | (own.categories >= np.array(features.code_counts))
+    unknown = nets.unknown_codes(own.categories, features.code_counts)
     rows = int(unknown.any(axis=1).sum())
     if not rows:
         return ()

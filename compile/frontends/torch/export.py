@@ -16,6 +16,7 @@ from torch import nn
 
 from ....errors import ModelError
 from ....values import Value
+from .asking import Tensors, batch, first, words
 from .rewrites import rewritten
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ BATCHES = (1, 2, 7, 513)
 """One, two, odd, and larger than anything that a graph is likely to be cut into."""
 EQUAL = 1e-4
 """Of the answers' own size: an exported program runs the same operators, in another order at most."""
-
-Tensors = tuple[torch.Tensor, ...]
 
 
 class ExportError(ModelError):
@@ -52,9 +51,9 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
     original.eval()
     try:
         ready, notes = rewritten(module)
-        asked = [_batch(inputs, size) for size in BATCHES]
+        asked = [batch(inputs, size) for size in BATCHES]
         with torch.no_grad():
-            answers = [_first(original(*(tensor.to(_device(module)) for tensor in batch))) for batch in asked]
+            answers = [first(original(*(tensor.to(_device(module)) for tensor in part))) for part in asked]
         reasons = []
         for strict in (False, True):
             try:
@@ -63,7 +62,7 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
                 if accept is not None:
                     accept(program)
             except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
-                reasons.append(f"strict={strict}: {_words(error)}")
+                reasons.append(f"strict={strict}: {_said(error)}")
                 continue
             said = f"exported with strict={strict}" + (f", as {reasons[0]}" if reasons else "")
             return Exported(program=program, notes=(*(f"rewritten for export: {note}" for note in notes), said))
@@ -76,10 +75,10 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
 
 
 def _export(module: nn.Module, inputs: Tensors, *, strict: bool) -> ExportedProgram:
-    batch = torch.export.Dim("batch")
+    size = torch.export.Dim("batch")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        return torch.export.export(module, inputs, dynamic_shapes=_shapes(module, inputs, batch), strict=strict)
+        return torch.export.export(module, inputs, dynamic_shapes=_shapes(module, inputs, size), strict=strict)
 
 
 def _shapes(module: nn.Module, inputs: Tensors, batch: Any) -> Any:
@@ -93,17 +92,17 @@ def _shapes(module: nn.Module, inputs: Tensors, batch: Any) -> Any:
 
 def _demand_same(program: ExportedProgram, asked: Sequence[Tensors], answers: Sequence[torch.Tensor]) -> None:
     run = program.module()
-    for batch, expected in zip(asked, answers, strict=True):
+    for part, expected in zip(asked, answers, strict=True):
         with torch.no_grad():
-            got = _first(run(*batch))
+            got = first(run(*part))
         if got.shape != expected.shape:
             raise ModelError(
-                f"a batch of {len(batch[0])} gives {list(got.shape)} where the module gives {list(expected.shape)}"
+                f"a batch of {len(part[0])} gives {list(got.shape)} where the module gives {list(expected.shape)}"
             )
         size = float(expected.abs().nan_to_num().max()) if expected.numel() else 0.0
         apart = float((got - expected.cpu()).abs().nan_to_num(nan=0.0).max()) if expected.numel() else 0.0
         if apart > EQUAL * max(size, 1e-6) or bool((got.isnan() != expected.cpu().isnan()).any()):
-            raise ModelError(f"a batch of {len(batch[0])} is answered {apart:.3g} away from the module")
+            raise ModelError(f"a batch of {len(part[0])} is answered {apart:.3g} away from the module")
 
 
 def _demand_example(inputs: Tensors) -> None:
@@ -112,24 +111,10 @@ def _demand_example(inputs: Tensors) -> None:
     for tensor in inputs:
         if tensor.ndim != 2 or len(tensor) < 2 or tensor.dtype not in (torch.float32, torch.int64):
             raise ModelError(
-                f"an example is {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}; expected float32 [N, "
-                f"F] "
-                "or int64 [N, C] of at least 2 rows",
+                f"an example is {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}; expected float32 "
+                "[N, F] or int64 [N, C] of at least 2 rows",
                 "Give rows as the net takes them.",
             )
-
-
-def _batch(inputs: Tensors, size: int) -> Tensors:
-    """The example's rows again and again, ``size`` of them."""
-    return tuple(tensor[torch.arange(size) % len(tensor)] for tensor in inputs)
-
-
-def _first(answer: Any) -> torch.Tensor:
-    while isinstance(answer, tuple | list) and answer:
-        answer = answer[0]
-    if not isinstance(answer, torch.Tensor):
-        raise ModelError(f"the net returns a {type(answer).__name__}, not a tensor")
-    return answer
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -138,7 +123,5 @@ def _device(module: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
-def _words(error: Exception) -> str:
-    """The first line that says something; torch's errors run over pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {words(error)[:200]}" if str(error).strip() else type(error).__name__

@@ -16,7 +16,7 @@ from ....passes.net import Net
 from ....passes.program import Postprocess
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance
 from ..loaded import LoadedModel, Oracle, Signature
-from . import archive, interface, probing, to_onnx
+from . import archive, asking, interface, probing, to_onnx
 from .card import Card, NetTask
 from .interface import Interface
 
@@ -43,7 +43,7 @@ def opened(content: bytes) -> ExportedProgram:
             return torch.export.load(io.BytesIO(content))
     except Exception as error:
         raise ModelError(
-            f"torch {torch.__version__} can't read the exported program: {to_onnx.words(error)}",
+            f"torch {torch.__version__} can't read the exported program: {asking.words(error)}",
             "Save it again by torch.export.save, with this torch or an older one.",
         ) from error
 
@@ -102,7 +102,7 @@ def _demand_numbers(program: ExportedProgram) -> None:
             )
 
 
-def _counts(card: Card, face: Interface, run: probing.Run) -> tuple[int, ...]:
+def _counts(card: Card, face: Interface, run: asking.Run) -> tuple[int, ...]:
     if not card.code_counts:
         found: tuple[int, ...] = _asked(lambda: probing.code_counts(run, face))
         return found
@@ -116,7 +116,7 @@ def _asked(question: Any) -> Any:
         return question()
     except Exception as error:
         raise ModelError(
-            f"the net fails on rows: {to_onnx.words(error)}",
+            f"the net fails on rows: {asking.words(error)}",
             "It must take any number of rows, one too, and codes from 0 to below their counts.",
         ) from error
 

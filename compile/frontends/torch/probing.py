@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
+from .asking import Run, Tensors, answers, first
 from .interface import Interface
-from .to_onnx import first
 
 ALONE, AMONG = 8, 33
 """So many rows are asked one by one, and again among so many."""
@@ -17,8 +14,6 @@ APART = 1e-4
 MOST_CODES = 1 << 24
 UNLIMITED = (1 << 31) - 1
 
-Run = Callable[..., Any]
-
 
 def rows(interface: Interface, counts: tuple[int, ...], size: int = AMONG, seed: int = 0) -> tuple[torch.Tensor, ...]:
     """Random rows in the order of the net's inputs: normal numbers, codes below their counts."""
@@ -26,6 +21,11 @@ def rows(interface: Interface, counts: tuple[int, ...], size: int = AMONG, seed:
     numbers = torch.randn(size, interface.features, generator=made)
     limits = torch.tensor([min(count, MOST_CODES) for count in counts], dtype=torch.float64)
     codes = (torch.rand(size, len(counts), generator=made, dtype=torch.float64) * limits).to(torch.int64)
+    return _in_order(interface, numbers, codes)
+
+
+def _in_order(interface: Interface, numbers: torch.Tensor, codes: torch.Tensor) -> Tensors:
+    """As the net takes them."""
     return tuple(numbers if role == "numbers" else codes for role in interface.inputs)
 
 
@@ -51,13 +51,7 @@ def code_counts(run: Run, interface: Interface) -> tuple[int, ...]:
 def _takes(run: Run, interface: Interface, column: int, code: int) -> bool:
     codes = torch.zeros(2, interface.codes, dtype=torch.int64)
     codes[:, column] = code
-    given = tuple(torch.zeros(2, interface.features) if role == "numbers" else codes for role in interface.inputs)
-    try:
-        with torch.no_grad():
-            run(*given)
-    except (IndexError, RuntimeError):
-        return False
-    return True
+    return answers(run, _in_order(interface, torch.zeros(2, interface.features), codes))
 
 
 def takes_odd_numbers(run: Run, interface: Interface, counts: tuple[int, ...]) -> bool:
@@ -69,10 +63,7 @@ def takes_odd_numbers(run: Run, interface: Interface, counts: tuple[int, ...]) -
         for tensor, role in zip(given, interface.inputs, strict=True):
             if role == "numbers":
                 tensor.fill_diagonal_(odd)
-        try:
-            with torch.no_grad():
-                run(*given)
-        except (IndexError, RuntimeError):
+        if not answers(run, given):
             return False
     return True
 

@@ -21,6 +21,7 @@ import torch
 
 from ....errors import ModelError
 from ....passes.net import CODES, NUMBERS, RAW
+from .asking import batch, first, words
 from .export import BATCHES
 from .interface import Interface
 
@@ -146,27 +147,14 @@ def _demand_same(
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     run = program.module()
     for size in BATCHES:
-        batch = tuple(tensor[torch.arange(size) % len(tensor)] for tensor in rows)
+        asked = batch(rows, size)
         with torch.no_grad():
-            expected = first(run(*batch)).reshape(size, -1).numpy()
+            expected = first(run(*asked)).reshape(size, -1).numpy()
         feeds = {NUMBERS if role == "numbers" else CODES: tensor.numpy()
-                 for role, tensor in zip(interface.inputs, batch, strict=True)}  # fmt: skip
+                 for role, tensor in zip(interface.inputs, asked, strict=True)}  # fmt: skip
         given = {own.name: feeds[own.name] for own in session.get_inputs()}
         got = session.run([RAW], given)[0]
         size_of = max(float(np.abs(expected).max(initial=0.0)), 1e-6)
         if got.shape != expected.shape or not np.allclose(got, expected, rtol=0, atol=EQUAL * size_of, equal_nan=True):
             apart = f"{list(got.shape)}" if got.shape != expected.shape else f"{np.abs(got - expected).max():.3g} away"
             raise ModelError(f"a batch of {size} is answered {apart} where the program gives {list(expected.shape)}")
-
-
-def first(answer: Any) -> torch.Tensor:
-    """The first tensor of what a program returns."""
-    while isinstance(answer, tuple | list):
-        answer = answer[0]
-    return answer  # type: ignore[no-any-return]
-
-
-def words(error: BaseException) -> str:
-    """The first line that says something; torch's errors run over pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

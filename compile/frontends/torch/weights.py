@@ -21,7 +21,7 @@ from torch import nn
 from ....errors import ModelError, UsageError
 from ....values import Provenance
 from ..loaded import LoadedModel
-from . import archive, export, interface, net, probing, to_onnx
+from . import archive, asking, export, interface, net, probing, to_onnx
 from .card import Card, NetTask
 
 EXAMPLE_ROWS = 4
@@ -105,7 +105,7 @@ def _made(module: str, folder: str) -> Any:
     try:
         return factory()
     except Exception as error:
-        raise UsageError(f"--module {module}: it raised {type(error).__name__}: {to_onnx.words(error)}") from error
+        raise UsageError(f"--module {module}: it raised {type(error).__name__}: {asking.words(error)}") from error
 
 
 def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ...]:

@@ -41,9 +41,7 @@ def inspect(model: str, data: str | None, label: str | None, task: str, trust: b
         done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder, confined=not trust)
         if isinstance(done, worker.Failure):
             done.raise_(ModelError, f"Reading {model}")
-        lower = steps.LowerRequest(
-            program=str(folder / (steps.NET_FILE if done.value.signature.is_net else steps.PROGRAM_FILE))
-        )
+        lower = steps.LowerRequest(program=str(folder / steps.program_file(done.value.signature)))
         lowered = worker.run("millwork.compile.steps:lower", lower, Lowered, folder=folder, confined=not trust)
         if isinstance(lowered, worker.Failure):
             lowered.raise_(ModelError, f"Lowering {model}")
