@@ -218,7 +218,7 @@ def test_a_gpu_target_ends_with_everything_built_and_said(desk: Desk) -> None:
     """Without one here, nothing is measured, and nothing published, whatever the repository has."""
     said = desk.optimize(desk.files.again, "--target", "h100", "--json")
     assert said.code == 5
-    assert "the target h100 isn't here: onnx-fp32 built and proved equal" in said.err
+    assert "the target h100 isn't here: onnx-fp32 built and through the parity gate" in said.err
     assert str(desk.run_dir) in said.err
     record = json.loads((desk.run_dir / "run.json").read_bytes())
     assert said.document() == record

@@ -14,7 +14,7 @@ from ..values import Metric, OutputContract, Parity, Value
 from . import metrics
 from .latency import QUANTILES
 from .rows.given import Given
-from .tolerance import Tolerance
+from .tolerance import FURTHEST, Tolerance
 
 Answers = npt.NDArray[np.float32]
 Leaves = npt.NDArray[np.int32]
@@ -121,13 +121,12 @@ def judge(
         metric=found[0] if found else None, metrics=found, errors=_errors(apart),
         tolerance=tolerance.words, coverage=coverage,
     )  # fmt: skip
-    outside = int(wrong.any(axis=1).sum()) > tolerance.share * len(given) or bool(np.isinf(apart).any())
+    if wrong.any(axis=1).sum() <= tolerance.share * len(given):
+        wrong = ~(apart <= FURTHEST * allowed) | np.isinf(apart)
     flipped = parity.decision_flips > tolerance.flips * len(given)
     silent = len(framework) > 0 and bool(np.isnan(framework).any(axis=1).all())
-    if not outside:
-        wrong = np.zeros_like(wrong)
     return Verdict(
-        passed=not wrong_leaves and not wrong_values and not outside and not flipped and not silent,
+        passed=not wrong_leaves and not wrong_values and not wrong.any() and not flipped and not silent,
         reason=_reason(parity, leaves, wrong, apart, framework, candidate)
         or (f"{parity.decision_flips:,} of {parity.rows:,} rows are decided differently" if flipped else "")
         or (f"the framework answers none of {parity.rows:,} rows with numbers: nothing is shown" if silent else ""),

@@ -23,11 +23,14 @@ from ..values import Value
 ROUNDING = 2.0**-24
 """Half a unit in the last place of float32, relative."""
 
+FURTHEST = 3
+"""No row may be further off than so many times what most must keep to."""
+
 
 class Tolerance(Value):
     """An answer passes within ``abs + rel * |framework's|``. ``why`` is where the numbers come from. ``share``: of the
-    rows, how many may be outside; ``flips``: how many may be decided differently. Neither allows a NaN or an
-    infinity."""
+    rows, how many may be outside, by no more than ``FURTHEST`` times that; ``flips``: how many may be decided
+    differently. Neither allows a NaN or an infinity."""
 
     abs: float
     rel: float
@@ -37,7 +40,7 @@ class Tolerance(Value):
 
     @property
     def words(self) -> str:
-        rows = f" on {1 - self.share:.1%} of the rows" if self.share else ""
+        rows = f" on {1 - self.share:.1%} of the rows, {FURTHEST} times that on the rest" if self.share else ""
         flips = f", at most {self.flips:.1%} decided differently" if self.flips < 1 else ""
         return f"|difference| <= {self.abs:.2g} + {self.rel:.2g} x |framework's answer|{rows}{flips} ({self.why})"
 

@@ -2,13 +2,16 @@
 
 An environment is addressed by its content: the sha256 of its requirements and of the Python that runs it. It lies in
 ``<cache>/envs/<name>-<first 12 hex digits>``; ``complete.json`` in it is written last, so a build that was
-killed is seen and done again. A lock beside the folder keeps builders apart (on one machine: see filelock).
+killed is seen and done again. A lock beside the folder (flock) keeps builders apart, on one machine. What a builder
+starts shares its lock, so a pip that outlives a killed builder isn't written over.
 
 pip does the work, with the user's own configuration and ``PIP_*`` variables.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -17,6 +20,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +33,7 @@ from .files import atomic_write, refusal
 from .values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from filelock import BaseFileLock
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MARKER = "complete.json"
 ADDING = "adding"
@@ -96,10 +98,10 @@ def ensure(name: str, requirements: Sequence[str], announce: Callable[[str], Non
         return found
     folder = _folder(name, requirements)
     try:
-        with _locked(folder, announce):
+        with _locked(folder, announce) as lock:
             if _built(folder, requirements) and not (folder / ADDING).exists():  # another process built it meanwhile
                 return Environment(path=str(folder))
-            return _build(folder, requirements, announce)
+            return _build(folder, requirements, announce, lock)
     except OSError as error:
         raise TargetError(refusal(error, folder), "Free space, or set MILLWORK_CACHE to another folder.") from error
 
@@ -116,13 +118,13 @@ def add(
     if not requirements or satisfied(environment, requirements):
         return
     folder = Path(environment.path)
-    with _locked(folder, announce):
+    with _locked(folder, announce) as lock:
         marker = read_marker(folder)
         if marker is None:
             raise TargetError(f"{folder}: this environment isn't whole", "Delete the folder and run again.")
         _refuse_conflict(folder, marker.added, requirements)
         (folder / ADDING).touch()  # a kill during pip leaves it, and the environment is built again
-        code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce)
+        code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce, lock)
         added = () if code else tuple(dict.fromkeys((*marker.added, *requirements)))
         _write_marker(folder, msgspec.structs.replace(marker, freeze=freeze(environment), added=added))
         (folder / ADDING).unlink()
@@ -187,18 +189,13 @@ def _built(folder: Path, requirements: Sequence[str]) -> bool:
 
 def _broken_off(folder: Path) -> bool:
     """Whether somebody began to add to it and is no longer at it."""
-    from filelock import FileLock, Timeout
-
     if not (folder / ADDING).exists():
         return False
-    try:
-        with FileLock(f"{folder}.lock", timeout=0):
-            return (folder / ADDING).exists()  # it may have been finished since
-    except Timeout:
-        return False
+    with _lock_file(folder) as lock:
+        return _at_once(lock) and (folder / ADDING).exists()  # it may have been finished since
 
 
-def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], None]) -> Environment:
+def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], None], lock: int) -> Environment:
     shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
     announce(f"creating {folder}")
     environment = Environment(path=str(folder))
@@ -209,13 +206,14 @@ def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], 
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
+            pass_fds=(lock,),
         )
         if made.returncode:
             raise TargetError(
                 f"{folder}: python -m venv failed: {_last_line(made.stdout.splitlines())}",
                 f"{sys.executable} needs its venv and ensurepip modules (on Debian: the package python3-venv).",
             )
-        code, lines = _run_pip(environment, ["install", *requirements], announce)
+        code, lines = _run_pip(environment, ["install", *requirements], announce, lock)
         if code:
             raise _pip_error(folder, requirements, lines)
         marker = Marker(
@@ -232,9 +230,9 @@ def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], 
 
 
 def _run_pip(
-    environment: Environment, arguments: Sequence[str], announce: Callable[[str], None]
+    environment: Environment, arguments: Sequence[str], announce: Callable[[str], None], *shared: int
 ) -> tuple[int, list[str]]:
-    """pip's exit status and the last lines it wrote."""
+    """pip's exit status and the last lines it wrote. ``shared``: open files that pip keeps open as long as it lives."""
     command = [*_pip(environment), "--no-input", *arguments]
     lines: list[str] = []
     with subprocess.Popen(
@@ -245,6 +243,8 @@ def _run_pip(
         env=_pip_variables(os.environ, sys.prefix),
         text=True,
         errors="replace",
+        pass_fds=shared,
+        start_new_session=True,
     ) as pip:
         try:
             for line in pip.stdout or ():
@@ -253,7 +253,7 @@ def _run_pip(
                 if line.startswith(("Collecting ", "Downloading ", "Installing ")):
                     announce(line.rstrip()[:100])
         except BaseException:
-            pip.kill()
+            os.killpg(pip.pid, signal.SIGKILL)  # pip --python has another pip do the work
             raise
     return pip.returncode, lines
 
@@ -304,22 +304,39 @@ def _write_marker(folder: Path, marker: Marker) -> None:
     atomic_write(folder / MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=2))
 
 
-def _locked(folder: Path, announce: Callable[[str], None]) -> BaseFileLock:
-    from filelock import FileLock, Timeout
+@contextlib.contextmanager
+def _locked(folder: Path, announce: Callable[[str], None]) -> Iterator[int]:
+    """Nobody else builds in the folder meanwhile. Gives the lock's descriptor: the lock is free when every process that
+    has it open is gone."""
+    with _lock_file(folder) as lock:
+        if not _at_once(lock):
+            announce(f"another process is at work on {folder}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
 
+
+@contextlib.contextmanager
+def _lock_file(folder: Path) -> Iterator[int]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TargetError(
             refusal(error, folder.parent), "Set MILLWORK_CACHE to a folder that can be written."
         ) from error
-    lock = FileLock(f"{folder}.lock")
+    lock = os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        lock.acquire(timeout=0)
-        lock.release()
-    except Timeout:
-        announce(f"another process is at work on {folder}; waiting for it")
-    return lock
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _at_once(lock: int) -> bool:
+    """Takes the lock if it is free."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _folder(name: str, requirements: Sequence[str]) -> Path:

@@ -66,8 +66,8 @@ def absent(run: Run, candidates: Sequence[tuple[CandidateRecord, BuiltCandidate]
     details = "\n".join(f"  {line.id}: {line.reason}" for line, _ in candidates if line.preflight is not None)
     files = "\n".join(f"  {_near(run, built)}" for _, built in candidates)
     return TargetError(
-        f"the target {plan.target.name} isn't here: {ready} built and proved equal{known}; nothing measured or "
-        f"published{':' if details else ''}\n{details}".rstrip(),
+        f"the target {plan.target.name} isn't here: {ready} built and through the parity gate{known}; nothing measured "
+        f"or published{':' if details else ''}\n{details}".rstrip(),
         f"Left to do where {plan.target.name} is: engines, parity of what runs on the GPU, latency, tuning, publishing."
         f"\nTake {plan.run_dir} there and give the same command with --run-dir: what is kept in it isn't done again.\n"
         f"Portable artifacts, in {plan.run_dir}:\n{files}",

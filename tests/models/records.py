@@ -235,7 +235,7 @@ ELSEWHERE = msgspec.structs.replace(
     candidates=(msgspec.structs.replace(ONNX, latency=(), reason=""), UNSUPPORTED),
     winner=None,
     tuning=None,
-    stopped="the target l4 isn't here: onnx-fp32 built and proved equal, nothing measured or published",
+    stopped="the target l4 isn't here: onnx-fp32 built and through the parity gate, nothing measured or published",
 )
 BENCH = msgspec.structs.replace(READY, candidates=(ONNX, FIL, REFERENCE), winner=None, tuning=None)
 

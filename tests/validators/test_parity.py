@@ -105,6 +105,17 @@ def test_infinities_and_nan_are_wrong_whatever_the_tolerance(framework: float, c
     assert found.parity.max_rel > 0
 
 
+@pytest.mark.parametrize(("off", "passes"), [(0.29, True), (0.31, False), (np.nan, False), (np.inf, False)])
+def test_a_row_that_may_be_outside_may_not_be_anywhere(off: float, passes: bool) -> None:
+    most = Tolerance(abs=0.1, rel=0.0, why="most rows", share=0.01)
+    framework, candidate = np.zeros((200, 1), np.float32), np.zeros((200, 1), np.float32)
+    candidate[7] = off
+    assert verdict_on(framework, candidate, most).passed == passes
+    candidate[8:10] = 0.11  # three rows are more than 1%
+    assert not verdict_on(framework, candidate, most).passed
+    assert "on 99.0% of the rows, 3 times that on the rest" in most.words
+
+
 def test_one_wrong_leaf_fails_whatever_the_numbers() -> None:
     wanted = np.array([[1, 2], [3, 4]], np.int32)
     got = wanted.copy()
