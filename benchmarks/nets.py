@@ -5,9 +5,9 @@
 The nets are the tests' (tests/models/nets.py), trained a little, small as tabular nets are. Ours is the artifact that
 Triton would serve: guards, the answer and all. An engine is a process of its own on the same core, with one thread;
 they take turns, and rounds go to and fro (trees_race.py). Nothing is timed before its answers are torch's, within what
-the gate allows its precision. AOTInductor compiles for half a minute a net, once, into benchmarks/.models; OpenVINO
-lives in an environment of its own in the user's cache folder. Writes benchmarks/results/nets.json and its section of
-docs/performance.md.
+the gate allows its precision. AOTInductor compiles for half a minute a net, once, into benchmarks/.models (remove that
+folder when a net of the tests has changed); OpenVINO lives in an environment of its own in the user's cache folder.
+Writes benchmarks/results/nets.json and its section of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -121,12 +121,11 @@ def interpreters(names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def files(kind: str, models: Path) -> Path:
-    """The net's folder, made where it isn't there."""
+    """The net's folder, our own files in it made anew: passes change."""
     folder = models / kind
-    if not (folder / "made.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"{kind}: trained, exported, compiled …", flush=True)
-        subprocess.run([sys.executable, MAKER, kind, folder], check=True, capture_output=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{kind}: trained, exported, compiled …", flush=True)
+    subprocess.run([sys.executable, MAKER, kind, folder], check=True, capture_output=True)
     return folder
 
 

@@ -114,7 +114,7 @@ def _lower_net(found: Net, folder: Path) -> Lowered:
 
 class BuildRequest(Value):
     """``calibration``: a folder of rows that nothing is judged by, for a precision that needs to see some; or empty.
-    ``symmetric``, ``batches``: see :class:`.backends.base.NetOrder`."""
+    ``for_gpu``, ``batches``: see :class:`.backends.base.NetOrder`."""
 
     backend: str
     lowered: str
@@ -123,7 +123,7 @@ class BuildRequest(Value):
     release: str
     precision: str = "fp32"
     calibration: str = ""
-    symmetric: bool = True
+    for_gpu: bool = False
     batches: tuple[int, ...] = (1,)
 
 
@@ -157,6 +157,6 @@ def _build_net(request: BuildRequest, source: Source, release: triton_releases.R
     rows = Path(request.calibration) if request.calibration else None
     order = NetOrder(
         net=net.load(Path(request.lowered)), source=source, folder=Path.cwd(), release=release, calibration=rows,
-        symmetric=request.symmetric, batches=request.batches,
+        for_gpu=request.for_gpu, batches=request.batches,
     )  # fmt: skip
     return backend.build(order)

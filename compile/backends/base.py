@@ -116,15 +116,16 @@ class Backend(Kind, Protocol):
 @dataclass(frozen=True, eq=False)
 class NetOrder:
     """What a backend of nets is to build: into ``folder``, which exists and is empty. ``calibration``: a folder with
-    rows that no verdict is based on, or None where the user gave none. ``symmetric``: int8 is to be TensorRT's kind,
-    for a GPU; else that of ONNX Runtime's CPU kernels. ``batches``: the traffic's, which an engine is tuned for."""
+    rows that no verdict is based on, or None where the user gave none. ``for_gpu``: int8 is to be TensorRT's kind
+    (symmetric), and the graph plain; else both are what ONNX Runtime's CPU kernels are fastest at. ``batches``: the
+    traffic's, which an engine is tuned for."""
 
     net: Net
     source: Source
     folder: Path
     release: Release
     calibration: Path | None = None
-    symmetric: bool = True
+    for_gpu: bool = False
     batches: tuple[int, ...] = (1,)
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from ...passes.net import CODES, NUMBERS, Net
 from ...triton_releases import Release
 from .onnx_answer import Tail, answered
-from .onnx_encoders import Graph
+from .onnx_encoders import Graph, scalar
 
 KNOWN, FINITE = "known_codes", "finite_numbers"
 NEWEST_IR = 10
@@ -40,7 +40,9 @@ def finished(net: Net, release: Release) -> onnx.ModelProto:
     answered(Tail(face.answer, face.outputs, face.decision), after, "answer" if odd else "output__0")
     if odd:
         either = odd[0] if len(odd) == 1 else after.add("Or", odd, "is_odd")
-        after.add("Where", [either, after.constant("nan", np.float32(np.nan)), "answer"], "output__0")
+        nan, nothing = after.constant("nan", scalar(np.nan)), after.constant("nothing", scalar(-0.0))
+        after.add("Where", [either, nan, nothing], "nan_if_odd")  # [N, 1]: a Where of [N, K] takes three times as long
+        after.add("Add", ["answer", "nan_if_odd"], "output__0")
     own = list(model.graph.node)
     del model.graph.node[:], model.graph.output[:], model.graph.value_info[:]
     model.graph.node.extend([*before.nodes, *own, *after.nodes])
@@ -54,15 +56,15 @@ def finished(net: Net, release: Release) -> onnx.ModelProto:
 def _guard_codes(graph: Graph, counts: tuple[int, ...]) -> str:
     """Make ``known_codes`` [N, C]; the name of whether a row has an unknown one, [N, 1]. A lookup would fail beyond a
     table, and begin again from its end below 0."""
-    zero = graph.constant("no_code", np.zeros(1, np.int64))
-    limit = graph.constant("code_counts", np.array(counts, np.int64))
+    zero = graph.constant("no_code", np.zeros((1, 1), np.int64))
+    limit = graph.constant("code_counts", np.array([counts], np.int64))
     graph.add("GreaterOrEqual", [CODES, zero], "is_code")
     graph.add("Less", [CODES, limit], "is_below")
     graph.add("And", ["is_code", "is_below"], "is_known")
     graph.add("Where", ["is_known", CODES, zero], KNOWN)
     graph.add("Cast", ["is_known"], "knows", to=TensorProto.FLOAT)
     graph.add("ReduceMin", ["knows", graph.constant("across", np.array([1]))], "knows_all", keepdims=1)
-    return graph.add("Less", ["knows_all", graph.constant("half", np.float32(0.5))], "has_unknown")
+    return graph.add("Less", ["knows_all", graph.constant("half", scalar(0.5))], "has_unknown")
 
 
 def _guard_numbers(graph: Graph) -> str:
@@ -70,7 +72,7 @@ def _guard_numbers(graph: Graph) -> str:
     graph.add("IsNaN", [NUMBERS], "is_nan")
     graph.add("IsInf", [NUMBERS], "is_infinite")
     graph.add("Or", ["is_nan", "is_infinite"], "is_no_number")
-    graph.add("Where", ["is_no_number", graph.constant("no_number", np.float32(0)), NUMBERS], FINITE)
+    graph.add("Where", ["is_no_number", graph.constant("no_number", scalar(0)), NUMBERS], FINITE)
     graph.add("Cast", ["is_no_number"], "lacks", to=TensorProto.FLOAT)
     graph.add("ReduceMax", ["lacks", graph.constant("across", np.array([1]))], "lacks_any", keepdims=1)
-    return graph.add("Greater", ["lacks_any", graph.constant("half", np.float32(0.5))], "has_no_number")
+    return graph.add("Greater", ["lacks_any", graph.constant("half", scalar(0.5))], "has_no_number")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ... import gpus
 from ...errors import TargetError
+from ...passes.graph.cpu import for_cpu
 from ...passes.graph.operators import foreign
 from ...passes.net import Net
 from ...values import LayerCost, PassNote
@@ -44,12 +45,15 @@ class NetOnnx:
         found = typed(order, self.precision)
         if isinstance(found, str):
             return Unsupported(reason=f"{self.name}: {found}")
-        model = finished(found.net, order.release)
+        model, notes = finished(found.net, order.release), found.notes
+        if not order.for_gpu:
+            model, note = for_cpu(model)
+            notes = (*notes, *((note,) if note else ()))
         (order.folder / MODEL_FILE).write_bytes(model.SerializeToString())
         return Built(
             backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
             triton_backend="onnxruntime", parameters={"providers": self.provider} if self.provider else {},
-            requirements=(self.requirement,), foreign=foreign(model), passes=found.notes, layers=found.layers,
+            requirements=(self.requirement,), foreign=foreign(model), passes=notes, layers=found.layers,
         )  # fmt: skip
 
 
@@ -68,7 +72,7 @@ def typed(order: NetOrder, precision: str) -> Typed | str:
             "int8" if precision == "int8" else "fp16",
             order.calibration,
             order.folder,
-            symmetric=order.symmetric,
+            symmetric=order.for_gpu,
         )
     except ModuleNotFoundError as error:
         raise TargetError(

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from ...passes.program import Decision, Postprocess, Program
-from .onnx_encoders import Graph
+from .onnx_encoders import Graph, scalar
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ def _answer(tail: Tail, graph: Graph) -> str:
     """Append what turns ``margin`` into the answer; the name of its result."""
     match tail.postprocess:
         case "binary" | "sigmoid":
-            graph.constant("one", np.float32(1))
+            graph.constant("one", scalar(1))
             graph.add("Neg", ["margin"], "negative")
             graph.add("Exp", ["negative"], "odds_against")
             graph.add("Add", ["one", "odds_against"], "denominator")
             graph.add("Div", ["one", "denominator"], "p")
             return "p" if tail.postprocess == "sigmoid" else _pair(graph, "p", _other_class(tail, graph))
         case "hinge" | "binary-hinge":
-            above = graph.add("Greater", ["margin", graph.constant("zero", np.float32(0))], "is_above")
+            above = graph.add("Greater", ["margin", graph.constant("zero", scalar(0))], "is_above")
             value = graph.add("Cast", [above], "decision", to=TensorProto.FLOAT)
             return value if tail.postprocess == "hinge" else _pair(graph, value, _from_one(graph, value))
         case "binary-raw":
@@ -71,7 +71,7 @@ def _decided(decision: Decision, answer: str, graph: Graph) -> str:
     else:
         if decision.how == "second":
             answer = graph.add("Gather", [answer, graph.constant("second", np.array([1]))], "second_class", axis=1)
-        graph.add("Greater", [answer, graph.constant("cut", np.float32(decision.cut))], "decided")
+        graph.add("Greater", [answer, graph.constant("cut", scalar(decision.cut))], "decided")
     return graph.add("Cast", ["decided"], "label", to=TensorProto.FLOAT)
 
 
@@ -80,7 +80,7 @@ def _pair(graph: Graph, value: str, other: str) -> str:
 
 
 def _from_one(graph: Graph, value: str) -> str:
-    return graph.add("Sub", [graph.constant("one", np.float32(1)), value], "other_class")
+    return graph.add("Sub", [graph.constant("one", scalar(1)), value], "other_class")
 
 
 def _other_class(tail: Tail, graph: Graph) -> str:

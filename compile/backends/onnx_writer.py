@@ -33,7 +33,7 @@ from ...passes.program import Program
 from ...triton_releases import Release
 from . import onnx_wire
 from .onnx_answer import Tail, answered
-from .onnx_encoders import Graph, encoded, inputs
+from .onnx_encoders import Graph, encoded, inputs, scalar
 from .onnx_layout import Layout, layout
 
 OPSET, ML_OPSET = 17, 3
@@ -97,7 +97,7 @@ def finished(parts: Graph, program: Program, release: Release, source_sha256: st
 
 def _linear(graph: Graph, row: str, linear: Linear) -> None:
     missing = graph.add("IsNaN", [row], "is_missing")
-    zero = graph.constant("zero", np.float32(0))
+    zero = graph.constant("zero", scalar(0))
     present = graph.add("Where", [missing, zero, row], "present")
     product = graph.add("MatMul", [present, graph.constant("weights", linear.weight)], "product")
     graph.add("Add", [product, graph.constant("bias", linear.bias)], "margin")

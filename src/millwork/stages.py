@@ -148,7 +148,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         signature=model.signature, release=release.name, precision=variant.precision,
         batches=run.plan.traffic.batches if variant.backend in backends.ON_GPU else (1,),
         calibration=str(truth.calibration or "") if model.signature.is_net and variant.precision != "fp32" else "",
-        symmetric=run.plan.target.kind == "gpu",
+        for_gpu=run.plan.target.kind == "gpu",
     )  # fmt: skip
     key = {
         "backend": variant.backend, "precision": variant.precision, "lowered": sha256_file(model.lowered_program),
@@ -158,7 +158,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         "provider": backends.provider(variant.backend),
         "calibration": _content(truth.rows_folder) if request.calibration else "", "batches": request.batches,
         "gpu": gpus.visible() if variant.backend in backends.ON_GPU else (),
-        "symmetric": request.symmetric and variant.precision == "int8",
+        "for_gpu": request.for_gpu and model.signature.is_net,
     }  # fmt: skip
 
     def produce(folder: Path) -> Timing:
