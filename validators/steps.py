@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..passes import program as programs
 from ..passes.forest import leaf_rows
 from ..passes.program import Program, counted
 from ..values import Latency, Value
-from . import latency, metrics, parity, plain_fp16, tolerance, worst
+from . import heap, latency, metrics, parity, plain_fp16, tolerance, worst
 from .parity import Verdict
 from .rows import given as givens
 from .rows import net_rows
@@ -274,12 +273,12 @@ def measure(request: MeasureRequest) -> MeasureReply:
     largest = given[np.arange(max(request.batches)) % len(given)]
     for timed in request.candidates:
         kind = runner(timed.built.runner)
-        before = _allocated()
+        before = heap.allocated()
         engines[timed.built.id] = kind(
             Path(timed.folder) / timed.built.model_file, timed.built.parameters, request.threads
         )
         engines[timed.built.id].predict(*largest.parts)
-        after = _allocated()
+        after = heap.allocated()
         if before is not None and after is not None:
             memory[timed.built.id] = max(after - before, 0)
     named = [(name, engine.predict) for name, engine in engines.items()]
@@ -290,26 +289,6 @@ def measure(request: MeasureRequest) -> MeasureReply:
         latency={name: tuple(latency.summarise(s, request.threads) for s in taken if s.id == name) for name in engines},
         memory=memory,
     )
-
-
-class _Heap(ctypes.Structure):
-    """glibc's ``struct mallinfo2``."""
-
-    _fields_ = tuple((name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
-    ))  # fmt: skip
-
-
-def _allocated() -> int | None:
-    """Bytes that this process has allocated and not freed; None where its C library doesn't say. (What the kernel says
-    of a process lies in /proc, which a sandbox shuts.)"""
-    try:
-        ask = ctypes.CDLL(None).mallinfo2
-    except (OSError, AttributeError):
-        return None
-    ask.restype = _Heap
-    found = ask()
-    return int(found.uordblks + found.hblkhd)
 
 
 def read_samples(path: Path) -> list[latency.Samples]:
