@@ -10,20 +10,16 @@ import contextlib
 import functools
 import shutil
 import subprocess
+from typing import Any
 
-from .values import Value
+import msgspec
 
-QUERY = "--query-gpu=name,driver_version,compute_cap,memory.total"
+from .values import Gpu, Value
+
+__all__ = ["Gpu", "Sight", "look", "visible"]
+
+QUERY = "--query-gpu=name,driver_version,compute_cap,memory.total,mig.mode.current"
 """nvidia-smi's words for the fields of :class:`Gpu`, in their order."""
-
-
-class Gpu(Value):
-    """``name`` as the driver has it (``NVIDIA A100-SXM4-40GB``), ``compute_capability`` as ``8.0``."""
-
-    name: str
-    driver: str
-    compute_capability: str
-    memory_gib: float
 
 
 class Sight(Value):
@@ -56,22 +52,48 @@ def _nvml() -> Sight | None:
     except pynvml.NVMLError as error:
         return Sight(why=f"none here: NVML says {error}")
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         driver = _text(pynvml.nvmlSystemGetDriverVersion())
         found = tuple(
-            Gpu(
-                name=_text(pynvml.nvmlDeviceGetName(handle)), driver=driver,
-                compute_capability=".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
-                memory_gib=round(pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30, 1),
-            )
-            for handle in handles
-        )  # fmt: skip
+            gpu
+            for index in range(pynvml.nvmlDeviceGetCount())
+            for gpu in _with_slices(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index), driver)
+        )
     except pynvml.NVMLError as error:
         return Sight(why=f"NVML fails: {error}")
     finally:
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
     return Sight(gpus=found, why="" if found else "none here: the driver shows no device")
+
+
+def _with_slices(pynvml: Any, handle: Any, driver: str) -> list[Gpu]:
+    """The GPU of ``handle``; where it is cut into MIG instances, those: nothing runs on the whole of it then."""
+    whole = Gpu(
+        name=_text(pynvml.nvmlDeviceGetName(handle)), driver=driver,
+        compute_capability=".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
+        memory_gib=_memory_gib(pynvml, handle),
+    )  # fmt: skip
+    try:
+        cut = pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
+    except pynvml.NVMLError:  # a GPU that has no MIG
+        return [whole]
+    if not cut:
+        return [whole]
+    found = []
+    for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        with contextlib.suppress(pynvml.NVMLError):  # a place where no instance was made
+            part = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+            name = _text(pynvml.nvmlDeviceGetName(part))  # NVIDIA A100-SXM4-40GB MIG 1g.5gb
+            found.append(
+                msgspec.structs.replace(
+                    whole, mig=name.partition(" MIG ")[2] or "unknown", memory_gib=_memory_gib(pynvml, part)
+                )
+            )
+    return found
+
+
+def _memory_gib(pynvml: Any, handle: Any) -> float:
+    return round(int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) / 2**30, 1)
 
 
 def _text(given: str | bytes) -> str:
@@ -98,9 +120,11 @@ def _nvidia_smi() -> Sight:
 
 def _of_line(line: str) -> Gpu | None:
     fields = [field.strip() for field in line.split(",")]
-    if len(fields) != 4:
+    if len(fields) != 5:
         return None
-    name, driver, capability, mib = fields
+    name, driver, capability, mib, mode = fields
+    memory = 0.0
     with contextlib.suppress(ValueError):  # memory that the driver doesn't tell: "[N/A]"
-        return Gpu(name=name, driver=driver, compute_capability=capability, memory_gib=round(float(mib) / 1024, 1))
-    return Gpu(name=name, driver=driver, compute_capability=capability, memory_gib=0.0)
+        memory = round(float(mib) / 1024, 1)
+    mig = "unknown" if mode == "Enabled" else ""  # which slice this process has, nvidia-smi's table doesn't say
+    return Gpu(name=name, driver=driver, compute_capability=capability, memory_gib=memory, mig=mig)

@@ -12,7 +12,7 @@ from .compile.frontends.torch.card import task_of
 from .errors import UsageError
 from .executors import Executor
 from .executors import parse as parse_executor
-from .targets import Target
+from .targets import Target, measurable
 from .targets import find as find_target
 from .validators import slo, tolerance, traffic
 from .validators.slo import Objective, Slo
@@ -55,6 +55,7 @@ class Options(Value):
     trust: bool = False
     threads: int = 1
     sign: str | None = None
+    allow_other_gpu: bool = False
 
 
 class Plan(Value):
@@ -89,6 +90,12 @@ class Plan(Value):
     task: str = ""
     module: str = ""
     module_path: str = ""
+    other_gpu: bool = False
+
+    @property
+    def measurable(self) -> bool:
+        """Whether figures for the target may be taken on this machine."""
+        return measurable(self.target, other_gpu=self.other_gpu)
 
 
 def understand(options: Options) -> tuple[Plan, Executor]:
@@ -107,11 +114,12 @@ def understand(options: Options) -> tuple[Plan, Executor]:
     asked = traffic.default() if options.traffic is None else traffic.parse(options.traffic)
     limits = Slo() if options.slo is None else slo.parse(options.slo)
     budget, said = _tuning(options, asked, where)
+    target = find_target(options.target, Path(TARGETS_FILE))
     plan = Plan(
         model=Path(options.model).absolute(),
         data=None if options.data is None else Path(options.data).absolute(),
         label=options.label,
-        target=find_target(options.target, Path(TARGETS_FILE)),
+        target=target,
         repository=_repository(options),
         name=name,
         margin=options.output == "margin",
@@ -129,7 +137,8 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         objective=objective_of(options.objective, asked),
         tune_budget=budget,
         tune_asked=said,
-        precisions=_precisions(options.precision),
+        precisions=_precisions(options.precision, target),
+        other_gpu=_other_gpu(options, target),
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),
@@ -197,7 +206,13 @@ def _backends(text: str | None) -> tuple[str, ...]:
     return wanted
 
 
-def _precisions(text: str | None) -> tuple[str, ...]:
+def _other_gpu(options: Options, target: Target) -> bool:
+    if options.allow_other_gpu and target.kind != "gpu":
+        raise UsageError(f"--allow-other-gpu: the target {target.name} is no GPU", "Name one: --target a100.")
+    return options.allow_other_gpu
+
+
+def _precisions(text: str | None, target: Target) -> tuple[str, ...]:
     if text is None:
         return ()
     wanted = _named(text)
@@ -206,6 +221,12 @@ def _precisions(text: str | None) -> tuple[str, ...]:
         raise UsageError(
             f"--precision {unknown[0] if unknown else text!r}: expected some of {', '.join(backends.PRECISIONS)}",
             "Example: --precision fp32,fp16,int8.",
+        )
+    lacking = [part for part in wanted if target.precisions and part not in target.precisions]
+    if lacking:
+        raise UsageError(
+            f"--precision {lacking[0]}: the target {target.name} has {', '.join(target.precisions)}",
+            f"Leave it out, or change the target in {TARGETS_FILE}.",
         )
     return wanted
 

@@ -22,7 +22,7 @@ from .options import Options, Plan, understand
 from .progress import Progress, Silent
 from .run_directory import RunDirectory
 from .server import Serving
-from .targets import is_here, summary
+from .targets import instead, summary
 from .triton_releases import Release
 from .validators import steps as gate
 from .validators.choose import Choice, Contender, best_few, choose
@@ -55,7 +55,11 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
         model = stages.load(job)
         serving = _prepare_server(job)
         truth = stages.judge_by(job, model)
-        wanted = variants(plan.backends, plan.precisions, net=model.signature.is_net, gpu=stages.on_gpu(job))
+        wanted = [
+            one
+            for one in variants(plan.backends, plan.precisions, net=model.signature.is_net, gpu=stages.on_gpu(job))
+            if one.precision in (plan.target.precisions or backends.PRECISIONS)
+        ]
         judged = [_judge(job, model, truth, one, serving.release) for one in wanted]
         found = _record(plan, model, truth, judged)
         for line in found.candidates:
@@ -86,7 +90,7 @@ def _prepare_server(job: Run) -> Serving:
     """Before any other work: a server that isn't there should be known at once."""
     job.progress.begin("triton", "which release, which backends")
     tunes = job.plan.tune_asked and bool(job.plan.tune_budget)
-    needed = (job.plan.repository is not None or tunes) and is_here(job.plan.target)
+    needed = (job.plan.repository is not None or tunes) and job.plan.measurable
     serving = server.prepare(job.plan.triton, job.plan.triton_release, job.progress.detail, start=needed)
     what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
     job.progress.end(f"{what} ({serving.release.name})")
@@ -315,7 +319,7 @@ def _demand_candidates(judged: Sequence[Judged]) -> None:
 def _demand_target(job: Run, judged: Sequence[Judged]) -> tuple[Sequence[Judged], TargetError | None]:
     """The candidates, and why nothing is measured here: the target is another machine's GPU. What can be known of it
     without the GPU is then in the candidates."""
-    if is_here(job.plan.target):
+    if job.plan.measurable:
         return judged, None
     ready = [(one.record, one.built) for one in judged if one.passed and one.built is not None]
     found = preflight.ask(job, ready)
@@ -328,7 +332,8 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
     signature = model.signature
     died = (f"{one.record.id} died and isn't compared" for one in judged if one.record.status == "error")
     trusted = (TRUSTED,) if plan.trust else ()
-    notes = (*trusted, *signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
+    elsewhere = (f"measured on {instead(plan.target)}",) if plan.other_gpu and instead(plan.target) else ()
+    notes = (*trusted, *elsewhere, *signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
     return Record(
         schema=SCHEMA,
         model=ModelSummary(
@@ -339,7 +344,7 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
             missing=signature.features.missing, notes=signature.notes,
             categories=signature.features.category_names, category_dtype=signature.features.category_dtype,
         ),
-        target=summary(plan.target),
+        target=summary(plan.target, other_gpu=plan.other_gpu),
         candidates=_lines(judged),
         notes=tuple(note for note in notes if note),
         run_dir=str(plan.run_dir),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from . import toolchains
+from . import targets, toolchains
 from .compile.tensorrt import preflight, profiles
 from .engines import Preflight
 from .errors import TargetError
@@ -65,9 +65,11 @@ def absent(run: Run, candidates: Sequence[tuple[CandidateRecord, BuiltCandidate]
     known = f", engines of {', '.join(engines)} known to build for it" if engines else ""
     details = "\n".join(f"  {line.id}: {line.reason}" for line, _ in candidates if line.preflight is not None)
     files = "\n".join(f"  {_near(run, built)}" for _, built in candidates)
+    there = targets.instead(plan.target)
+    other = f" ({there}: --allow-other-gpu measures on it, and says so)" if there else ""
     return TargetError(
-        f"the target {plan.target.name} isn't here: {ready} built and through the parity gate{known}; nothing measured "
-        f"or published{':' if details else ''}\n{details}".rstrip(),
+        f"the target {plan.target.name} isn't here{other}: {ready} built and through the parity gate{known}; nothing "
+        f"measured or published{':' if details else ''}\n{details}".rstrip(),
         f"Left to do where {plan.target.name} is: engines, parity of what runs on the GPU, latency, tuning, publishing."
         f"\nTake {plan.run_dir} there and give the same command with --run-dir: what is kept in it isn't done again.\n"
         f"Portable artifacts, in {plan.run_dir}:\n{files}",

@@ -21,7 +21,7 @@ from .files import sha256_file
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
 from .options import Plan
 from .run_directory import DONE_FILE, Stage
-from .targets import is_here, machine
+from .targets import machine
 from .triton_releases import Release
 from .validators import oracle
 from .validators import steps as gate
@@ -129,9 +129,9 @@ def judge_by(run: Run, model: Model) -> Truth:
 
 
 def on_gpu(run: Run) -> bool:
-    """Whether the target is a GPU, and it is here: candidates are then built and run on it, under the sandbox's profile
-    for that."""
-    return run.plan.target.kind == "gpu" and is_here(run.plan.target)
+    """Whether the target is a GPU, and it (or another that was allowed) is here: candidates are then built and run on
+    it, under the sandbox's profile for that."""
+    return run.plan.target.kind == "gpu" and run.plan.measurable
 
 
 def _row_limits(features: int, trees: int) -> tuple[int, int]:

@@ -20,14 +20,20 @@ from .values import TargetSummary, Value
 
 
 class Target(Value):
-    """``kind``: cpu or gpu. ``compute_capability`` and ``memory_gib`` are None for a CPU."""
+    """``kind``: cpu or gpu. ``compute_capability`` and ``memory_gib`` are None for a CPU. ``mig``: the profile of a
+    slice (``1g.10gb``), empty for a whole GPU. ``precisions``: those that it is to be built in, none for all."""
 
     name: str
     kind: str
     compute_capability: str | None = None
     memory_gib: float | None = None
     device: str = ""
+    mig: str = ""
+    precisions: tuple[str, ...] = ()
 
+
+ENOUGH = 0.9
+"""Of a target's memory: a driver keeps some, so an 80 GB H100 says 79.6 GiB and a 24 GB L4 22.5."""
 
 TABLE: dict[str, Target] = {
     target.name: target
@@ -54,7 +60,8 @@ def find(name: str, extra: Path | None = None) -> Target:
 
 
 def read(path: Path) -> dict[str, Target]:
-    """Targets from a TOML file: ``[my-box]`` with ``kind``, ``compute_capability``, ``memory_gib``, ``device``."""
+    """Targets from a TOML file: ``[my-box]`` with ``kind``, ``compute_capability``, ``memory_gib``, ``device``,
+    ``mig``, ``precisions``."""
     try:
         tables = tomllib.loads(path.read_text())
         return {name: msgspec.convert({"name": name, **table}, Target) for name, table in tables.items()}
@@ -65,18 +72,23 @@ def read(path: Path) -> dict[str, Target]:
 def machine() -> str:
     """This machine in words: CPU model, cores, architecture; its GPUs with their driver."""
     cores = len(os.sched_getaffinity(0))
-    seen = [f"{gpu.name} (compute capability {gpu.compute_capability}, driver {gpu.driver})" for gpu in gpus.visible()]
-    return ", ".join([_cpu_model(), f"{cores} cores", platform.machine(), *seen])
+    return ", ".join([_cpu_model(), f"{cores} cores", platform.machine(), *map(words, gpus.visible())])
+
+
+def words(gpu: Gpu) -> str:
+    part = f" MIG {gpu.mig}" if gpu.mig else ""
+    return f"{gpu.name}{part} (compute capability {gpu.compute_capability}, driver {gpu.driver})"
 
 
 def here(target: Target) -> Gpu | None:
-    """The GPU of this machine that is ``target``: of its compute capability, and of its device's name where the table
-    has one (L4 and L40S are both 8.9)."""
-    for gpu in gpus.visible():
-        same = gpu.compute_capability == target.compute_capability
-        if same and _words(target.device) <= _words(gpu.name):
-            return gpu
-    return None
+    """The GPU of this machine that is ``target``."""
+    return next((gpu for gpu in gpus.visible() if _is(gpu, target)), None)
+
+
+def called(gpu: Gpu) -> str:
+    """The table's name of a GPU (``h100``); the driver's where the table has none."""
+    fitting = [target for target in TABLE.values() if target.kind == "gpu" and _is(gpu, target)]
+    return max(fitting, key=lambda target: target.memory_gib or 0.0).name if fitting else _named(gpu)
 
 
 def is_here(target: Target) -> bool:
@@ -84,9 +96,45 @@ def is_here(target: Target) -> bool:
     return target.kind == "cpu" or here(target) is not None
 
 
-def summary(target: Target) -> TargetSummary:
+def measured_by(target: Target, *, other_gpu: bool) -> Gpu | None:
+    """The GPU that figures for ``target`` are taken on: the target itself, else (``other_gpu``) the first that is here.
+    None where it is a CPU, or nothing may be measured."""
+    if target.kind == "cpu":
+        return None
+    return here(target) or (gpus.visible()[0] if other_gpu and gpus.visible() else None)
+
+
+def measurable(target: Target, *, other_gpu: bool) -> bool:
+    """Whether anything may be measured here for ``target``."""
+    return target.kind == "cpu" or measured_by(target, other_gpu=other_gpu) is not None
+
+
+def instead(target: Target) -> str:
+    """``h100, not a100``: what is here in the place of a GPU; empty where it is here, or no GPU is."""
+    if is_here(target) or not gpus.visible():
+        return ""
+    return f"{called(gpus.visible()[0])}, not {target.name}"
+
+
+def summary(target: Target, *, other_gpu: bool = False) -> TargetSummary:
     """Where figures taken here stand against ``target``."""
-    return TargetSummary(name=target.name, measured_on=machine(), is_target=is_here(target))
+    return TargetSummary(
+        name=target.name, measured_on=machine(), is_target=is_here(target),
+        gpu=measured_by(target, other_gpu=other_gpu),
+    )  # fmt: skip
+
+
+def _is(gpu: Gpu, target: Target) -> bool:
+    """Of its compute capability, of its device's name where the table has one (L4 and L40S are both 8.9), as whole or
+    the same slice, and with as much memory (0.0: the driver doesn't tell)."""
+    if gpu.compute_capability != target.compute_capability or gpu.mig != target.mig:
+        return False
+    enough = not gpu.memory_gib or gpu.memory_gib >= ENOUGH * (target.memory_gib or 0.0)
+    return enough and _words(target.device) <= _words(gpu.name)
+
+
+def _named(gpu: Gpu) -> str:
+    return f"{gpu.name} MIG {gpu.mig}" if gpu.mig else gpu.name
 
 
 def _words(name: str) -> set[str]:

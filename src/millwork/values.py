@@ -115,12 +115,26 @@ class ModelSummary(Value):
     category_dtype: str = ""
 
 
+class Gpu(Value):
+    """``name`` as the driver has it (``NVIDIA A100-SXM4-40GB``), ``compute_capability`` as ``8.0``. ``mig``: of a slice
+    of a GPU its profile (``1g.10gb``; ``unknown`` where the driver doesn't say which), and ``memory_gib`` is then the
+    slice's."""
+
+    name: str
+    driver: str
+    compute_capability: str
+    memory_gib: float
+    mig: str = ""
+
+
 class TargetSummary(Value):
-    """``measured_on``: the machine the figures come from; ``is_target``: whether that is the target asked for."""
+    """``measured_on``: the machine the figures come from; ``is_target``: whether that is the target asked for; ``gpu``:
+    the one that they were taken on, None where that was a CPU."""
 
     name: str
     measured_on: str
     is_target: bool
+    gpu: Gpu | None = None
 
 
 class PassNote(Value):

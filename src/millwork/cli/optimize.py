@@ -18,6 +18,7 @@ from .tuning_table import tuning_table
 @click.option(
     "--target", metavar="NAME", default="host", show_default=True, help="Where it will run: host, cpu, a100, …"
 )
+@click.option("--allow-other-gpu", is_flag=True, help="Measure on the GPU that is here, though it isn't the target.")
 @click.option("--repository", metavar="URL", help="The Triton model repository to publish into: a folder.")
 @click.option("--name", metavar="NAME", help="The model's name there. Default: the file's.")
 @click.option(
@@ -55,7 +56,7 @@ def optimize(
     None, traffic: str | None,
     slo: str | None, objective: str | None, tune_budget: float | None, triton: str, triton_release: str | None,
     executor: str, run_dir: str | None, threads: int, dry_run: bool, as_json: bool, trust: bool,
-    sign: str | None,
+    sign: str | None, allow_other_gpu: bool,
 ) -> int:  # fmt: skip
     """Convert, prove equal, measure and publish MODEL.
 
@@ -73,7 +74,7 @@ def optimize(
         slo=slo, objective=objective,
         tune_budget=tune_budget, triton=triton,
         triton_release=triton_release, executor=executor, run_dir=run_dir, dry_run=dry_run, trust=trust,
-        sign=sign,
+        sign=sign, allow_other_gpu=allow_other_gpu,
         threads=threads,
     )  # fmt: skip
     console = Console(stderr=True)
