@@ -18,7 +18,7 @@
 //   mw_few                                     few rows: several blocks have the trees of some rows; the last one adds
 #ifdef __CUDACC__
 #define MW_DEVICE __device__ __forceinline__
-#define MW_KERNEL extern "C" __global__ void __launch_bounds__(256)
+#define MW_KERNEL extern "C" __global__ void __launch_bounds__(256, 2)
 #define MW_GIVEN const __grid_constant__
 #define MW_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #define MW_ONE(type, name) __shared__ type name
