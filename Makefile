@@ -9,7 +9,7 @@ export PYTHONSAFEPATH := 1
 # One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-native faults fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
+.PHONY: help setup demo test test-native test-nvforest faults fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -61,6 +61,12 @@ lint: setup ## ruff and mypy --strict
 
 typecheck-tensorrt: setup ## Hold our TensorRT code against the real bindings of 11 and 10 (a download of 3 MB)
 	$(BIN)/python tests/typing/check_tensorrt.py build/typecheck-tensorrt
+
+test-nvforest: setup ## nvForest's own CPU engine through the gate (a download of 60 MB; it needs no GPU, and no cupy)
+	$(BIN)/pip install --quiet --no-deps --only-binary :all: nvforest-cu13==26.10.0 libnvforest-cu13==26.10.0 \
+		pylibraft-cu13==26.10.0 libraft-cu13==26.10.0 rmm-cu13==26.10.0 librmm-cu13==26.10.0 rapids-logger==0.3.0 \
+		'cuda-bindings>=13.0.1,<14' 'cuda-pathfinder>=1.3,<2'
+	$(BIN)/pytest -q tests/compile/test_fil_cuda.py
 
 format: setup ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix .

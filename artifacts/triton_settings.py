@@ -10,7 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import msgspec
+
 from ..errors import ModelError
+from ..triton_releases import Release
 from ..validators.tuning.settings import MAX_BATCH, Kind, Settings
 
 ModelConfig: TypeAlias = Any
@@ -92,6 +95,15 @@ def read(config: ModelConfig, *, default_instances: int = 1) -> Settings:
         gpus=tuple(groups[0].gpus) if groups else (),
         own=own,
     )
+
+
+def carried(settings: Settings, backend: str, parameters: Mapping[str, str], release: Release) -> Settings:
+    """``settings`` with what a candidate of ``parameters`` was tuned to in process, where its engine is Triton's own:
+    nvForest's ``layout`` and ``chunk_size`` for the fil backend of 25.09 and later. What the settings say stays."""
+    if backend != "fil" or settings.kind != "gpu" or release.fil_dialect != "is_classifier":
+        return settings
+    found = {name: parameters[name] for name in ("chunk_size", "layout") if name in parameters}
+    return msgspec.structs.replace(settings, own={**found, **settings.own})
 
 
 def annotate(text: str, reasons: Mapping[str, str]) -> str:

@@ -84,7 +84,7 @@ def ours(name: str, folder: Path) -> dict[str, str]:
     case = CASES[name](folder)
     judged = gate(case.model, folder / "gate", data=case.data, limit=1500)
     said = {}
-    for backend in backends.TABLE:
+    for backend in backends.ON_CPU:
         reply = judged.build(backend, folder / backend)
         if reply.built is None:
             said[backend] = f"refused: {reply.unsupported}"
@@ -144,7 +144,7 @@ def summary(results: dict[str, dict[str, str]]) -> str:
     lines = []
     for framework in ("xgboost", "catboost"):
         total = sum(name.startswith(framework) for name in results)
-        for column in (*backends.TABLE, *PATHS):
+        for column in (*backends.ON_CPU, *PATHS):
             right, wrong, refused = _counts(results, framework, column)
             if right + wrong + refused:
                 lines.append(f"{framework:10}{column:16}{right:4} of {total} right, {wrong} wrong, {refused} refused")
@@ -156,8 +156,8 @@ def page(results: dict[str, dict[str, str]]) -> str:
     parts = [INTRODUCTION]
     for framework, peers in (("xgboost", ("onnxmltools", "treelite", "tl2cgen", "hummingbird")),
                              ("catboost", ("catboost-onnx",))):  # fmt: skip
-        columns = (*backends.TABLE, *peers)
-        heads = [*(f"`{name}`" for name in backends.TABLE), *(PATHS[path][0] for path in peers)]
+        columns = (*backends.ON_CPU, *peers)
+        heads = [*(f"`{name}`" for name in backends.ON_CPU), *(PATHS[path][0] for path in peers)]
         rows = {name: row for name, row in results.items() if name.startswith(framework)}
         parts.append(f"## {'XGBoost' if framework == 'xgboost' else 'CatBoost'}\n")
         parts.append(f"| case | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")

@@ -14,7 +14,7 @@ from ..passes.graph.tidy import tidy
 from ..passes.net import Net
 from ..values import PassNote, Value
 from . import backends
-from .backends.base import Built, NetOrder, Source, Unsupported
+from .backends.base import Built, ForBatches, NetOrder, Source, Unsupported
 from .frontends.decision import decided
 from .frontends.loaded import Signature
 from .frontends.read import read
@@ -144,6 +144,8 @@ def build(request: BuildRequest) -> BuildReply:
         backend = backends.find(request.backend, request.precision)
         if backend.precision != request.precision:
             return BuildReply(unsupported=f"{request.backend}: has no form in {request.precision}")
+        if isinstance(backend, ForBatches):
+            backend = backend.tuned_for(request.batches)
         result = backend.build(program.load(Path(request.lowered)), source, Path.cwd(), release)
     if isinstance(result, Unsupported):
         return BuildReply(unsupported=result.reason)

@@ -35,6 +35,12 @@ def _fil() -> Backend:
     return backend()
 
 
+def _fil_cuda() -> Backend:
+    from .fil_cuda import backend
+
+    return backend()
+
+
 def _native() -> Backend:
     from .native import backend
 
@@ -73,6 +79,7 @@ def _net_reference(precision: str) -> NetBackend:
 
 TABLE: dict[str, Callable[[], Backend]] = {
     "reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native, "tensor": _tensor,
+    "fil-cuda": _fil_cuda,
 }  # fmt: skip
 
 IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {"tensor": _tensor}
@@ -88,8 +95,10 @@ NET_PRECISIONS = {
     "reference": ("fp32",), "onnx": ("fp32", "fp16", "int8"), "onnx-cuda": ("fp32", "fp16"),
     "tensorrt": ("fp32", "fp16", "int8"),
 }  # fmt: skip
-ON_GPU = frozenset({"onnx-cuda", "tensorrt"})
+ON_GPU = frozenset({"fil-cuda", "onnx-cuda", "tensorrt"})
 """Built where the target is a GPU that is here, or where somebody names them."""
+ON_CPU = tuple(name for name in TABLE if name not in ON_GPU)
+"""Our backends of forests that any machine runs."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu
     that nets have, and for fp32 of a forest, which loses nothing by another. A backend that was named and has none of
     the precisions is tried in the first of them, and says itself why it can't. ``gpu``: the target is a GPU that is
     here."""
-    own = tuple(name for name in NETS if gpu or name not in ON_GPU) if net else names()
+    own = tuple(name for name in (NETS if net else names()) if gpu or name not in ON_GPU)
     found = []
     for name in wanted or own:
         has = NET_PRECISIONS.get(name, ()) if net else PRECISIONS if name in IN_PRECISIONS else ("fp32",)

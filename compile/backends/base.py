@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,15 @@ class Backend(Kind, Protocol):
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         """What :meth:`leaves` must give: from rows of the lowered forest's node table and from the framework's own
         numbers, both int32 [N, T]."""
+        ...
+
+
+@runtime_checkable
+class ForBatches(Protocol):
+    """A backend of forests whose artifact is tuned when it is built."""
+
+    def tuned_for(self, batches: tuple[int, ...]) -> Backend:
+        """The same, tuned for batches of these sizes in rows."""
         ...
 
 

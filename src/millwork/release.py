@@ -19,6 +19,7 @@ from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import Rehearsed, ask_golden, rehearse
 from .artifacts.repository import Repository
 from .artifacts.repository.base import Sign
+from .artifacts.triton_settings import carried
 from .engines import Place, misfit
 from .errors import ModelError, PublicationError, UsageError
 from .files import atomic_write, sha256_file
@@ -142,6 +143,8 @@ def _assembled(
 ) -> Prepared:  # fmt: skip
     version = folder / "version"
     version.mkdir()
+    own = {} if setup.backend else candidate.built.parameters  # what was measured on the server is left as it is
+    settings = carried(setup.settings, backend, own, serving.release)
     answers = np.load(truth.answers_file, mmap_mode="r")
     rows = given.load(truth.rows_folder, mapped=True)
     exact = not model.signature.is_net or candidate.built.precision == "fp32" or not truth.rows.user
@@ -151,9 +154,9 @@ def _assembled(
     )  # fmt: skip
     bundle = assemble(
         version, run.plan.name, candidate.built, candidate.folder, backend, serving.release, model.signature,
-        evidence, golden, settings=setup.settings,
+        evidence, golden, settings=settings,
     )  # fmt: skip
-    config = triton_config.with_settings(bundle.config, setup.settings, setup.reasons, setup.heading)
+    config = triton_config.with_settings(bundle.config, settings, setup.reasons, setup.heading)
     return Prepared(triton_backend=backend, config=config, rehearsed=None)
 
 

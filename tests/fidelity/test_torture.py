@@ -41,7 +41,7 @@ def test_the_framework_or_a_refusal(name: str, tmp_path: Path) -> None:
     judged = gate(case.model, tmp_path / "gate", data=case.data, limit=1500)
     _oracle_is_the_public_api(judged, case.expected)
     _interpreter_agrees(judged)
-    for backend in backends.TABLE:
+    for backend in backends.ON_CPU:
         folder = tmp_path / backend
         reply = judged.build(backend, folder)
         if (backend, name) in REFUSED:
@@ -108,7 +108,7 @@ def test_labels_where_they_are_asked_for(name: str, tmp_path: Path) -> None:
     assert len(np.unique(wanted)) == LABELLED[name]
     if "class names" in name:
         assert output.classes == ("no", "yes")
-    for backend in backends.TABLE:
+    for backend in backends.ON_CPU:
         reply = judged.build(backend, tmp_path / backend)
         assert reply.built is not None, reply.unsupported
         verdict = judged.check(reply.built, tmp_path / backend)
