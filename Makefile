@@ -9,7 +9,7 @@ export PYTHONSAFEPATH := 1
 # One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-native test-nvforest faults fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
+.PHONY: help setup demo test test-native test-nvforest cuda faults fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test-native: setup ## The kernel under sanitizers: its tests, and a million dama
 	$(BIN)/python tests/native/corpus.py $(SANITIZED)/corpus
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 1 & first=$$!; \
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 2 && wait $$first
+
+cuda: setup ## Compile the CUDA kernel by nvcc for sm_75 to sm_90, and keep what each kernel takes (1 minute, no GPU)
+	$(BIN)/python compile/kernel/build_cuda.py --table benchmarks/results/cuda.json
 
 faults: setup ## Publishers that die, are refused, or lose their power at every system call, all of it (5 minutes)
 	MILLWORK_TEST_FAULTS=every nice $(BIN)/pytest -q tests/artifacts/test_publish_system_calls.py

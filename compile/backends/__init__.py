@@ -53,6 +53,12 @@ def _tensor(precision: str = "fp32") -> Backend:
     return backend(precision)
 
 
+def _native_cuda() -> Backend:
+    from .native_cuda import backend
+
+    return backend()
+
+
 def _net_onnx(precision: str) -> NetBackend:
     from .net_onnx import backend
 
@@ -79,7 +85,7 @@ def _net_reference(precision: str) -> NetBackend:
 
 TABLE: dict[str, Callable[[], Backend]] = {
     "reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native, "tensor": _tensor,
-    "fil-cuda": _fil_cuda,
+    "fil-cuda": _fil_cuda, "native-cuda": _native_cuda,
 }  # fmt: skip
 
 IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {"tensor": _tensor}
@@ -95,7 +101,7 @@ NET_PRECISIONS = {
     "reference": ("fp32",), "onnx": ("fp32", "fp16", "int8"), "onnx-cuda": ("fp32", "fp16"),
     "tensorrt": ("fp32", "fp16", "int8"),
 }  # fmt: skip
-ON_GPU = frozenset({"fil-cuda", "onnx-cuda", "tensorrt"})
+ON_GPU = frozenset({"fil-cuda", "native-cuda", "onnx-cuda", "tensorrt"})
 """Built where the target is a GPU that is here, or where somebody names them."""
 ON_CPU = tuple(name for name in TABLE if name not in ON_GPU)
 """Our backends of forests that any machine runs."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 LIBRARY = "libmillwork_kernel.so"
+CUDA = Path(__file__).with_name("cuda")
+"""The kernel for GPUs: forest.cu, and what ``make cuda`` made of it."""
 TRITON_BACKEND = "millwork"
 """What config.pbtxt calls the backend, and its folder in the server's backend folder."""
 TRITON_LIBRARY = f"libtriton_{TRITON_BACKEND}.so"

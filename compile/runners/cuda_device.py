@@ -37,7 +37,7 @@ class Cuda:
         except CudaError:
             raise
         except Exception as error:  # the bindings' own, where libcuda.so.1 can't be found
-            raise CudaError(f"no CUDA driver on this machine: {error}") from error
+            raise CudaError("no CUDA driver on this machine") from error
         device = _taken(driver.cuDeviceGet(number))
         self._context = _taken(driver.cuDevicePrimaryCtxRetain(device))
         self.enter()
@@ -55,8 +55,14 @@ class Cuda:
         self._events = [_taken(driver.cuEventCreate(0)) for _ in range(EVENTS)]
 
     @property
-    def ordinal(self) -> int:
-        return self._number
+    def dl_device(self) -> tuple[int, int]:
+        """DLPack's type and number of it."""
+        return 2, self._number
+
+    @property
+    def dl_stream(self) -> int | None:
+        """The stream that reads what is given, as DLPack has it."""
+        return int(self.stream)
 
     def enter(self) -> None:
         """Makes the GPU that of this thread's calls."""
@@ -71,6 +77,7 @@ class Cuda:
         return int(address)
 
     def free(self, address: int) -> None:
+        self.enter()  # whichever thread collects what held it
         _taken(self._driver.cuMemFree(address))
 
     def pinned(self, size: int) -> Any:
@@ -91,6 +98,17 @@ class Cuda:
     def copy_out(self, pinned: Any, address: int, size: int) -> None:
         if size:
             _taken(self._driver.cuMemcpyDtoHAsync(pinned.ctypes.data, address, size, self.stream))
+
+    def copy_rows(self, to: int, given: int, rows: int, wide: int, stride: int) -> None:
+        """Rows of ``wide`` bytes, ``stride`` bytes apart at ``given``, together at ``to``; on the GPU."""
+        if not rows or not wide:
+            return
+        memory = self._driver.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy = self._driver.CUDA_MEMCPY2D()
+        copy.srcMemoryType = copy.dstMemoryType = memory
+        copy.srcDevice, copy.srcPitch, copy.dstDevice, copy.dstPitch = given, max(stride, wide), to, wide
+        copy.WidthInBytes, copy.Height = wide, rows
+        _taken(self._driver.cuMemcpy2DAsync(copy, self.stream))
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

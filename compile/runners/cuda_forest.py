@@ -148,6 +148,7 @@ def _check_trees(n: dict[str, int], a: dict[str, Any]) -> None:
             start[0] == 0 and int(start[-1]) == trees and bool(np.all(np.diff(start) >= 0)), "the trees of its outputs"
         )
     group = a["group"].astype(np.int64)
+    _demand(len(group) >= 1, "its groups of trees")
     _demand(group[0] == 0 and int(group[-1]) == trees and bool(np.all(np.diff(group) > 0)), "its groups of trees")
     _demand(bool(np.all(np.diff(at[group]) * 4 <= TREE_BYTES)), "a group of trees is too large")
 

@@ -1,5 +1,5 @@
 """A forest by our own kernel on an NVIDIA GPU. Standalone: numpy and cuda-bindings, with
-cuda_device.py and cuda_forest.py beside it.
+cuda_device.py, cuda_dlpack.py and cuda_forest.py beside it.
 
 Parameters: ``decision`` and ``cut`` (as native_runner has them), ``plan`` (auto, few, rows, tiles), ``crossover``
 (up to so many rows the plan for few is taken; :data:`FEW` where it isn't given), ``device`` (its number; 0).
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING or __package__:
-    from . import cuda_device, cuda_forest
+    from . import cuda_device, cuda_dlpack, cuda_forest
 else:  # beside an artifact
     import cuda_device
+    import cuda_dlpack
     import cuda_forest
 
 ANSWERS, MARGINS, LEAVES = 0, 1, 2
@@ -95,12 +97,49 @@ class Runner:
         """The answers of ``n`` rows at the address ``rows`` to the address ``out``; microseconds on the GPU.
         ``stride``: floats from row to row, F where it is 0. All that is there of earlier streams must be done."""
         with self.lock:
+            self.device.enter()
             self.device.mark(0)
             self.enqueue(rows, n, out, kind, stride)
             self.device.mark(1)
             self.device.wait()
             self.last_us, self.copies_us = self.device.elapsed_us(0, 1), None
             return self.last_us
+
+    def predict_tensors(self, given: Sequence[Any]) -> list[Any]:
+        """The answers of several arrays of rows together, float32 [n, F] each, which are on the GPU and come by DLPack:
+        of each its own, by DLPack again; in host memory where ``decision`` makes labels of them."""
+        device, inputs, each = self.device, self.numbers["inputs"], self.numbers["answers"] * 4
+        parts = [cuda_dlpack.Rows(one, device.dl_device, device.dl_stream) for one in given]
+        if wrong := [part for part in parts if part.columns != inputs]:
+            raise ValueError(f"rows of {wrong[0].columns} numbers; the model takes {inputs}")
+        starts = np.cumsum([0, *(part.n for part in parts)]).tolist()
+        with self.lock:
+            device.enter()
+            rows, stride = (parts[0].address, parts[0].stride) if len(parts) == 1 else (self._gathered(parts), inputs)
+            out = cuda_dlpack.Owned(device.room(max(starts[-1] * each, 16)), device.free)
+            self.enqueue(rows, starts[-1], out.address, stride=stride)
+            if self.how:
+                held = self._pinned("out", max(starts[-1] * each, 4))
+                device.copy_out(held, out.address, starts[-1] * each)
+            device.wait()
+            for part in parts:
+                part.close()
+            if self.how:
+                whole = held[: starts[-1] * each].view(np.float32).reshape(starts[-1], -1)
+                return np.split(_decided(whole, self.how, self.cut), starts[1:-1])
+        return [
+            cuda_dlpack.Answers(out, at * each, (part.n, self.numbers["answers"]), device.dl_device)
+            for at, part in zip(starts, parts, strict=False)
+        ]
+
+    def _gathered(self, parts: Sequence[Any]) -> int:
+        """The rows of all parts one after the other, in memory of ours."""
+        wide = self.numbers["inputs"] * 4
+        at = start = self._room("gathered", max(sum(part.n for part in parts) * wide, 16))
+        for part in parts:
+            self.device.copy_rows(at, part.address, part.n, wide, part.stride * 4)
+            at += part.n * wide
+        return start
 
     def enqueue(self, rows: int, n: int, out: int, kind: int = ANSWERS, stride: int = 0) -> None:
         """The same on the device's stream, without waiting for it: for graphs and for those who time."""
@@ -183,6 +222,7 @@ class Runner:
             raise ValueError(f"rows of shape {rows.shape}; the model takes [N, {self.numbers['inputs']}]")
         spent, copies = 0.0, 0.0  # type: float, float | None
         with self.lock:
+            self.device.enter()
             for at in range(0, len(rows), PART):
                 part = rows[at : at + PART]
                 gpu, moved = self._part(kind, part, out[at : at + PART])

@@ -14,6 +14,7 @@ from ...errors import TargetError
 
 EXTRAS = {"onnx_runner": "cpu", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
           "catboost_runner": "catboost", "tensorrt_runner": "gpu", "nvforest_runner": "gpu",
+          "cuda_runner": "gpu",
           "torch_runner": "torch"}  # fmt: skip
 """The extra that each runner needs, for the message."""
 
@@ -28,7 +29,8 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
 
 ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
            "catboost_runner": "catboost", "native_runner": "millwork-kernel",
-           "tensorrt_runner": "TensorRT", "nvforest_runner": "nvForest", "torch_runner": "torch"}  # fmt: skip
+           "tensorrt_runner": "TensorRT", "nvforest_runner": "nvForest", "cuda_runner": "millwork-cuda",
+           "torch_runner": "torch"}  # fmt: skip
 """What each runner runs on."""
 
 

@@ -37,7 +37,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_a_third_partys_backend_is_found(installed):
     installed("theirs")
-    assert backends.names() == ("reference", "onnx", "fil", "native", "tensor", "fil-cuda", "theirs")
+    assert backends.names() == ("reference", "onnx", "fil", "native", "tensor", "fil-cuda", "native-cuda", "theirs")
     assert backends.find("theirs").rank == 5
 
 
@@ -64,7 +64,7 @@ def ids(*wanted: str, precisions: tuple[str, ...] = (), net: bool = False, gpu: 
 
 def test_what_is_built_where_nobody_says():
     assert ids() == ["reference-fp32", "onnx-fp32", "fil-fp32", "native-fp32", "tensor-fp32"]
-    assert ids(gpu=True) == [*ids(), "fil-cuda-fp32"]
+    assert ids(gpu=True) == [*ids(), "fil-cuda-fp32", "native-cuda-fp32"]
     assert ids(net=True) == ["reference-fp32", "onnx-fp32", "onnx-fp16", "onnx-int8"]
     assert ids(net=True, gpu=True)[-5:] == [
         "onnx-cuda-fp32", "onnx-cuda-fp16", "tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8",

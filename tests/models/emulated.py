@@ -33,6 +33,8 @@ class Emulated:
 
     has_graphs = True
     version = "emulated"
+    dl_device: tuple[int, int] = (1, 0)  # the CPU's
+    dl_stream: int | None = None
 
     def __init__(self, library: Path, order: int = 0, processors: int = 4, shared_bytes: int = 100_000) -> None:
         self.library = ctypes.CDLL(str(library))
@@ -66,6 +68,10 @@ class Emulated:
 
     def copy_out(self, pinned: Any, address: int, size: int) -> None:
         self._do(lambda: ctypes.memmove(pinned.ctypes.data, address, size))
+
+    def copy_rows(self, to: int, given: int, rows: int, wide: int, stride: int) -> None:
+        for row in range(rows):
+            ctypes.memmove(to + row * wide, given + row * stride, wide)
 
     def launch(self, one: Any, given: ctypes.Structure) -> None:
         assert one.shared <= self.shared_bytes
