@@ -81,6 +81,9 @@ def render(request: ConfigRequest, version: int = 1) -> str:
     triton_settings.put(config, request.triton_backend, settings)
     if request.plan is not None:
         _put_plan(config, request, request.plan)
+    if _takes_gpu_tensors(request):
+        for group in config.instance_group:
+            group.kind = group.KIND_GPU
     _serve_only(config, version)
     if request.triton_backend != "python" and request.model_file != DEFAULT_FILE[request.triton_backend]:
         config.default_model_filename = request.model_file
@@ -242,7 +245,12 @@ def _fil(request: ConfigRequest) -> dict[str, str]:
 def _python(request: ConfigRequest) -> dict[str, str]:
     """The backend says yes and no where FIL says true and false."""
     environment = {"EXECUTION_ENV_PATH": request.execution_env} if request.execution_env else {}
-    return {"FORCE_CPU_ONLY_INPUT_TENSORS": "yes"} | environment
+    return {"FORCE_CPU_ONLY_INPUT_TENSORS": "no" if _takes_gpu_tensors(request) else "yes"} | environment
+
+
+def _takes_gpu_tensors(request: ConfigRequest) -> bool:
+    """Whether the runner takes rows where they are on the GPU; it runs nowhere else."""
+    return request.triton_backend == "python" and request.parameters.get("tensors") == "device"
 
 
 def _millwork(request: ConfigRequest) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Served by Triton's python backend: reads manifest.json beside it, and runs the artifact as it was judged.
 
 All requests of a batch become one call. It needs numpy and the engine that millwork_runner.py imports, no more.
+
+A runner with ``predict_tensors`` works on a GPU: rows that lie there come and go by DLPack, and never leave it.
 """
 
 from __future__ import annotations
@@ -23,9 +25,28 @@ class TritonPythonModel:
         self.categories = len(manifest["features"].get("category_names", ()))
         said = json.loads(args["model_config"]).get("parameters", {})
         threads = said.get("threads", {}).get("string_value", parameters["threads"])
+        if args.get("model_instance_kind") == "GPU":
+            parameters = {**parameters, "device": args["model_instance_device_id"]}
         self.runner = Runner(folder / manifest["model_file"], parameters, int(threads))
 
     def execute(self, requests: list[Any]) -> list[Any]:
+        on_gpu = [hasattr(self.runner, "predict_tensors") and _lies_on_a_gpu(request) for request in requests]
+        if not any(on_gpu):
+            return self._from_host(requests)
+        there = iter(self._on_gpu([request for request, own in zip(requests, on_gpu, strict=True) if own]))
+        rest = [request for request, own in zip(requests, on_gpu, strict=True) if not own]
+        here = iter(self._from_host(rest) if rest else [])
+        return [next(there if own else here) for own in on_gpu]
+
+    def _on_gpu(self, requests: list[Any]) -> list[Any]:
+        """The answers to rows that lie on the GPU, there."""
+        try:
+            answers = self.runner.predict_tensors([_tensor(request, "input__0") for request in requests])
+        except Exception as error:  # noqa: BLE001 -- one bad batch must not end the model's process
+            return _failed(requests, error)
+        return [pb_utils.InferenceResponse([_answer(part)]) for part in answers]
+
+    def _from_host(self, requests: list[Any]) -> list[Any]:
         categories = _tensors(requests, "input__1") if self.categories else ()
         numbers = (
             _tensors(requests, "input__0") if self.numbers else [np.zeros((len(c), 0), np.float32) for c in categories]
@@ -33,17 +54,35 @@ class TritonPythonModel:
         try:
             answers = self.runner.predict(*(_one(parts) for parts in (numbers, categories) if parts))
         except Exception as error:  # noqa: BLE001 -- one bad batch must not end the model's process
-            failed = pb_utils.TritonError(f"{type(error).__name__}: {error}")
-            return [pb_utils.InferenceResponse(error=failed) for _ in requests]
+            return _failed(requests, error)
         parts = np.split(answers, np.cumsum([len(part) for part in numbers])[:-1])
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor("output__0", np.ascontiguousarray(part))]) for part in parts
-        ]
+        return [pb_utils.InferenceResponse([_answer(part)]) for part in parts]
+
+
+def _failed(requests: list[Any], error: Exception) -> list[Any]:
+    failed = pb_utils.TritonError(f"{type(error).__name__}: {error}")
+    return [pb_utils.InferenceResponse(error=failed) for _ in requests]
+
+
+def _answer(part: Any) -> Any:
+    """One request's answers, from host memory or by DLPack."""
+    if isinstance(part, np.ndarray):
+        return pb_utils.Tensor("output__0", np.ascontiguousarray(part))
+    return pb_utils.Tensor.from_dlpack("output__0", part)
+
+
+def _lies_on_a_gpu(request: Any) -> bool:
+    tensor = _tensor(request, "input__0")
+    return tensor is not None and not tensor.is_cpu()
+
+
+def _tensor(request: Any, name: str) -> Any:
+    return pb_utils.get_input_tensor_by_name(request, name)
 
 
 def _tensors(requests: list[Any], name: str) -> list[Any]:
     """One tensor of each request, [rows, columns]."""
-    return [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in requests]
+    return [_tensor(request, name).as_numpy() for request in requests]
 
 
 def _one(parts: Any) -> Any:

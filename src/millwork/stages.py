@@ -318,6 +318,7 @@ def _engine(backend: str) -> dict[str, str]:
         "fil": ("treelite",),
         "fil-cuda": ("nvforest-cu13", "treelite"),
         "native": ("millwork",),
+        "native-cuda": ("millwork", "cuda-bindings"),
         "onnx-cuda": ("onnxruntime-gpu",),
         "tensorrt": ("tensorrt",),
         "reference": ("xgboost", "xgboost-cpu", "catboost", "torch"),

@@ -7,15 +7,18 @@ import gc
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xgboost
 from conftest import once
 from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
+from models.gate import gate
 
 from millwork import gpus
 from millwork.compile.backends import cuda_file, native_cuda
@@ -194,8 +197,6 @@ def test_the_artifact_runs_without_the_package(with_gpu: None, library: Path, tm
     ({"categories": object()}, "categories of its own"),
 ])  # fmt: skip
 def test_what_it_cant_is_refused_by_name(change: dict[str, Any], reason: str) -> None:
-    from dataclasses import replace
-
     assert reason in cuda_file.refused(replace(PROGRAM, **change))
 
 
@@ -203,3 +204,25 @@ def test_trees_of_both_kinds_are_refused_by_name() -> None:
     forest = random_forest(3, outputs=2, vector_leaves=True)
     mixed = forest.replacing(tree_output=np.array([0, *forest.tree_output[1:]], np.int32))
     assert "some trees have a value for each output" in cuda_file.refused(program_of(mixed))
+
+
+def test_it_passes_the_gate(with_gpu: None, tmp_path: Path) -> None:
+    """The real steps: adversarial rows, the framework's own leaves and answers; and a leaf that is off is caught."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 4)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    label = np.nan_to_num(rows[:, 0]) + np.nan_to_num(rows[:, 1]) > 0
+    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 3}, xgboost.DMatrix(rows, label=label), 6)
+    booster.save_model(tmp_path / "model.ubj")
+    found = gate(tmp_path / "model.ubj", tmp_path / "gate")
+    at = tmp_path / "native-cuda"
+    reply = found.build("native-cuda", at)
+    assert reply.built is not None, reply.unsupported
+    verdict = found.check(reply.built, at)
+    assert verdict.passed, verdict.reason
+    assert verdict.parity.leaf_mismatches == 0
+    forest = found.lowered.forest
+    value = forest.leaf_value.copy()
+    value[np.flatnonzero(forest.is_leaf)[0]] += np.float32(1e-3)
+    cuda_file.write(replace(found.lowered, forest=forest.replacing(leaf_value=value)), at / reply.built.model_file)
+    assert not found.check(reply.built, at).passed
