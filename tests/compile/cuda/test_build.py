@@ -14,7 +14,8 @@ from millwork.compile import kernel
 from millwork.compile.kernel import build_cuda
 from millwork.compile.runners import cuda_device
 
-RESULTS = Path(__file__).parents[3] / "benchmarks" / "results" / "cuda.json"
+ROOT = Path(__file__).parents[3]
+RESULTS, DOCS = ROOT / "benchmarks" / "results" / "cuda.json", ROOT / "docs" / "gpu-kernel.md"
 needs_nvcc = pytest.mark.skipif(build_cuda.nvcc() is None, reason="nvcc isn't on the path: nothing to compile with")
 
 
@@ -37,6 +38,14 @@ def test_the_table_is_of_this_source_and_nothing_spills() -> None:
     assert found == {(name, capability) for name in kernels() for capability in build_cuda.CAPABILITIES}
     assert not [one for one in held["kernels"] if one["spill_stores"] or one["spill_loads"] or one["stack"]]
     assert max(one["registers"] for one in held["kernels"]) <= 128  # two blocks of 256 threads on a processor
+
+
+def test_the_documentation_has_the_registers_of_the_table() -> None:
+    held = json.loads(RESULTS.read_text())["kernels"]
+    told = re.findall(r"^\| `(mw_\w+)` \|" + r" (\d+) \|" * 5 + "$", DOCS.read_text(), re.MULTILINE)
+    assert len(told) == 5
+    for name, *registers in told:
+        assert [str(one["registers"]) for one in held if one["kernel"] == name] == registers
 
 
 @needs_nvcc
