@@ -69,7 +69,8 @@ def test_what_happened_between_two_readings() -> None:
 
 @pytest.fixture
 def prometheus() -> Iterator[str]:
-    """What it answers to a query, and no more: half of what the counters hold, grown in the time asked for."""
+    """What it answers to a query, and no more: half of what the counters hold, grown in the time asked for, and that it
+    has seen the model for 900 seconds. (A real one: tests/test_retune.py.)"""
     values = {
         line.split("{")[0]: float(line.split()[-1]) / 2
         for line in PAGE.splitlines()
@@ -80,7 +81,8 @@ def prometheus() -> Iterator[str]:
         def do_GET(self) -> None:
             query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)["query"][0]
             known = [name for name in values if name in query and ("delays" in query or "gpu" in name)]
-            result = [{"metric": {}, "value": [1.0, str(values[known[0]])]}] if known else []
+            value = 900 if "timestamp" in query else values[known[0]] if known else None
+            result = [] if value is None else [{"metric": {}, "value": [1.0, str(value)]}]
             body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -99,8 +101,9 @@ def prometheus() -> Iterator[str]:
 
 
 def test_prometheus_is_asked_for_the_growth(prometheus: str) -> None:
+    assert counters.from_prometheus(prometheus, "delays", 600).rate == pytest.approx(450 / 600)
     found = counters.from_prometheus(prometheus, "delays", 3600)
-    assert found.rate == pytest.approx(450 / 3600)
+    assert (found.seconds, found.rate) == (900, pytest.approx(450 / 900))
     assert (found.rows_a_request, found.rows_a_call) == (pytest.approx(2000 / 450), 16)
     with pytest.raises(UsageError, match="no counters of a model called 'absent'"):
         counters.from_prometheus(prometheus, "absent", 3600)

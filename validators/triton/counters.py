@@ -18,6 +18,8 @@ from ...errors import UsageError
 from ...values import Value
 
 TIMEOUT_S = 10.0
+SUBQUERY_STEPS = 240
+"""How finely Prometheus looks for the first time that it saw a model."""
 COUNTERS = {
     "requests": "nv_inference_request_success",
     "failures": "nv_inference_request_failure",
@@ -131,9 +133,11 @@ def observed(grown: Counters, seconds: float) -> Observed:
 
 
 def from_prometheus(url: str, model: str, seconds: float) -> Observed:
-    """What the last ``seconds`` hold in a Prometheus at ``url``, all its servers of the model together."""
+    """What the last ``seconds`` hold in a Prometheus at ``url``, all its servers of the model together; less, where it
+    hasn't seen the model that long."""
     escaped = model.replace("\\", "\\\\").replace('"', '\\"')
     span = f"{seconds:.0f}s"
+    step = max(round(seconds / SUBQUERY_STEPS), 1)
 
     def grown(name: str) -> float | None:
         if name in GPU.values():
@@ -141,7 +145,10 @@ def from_prometheus(url: str, model: str, seconds: float) -> Observed:
         selected = f'{name}{{model="{escaped}"}}'
         return _query(url, f"sum({selected})" if name == PENDING else f"sum(increase({selected}[{span}]))")
 
-    return observed(_counters(grown, model), seconds)
+    found = _counters(grown, model)
+    first = f'timestamp({COUNTERS["requests"]}{{model="{escaped}"}})'
+    seen = _query(url, f"time() - min(min_over_time({first}[{span}:{step}s]))")
+    return observed(found, min(seen or seconds, seconds))
 
 
 def _counters(value: Callable[[str], float | None], model: str) -> Counters:
