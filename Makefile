@@ -9,7 +9,8 @@ export PYTHONSAFEPATH := 1
 # One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-native test-nvforest cuda faults fuzz fuzz-coverage lint typecheck-tensorrt format bench triton clean
+.PHONY: help setup demo test test-native test-nvforest cuda faults fuzz fuzz-coverage lint typecheck-tensorrt gpu-bundle format \
+	bench triton clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -70,6 +71,12 @@ test-nvforest: setup ## nvForest's own CPU engine through the gate (a download o
 		pylibraft-cu13==26.10.0 libraft-cu13==26.10.0 rmm-cu13==26.10.0 librmm-cu13==26.10.0 rapids-logger==0.3.0 \
 		'cuda-bindings>=13.0.1,<14' 'cuda-pathfinder>=1.3,<2'
 	$(BIN)/pytest -q tests/compile/test_fil_cuda.py
+
+GPU_BUNDLE ?= build/gpu-bundle
+gpu-bundle: setup ## What a bare GPU machine lacks, in bundles of 60 MiB: source, models, wheels (a download of 230 MB)
+	rm -rf build/gpu-models
+	$(BIN)/python -W ignore benchmarks/gpu/make_models.py build/gpu-models
+	$(BIN)/python benchmarks/gpu/bundle.py $(GPU_BUNDLE) --models build/gpu-models $(BUNDLE_OPTIONS)
 
 format: setup ## Let ruff format and fix what it can
 	$(BIN)/ruff check --fix .

@@ -41,8 +41,7 @@ class Runner:
             default_chunk_size=int(parameters["chunk_size"]) if "chunk_size" in parameters else None,
             align_bytes=int(parameters["align_bytes"]) if "align_bytes" in parameters else None,
         )  # fmt: skip
-        probability = getattr(self.model, "predict_proba", None)  # of a classifier, predict gives classes
-        self._predict = self.model.predict if probability is None else probability
+        self._predict = answering(self.model)
 
     def predict(self, rows: Any, categories: Any = None) -> Any:
         """float32 [N, F] -> float32 [N, K]."""
@@ -78,6 +77,11 @@ class Runner:
         return out
 
 
+def answering(model: Any) -> Any:
+    """What gives a model's numbers: of a classifier, predict gives classes."""
+    return getattr(model, "predict_proba", None) or model.predict
+
+
 def tuned(model_file: Path, rows: Any, batches: Sequence[int], device: str, seconds: float = 2.0) -> dict[str, str]:
     """The ``layout``, ``chunk_size`` and ``align_bytes`` that are fastest over ``batches`` sizes of ``rows`` float32
     [N, F], N at least the largest: each size counts alike, by its best time of a call on device-resident rows (on a
@@ -101,7 +105,7 @@ def tuned(model_file: Path, rows: Any, batches: Sequence[int], device: str, seco
     while rounds < 2 or time.perf_counter() < until:  # the first round warms up
         for kind, chunk, size in tried:
             start = time.perf_counter()
-            kinds[kind].predict(given[size], chunk_size=chunk)  # ends with the stream's end
+            answering(kinds[kind])(given[size], chunk_size=chunk)  # ends with the stream's end
             if rounds:
                 best[kind, chunk, size] = min(best[kind, chunk, size], time.perf_counter() - start)
         rounds += 1
