@@ -26,9 +26,6 @@ from .base import Backend, Built, Leaves, Source, Table, Unsupported
 MODEL_FILE, MODULE = "forest.cuda", "cuda.bindings"
 BESIDE = (cuda_device.__file__, cuda_dlpack.__file__, cuda_forest.__file__)
 """What the runner imports, and takes along."""
-TRIED = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-"""Numbers of rows at which the plans are timed."""
-TIMES = 9
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class NativeCuda:
         cuda_file.write(program, path)
         try:
             beside = put_kernels(folder, gpus.visible()[0].compute_capability)
-            limit = crossover(cuda_runner.Runner(path, {}, 1))
+            limit = cuda_runner.crossover(cuda_runner.Runner(path, {}, 1))
         except cuda_device.CudaError as error:
             return Unsupported(reason=f"{self.name}: {error}")
         return built(program, beside, limit)
@@ -104,26 +101,3 @@ def put_kernels(folder: Path, capability: str) -> tuple[str, ...]:
     for path in map(Path, BESIDE):
         shutil.copyfile(path, folder / path.name)
     return (cuda_device.SOURCE, cuda_device.FATBIN, *(Path(path).name for path in BESIDE))
-
-
-def crossover(runner: cuda_runner.Runner) -> int:
-    """The largest number of rows, of those that are tried, up to which the plan for few is the faster one."""
-    most, best = TRIED[-1], 0
-    inputs, outputs = runner.numbers["inputs"], runner.numbers["answers"]
-    rows = np.random.default_rng(0).normal(size=(most, inputs)).astype(np.float32)
-    given, out = runner.device.room(max(rows.nbytes, 16)), runner.device.room(most * outputs * 4)
-    try:
-        runner.device.upload(given, rows)
-        for n in TRIED:
-            took = []
-            for plan in ("few", "rows"):
-                runner.plan = plan
-                took.append(min(runner.predict_device(given, n, out) for _ in range(TIMES)))
-            if took[0] > took[1]:
-                break
-            best = n
-    finally:
-        runner.plan = "auto"
-        runner.device.free(given)
-        runner.device.free(out)
-    return best

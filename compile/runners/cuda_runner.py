@@ -35,6 +35,10 @@ PART = 1 << 17
 TILE_BYTES, TREE_BYTES, MOST_VALUES = 128, 16384, 1 << 28
 THREADS, FEW_THREADS, STAGE, WARPS = 256, 128, 32768, 8
 
+TRIED = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+"""Numbers of rows at which the plans are timed."""
+TIMES = 9
+
 
 class Given(ctypes.Structure):
     """``MwGiven`` of forest.cu."""
@@ -320,6 +324,29 @@ class Runner:
         given.features, given.sentinels = len(self.forest.arrays["feature"]) // 6, len(self.forest.arrays["sentinel"])
         given.groups = len(self.forest.arrays["group"]) - 1
         return given
+
+
+def crossover(runner: Runner) -> int:
+    """The largest number of rows, of those that are tried, up to which the plan for few is the faster one."""
+    most, best = TRIED[-1], 0
+    inputs, outputs = runner.numbers["inputs"], runner.numbers["answers"]
+    rows = np.random.default_rng(0).normal(size=(most, inputs)).astype(np.float32)
+    given, out = runner.device.room(max(rows.nbytes, 16)), runner.device.room(most * outputs * 4)
+    try:
+        runner.device.upload(given, rows)
+        for n in TRIED:
+            took = []
+            for plan in ("few", "rows"):
+                runner.plan = plan
+                took.append(min(runner.predict_device(given, n, out) for _ in range(TIMES)))
+            if took[0] > took[1]:
+                break
+            best = n
+    finally:
+        runner.plan = "auto"
+        runner.device.free(given)
+        runner.device.free(out)
+    return best
 
 
 def _decided(answers: Any, how: str, cut: float) -> Any:

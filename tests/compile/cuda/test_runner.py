@@ -23,7 +23,7 @@ from models.gate import gate
 from millwork import gpus
 from millwork.compile.backends import cuda_file, native_cuda
 from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.runners import cuda_device, cuda_dlpack
+from millwork.compile.runners import cuda_device, cuda_dlpack, cuda_runner
 from millwork.compile.runners.cuda_runner import FEW, Runner
 from millwork.passes.forest import leaves
 from millwork.passes.program import Decision, decide, run
@@ -145,7 +145,7 @@ def with_gpu(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_cuda, "absent", lambda: "")
     monkeypatch.setattr(cuda_device, "compiled", lambda *_: b"code")
     monkeypatch.setattr(cuda_device, "Cuda", lambda *_: Emulated(library))
-    monkeypatch.setattr(native_cuda, "TRIED", (4, 130))
+    monkeypatch.setattr(cuda_runner, "TRIED", (4, 130))
 
 
 def test_the_candidate_is_whole(with_gpu: None, tmp_path: Path) -> None:
