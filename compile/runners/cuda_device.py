@@ -73,7 +73,7 @@ class Cuda:
     def room(self, size: int) -> int:
         """The address of ``size`` bytes of zeros on the GPU."""
         address = _taken(self._driver.cuMemAlloc(size))
-        _taken(self._driver.cuMemsetD8(address, 0, size))
+        _taken(self._driver.cuMemsetD8Async(address, 0, size, self.stream))
         return int(address)
 
     def free(self, address: int) -> None:
@@ -85,11 +85,17 @@ class Cuda:
         address = int(_taken(self._driver.cuMemHostAlloc(size, 0)))
         return np.frombuffer(memoryview((ctypes.c_uint8 * size).from_address(address)), np.uint8)
 
+    def unpin(self, pinned: Any) -> None:
+        """Gives it back; nobody may look at it any more."""
+        _taken(self._driver.cuMemFreeHost(pinned.ctypes.data))
+
     def upload(self, address: int, array: Any) -> None:
-        """A whole array, at once."""
+        """A whole array, and it is there when this comes back. On our stream: that doesn't wait for the default one, on
+        which what isn't asked to be asynchronous may go on after its call."""
         held = np.ascontiguousarray(array)
         if held.nbytes:
-            _taken(self._driver.cuMemcpyHtoD(address, held.ctypes.data, held.nbytes))
+            _taken(self._driver.cuMemcpyHtoDAsync(address, held.ctypes.data, held.nbytes, self.stream))
+            self.wait()
 
     def copy_in(self, address: int, pinned: Any, size: int) -> None:
         if size:

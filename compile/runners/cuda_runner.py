@@ -302,7 +302,10 @@ class Runner:
         """Pinned host memory, bytes, at least ``size``."""
         if name not in self.pinned or self.pinned[name].nbytes < size:
             self._forget()
-            self.pinned[name] = self.device.pinned(max(size, 1 << 16))
+            old = self.pinned.pop(name, None)
+            self.pinned[name] = self.device.pinned(max(size, 1 << 16, 0 if old is None else 2 * old.nbytes))
+            if old is not None:
+                self.device.unpin(old)
         return self.pinned[name]
 
     def _forget(self) -> None:

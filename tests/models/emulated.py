@@ -63,6 +63,9 @@ class Emulated:
     def pinned(self, size: int) -> Any:
         return np.full(size, 0xEE, np.uint8)
 
+    def unpin(self, pinned: Any) -> None:
+        pinned[:] = 0x77
+
     def upload(self, address: int, array: Any) -> None:
         held = np.ascontiguousarray(array)
         ctypes.memmove(address, held.ctypes.data, held.nbytes)

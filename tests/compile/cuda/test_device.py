@@ -129,6 +129,8 @@ def test_every_call_is_one_that_the_driver_has(driver: Driver, tmp_path: Path) -
     assert made.count("cuGraphLaunch") == 2
     recorded = made[made.index("cuStreamBeginCapture") + 1 : made.index("cuStreamEndCapture")]
     assert recorded == ["cuMemcpyHtoDAsync", "cuLaunchKernel", "cuMemcpyDtoHAsync"], "nothing else may be captured"
+    default = {"cuMemsetD8", "cuMemcpyHtoD", "cuMemcpyDtoH"}
+    assert not default & set(made), "they are on the default stream, which ours doesn't wait for"
     launched = next(given for name, given in driver.calls if name == "cuLaunchKernel")
     assert launched[1:7] == (1, 1, 1, 128, 1, 1)
 
