@@ -20,7 +20,7 @@ from ..passes import program as programs
 from ..passes.forest import leaf_rows
 from ..passes.program import Program, counted
 from ..values import Latency, Value
-from . import heap, latency, metrics, parity, plain_fp16, tolerance, worst
+from . import gpu_figures, heap, latency, metrics, parity, plain_fp16, tolerance, worst
 from .parity import Verdict
 from .rows import given as givens
 from .rows import net_rows
@@ -259,10 +259,12 @@ class MeasureRequest(Value):
 
 class MeasureReply(Value):
     """Beside it: ``samples.npz``, an array ``ID@BATCH`` of microseconds, float64 [blocks, calls], for each. ``memory``:
-    what the process has allocated more once each was loaded and asked the largest batch."""
+    what the process has allocated more once each was loaded and asked the largest batch; ``gpu_memory``: the same on
+    the GPU, of those that run on one."""
 
     latency: dict[str, tuple[Latency, ...]]
     memory: dict[str, int] = msgspec.field(default_factory=dict)
+    gpu_memory: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def measure(request: MeasureRequest) -> MeasureReply:
@@ -270,24 +272,37 @@ def measure(request: MeasureRequest) -> MeasureReply:
     given = givens.load(Path(request.rows).parent, mapped=True)[request.skip :]
     engines: dict[str, Runner] = {}
     memory: dict[str, int] = {}
+    gpu_memory: dict[str, int] = {}
+    on_gpu = {timed.built.id for timed in request.candidates if timed.built.backend in backends.ON_GPU}
+    watched = gpu_figures.Watched(on_gpu=bool(on_gpu))
     largest = given[np.arange(max(request.batches)) % len(given)]
     for timed in request.candidates:
-        kind = runner(timed.built.runner)
-        before = heap.allocated()
-        engines[timed.built.id] = kind(
-            Path(timed.folder) / timed.built.model_file, timed.built.parameters, request.threads
-        )
-        engines[timed.built.id].predict(*largest.parts)
+        name, kind = timed.built.id, runner(timed.built.runner)
+        before, state = heap.allocated(), watched.state()
+        engines[name] = kind(Path(timed.folder) / timed.built.model_file, timed.built.parameters, request.threads)
+        engines[name].predict(*largest.parts)
         after = heap.allocated()
         if before is not None and after is not None:
-            memory[timed.built.id] = max(after - before, 0)
+            memory[name] = max(after - before, 0)
+        grown = gpu_figures.memory(state, watched.state()) if name in on_gpu else None
+        if grown is not None:
+            gpu_memory[name] = grown
     named = [(name, engine.predict) for name, engine in engines.items()]
-    taken = [s for batch in request.batches for s in latency.measure(named, given, batch)]
-    arrays: dict[str, Any] = {f"{s.id}@{s.batch}": s.us for s in taken}
+    lines: dict[str, list[Latency]] = {name: [] for name in engines}
+    arrays: dict[str, Any] = {}
+    for batch in request.batches:
+        begun = watched.state()
+        taken = latency.measure(named, given, batch)
+        ended = watched.state()
+        for samples in taken:
+            arrays[f"{samples.id}@{samples.batch}"] = samples.us
+            line = latency.summarise(samples, request.threads)
+            if samples.id in on_gpu:
+                line = gpu_figures.noted(line, engines[samples.id], given, begun, ended)
+            lines[samples.id].append(line)
     np.savez(Path.cwd() / SAMPLES_FILE, **arrays)
     return MeasureReply(
-        latency={name: tuple(latency.summarise(s, request.threads) for s in taken if s.id == name) for name in engines},
-        memory=memory,
+        latency={name: tuple(found) for name, found in lines.items()}, memory=memory, gpu_memory=gpu_memory
     )
 
 

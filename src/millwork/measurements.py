@@ -66,7 +66,11 @@ class Parity(Value):
 
 class Latency(Value):
     """One batch size; times of one call in microseconds, ``rows_per_s`` from the median. p99 takes 662 samples.
-    ``quantiles``: at 0, 1/40 … 1."""
+    ``quantiles``: at 0, 1/40 … 1.
+
+    On a GPU: ``gpu_us`` its own time of a call and ``copies_us`` that of its copies, medians by CUDA events (None where
+    the engine doesn't count them, or copies are within ``gpu_us``); ``gpu_state``: clocks, use and memory before and
+    after, in words; ``slowed``: why the GPU was slower than it can be (power, heat), empty where it wasn't."""
 
     batch: int
     p50_us: float
@@ -76,6 +80,10 @@ class Latency(Value):
     samples: int = 0
     threads: int = 1
     quantiles: tuple[float, ...] = ()
+    gpu_us: float | None = None
+    copies_us: float | None = None
+    gpu_state: tuple[str, ...] = ()
+    slowed: str = ""
 
 
 class LayerCost(Value):

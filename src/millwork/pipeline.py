@@ -26,6 +26,7 @@ from .targets import instead, summary
 from .triton_releases import Release
 from .validators import steps as gate
 from .validators.choose import Choice, Contender, best_few, choose
+from .validators.gpu_figures import slowed
 from .validators.steps import MeasureReply
 from .values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
 
@@ -168,7 +169,8 @@ def _timed(one: Judged, figures: MeasureReply, choice: Choice) -> Judged:
         one.record,
         latency=figures.latency[one.record.id],
         memory_bytes=figures.memory.get(one.record.id),
-        reason=_with_timing(one, choice.lost.get(one.record.id, "")),
+        gpu_bytes=figures.gpu_memory.get(one.record.id),
+        reason=_with_timing(one, choice.lost.get(one.record.id, ""), slowed(figures.latency[one.record.id])),
     )
     return replace(one, record=line)
 
@@ -190,10 +192,14 @@ def _out(one: Judged, died: dict[str, str]) -> Judged:
     return replace(one, record=msgspec.structs.replace(one.record, status="error", reason=died[one.record.id]))
 
 
-def _with_timing(one: Judged, why_lost: str) -> str:
-    """Figures that aren't the serving engine's own say so."""
+def _with_timing(one: Judged, why_lost: str, held_back: str) -> str:
+    """Figures that aren't the serving engine's own, or of a GPU that was slowed, say so."""
     timed_by = one.built.built.timed_by if one.built is not None else ""
-    return "; ".join(part for part in (why_lost, f"timed by {timed_by}" if timed_by else "") if part)
+    marks = (
+        f"timed by {timed_by}" if timed_by else "",
+        f"measured while the GPU was slowed: {held_back}" if held_back else "",
+    )
+    return "; ".join(part for part in (why_lost, *marks) if part)
 
 
 def _tune(

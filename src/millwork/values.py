@@ -149,7 +149,8 @@ class CandidateRecord(Value):
     """One candidate's line in the report: what was built, whether it is right, how fast, and why it lost.
 
     ``layers``: of a net in a lower precision, what each layer costs, the dearest first. ``memory_bytes``: what a
-    process has allocated more once it has loaded it and asked it the largest batch.
+    process has allocated more once it has loaded it and asked it the largest batch; ``gpu_bytes``: the same on the GPU,
+    by NVML, None where there is none.
     """
 
     id: str
@@ -166,6 +167,7 @@ class CandidateRecord(Value):
     preflight: Preflight | None = None
     layers: tuple[LayerCost, ...] = ()
     memory_bytes: int | None = None
+    gpu_bytes: int | None = None
 
 
 class Winner(Value):
