@@ -79,9 +79,11 @@ class Simple:
 
 
 def native_cuda(model: Model) -> Engine:
-    """Our own kernel: its driver's stream and events, device-resident rows; to 1,024 rows as a graph, too."""
+    """Our own kernel: its driver's stream and events, device-resident rows; to 1,024 rows as a graph, too. Up to how
+    many rows the plan for few is taken is measured first, as it is where a candidate is built."""
     kind = runner("cuda_runner")
     engine = kind.Runner(model.folder / "forest.cuda", {}, 1)
+    engine.crossover = kind.crossover(engine)
     device, columns = engine.device, model.expected["answers"].shape[1]
 
     def works(batches: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -108,7 +110,15 @@ def native_cuda(model: Model) -> Engine:
         for address in (*there, out):
             device.free(address)
 
-    return Engine("native-cuda", engine.version, engine.predict, works, engine.leaves, "leaf_rows")
+    return Engine(
+        "native-cuda",
+        engine.version,
+        engine.predict,
+        works,
+        engine.leaves,
+        "leaf_rows",
+        f"few to {engine.crossover} rows",
+    )
 
 
 def nvforest(model: Model, device: str, tuned_for: tuple[int, ...]) -> Engine:
