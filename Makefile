@@ -76,7 +76,7 @@ test-nvforest: setup ## nvForest's own CPU engine through the gate (a download o
 GPU_BUNDLE ?= build/gpu-bundle
 gpu-bundle: setup ## What a bare GPU machine lacks, in bundles of 60 MiB: source, models, wheels (a download of 230 MB)
 	rm -rf build/gpu-models
-	$(BIN)/python -W ignore benchmarks/gpu/make_models.py build/gpu-models
+	$(BIN)/python -W ignore benchmarks/gpu/make_models.py build/gpu-models $(MODEL_OPTIONS)
 	$(BIN)/python benchmarks/gpu/bundle.py $(GPU_BUNDLE) --models build/gpu-models $(BUNDLE_OPTIONS)
 
 format: setup ## Let ruff format and fix what it can

@@ -119,6 +119,22 @@ def test_an_unknown_part_is_a_usage_error() -> None:
     assert "unknown part 'cuda'" in done.stderr
 
 
+def test_our_kernel_is_compared_with_the_best_that_the_peer_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(GPU)
+    program = module("run")
+
+    def line(part: str, *figures: tuple[int, float]) -> Any:
+        return program.Line(part, model="m", figures=[{"batch": b, "run_p50_us": us} for b, us in figures])
+
+    lines = [
+        line("native-cuda", (1, 8.0), (1, 4.0), (64, 9.0)),
+        line("nvforest", (1, 20.0)),
+        line("nvforest", (1, 10.0)),
+    ]
+    assert program.compared(lines) == [{"model": "m", "batch": 1, "times": 2.5, "of": "nvforest"}]
+    assert program.compared(lines[1:]) == []
+
+
 # ── bundles ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 LIMIT = 200_000

@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
             lines += _part(name, asked, why)
     document = {
         "rehearsal": given.rehearse, "gpus": gpus, "machine": platform.machine(), "versions": versions(),
-        "lines": [dataclasses.asdict(line) for line in lines],
+        "lines": [dataclasses.asdict(line) for line in lines], "compared": compared(lines),
     }  # fmt: skip
     given.out.write_text(json.dumps(document, indent=1))
     print(table(lines, rehearsal=given.rehearse))
@@ -127,6 +127,21 @@ def _part(name: str, asked: Asked, why: str) -> list[Line]:
     return found
 
 
+def compared(lines: list[Line], mine: str = "native-cuda", peer: str = "nvforest") -> list[dict[str, Any]]:
+    """How many times the peer's speed ours is, for each model and batch that both have figures of: rows on the GPU
+    already, medians, the best work of each; nvForest's best tuning for the batch."""
+    best: dict[tuple[str, str, int], float] = {}
+    for line in lines:
+        for figure in line.figures:
+            key = (line.part, line.model, figure["batch"])
+            best[key] = min(best.get(key, float("inf")), figure["run_p50_us"])
+    return [
+        {"model": model, "batch": batch, "times": best[peer, model, batch] / us, "of": peer}
+        for (part, model, batch), us in sorted(best.items())
+        if part == mine and (peer, model, batch) in best
+    ]
+
+
 def table(lines: list[Line], *, rehearsal: bool) -> str:
     """A line an engine and model, and one for each of its measurements."""
     out = ["REHEARSAL on a CPU: no figure is a GPU's"] if rehearsal else []
@@ -147,6 +162,10 @@ def table(lines: list[Line], *, rehearsal: bool) -> str:
                 f"{one['in_p50_us']:,.1f} + {one['out_p50_us']:,.1f} us; {one['rows_per_s']:,.0f} rows/s"
                 f"{'  SLOWED: ' + one['slowed'] if one['slowed'] else ''}"
             )
+    out += [
+        f"native-cuda, {one['model']}, batch {one['batch']:,}: {one['times']:.2f} times {one['of']}'s speed"
+        for one in compared(lines)
+    ]
     return "\n".join(out)
 
 
