@@ -193,7 +193,12 @@ def test_the_wheel_holds_everything(checkout: Path, tmp_path: Path) -> None:
         packed = set(archive.namelist())
         text = archive.read(next(name for name in packed if name.endswith("entry_points.txt"))).decode()
     wanted = {path.relative_to(PACKAGE).as_posix() for path in MODULES.values()}
-    wanted |= {"py.typed", "artifacts/triton_python/model.py", "compile/runners/ask.py"}
+    wanted |= {
+        "py.typed",
+        "artifacts/triton_python/model.py",
+        "compile/runners/ask.py",
+        "compile/kernel/cuda/forest.cu",
+    }
     report = PACKAGE / "artifacts" / "report"
     wanted |= {f"artifacts/report/{path.name}" for path in report.iterdir() if path.suffix in {".j2", ".css", ".js"}}
     lacking = {f"millwork/{name}" for name in wanted} - packed
