@@ -3,6 +3,7 @@ by halves, and nothing is left behind: no half-made stage, no process, no tempor
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ from crashing.dying_runs import ORDER, PLACES, in_order
 from models.jobs import LABEL, QUICK, Desk, Files, litter
 
 from millwork.artifacts.repository import in_flight, versions
+from millwork.validators.triton import server
+from millwork.validators.triton.client import Session
 from millwork.validators.triton.warden import SHARED_MEMORY
 
 if TYPE_CHECKING:
@@ -185,3 +188,34 @@ def test_with_a_server_at_work(
     assert list(left.temporary.iterdir()) == []
     owners = {f"_{run['pid']}_" for run in left.runs}
     assert not [path for path in SHARED_MEMORY.glob("millwork_*") if any(owner in path.name for owner in owners)]
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("whose", ["managed", "theirs"])
+def test_ctrl_c_while_it_tunes(
+    files: Files, tmp_path: Path, triton_installation: Installation, killed: Deaths, whose: str
+) -> None:
+    """Exit code 130, nothing published, no process left; of a server of the user's nothing of ours is left in it. The
+    next run goes on."""
+    shutil.copytree(killed.desk.run_dir, tmp_path / "run")
+    models = tmp_path / "served" / "models"
+    models.mkdir(parents=True)
+    with contextlib.ExitStack() as running:
+        triton = "managed"
+        if whose == "theirs":
+            theirs = running.enter_context(server.start(triton_installation, models, log=tmp_path / "t.log"))
+            triton = theirs.grpc_url
+        quick = ("--triton", triton, "--backends", "onnx", "--traffic", "batch=1", "--tune-budget", "3")
+        left = deaths(files, tmp_path, signal.SIGINT, "tuning", quick)
+        dead, last = left.runs
+        assert (dead["signal"], dead["code"]) == (0, 130), dead["err"]
+        assert "Traceback" not in dead["err"]
+        assert any(stage.startswith("trial-") for stage in dead["stages"]) or "tune" in dead["err"]
+        assert all(gone(pid) for pid in dead["processes"])
+        assert last["code"] == 0, last["err"]
+        assert json.loads(last["out"])["publication"]["version"] == 1
+        if whose == "theirs":
+            with Session(triton) as session:
+                assert [name for name in session.models() if session.versions(name)] == [NAME]
+    assert litter(left.desk.folder) == []
+    assert list(left.temporary.iterdir()) == []

@@ -15,7 +15,7 @@ from .errors import SloError, UsageError
 from .files import sha256_file
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
 from .release import Setup
-from .server import Serving
+from .server import Serving, asked
 from .triton_releases import Release
 from .tuning import Contestant, Desk, Tuned
 from .validators.rows import given
@@ -82,6 +82,7 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     ground = _ground(run, model, serving.release)
     plan = run.plan
     demand_visible(plan.slo, serving)
+    serving = asked(serving)
     question = Question(ground, plan.slo, plan.objective, plan.tune_budget, plan.threads)
     contestants = [one for finalist in finalists for one in _contestants(run, model, truth, finalist, serving)]
     built = {finalist.built.built.id: finalist.built for finalist in finalists}

@@ -30,7 +30,7 @@ from .server import Serving, session
 from .validators.rows import given
 from .validators.triton import install
 from .validators.triton.client import Session
-from .validators.triton.readiness import forget
+from .validators.triton.readiness import NO_BACKEND, forget
 from .validators.tuning.settings import Settings
 from .values import Manifest, Publication, Value
 
@@ -39,9 +39,6 @@ CHOSEN_FILE = "chosen.json"
 
 GOLDEN_TOGETHER = 4
 """Where rows affect each other: the first ones, which the framework too was asked as one row and three."""
-
-NO_BACKEND = "unable to find backend library"
-"""What Triton says of a backend that it doesn't have."""
 
 
 class Prepared(Value):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from . import scratch, triton_releases
 from .compile.kernel import TRITON_BACKEND
 from .errors import PublicationError, UsageError
@@ -14,6 +16,7 @@ from .validators.triton import install, server
 from .validators.triton.address import Address, Folder, Managed, NoServer, Remote
 from .validators.triton.client import Session
 from .validators.triton.install import Installation
+from .validators.triton.readiness import has_backend
 from .values import Value
 
 CONTAINER_BACKENDS = ("onnxruntime", "fil", "python")
@@ -74,6 +77,19 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
             f"--triton-release {release}: the server is {serving.release.name}", "Leave --triton-release out."
         )
     return serving
+
+
+def asked(serving: Serving) -> Serving:
+    """The same, with the backends that a server which runs already has: where a run puts it under load, it may as well
+    be asked. Unchanged where it takes no models by its API."""
+    if not serving.url or serving.backends is not None:
+        return serving
+    try:
+        with Session(serving.url) as asking:
+            has = tuple(name for name in (*CONTAINER_BACKENDS, TRITON_BACKEND) if has_backend(asking, name))
+    except PublicationError:
+        return serving
+    return msgspec.structs.replace(serving, backends=has)
 
 
 @contextmanager

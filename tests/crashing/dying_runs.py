@@ -1,6 +1,6 @@
 """Runs of ``millwork optimize`` that end by a signal, one after another, in processes forked from this one.
 
-    dying_runs.py FOLDER SIGNAL stages|server|published WORD…        WORD…: the command's own
+    dying_runs.py FOLDER SIGNAL stages|server|published|tuning WORD…        WORD…: the command's own
 
 One run for each place of PLACES (or SERVER_PLACES), all with the same words; the signal comes there and is SIGKILL to
 the process, or SIGINT to its process group, as Ctrl-C is. Then one that is left alone. FOLDER/deaths.json says how each
@@ -44,9 +44,11 @@ PLACES = (
 )
 """Where a signal comes: as a stage begins, while its worker is at work, or before a step of the publication."""
 
-SERVER_PLACES = {"server": (("asking", "1"), ("asking", "2")), "published": (("asking", "2"),)}
-"""With a Triton of ours at work and the model loaded: as the golden rows are asked for the first time, which is the
-rehearsal; and for the second time, which is of what has just been published."""
+SERVER_PLACES = {
+    "server": (("asking", "1"), ("asking", "2")), "published": (("asking", "2"),), "tuning": (("worker", "trial"),),
+}  # fmt: skip
+"""With a Triton at work and the model loaded: as the golden rows are asked for the first time, which is the rehearsal;
+for the second time, which is of what has just been published; and as a trial puts it under load."""
 
 ORDER = ["load", "lower", "triton", "rows", "oracle", "build", "build-onnx", "check", "check-onnx", "measure", "serve",
          "publish", "rename the model's folder into the repository"]  # fmt: skip

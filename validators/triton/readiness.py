@@ -1,4 +1,5 @@
-"""Leave a server as ready as it was, after a model failed to load on it and no earlier version can be put back.
+"""Which backends a server has, and how it is left as ready as it was after a model failed to load on it, where no
+earlier version can be put back.
 
 Measured on Triton 2.51: with strict readiness (the default) ``/v2/health/ready`` turns false when a load fails, and
 stays so after the model is unloaded. It turns true once a good model of that name has been loaded and unloaded.
@@ -11,6 +12,9 @@ import json
 
 from ...errors import PublicationError
 from .client import Session
+
+NO_BACKEND = "unable to find backend library"
+"""What Triton says of a model whose backend it lacks."""
 
 MODEL_PY = b"""
 class TritonPythonModel:
@@ -28,3 +32,20 @@ def forget(session: Session, name: str) -> None:
     with contextlib.suppress(PublicationError):
         session.load(name, json.dumps(config), {"file:1/model.py": MODEL_PY})
         session.unload(name)
+
+
+def has_backend(session: Session, backend: str) -> bool:
+    """Whether the server has a backend: there is no other way to ask than a model, which fails to load for want of the
+    backend or, but in python, for what it is (one without a file hangs the python backend of 2.51 for good). The server
+    is left as it was."""
+    name = f"millwork-asks-for-{backend}"
+    tensor = {"name": "nothing", "data_type": "TYPE_FP32", "dims": [1]}
+    config = {"name": name, "backend": backend, "input": [tensor], "output": [{**tensor, "name": "either"}]}
+    try:
+        session.load(name, json.dumps(config), {"file:1/model.py": MODEL_PY})
+    except PublicationError as error:
+        return NO_BACKEND not in error.message
+    else:
+        return True
+    finally:
+        forget(session, name)
