@@ -109,6 +109,8 @@ def native_cuda(model: Model) -> Engine:
                 device.forget(graph)
         for address in (*there, out):
             device.free(address)
+        for place in (*pinned, answers):
+            device.unpin(place)
 
     return Engine(
         "native-cuda",
