@@ -102,6 +102,7 @@ def test_the_manifest_says_that_the_answers_of_an_own_loss_are_margins(desk: Des
         ({"model": xgb.XGBRegressor()}, millwork.ModelError, "fit"),
         ({"tolerance": "abs=0,rel=0"}, millwork.ParityError, "no candidate answers as the framework does"),
         ({"target": "h100"}, millwork.TargetError, "the target h100 isn't here"),
+        ({"allow_other_gpu": True}, millwork.UsageError, "the target host is no GPU"),
         ({"repository": "file"}, millwork.PublicationError, "the repository can't be made"),
         ({"triton": "grpc://127.0.0.1:1"}, millwork.PublicationError, "no Triton answers"),
     ],
