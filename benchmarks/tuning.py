@@ -1,14 +1,15 @@
-"""What the tuner chooses, against an exhaustive grid, Triton's default and Model Analyzer, on the managed Triton.
+"""What the tuner chooses, against an exhaustive grid and Triton's default, on the managed Triton.
 
-    python benchmarks/tuning.py [--models xgboost-500,xgboost-2000,catboost] [--traffic "batch=1 clients=8;…"]
-                                [--repeats 1] [--lock FILE] [--analyzer FILE.json]
+    python benchmarks/tuning.py [--models xgboost-500,xgboost-2000,catboost-categories,mlp]
+                                [--traffic "batch=1 clients=8;…"] [--repeats 1] [--lock FILE]
 
-For each model (ONNX in Triton's python backend) and traffic: a grid of 24 configurations (instances 1-3, threads 1-2,
-batching off or with a delay of 0, 200, 1000 us), one round each, the best six three more; the tuner, from nothing, with
-its usual budget (90 s, 12 trials); then the grid's best, the tuner's choice and Triton's default again, interleaved,
-eight rounds each: those medians are what is compared. ``--repeats``: how often the tuner runs; its choices are compared
-in the same way. ``--lock``: a file to hold while anything is timed, for a shared machine. ``--analyzer``: figures of
-Triton Model Analyzer to put beside ours, where they were measured. Writes benchmarks/results/tuning.json.
+For each model and traffic: a grid of 24 configurations of each of its backends (instances 1-3, threads 1-2, batching
+off or with a delay of 0, 200, 1000 us), one round each, the best six three more; the tuner, from nothing, with its
+usual budget (90 s, 12 trials); then the grid's best, the tuner's choice and Triton's default of the ONNX model again,
+interleaved, eight rounds each: those medians are what is compared. Backends: ONNX in Triton's python backend, and where
+the model is a forest our kernel in our Triton backend. ``--repeats``: how often the tuner runs; its choices are
+compared in the same way. ``--lock``: a file to hold while anything is timed, for a shared machine. A cell takes 4 to 6
+minutes and is written to benchmarks/results/tuning.json as soon as it is known; cells that are there stay.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from millwork import pipeline, reconfigure, server, tuning
+from millwork import pipeline, reconfigure, server, table, tuning
 from millwork.artifacts.repository import at
 from millwork.executors import LocalExecutor
 from millwork.options import TUNE_S, Options, objective_of
@@ -36,12 +38,14 @@ from millwork.run_directory import RunDirectory
 from millwork.targets import machine
 from millwork.tuning import Contestant, Desk
 from millwork.validators import traffic as traffics
+from millwork.validators.rows.given import Given
 from millwork.validators.slo import Slo
 from millwork.validators.traffic import Traffic
 from millwork.validators.triton import address
 from millwork.validators.tuning import judging, knobs
 from millwork.validators.tuning.figures import Round, row_rate
 from millwork.validators.tuning.knobs import Ground
+from millwork.validators.tuning.load import tensors
 from millwork.validators.tuning.search import Entrant, Question, Trial, TrialError
 from millwork.validators.tuning.settings import Settings
 
@@ -57,18 +61,17 @@ GRID_ROUNDS, GRID_BEST, FINAL_ROUNDS = 3, 6, 8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", default="xgboost-500,xgboost-2000,catboost")
+    parser.add_argument("--models", default="xgboost-500,xgboost-2000,catboost-categories,mlp")
     parser.add_argument("--traffic", default=";".join(TRAFFIC))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--lock", default="")
-    parser.add_argument("--analyzer", default="")
     parser.add_argument("--output", default=str(RESULTS / "tuning.json"))
     options = parser.parse_args()
     output = Path(options.output)
     output.parent.mkdir(exist_ok=True)
-    document = json.loads(output.read_text()) if output.exists() else {"machine": machine(), "cells": []}
-    if options.analyzer:
-        document["model_analyzer"] = json.loads(Path(options.analyzer).read_text())
+    document: dict[str, Any] = (
+        json.loads(output.read_text()) if output.exists() else {"machine": machine(), "cells": []}
+    )
     for model, spec in itertools.product(options.models.split(","), options.traffic.split(";")):
         cell = measured(model, spec, options.repeats, options.lock)
         document["cells"] = [c for c in document["cells"] if (c["model"], c["asked"]) != (model, spec)] + [cell]
@@ -89,85 +92,147 @@ def line(cell: dict[str, Any]) -> str:
 
 
 def published(name: str) -> Path:
-    """A repository with the model, its ONNX candidate published; trained once."""
+    """A repository with the model's candidates, each published under a name of its own; trained once."""
     root = MODELS / "repository"
-    if (root / name / "config.pbtxt").exists():
-        return root
     MODELS.mkdir(exist_ok=True)
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(ROWS, FEATURES)).astype(np.float32)
-    y = (x[:, :8] @ rng.normal(size=8) + 0.5 * x[:, 0] * x[:, 1] + rng.normal(size=ROWS) > 0).astype(int)
-    np.savez(MODELS / "tuning-rows.npz", X=x[:4096])
-    path = trained(name, x, y)
-    options = Options(
-        model=str(path), data=str(MODELS / "tuning-rows.npz"), repository=str(root), name=name, backends="onnx",
-        traffic="batch=1,64", tune_budget=0, run_dir=str(MODELS / f"run-{name}"),
-    )  # fmt: skip
-    _, error = pipeline.run(options)
-    if error is not None:
-        raise error
+    path = MODELS / MODEL_FILES.get(name, f"{name}.json")
+    for backend in backends(name):
+        published_as = f"{name}-{backend}"
+        if (root / published_as / "config.pbtxt").exists():
+            continue
+        if not path.exists():
+            trained(name, path)
+        options = Options(
+            model=str(path), data=str(asked(name)), repository=str(root), name=published_as, backends=backend,
+            traffic="batch=1,64", tune_budget=0, run_dir=str(MODELS / f"run-{published_as}"),
+        )  # fmt: skip
+        _, error = pipeline.run(options)
+        if error is not None:
+            raise error
     return root
 
 
-def trained(name: str, x: Any, y: Any) -> Path:
-    if name.startswith("xgboost-"):
+MODEL_FILES = {"catboost-categories": "catboost-categories.cbm", "mlp": "mlp.pt2"}
+
+
+def backends(name: str) -> tuple[str, ...]:
+    return ("onnx",) if name == "mlp" else ("onnx", "native")
+
+
+def asked(name: str) -> Path:
+    """The rows that the model is asked with."""
+    return MODELS / ("tuning-rows.npy" if name == "mlp" else "tuning-rows.parquet")
+
+
+def trained(name: str, path: Path) -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, FEATURES)).astype(np.float32)
+    shop, town = rng.integers(0, 40, ROWS), rng.integers(0, 300, ROWS)
+    signal = x[:, :8] @ rng.normal(size=8) + 0.5 * x[:, 0] * x[:, 1] + rng.normal(size=40)[shop] + 0.01 * (town % 7)
+    y = (signal + rng.normal(size=ROWS) > 0).astype(int)
+    frame = pd.DataFrame(x, columns=[f"f{i}" for i in range(FEATURES)])
+    both = frame.assign(shop=[f"shop {i}" for i in shop], town=[f"town {i}" for i in town])
+    both.iloc[:4096].to_parquet(MODELS / "tuning-rows.parquet", index=False)
+    np.save(MODELS / "tuning-rows.npy", x[:4096])
+    if name == "mlp":
+        _mlp(x, y, path)
+    elif name == "catboost-categories":
+        import catboost
+
+        model = catboost.CatBoostClassifier(
+            iterations=500, depth=6, cat_features=["shop", "town"], verbose=0, allow_writing_files=False
+        )
+        model.fit(both, y).save_model(str(path))
+    else:
         import xgboost
 
-        path = MODELS / f"{name}.json"
         trees = int(name.removeprefix("xgboost-"))
-        xgboost.XGBClassifier(n_estimators=trees, max_depth=6, learning_rate=0.05).fit(x, y).save_model(path)
-        return path
-    import catboost
+        xgboost.XGBClassifier(n_estimators=trees, max_depth=6, learning_rate=0.05).fit(frame, y).save_model(path)
 
-    path = MODELS / f"{name}.cbm"
-    model = catboost.CatBoostClassifier(iterations=500, depth=6, verbose=0, allow_writing_files=False)
-    model.fit(x, y).save_model(str(path))
-    return path
+
+def _mlp(x: Any, y: Any, path: Path) -> None:
+    import torch
+    from torch import nn
+
+    import millwork
+
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.BatchNorm1d(FEATURES), nn.Linear(FEATURES, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 1)
+    )
+    rows, wanted = torch.from_numpy(x), torch.from_numpy(y).float()
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    for i in range(0, ROWS, 256):
+        optimizer.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(net(rows[i : i + 256])[:, 0], wanted[i : i + 256])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    millwork.save_net(net.eval(), (rows[:64],), path, task="binary")
 
 
 # ── one model under one traffic ───────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A backend's entrant and its settings."""
+
+    entrant: Entrant
+    settings: Settings
+
+    @property
+    def words(self) -> str:
+        return f"{self.entrant.id} by {self.entrant.backend}, {self.settings.words}"
+
+
 def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
     root = published(model)
-    bundle = reconfigure.published(at(str(root)), model, MODELS)
-    contestant = Contestant("onnx-fp32", bundle, reconfigure._engine(bundle), 0)  # noqa: SLF001
+    contestants = []
+    for i, backend in enumerate(backends(model)):
+        bundle = reconfigure.published(at(str(root)), f"{model}-{backend}", MODELS)
+        contestants.append(Contestant(f"{backend}-fp32", bundle, reconfigure._engine(bundle), i))  # noqa: SLF001
+    entrants = [Entrant(one.id, one.backend, one.rank) for one in contestants]
     serving = server.prepare(address.parse("managed"), None, lambda _: None)
     rows = MODELS / "ask.npz"
-    np.savez(rows, input__0=np.load(MODELS / "tuning-rows.npz")["X"])
+    features = contestants[0].bundle.manifest.features
+    read = table.read(asked(model), features, None, limit=4096)
+    tensors.save(rows, Given(read.rows, read.categories))
     with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
 
         def desk(name: str) -> contextlib.AbstractContextManager[Desk]:
-            return opened(Path(scratch) / name, serving, contestant, rows)
+            return opened(Path(scratch) / name, serving, contestants, rows)
 
-        found = traffics.parse(spec) if spec != "mix" else mix(desk, lock)
+        found = traffics.parse(spec) if spec != "mix" else mix(desk, entrants[0], lock)
         ground = Ground(traffic=found, cores=tuning.cores())
-        default = knobs.triton_default("python", ground)
+        default = Choice(entrants[0], knobs.triton_default(entrants[0].backend, ground))
         with held(lock), desk("grid") as grid_desk:
             began = time.monotonic()
-            best, tried = grid(grid_desk, ground)
+            best, tried = grid(grid_desk, entrants, ground)
             grid_s = time.monotonic() - began
         choices, seconds, counts = [], [], []
         for number in range(repeats):
             question = Question(ground, Slo(), objective_of(None, found), TUNE_S)
             with held(lock), desk(f"tune-{number}") as tune_desk:
                 began = time.monotonic()
-                tuned = tuning.tune(question, [contestant], tune_desk)
+                tuned = tuning.tune(question, contestants, tune_desk)
                 seconds.append(time.monotonic() - began)
             if tuned.winner is None:
                 raise RuntimeError(str(tuned.found.book.failed))
-            choices.append(tuned.winner.settings)
+            chosen = next(e for e in entrants if e.id == tuned.winner.entrant.id)
+            choices.append(Choice(chosen, tuned.winner.settings))
             counts.append(len(tuned.found.book.rounds))
         with held(lock), desk("final") as final_desk:
             seen = side_by_side(final_desk, ground, [default, best, *choices], FINAL_ROUNDS)
-    return summary(model, spec, found, seen, (choices, seconds, counts), (tried, grid_s))
+    return summary(model, spec, found, seen, best, (choices, seconds, counts), (tried, grid_s))
 
 
 @contextlib.contextmanager
-def opened(folder: Path, serving: Any, contestant: Contestant, rows: Path) -> Iterator[Desk]:
+def opened(folder: Path, serving: Any, contestants: list[Contestant], rows: Path) -> Iterator[Desk]:
     with (
         RunDirectory(folder) as directory,
-        Desk(directory, LocalExecutor(), Silent(), serving, [contestant], "bench", rows, tuning.ROUND_S) as one,
+        Desk(directory, LocalExecutor(), Silent(), serving, contestants, "bench", rows, tuning.ROUND_S) as one,
     ):
         yield one
 
@@ -182,36 +247,37 @@ def held(lock: str) -> Iterator[None]:
         yield
 
 
-def mix(desk: Any, lock: str) -> Traffic:
+def mix(desk: Any, entrant: Entrant, lock: str) -> Traffic:
     """The mix at a share of what the default configuration answers of it in a closed loop."""
     closed = traffics.parse(f"{MIX} clients=16")
     ground = Ground(traffic=closed, cores=tuning.cores())
     with held(lock), desk("capacity") as one:
-        (seen,) = side_by_side(one, ground, [knobs.triton_default("python", ground)], 3)
+        (seen,) = side_by_side(one, ground, [Choice(entrant, knobs.triton_default(entrant.backend, ground))], 3)
     rate = float(np.median([len(r.samples.answered) / r.samples.seconds for r in seen]))
     return traffics.parse(f"{MIX} rate={MIX_SHARE * rate:.0f}/s")
 
 
-def grid(desk: Desk, ground: Ground) -> tuple[Settings, int]:
-    """The best of the grid, and how many could serve."""
-    settings = [
-        Settings(instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch)
-        for i, t, delay in itertools.product((1, 2, 3), (1, 2), DELAYS)
-    ]
-    first = side_by_side(desk, ground, settings, 1)
-    ranked = sorted(range(len(settings)), key=lambda i: merit(first[i], ground), reverse=True)[:GRID_BEST]
-    again = side_by_side(desk, ground, [settings[i] for i in ranked], GRID_ROUNDS, start=2, ids=ranked)
+def grid(desk: Desk, entrants: list[Entrant], ground: Ground) -> tuple[Choice, int]:
+    """The best of the grid, and how many were tried."""
+    choices = [
+        Choice(entrant, Settings(
+            instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch
+        ))
+        for entrant, i, t, delay in itertools.product(entrants, (1, 2, 3), (1, 2), DELAYS)
+    ]  # fmt: skip
+    first = side_by_side(desk, ground, choices, 1)
+    ranked = sorted(range(len(choices)), key=lambda i: merit(first[i], ground), reverse=True)[:GRID_BEST]
+    again = side_by_side(desk, ground, [choices[i] for i in ranked], GRID_ROUNDS, start=2, ids=ranked)
     both = [[*first[i], *rounds] for i, rounds in zip(ranked, again, strict=True)]
     best = max(range(len(both)), key=lambda i: merit(both[i], ground))
-    return settings[ranked[best]], len(settings)
+    return choices[ranked[best]], len(choices)
 
 
 def side_by_side(
-    desk: Desk, ground: Ground, settings: list[Settings], rounds: int, start: int = 1, ids: list[int] | None = None
+    desk: Desk, ground: Ground, choices: list[Choice], rounds: int, start: int = 1, ids: list[int] | None = None
 ) -> list[list[Round]]:
     """Rounds of each, interleaved, every other sweep backwards."""
-    entrant = Entrant("onnx-fp32", "python", 0)
-    trials = [Trial(1 + (ids[i] if ids else i), entrant, one) for i, one in enumerate(settings)]
+    trials = [Trial(1 + (ids[i] if ids else i), one.entrant, one.settings) for i, one in enumerate(choices)]
     seen: list[list[Round]] = [[] for _ in trials]
     for sweep in range(start, start + rounds):
         order = list(range(len(trials)))
@@ -233,22 +299,25 @@ def summary(
     spec: str,
     found: Traffic,
     seen: list[list[Round]],
+    grid_best: Choice,
     tuned: tuple[Any, Any, Any],
     tried: tuple[int, float],
 ) -> dict[str, Any]:
     ground = Ground(traffic=found, cores=tuning.cores())
     default, best, *chosen = seen
     lines = []
-    for settings, seconds, trials, rounds in zip(*tuned, chosen, strict=True):
+    for choice, seconds, trials, rounds in zip(*tuned, chosen, strict=True):
         to_grid, grid_ci = ratio(rounds, best, ground)
         to_default, default_ci = ratio(rounds, default, ground)
         lines.append({
-            "words": settings.words, "seconds": round(seconds, 1), "trials": trials, **figures(rounds),
+            "words": choice.words, "seconds": round(seconds, 1), "trials": trials, **figures(rounds),
             "to_grid": to_grid, "to_grid_ci": grid_ci, "to_default": to_default, "to_default_ci": default_ci,
         })  # fmt: skip
     return {
         "model": model, "asked": spec, "traffic": found.words, "objective": objective_of(None, found),
-        "grid": {"configurations": tried[0], "seconds": round(tried[1], 1), **figures(best)},
+        "grid": {
+            "configurations": tried[0], "seconds": round(tried[1], 1), "words": grid_best.words, **figures(best),
+        },
         "default": figures(default), "tuned": lines,
     }  # fmt: skip
 
