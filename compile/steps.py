@@ -18,6 +18,7 @@ from .backends.base import Built, ForBatches, NetOrder, Source, Unsupported
 from .frontends.decision import decided
 from .frontends.loaded import Signature
 from .frontends.read import read
+from .hummingbird import conversion, feed
 
 PROGRAM_FILE, LOWERED_FILE, LEAF_MAP_FILE = "program.npz", "lowered.npz", "leaf_map.npy"
 NET_FILE, LOWERED_NET_FILE = "net.onnx", "lowered.onnx"
@@ -114,7 +115,7 @@ def _lower_net(found: Net, folder: Path) -> Lowered:
 
 class BuildRequest(Value):
     """``calibration``: a folder of rows that nothing is judged by, for a precision that needs to see some; or empty.
-    ``for_gpu``, ``batches``: see :class:`.backends.base.NetOrder`."""
+    ``for_gpu``, ``batches``: see :class:`.backends.base.NetOrder`; ``converted``: :class:`.backends.base.Source`."""
 
     backend: str
     lowered: str
@@ -125,6 +126,7 @@ class BuildRequest(Value):
     calibration: str = ""
     for_gpu: bool = False
     batches: tuple[int, ...] = (1,)
+    converted: str = ""
 
 
 class BuildReply(Value):
@@ -136,7 +138,7 @@ class BuildReply(Value):
 
 def build(request: BuildRequest) -> BuildReply:
     """A lowered program, or net -> one backend's files."""
-    source = Source(native=request.native, signature=request.signature)
+    source = Source(native=request.native, signature=request.signature, converted=request.converted)
     release = triton_releases.find(request.release)
     if request.signature.is_net:
         result = _build_net(request, source, release)
@@ -150,6 +152,27 @@ def build(request: BuildRequest) -> BuildReply:
     if isinstance(result, Unsupported):
         return BuildReply(unsupported=result.reason)
     return BuildReply(built=result)
+
+
+class FeedRequest(Value):
+    """``lowered``: the program whose trees a tool of an environment of its own is to convert."""
+
+    lowered: str
+
+
+class Fed(Value):
+    """Beside it: ``feed.npz``, as :mod:`.hummingbird.feed` says; or ``unsupported``: why there is none."""
+
+    unsupported: str = ""
+
+
+def feed_hummingbird(request: FeedRequest) -> Fed:
+    """A lowered program -> what Hummingbird is fed."""
+    made = feed.feed(program.load(Path(request.lowered)))
+    if isinstance(made, str):
+        return Fed(unsupported=f"{conversion.TOOLCHAIN}: {made}")
+    feed.save(made, Path.cwd() / conversion.FEED_FILE)
+    return Fed()
 
 
 def _build_net(request: BuildRequest, source: Source, release: triton_releases.Release) -> Built | Unsupported:

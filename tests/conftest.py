@@ -83,6 +83,15 @@ def rtx(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 @pytest.fixture(scope="session")
+def hummingbird(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The toolchain with Hummingbird, likewise."""
+    from millwork import toolchains
+
+    once(tmp_path_factory, "hummingbird", lambda _: toolchains.install("hummingbird"))
+    return toolchains.install("hummingbird")
+
+
+@pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Small models, and rows for them. Not to be written to."""
     from models import jobs

@@ -213,6 +213,14 @@ def test_weights_that_cannot_be_read(weights: Path, words: list[str], code: int,
     refused(millwork("optimize", *words, *OFFLINE), code, *phrases)
 
 
+def test_what_a_net_has_not_is_a_usage_error(shop: Shop) -> None:
+    """Known once the file is read: one line, and nothing is built."""
+    words = ("optimize", shop.folder / "mlp.pt2", "--dry-run", "--run-dir", shop.folder / "run-none", *OFFLINE)
+    refused(millwork(*words, "--backends", "fil"), 2, "--backends fil: not for a net", "reference, onnx, onnx-cuda")
+    refused(millwork(*words, "--precision", "int32"), 2, "--precision int32: a net", "It has fp32, fp16, int8.")
+    assert not list((shop.folder / "run-none" / "stages").glob("build-*"))
+
+
 def test_lower_precisions_are_judged_and_win_only_where_they_are_named(shop: Shop) -> None:
     words = ("optimize", shop.folder / "mlp.pt2", "--data", shop.folder / "mlp.npz", "--label", "y", "--dry-run",
              "--json", "--run-dir", shop.folder / "run-lower", *OFFLINE)  # fmt: skip

@@ -29,8 +29,8 @@ LAYERS = (
     ("validators",),
     ("artifacts",),
     # the arrows of the pipeline, and what else a command may be about
-    ("options", "job", "stages", "server", "release", "tuning", "deciding", "preflight", "reconfigure", "production",
-     "prediction", "verification", "diagnosis", "pipeline", "nets", "api"),
+    ("options", "job", "conversions", "stages", "server", "release", "tuning", "deciding", "preflight", "reconfigure",
+     "production", "prediction", "verification", "diagnosis", "pipeline", "nets", "api"),
     ("cli",),
 )  # fmt: skip
 """The import order, lowest first, by the first part of a module's name; "" is the package itself (its version)."""

@@ -59,6 +59,12 @@ def _native_cuda() -> Backend:
     return backend()
 
 
+def _hummingbird() -> Backend:
+    from .hummingbird import backend
+
+    return backend()
+
+
 def _net_onnx(precision: str) -> NetBackend:
     from .net_onnx import backend
 
@@ -85,11 +91,13 @@ def _net_reference(precision: str) -> NetBackend:
 
 TABLE: dict[str, Callable[[], Backend]] = {
     "reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native, "tensor": _tensor,
-    "fil-cuda": _fil_cuda, "native-cuda": _native_cuda,
+    "hummingbird": _hummingbird, "fil-cuda": _fil_cuda, "native-cuda": _native_cuda,
 }  # fmt: skip
 
 IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {"tensor": _tensor}
 """Those of them that have more than fp32; a precision that one can't hold is refused by it, with the reason."""
+EXACT = ("fp32", "fp16", "int32")
+"""What those of them have."""
 
 NETS: dict[str, Callable[[str], NetBackend]] = {
     "reference": _net_reference, "onnx": _net_onnx, "onnx-cuda": _net_onnx_cuda, "tensorrt": _net_tensorrt,
@@ -103,7 +111,10 @@ NET_PRECISIONS = {
 }  # fmt: skip
 ON_GPU = frozenset({"fil-cuda", "native-cuda", "onnx-cuda", "tensorrt"})
 """Built where the target is a GPU that is here, or where somebody names them."""
-ON_CPU = tuple(name for name in TABLE if name not in ON_GPU)
+ELSEWHERE = frozenset({"hummingbird"})
+"""Made by a tool of an environment of its own (toolchains.py), and only where somebody names them: what is in the cache
+decides no run."""
+ON_CPU = tuple(name for name in TABLE if name not in ON_GPU | ELSEWHERE)
 """Our backends of forests that any machine runs."""
 
 
@@ -129,7 +140,7 @@ def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu
     that nets have, and for fp32 of a forest, which loses nothing by another. A backend that was named and has none of
     the precisions is tried in the first of them, and says itself why it can't. ``gpu``: the target is a GPU that is
     here."""
-    own = tuple(name for name in (NETS if net else names()) if gpu or name not in ON_GPU)
+    own = tuple(name for name in (NETS if net else names()) if name not in ELSEWHERE and (gpu or name not in ON_GPU))
     found = []
     for name in wanted or own:
         has = NET_PRECISIONS.get(name, ()) if net else PRECISIONS if name in IN_PRECISIONS else ("fp32",)
@@ -139,6 +150,26 @@ def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu
             Variant(name, precision) for precision in fitting or ((asked[:1] or ("fp32",)) if name in wanted else ())
         ]
     return tuple(found)
+
+
+def demand_forms(wanted: Sequence[str], precisions: Sequence[str], *, net: bool) -> None:
+    """UsageError where none of the backends that were named has anything for this kind of model, or none of them (of
+    all, where none was named) has any of the ``precisions``. Of several, those that have none are lines of the
+    report."""
+    kind, own = ("a net", tuple(NETS)) if net else ("a forest", names())
+    fitting = [name for name in wanted or own if name in own]
+    if not fitting:
+        raise UsageError(
+            f"--backends {','.join(wanted)}: not for {kind}, which this model is", f"It has {', '.join(own)}."
+        )
+    has = {name: NET_PRECISIONS[name] if net else EXACT if name in IN_PRECISIONS else ("fp32",) for name in fitting}
+    there = [one for one in PRECISIONS if any(one in each for each in has.values())]
+    if precisions and not set(precisions) & set(there):
+        by = f" by {', '.join(fitting)}" if wanted else ""
+        raise UsageError(
+            f"--precision {','.join(precisions)}: {kind}, which this model is, has none of it{by}",
+            f"It has {', '.join(there)}.",
+        )
 
 
 def names() -> tuple[str, ...]:

@@ -57,10 +57,12 @@ class Unsupported(Value):
 
 
 class Source(Value):
-    """What a backend may need beside the program: the native file and the model's signature."""
+    """What a backend may need beside the program: the native file and the model's signature. ``converted``: the folder
+    with what a tool of an environment of its own made; empty where none was asked."""
 
     native: str
     signature: Signature
+    converted: str = ""
 
 
 class Kind(Protocol):

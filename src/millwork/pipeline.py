@@ -54,6 +54,7 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
         if plan.trust:
             told.note(TRUSTED)
         model = stages.load(job)
+        backends.demand_forms(plan.backends, plan.precisions, net=model.signature.is_net)
         serving = _prepare_server(job)
         truth = stages.judge_by(job, model)
         wanted = [

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 
-from . import gpus
+from . import conversions, gpus
 from .compile import backends
 from .compile import steps as lowering
 from .compile.backends import Variant
@@ -143,12 +143,15 @@ def _row_limits(features: int, trees: int) -> tuple[int, int]:
 
 def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Release) -> BuiltCandidate | str:
     """One backend's files; or why it can't, in one sentence. CandidateError where the step dies."""
+    converted = conversions.hummingbird(run, model, LIMITS) if variant.backend in backends.ELSEWHERE else Path()
+    if isinstance(converted, str):
+        return converted
     request = lowering.BuildRequest(
         backend=variant.backend, lowered=str(model.lowered_program), native=str(model.native),
         signature=model.signature, release=release.name, precision=variant.precision,
         batches=run.plan.traffic.batches if variant.backend in backends.ON_GPU else (1,),
         calibration=str(truth.calibration or "") if model.signature.is_net and variant.precision != "fp32" else "",
-        for_gpu=run.plan.target.kind == "gpu",
+        for_gpu=run.plan.target.kind == "gpu", converted=str(converted) if converted.name else "",
     )  # fmt: skip
     key = {
         "backend": variant.backend, "precision": variant.precision, "lowered": sha256_file(model.lowered_program),
@@ -160,6 +163,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         "calibration": _content(truth.rows_folder) if request.calibration else "", "batches": request.batches,
         "gpu": gpus.visible() if variant.backend in backends.ON_GPU else (),
         "for_gpu": request.for_gpu and model.signature.is_net,
+        "converted": _content(converted) if request.converted else "",
     }  # fmt: skip
 
     def produce(folder: Path) -> Timing:
@@ -315,6 +319,7 @@ def _engine(backend: str) -> dict[str, str]:
     engines = {
         "onnx": ("onnxruntime",),
         "tensor": ("onnxruntime",),
+        "hummingbird": ("onnxruntime",),
         "fil": ("treelite",),
         "fil-cuda": ("nvforest-cu13", "treelite"),
         "native": ("millwork",),

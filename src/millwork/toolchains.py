@@ -28,6 +28,12 @@ TABLE: dict[str, Toolchain] = {
             purpose="says whether a graph builds for a GPU that isn't here",
             mb=95,
         ),
+        Toolchain(
+            name="hummingbird",
+            requirements=("hummingbird-ml==0.4.12", "onnx==1.16.1", "torch==2.13.0"),
+            purpose="converts trees to tensor operators, for the candidate of that name",
+            mb=330,
+        ),
     )
 }
 

@@ -7,6 +7,8 @@ import pytest
 from millwork.compile import backends
 from millwork.errors import UsageError
 
+ELSEWHERE = ("hummingbird",)
+
 MODULE = """
 class Theirs:
     name = "theirs"
@@ -37,7 +39,8 @@ def installed(tmp_path, monkeypatch):
 
 def test_a_third_partys_backend_is_found(installed):
     installed("theirs")
-    assert backends.names() == ("reference", "onnx", "fil", "native", "tensor", "fil-cuda", "native-cuda", "theirs")
+    ours = ("reference", "onnx", "fil", "native", "tensor", *ELSEWHERE, "fil-cuda", "native-cuda")
+    assert backends.names() == (*ours, "theirs")
     assert backends.find("theirs").rank == 5
 
 
@@ -76,6 +79,7 @@ def test_what_is_named_is_tried_even_if_only_to_say_why_not():
     assert ids("fil", precisions=("fp16",)) == ["fil-fp16"]
     assert ids("tensorrt", net=True) == ["tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8"]
     assert ids("native", net=True) == ["native-fp32"]
+    assert ids("hummingbird") == ["hummingbird-fp32"]
     assert ids("tensor", precisions=("fp32", "int32", "int8")) == ["tensor-fp32", "tensor-int32", "tensor-int8"]
 
 
@@ -85,3 +89,27 @@ def test_every_thunk_of_nets_gives_the_backend_of_its_name(name):
         found = backends.find_net(name, precision)
         assert (found.name, found.precision) == (name, precision)
     assert backends.find_net(name, "int32") is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "precisions", "net", "phrases"),
+    [
+        (("fil",), (), True, ("--backends fil: not for a net", "reference, onnx, onnx-cuda, tensorrt")),
+        (("fil", "native"), ("fp32",), True, ("--backends fil,native: not for a net", "onnx")),
+        ((), ("int32",), True, ("--precision int32: a net, which this model is, has none of it", "fp32, fp16, int8")),
+        (("onnx-cuda",), ("int8",), True, ("has none of it by onnx-cuda", "It has fp32, fp16.")),
+        ((), ("int8",), False, ("--precision int8: a forest", "It has fp32, fp16, int32.")),
+        (("native",), ("fp16",), False, ("has none of it by native", "It has fp32.")),
+    ],
+)
+def test_what_no_candidate_could_have_is_a_usage_error(wanted, precisions, net, phrases):
+    with pytest.raises(UsageError) as caught:
+        backends.demand_forms(wanted, precisions, net=net)
+    assert phrases[0] in caught.value.message
+    assert phrases[1] in caught.value.hint or phrases[1] in caught.value.message
+
+
+def test_where_one_of_several_fits_the_run_goes_on():
+    backends.demand_forms(("fil", "onnx"), ("int32", "fp16"), net=True)
+    backends.demand_forms(("native", "tensor"), ("fp16",), net=False)
+    backends.demand_forms((), (), net=False)

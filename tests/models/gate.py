@@ -12,7 +12,9 @@ import numpy.typing as npt
 from millwork.compile import steps as compiling
 from millwork.compile.backends.base import Built
 from millwork.compile.frontends.loaded import Signature
+from millwork.compile.hummingbird import conversion
 from millwork.compile.runners.load import runner
+from millwork.environments import Environment
 from millwork.files import sha256_file
 from millwork.passes import program as programs
 from millwork.passes.program import Program
@@ -21,7 +23,7 @@ from millwork.validators import steps as gating
 from millwork.validators.parity import Verdict
 from millwork.validators.rows import given as givens
 from millwork.validators.rows.given import Given
-from millwork.worker import Limits
+from millwork.worker import Failure, Limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +66,22 @@ class Gate:
     def lowered(self) -> Program:
         return programs.load(self.folder / compiling.LOWERED_FILE)
 
-    def build(self, backend: str, folder: Path, release: str = "25.12") -> compiling.BuildReply:
+    def converted(self, folder: Path, environment: Environment) -> Path | str:
+        """``folder`` with what Hummingbird makes of the forest, or why it can't, as the pipeline has it."""
+        folder.mkdir()
+        with contextlib.chdir(folder):
+            fed = compiling.feed_hummingbird(compiling.FeedRequest(lowered=str(self.folder / compiling.LOWERED_FILE)))
+        if fed.unsupported:
+            return fed.unsupported
+        made = conversion.convert(folder / conversion.FEED_FILE, folder, environment, Limits(seconds=300))
+        return made.message if isinstance(made, Failure) else folder
+
+    def build(self, backend: str, folder: Path, release: str = "25.12", converted: str = "") -> compiling.BuildReply:
         """One backend's files in ``folder``, which is made."""
         folder.mkdir()
         request = compiling.BuildRequest(
             backend=backend, lowered=str(self.folder / compiling.LOWERED_FILE), native=str(self.native),
-            signature=self.signature, release=release,
+            signature=self.signature, release=release, converted=converted,
         )  # fmt: skip
         with contextlib.chdir(folder):
             return compiling.build(request)
