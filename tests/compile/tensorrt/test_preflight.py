@@ -5,22 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from models import graphs
+from models.forests import program_of, random_forest
 from models.typed_graphs import cancelling
 
-from millwork import targets
+from millwork import targets, triton_releases
+from millwork.compile.backends.base import Built, Source
+from millwork.compile.backends.tensor import TensorTrees
+from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.compile.precision import fp16, int8
 from millwork.compile.precision.lowering import Lowering
 from millwork.compile.tensorrt import preflight
 from millwork.engines import Preflight
 from millwork.environments import Environment
+from millwork.values import FeatureContract, OutputContract, Provenance
 from millwork.worker import Limits
 
 PROFILES = ((1, 1, 1), (2, 64, 4096))
+SIGNATURE = Signature(
+    provenance=Provenance(path="m", format="f", sha256="0" * 64, framework="xgboost", framework_version=""),
+    features=FeatureContract(names=(), named=False), output=OutputContract(kind="value", task="regression", labels=()),
+    objective="", oracle=Oracle(framework="xgboost", version="", native_file="model.json", parameters={}),
+)  # fmt: skip
 LIMITS = Limits(seconds=300.0, memory_bytes=8 << 30)
 
 
@@ -70,6 +81,33 @@ def test_what_the_passes_of_precision_make_builds(
     onnx.save_model(made.typed(kept), tmp_path / "typed.onnx")
     found = ask(tmp_path / "typed.onnx", target, rtx)
     assert found.verdict == "builds", found.reason
+
+
+XGBOOST = {"trees": 6, "depth": 5, "categorical": 2, "comparison": "<", "dtype": np.float32}
+CATBOOST = {"trees": 6, "depth": 4, "categorical": 0, "comparison": "<=", "dtype": np.float64}
+
+
+@pytest.mark.parametrize(
+    ("forest", "precision", "target", "verdict"),
+    [
+        *((XGBOOST, precision, "a100", "builds") for precision in ("fp32", "fp16", "int32")),
+        *((CATBOOST, precision, "a100", "builds") for precision in ("fp32", "fp16", "int32")),
+        (XGBOOST, "fp32", "l4", "builds"), (XGBOOST, "int32", "a10g", "builds"),
+        (XGBOOST, "fp16", "t4", "builds"), (XGBOOST, "fp16", "h100", "parses"),
+    ],
+)  # fmt: skip
+def test_trees_as_tensors_build_in_every_precision(
+    forest: dict[str, Any], precision: str, target: str, verdict: str, rtx: Environment, tmp_path: Path
+) -> None:
+    """NaN and sets of categories, ranks in each type; sums of leaves are fp32 in all of them, on a T4 too."""
+    program = program_of(random_forest(3, outputs=1, vector_leaves=False, **forest))
+    made = TensorTrees(precision).build(
+        program, Source(native="", signature=SIGNATURE), tmp_path, triton_releases.find("25.12")
+    )
+    assert isinstance(made, Built), made
+    assert made.foreign == ()
+    found = ask(tmp_path / made.model_file, target, rtx)
+    assert found.verdict == verdict, found.reason
 
 
 def test_an_h100_is_parsed_for_and_said(rtx: Environment, tmp_path: Path) -> None:
