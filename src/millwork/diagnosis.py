@@ -33,7 +33,7 @@ PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("model-signing",), "signing", "--sign, and verify --key"),
     (("torch",), "torch", "reads nets; their oracle and baseline"),
     (("nvidia-modelopt",), "precision", "makes nets' fp16 candidates"),
-    (("tensorrt",), "gpu", "builds engines on a GPU machine; no candidate uses it yet"),
+    (("tensorrt",), "gpu", "builds engines of nets on a GPU machine"),
     (
         ("tensorrt-rtx-cu13",),
         "preflight",
