@@ -99,7 +99,10 @@ def read(config: ModelConfig, *, default_instances: int = 1) -> Settings:
 
 def carried(settings: Settings, backend: str, parameters: Mapping[str, str], release: Release) -> Settings:
     """``settings`` with what a candidate of ``parameters`` was tuned to in process, where its engine is Triton's own:
-    nvForest's ``layout`` and ``chunk_size`` for the fil backend of 25.09 and later. What the settings say stays."""
+    nvForest's ``layout`` and ``chunk_size`` for the fil backend of 25.09 and later, ONNX Runtime's TensorRT provider.
+    What the settings say stays."""
+    if backend == "onnxruntime" and settings.kind == "gpu" and "Tensorrt" in parameters.get("providers", ""):
+        return msgspec.structs.replace(settings, own={ACCELERATOR: "tensorrt", **settings.own})
     if backend != "fil" or settings.kind != "gpu" or release.fil_dialect != "is_classifier":
         return settings
     found = {name: parameters[name] for name in ("chunk_size", "layout") if name in parameters}

@@ -59,6 +59,24 @@ def _native_cuda() -> Backend:
     return backend()
 
 
+def _onnx_cuda(precision: str = "fp32") -> Backend:
+    from .tensor_gpu import onnx_cuda
+
+    return onnx_cuda(precision)
+
+
+def _onnx_tensorrt(precision: str = "fp32") -> Backend:
+    from .tensor_gpu import onnx_tensorrt
+
+    return onnx_tensorrt(precision)
+
+
+def _tensorrt(precision: str = "fp32") -> Backend:
+    from .tensor_gpu import tensorrt
+
+    return tensorrt(precision)
+
+
 def _hummingbird() -> Backend:
     from .hummingbird import backend
 
@@ -77,6 +95,12 @@ def _net_onnx_cuda(precision: str) -> NetBackend:
     return onnx_cuda(precision)
 
 
+def _net_onnx_tensorrt(precision: str) -> NetBackend:
+    from .net_gpu import onnx_tensorrt
+
+    return onnx_tensorrt(precision)
+
+
 def _net_tensorrt(precision: str) -> NetBackend:
     from .net_gpu import tensorrt
 
@@ -92,24 +116,28 @@ def _net_reference(precision: str) -> NetBackend:
 TABLE: dict[str, Callable[[], Backend]] = {
     "reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native, "tensor": _tensor,
     "hummingbird": _hummingbird, "fil-cuda": _fil_cuda, "native-cuda": _native_cuda,
+    "onnx-cuda": _onnx_cuda, "onnx-tensorrt": _onnx_tensorrt, "tensorrt": _tensorrt,
 }  # fmt: skip
 
-IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {"tensor": _tensor}
+IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {
+    "tensor": _tensor, "onnx-cuda": _onnx_cuda, "onnx-tensorrt": _onnx_tensorrt, "tensorrt": _tensorrt,
+}  # fmt: skip
 """Those of them that have more than fp32; a precision that one can't hold is refused by it, with the reason."""
 EXACT = ("fp32", "fp16", "int32")
 """What those of them have."""
 
 NETS: dict[str, Callable[[str], NetBackend]] = {
-    "reference": _net_reference, "onnx": _net_onnx, "onnx-cuda": _net_onnx_cuda, "tensorrt": _net_tensorrt,
+    "reference": _net_reference, "onnx": _net_onnx, "onnx-cuda": _net_onnx_cuda,
+    "onnx-tensorrt": _net_onnx_tensorrt, "tensorrt": _net_tensorrt,
 }  # fmt: skip
 """The backends of nets, by name, for a precision."""
 
 PRECISIONS = ("fp32", "fp16", "int8", "int32")
 NET_PRECISIONS = {
     "reference": ("fp32",), "onnx": ("fp32", "fp16", "int8"), "onnx-cuda": ("fp32", "fp16"),
-    "tensorrt": ("fp32", "fp16", "int8"),
+    "onnx-tensorrt": ("fp32", "fp16", "int8"), "tensorrt": ("fp32", "fp16", "int8"),
 }  # fmt: skip
-ON_GPU = frozenset({"fil-cuda", "native-cuda", "onnx-cuda", "tensorrt"})
+ON_GPU = frozenset({"fil-cuda", "native-cuda", "onnx-cuda", "onnx-tensorrt", "tensorrt"})
 """Built where the target is a GPU that is here, or where somebody names them."""
 ELSEWHERE = frozenset({"hummingbird"})
 """Made by a tool of an environment of its own (toolchains.py), and only where somebody names them: what is in the cache

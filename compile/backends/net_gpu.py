@@ -1,6 +1,7 @@
-"""Nets on a GPU: ``onnx-cuda``, ONNX Runtime's CUDA provider, and ``tensorrt``, an engine of this machine's TensorRT.
+"""Nets on a GPU: ``onnx-cuda`` and ``onnx-tensorrt``, ONNX Runtime's providers of those names, and ``tensorrt``, an
+engine of this machine's TensorRT.
 
-Both need the GPU that they are for: elsewhere they say so, and :mod:`millwork.preflight` says whether the graph builds.
+All need the GPU that they are for: elsewhere they say so, and :mod:`millwork.preflight` says whether the graph builds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from .net_graph import finished
 from .net_onnx import MODEL_FILE, NetOnnx, typed
 
 CUDA = "CUDAExecutionProvider"
+TENSORRT_AND_CUDA = f"TensorrtExecutionProvider,{CUDA}"
+"""What TensorRT doesn't take, the CUDA provider runs."""
 LARGEST_BATCH = 4096
 """Up to which an engine takes batches; larger ones of the traffic raise it."""
 
@@ -46,6 +49,12 @@ class TensorRt:
 
 def onnx_cuda(precision: str) -> NetBackend:
     return NetOnnx(precision, "onnx-cuda", rank=5, extra="gpu", requirement="onnxruntime-gpu", provider=CUDA)
+
+
+def onnx_tensorrt(precision: str) -> NetBackend:
+    return NetOnnx(
+        precision, "onnx-tensorrt", rank=6, extra="gpu", requirement="onnxruntime-gpu", provider=TENSORRT_AND_CUDA
+    )
 
 
 def tensorrt(precision: str) -> NetBackend:

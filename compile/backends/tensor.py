@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ... import gpus
 from ...errors import ModelError
 from ...passes.forest import Rows
 from ...passes.graph.operators import foreign
@@ -33,25 +34,30 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class TensorTrees:
-    """``precision``: what ranks are compared in, one of KINDS; another one is refused with the reason."""
+    """``precision``: what ranks are compared in, one of KINDS; another one is refused with the reason. ``providers``:
+    ONNX Runtime's, of a GPU that must be here; empty for the CPU's."""
 
     precision: str = "fp32"
     name: str = "tensor"
     rank: int = 4
     extra: str = "cpu"
     module: str = "onnxruntime"
+    requirement: str = "onnxruntime"
+    providers: str = ""
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+        if self.providers and not gpus.visible():
+            return Unsupported(reason=f"{self.name}: no NVIDIA GPU here")
         made = plan(program)
         reason = made if isinstance(made, str) else self._refusal(program, made, source)
         if isinstance(made, str) or reason:
-            return Unsupported(reason=f"tensor: {reason}")
+            return Unsupported(reason=f"{self.name}: {reason}")
         model = write(program, made, self.precision, release, source.signature.provenance.sha256)
         (folder / MODEL_FILE).write_bytes(model.SerializeToString())
         return Built(
             backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
-            triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",),
-            foreign=foreign(model),
+            triton_backend="onnxruntime", parameters={"providers": self.providers} if self.providers else {},
+            requirements=(self.requirement,), foreign=foreign(model),
         )  # fmt: skip
 
     def _refusal(self, program: Program, made: Plan, source: Source) -> str:
@@ -74,14 +80,10 @@ class TensorTrees:
         return ""
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        import onnxruntime
-
-        from ..runners.onnx_runner import feeds
+        from ..runners.onnx_runner import feeds, opened
 
         probe = leaf_probe(onnx.load_model(str(folder / built.model_file)))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = opened(probe.SerializeToString(), built.parameters, 1)
         parts = []
         for i in range(0, len(rows), BLOCK):
             own = None if categories is None else categories[i : i + BLOCK]

@@ -43,16 +43,22 @@ def demand_taken(wanted: list[str], taken: list[str]) -> None:
         raise ProviderError(f"onnxruntime was asked for {', '.join(wanted)} and runs by {', '.join(taken)}")
 
 
+def opened(model: str | bytes, parameters: dict[str, str], threads: int) -> Any:
+    """A session of a file or of a model's bytes, by the providers that ``parameters`` name and no others."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    wanted = [name for name in parameters.get("providers", CPU).split(",") if name]
+    demand_installed(wanted)
+    session = onnxruntime.InferenceSession(model, options, providers=wanted)
+    session.disable_fallback()  # nor later, in the middle of its work
+    demand_taken(wanted, session.get_providers())
+    return session
+
+
 class Runner:
     def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        wanted = [name for name in parameters.get("providers", CPU).split(",") if name]
-        demand_installed(wanted)
-        self.session = onnxruntime.InferenceSession(str(model_file), options, providers=wanted)
-        self.session.disable_fallback()  # nor later, in the middle of its work
-        demand_taken(wanted, self.session.get_providers())
+        self.session = opened(str(model_file), parameters, threads)
         self.version = onnxruntime.__version__
 
     def predict(self, rows: Any, categories: Any = None) -> Any:

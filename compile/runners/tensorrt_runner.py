@@ -1,6 +1,7 @@
 """TensorRT, by execute_async_v3. Standalone: numpy, tensorrt and cuda-python (``cuda.bindings.runtime``).
 
-Parameters: ``graphs``, the batch sizes that are recorded as CUDA graphs, comma-separated (none without it).
+Parameters: ``graphs``, the batch sizes that are recorded as CUDA graphs, comma-separated (none without it);
+``output``, the tensor that is asked for where it isn't ``output__0``.
 
 Buffers are made once, for the largest batch of any profile. A call copies its rows to the GPU, runs by the profile
 that takes their number (the narrowest one), and copies the answers back; a batch beyond all profiles goes in parts.
@@ -59,6 +60,7 @@ def parts(ranges: Sequence[Range], rows: int) -> list[int]:
 class Runner:
     def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
         self._cuda = runtime
+        self._output = parameters.get("output", OUTPUT)
         self.version = tensorrt.__version__
         self._log = tensorrt.Logger(tensorrt.Logger.WARNING)
         self._runtime = tensorrt.Runtime(self._log)  # an engine needs its runtime for as long as it lives
@@ -66,13 +68,14 @@ class Runner:
         if engine is None:
             raise PlanError(f"{model_file}: TensorRT {self.version} can't read this plan on this GPU")
         self._engine = engine
-        self._types = {name: np.dtype(tensorrt.nptype(engine.get_tensor_dtype(name))) for name in (INPUT, OUTPUT)}
-        self._columns = {name: int(engine.get_tensor_shape(name)[1]) for name in (INPUT, OUTPUT)}
+        self._names = (INPUT, self._output)
+        self._types = {name: np.dtype(tensorrt.nptype(engine.get_tensor_dtype(name))) for name in self._names}
+        self._columns = {name: int(engine.get_tensor_shape(name)[1]) for name in self._names}
         self._ranges = ranges_of(engine)
         self._most = max(one.largest for one in self._ranges)
         self._stream = self._taken(runtime.cudaStreamCreateWithFlags(runtime.cudaStreamNonBlocking))
         self._events = [self._taken(runtime.cudaEventCreate()) for _ in range(2)]
-        self._host = {name: self._pinned(name) for name in (INPUT, OUTPUT)}
+        self._host = {name: self._pinned(name) for name in self._names}
         self._device = {name: self._taken(runtime.cudaMalloc(self._bytes(name, self._most))) for name in self._host}
         self._contexts = [self._context(one) for one in self._ranges]
         self._graphs = {
@@ -81,14 +84,14 @@ class Runner:
         self.last_us = 0.0
 
     def predict(self, rows: Any, categories: Any = None) -> Any:
-        """float32 [N, F] -> float32 [N, K]."""
-        out = np.empty((len(rows), self._columns[OUTPUT]), np.float32)
+        """float32 [N, F] -> [N, K], float32 of ``output__0``."""
+        out = np.empty((len(rows), self._columns[self._output]), self._types[self._output])
         done = 0
         spent = 0.0
         for size in parts(self._ranges, len(rows)):
             self._host[INPUT][:size] = rows[done : done + size]
             spent += self._run(size)
-            out[done : done + size] = self._host[OUTPUT][:size]
+            out[done : done + size] = self._host[self._output][:size]
             done += size
         self.last_us = spent
         return out
@@ -121,8 +124,8 @@ class Runner:
             raise PlanError(f"TensorRT failed on a batch of {size} rows")
         self._taken(
             cuda.cudaMemcpyAsync(
-                self._host[OUTPUT].ctypes.data, self._device[OUTPUT], self._bytes(OUTPUT, size),
-                kind.cudaMemcpyDeviceToHost, stream,
+                self._host[self._output].ctypes.data, self._device[self._output],
+                self._bytes(self._output, size), kind.cudaMemcpyDeviceToHost, stream,
             )
         )  # fmt: skip
 

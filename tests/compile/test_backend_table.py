@@ -21,6 +21,8 @@ def backend():
     return Theirs()
 """
 
+TENSORS_ON_GPU = ("onnx-cuda", "onnx-tensorrt", "tensorrt")
+
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
@@ -39,7 +41,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_a_third_partys_backend_is_found(installed):
     installed("theirs")
-    ours = ("reference", "onnx", "fil", "native", "tensor", *ELSEWHERE, "fil-cuda", "native-cuda")
+    ours = ("reference", "onnx", "fil", "native", "tensor", *ELSEWHERE, "fil-cuda", "native-cuda", *TENSORS_ON_GPU)
     assert backends.names() == (*ours, "theirs")
     assert backends.find("theirs").rank == 5
 
@@ -67,10 +69,13 @@ def ids(*wanted: str, precisions: tuple[str, ...] = (), net: bool = False, gpu: 
 
 def test_what_is_built_where_nobody_says():
     assert ids() == ["reference-fp32", "onnx-fp32", "fil-fp32", "native-fp32", "tensor-fp32"]
-    assert ids(gpu=True) == [*ids(), "fil-cuda-fp32", "native-cuda-fp32"]
+    assert ids(gpu=True) == [
+        *ids(), "fil-cuda-fp32", "native-cuda-fp32", *(f"{name}-fp32" for name in TENSORS_ON_GPU)
+    ]  # fmt: skip
     assert ids(net=True) == ["reference-fp32", "onnx-fp32", "onnx-fp16", "onnx-int8"]
-    assert ids(net=True, gpu=True)[-5:] == [
-        "onnx-cuda-fp32", "onnx-cuda-fp16", "tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8",
+    assert ids(net=True, gpu=True)[-8:] == [
+        "onnx-cuda-fp32", "onnx-cuda-fp16", "onnx-tensorrt-fp32", "onnx-tensorrt-fp16", "onnx-tensorrt-int8",
+        "tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8",
     ]  # fmt: skip
 
 
@@ -94,7 +99,7 @@ def test_every_thunk_of_nets_gives_the_backend_of_its_name(name):
 @pytest.mark.parametrize(
     ("wanted", "precisions", "net", "phrases"),
     [
-        (("fil",), (), True, ("--backends fil: not for a net", "reference, onnx, onnx-cuda, tensorrt")),
+        (("fil",), (), True, ("--backends fil: not for a net", "reference, onnx, onnx-cuda, onnx-tensorrt, tensorrt")),
         (("fil", "native"), ("fp32",), True, ("--backends fil,native: not for a net", "onnx")),
         ((), ("int32",), True, ("--precision int32: a net, which this model is, has none of it", "fp32, fp16, int8")),
         (("onnx-cuda",), ("int8",), True, ("has none of it by onnx-cuda", "It has fp32, fp16.")),

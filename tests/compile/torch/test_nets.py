@@ -187,7 +187,7 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
         frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda"])
+@pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda", "onnx-tensorrt"])
 def test_without_a_gpu_the_backends_for_one_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(why="no driver"))
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
