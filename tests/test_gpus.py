@@ -141,10 +141,10 @@ def test_another_gpu_stands_in_only_where_it_is_allowed(monkeypatch: pytest.Monk
     assert targets.instead(wanted) == "h100, not a100"
     assert not targets.measurable(wanted, other_gpu=False)
     assert targets.measurable(wanted, other_gpu=True)
-    summary = targets.summary(wanted, other_gpu=True)
+    summary = targets.measured_here(wanted, other_gpu=True)
     assert (summary.is_target, summary.gpu) == (False, H100)
     assert targets.summary(targets.find("h100")).gpu == H100
-    assert targets.summary(targets.find("host"), other_gpu=True).gpu is None, "a CPU's figures are no GPU's"
+    assert targets.measured_here(targets.find("host"), other_gpu=True).gpu is None, "a CPU's figures are no GPU's"
     see(monkeypatch)
     assert not targets.measurable(wanted, other_gpu=True), "there is no other"
     assert targets.instead(wanted) == ""

@@ -349,7 +349,7 @@ def test_the_command_answers_json_whatever_the_step_prints() -> None:
     assert ended.returncode == 0
     answer = json.loads(ended.stdout)
     assert answer["ok"] is True
-    assert answer["reply"] == {"name": "host", "measured_on": "5", "is_target": True}
+    assert answer["reply"] == {"name": "host", "measured_on": "5", "is_target": True, "gpu": None}
     assert "noise" in ended.stderr
 
 

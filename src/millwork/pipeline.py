@@ -22,7 +22,7 @@ from .options import Options, Plan, understand
 from .progress import Progress, Silent
 from .run_directory import RunDirectory
 from .server import Serving
-from .targets import instead, summary
+from .targets import instead, measured_here
 from .triton_releases import Release
 from .validators import steps as gate
 from .validators.choose import Choice, Contender, best_few, choose
@@ -351,7 +351,7 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
             missing=signature.features.missing, notes=signature.notes,
             categories=signature.features.category_names, category_dtype=signature.features.category_dtype,
         ),
-        target=summary(plan.target, other_gpu=plan.other_gpu),
+        target=measured_here(plan.target, other_gpu=plan.other_gpu),
         candidates=_lines(judged),
         notes=tuple(note for note in notes if note),
         run_dir=str(plan.run_dir),

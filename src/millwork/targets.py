@@ -116,8 +116,13 @@ def instead(target: Target) -> str:
     return f"{called(gpus.visible()[0])}, not {target.name}"
 
 
-def summary(target: Target, *, other_gpu: bool = False) -> TargetSummary:
-    """Where figures taken here stand against ``target``."""
+def summary(target: Target) -> TargetSummary:
+    """Where figures taken here stand against ``target``, whose GPU is the only one that may be measured on."""
+    return measured_here(target, other_gpu=False)
+
+
+def measured_here(target: Target, *, other_gpu: bool) -> TargetSummary:
+    """The same, where another GPU may stand in."""
     return TargetSummary(
         name=target.name, measured_on=machine(), is_target=is_here(target),
         gpu=measured_by(target, other_gpu=other_gpu),
