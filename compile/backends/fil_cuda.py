@@ -50,7 +50,7 @@ class FilCuda:
 
     name: str = "fil-cuda"
     precision: str = "fp32"
-    rank: int = 5
+    rank: int = 6
     extra: str = "gpu"
     module: str = ENGINE
     batches: tuple[int, ...] = (1,)

@@ -32,7 +32,7 @@ BESIDE = (cuda_device.__file__, cuda_dlpack.__file__, cuda_forest.__file__)
 class NativeCuda:
     name: str = "native-cuda"
     precision: str = "fp32"
-    rank: int = 6
+    rank: int = 7
     extra: str = "gpu"
     module: str = MODULE
 

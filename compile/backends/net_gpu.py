@@ -27,7 +27,7 @@ LARGEST_BATCH = 4096
 class TensorRt:
     precision: str = "fp32"
     name: str = "tensorrt"
-    rank: int = 6
+    rank: int = 10
     extra: str = "gpu"
     module: str = "tensorrt"
 
@@ -48,12 +48,12 @@ class TensorRt:
 
 
 def onnx_cuda(precision: str) -> NetBackend:
-    return NetOnnx(precision, "onnx-cuda", rank=5, extra="gpu", requirement="onnxruntime-gpu", provider=CUDA)
+    return NetOnnx(precision, "onnx-cuda", rank=8, extra="gpu", requirement="onnxruntime-gpu", provider=CUDA)
 
 
 def onnx_tensorrt(precision: str) -> NetBackend:
     return NetOnnx(
-        precision, "onnx-tensorrt", rank=6, extra="gpu", requirement="onnxruntime-gpu", provider=TENSORRT_AND_CUDA
+        precision, "onnx-tensorrt", rank=9, extra="gpu", requirement="onnxruntime-gpu", provider=TENSORRT_AND_CUDA
     )
 
 

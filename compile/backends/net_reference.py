@@ -14,7 +14,7 @@ from .base import Built, NetBackend, NetOrder, Unsupported
 class NetReference:
     precision: str = "fp32"
     name: str = "reference"
-    rank: int = 9
+    rank: int = 11
     extra: str = "torch"
     module: str = "torch"
 

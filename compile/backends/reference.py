@@ -18,7 +18,7 @@ from .base import Backend, Built, Leaves, Source, Table, Unsupported
 class Reference:
     name: str = "reference"
     precision: str = "fp32"
-    rank: int = 9
+    rank: int = 11
     extra: str = ""
     module: str = ""
 

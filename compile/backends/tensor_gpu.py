@@ -36,7 +36,7 @@ class TensorRtTrees:
 
     precision: str = "fp32"
     name: str = "tensorrt"
-    rank: int = 6
+    rank: int = 10
     extra: str = "gpu"
     module: str = "tensorrt"
     batches: tuple[int, ...] = (1,)
@@ -80,11 +80,11 @@ class TensorRtTrees:
 
 
 def onnx_cuda(precision: str = "fp32") -> Backend:
-    return TensorTrees(precision, "onnx-cuda", 5, "gpu", requirement="onnxruntime-gpu", providers=CUDA)
+    return TensorTrees(precision, "onnx-cuda", 8, "gpu", requirement="onnxruntime-gpu", providers=CUDA)
 
 
 def onnx_tensorrt(precision: str = "fp32") -> Backend:
-    return TensorTrees(precision, "onnx-tensorrt", 6, "gpu", requirement="onnxruntime-gpu", providers=TENSORRT_AND_CUDA)
+    return TensorTrees(precision, "onnx-tensorrt", 9, "gpu", requirement="onnxruntime-gpu", providers=TENSORRT_AND_CUDA)
 
 
 def tensorrt(precision: str = "fp32") -> Backend:
