@@ -23,7 +23,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,18 +175,6 @@ def _mlp(x: Any, y: Any, path: Path) -> None:
 # ── one model under one traffic ───────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A backend's entrant and its settings."""
-
-    entrant: Entrant
-    settings: Settings
-
-    @property
-    def words(self) -> str:
-        return f"{self.entrant.id} by {self.entrant.backend}, {self.settings.words}"
-
-
 def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
     root = published(model)
     contestants = []
@@ -206,7 +194,7 @@ def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
 
         found = traffics.parse(spec) if spec != "mix" else mix(desk, entrants[0], lock)
         ground = Ground(traffic=found, cores=tuning.cores())
-        default = Choice(entrants[0], knobs.triton_default(entrants[0].backend, ground))
+        default = Trial(0, entrants[0], knobs.triton_default(entrants[0].backend, ground))
         with held(lock), desk("grid") as grid_desk:
             began = time.monotonic()
             best, tried = grid(grid_desk, entrants, ground)
@@ -221,7 +209,7 @@ def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
             if tuned.winner is None:
                 raise RuntimeError(str(tuned.found.book.failed))
             chosen = next(e for e in entrants if e.id == tuned.winner.entrant.id)
-            choices.append(Choice(chosen, tuned.winner.settings))
+            choices.append(Trial(0, chosen, tuned.winner.settings))
             counts.append(len(tuned.found.book.rounds))
         with held(lock), desk("final") as final_desk:
             seen = side_by_side(final_desk, ground, [default, best, *choices], FINAL_ROUNDS)
@@ -252,15 +240,15 @@ def mix(desk: Any, entrant: Entrant, lock: str) -> Traffic:
     closed = traffics.parse(f"{MIX} clients=16")
     ground = Ground(traffic=closed, cores=tuning.cores())
     with held(lock), desk("capacity") as one:
-        (seen,) = side_by_side(one, ground, [Choice(entrant, knobs.triton_default(entrant.backend, ground))], 3)
+        (seen,) = side_by_side(one, ground, [Trial(0, entrant, knobs.triton_default(entrant.backend, ground))], 3)
     rate = float(np.median([len(r.samples.answered) / r.samples.seconds for r in seen]))
     return traffics.parse(f"{MIX} rate={MIX_SHARE * rate:.0f}/s")
 
 
-def grid(desk: Desk, entrants: list[Entrant], ground: Ground) -> tuple[Choice, int]:
+def grid(desk: Desk, entrants: list[Entrant], ground: Ground) -> tuple[Trial, int]:
     """The best of the grid, and how many were tried."""
     choices = [
-        Choice(entrant, Settings(
+        Trial(0, entrant, Settings(
             instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch
         ))
         for entrant, i, t, delay in itertools.product(entrants, (1, 2, 3), (1, 2), DELAYS)
@@ -274,10 +262,10 @@ def grid(desk: Desk, entrants: list[Entrant], ground: Ground) -> tuple[Choice, i
 
 
 def side_by_side(
-    desk: Desk, ground: Ground, choices: list[Choice], rounds: int, start: int = 1, ids: list[int] | None = None
+    desk: Desk, ground: Ground, choices: list[Trial], rounds: int, start: int = 1, ids: list[int] | None = None
 ) -> list[list[Round]]:
     """Rounds of each, interleaved, every other sweep backwards."""
-    trials = [Trial(1 + (ids[i] if ids else i), one.entrant, one.settings) for i, one in enumerate(choices)]
+    trials = [replace(one, id=1 + (ids[i] if ids else i)) for i, one in enumerate(choices)]
     seen: list[list[Round]] = [[] for _ in trials]
     for sweep in range(start, start + rounds):
         order = list(range(len(trials)))
@@ -299,7 +287,7 @@ def summary(
     spec: str,
     found: Traffic,
     seen: list[list[Round]],
-    grid_best: Choice,
+    grid_best: Trial,
     tuned: tuple[Any, Any, Any],
     tried: tuple[int, float],
 ) -> dict[str, Any]:

@@ -21,26 +21,24 @@ import numpy.typing as npt
 from ...passes.forest import VECTOR_LEAF, Forest
 from ...passes.program import Program, encoding_tables
 from ...passes.ranking import rank
+from ..runners.cuda_forest import (
+    ENTRY,
+    HEADER,
+    LEAF,
+    LEAST_LEVELS,
+    MOST_LEVELS,
+    NO_SET,
+    NUMBERS,
+    SECTIONS,
+    TREE_BYTES,
+    VALUES,
+    VERSION,
+    WIDE,
+)
 from .native_file import POSTPROCESS
 
-VERSION, HEADER, ENTRY, ALIGNMENT = 1, 128, 32, 64
-
-NUMBERS = (
-    "inputs", "columns", "trees", "outputs", "answers", "leaf_stride", "wide", "rank_bytes", "doubles", "or_equal",
-    "average", "base_last", "postprocess", "nodes", "depth",
-)  # fmt: skip
-SECTIONS = (
-    "search", "feature", "column", "member", "set_start", "sentinel", "tree", "tree_at", "tree_id", "tree_slot",
-    "slot_target", "deep", "leaf_row", "leaf_value", "output_start", "base", "group",
-)  # fmt: skip
-"""Kinds of sections, from 1 on."""
-
-LEAST_LEVELS, MOST_LEVELS = 3, 8
-"""Of a tree's heap: the kernel compares three at once; what lies below the eighth is walked in the GPU's caches."""
-VALUES, LEAF, NO_SET = 256, 1 << 31, 0xFFFFFFFF
-TREE_BYTES = 16384
-"""Of shared memory for a group of trees; ``kTreeBytes`` of forest.cu."""
-MOST_COLUMNS, WIDE = 65535, 4
+ALIGNMENT = 64
+MOST_COLUMNS = 65535
 
 Arrays = dict[str, npt.NDArray[Any]]
 Integers = npt.NDArray[np.int64]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from ...errors import ModelError
 from ...passes.forest import Forest, Rows
@@ -29,11 +29,11 @@ from .base import Backend, Built, Leaves, Source, Table, Unsupported
 from .onnx_artifact import constants
 from .onnx_encoders import Graph, encoded
 from .onnx_layout import layout
+from .onnx_probe import asked, cut_off
 from .onnx_writer import finished
 
 MODEL_FILE = "model.onnx"
 LEAF_TABLE, SLOT = "leaf_table", "slot"
-BLOCK = 1024
 """Rows a call, when leaves are asked for."""
 
 
@@ -63,21 +63,10 @@ class Hummingbird:
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         """Of each row the places of its leaves among the forest's, by the slots that the graph itself looks up."""
-        import onnxruntime
-
-        from ..runners.onnx_runner import feeds
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
         probe = slot_probe(onnx.load_model(str(folder / built.model_file)))
-        session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
         leaf = np.load(folder / LEAVES_FILE, allow_pickle=False)
-        parts = []
-        for i in range(0, len(rows), BLOCK):
-            own = None if categories is None else categories[i : i + BLOCK]
-            slots = session.run(None, feeds(session, rows[i : i + BLOCK], own))[0]
-            parts.append(leaf[slots.reshape(len(rows[i : i + BLOCK]), -1)][:, BASE_TREES:])
-        return np.concatenate(parts).astype(np.int32)
+        slots = np.concatenate([part.ravel() for part in asked(probe, built.parameters, rows, categories)])
+        return np.asarray(leaf[slots.reshape(len(rows), -1)][:, BASE_TREES:], np.int32)
 
     def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """The base scores; what Hummingbird's table adds in each slot of a leaf, and what that leaf adds; then each
@@ -142,19 +131,7 @@ def spliced(
 
 def slot_probe(model: onnx.ModelProto) -> onnx.ModelProto:
     """The built model cut off where it has the slots: int64 [N * (1 + T)], row by row."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    made = [i for i, node in enumerate(probe.graph.node) if SLOT in node.output]
-    if len(made) != 1:
-        raise ModelError(f"expected one tensor called {SLOT} in the artifact, found {len(made)}")
-    del probe.graph.node[made[0] + 1 :]
-    del probe.graph.output[:], probe.graph.value_info[:]
-    probe.graph.output.append(helper.make_tensor_value_info(SLOT, TensorProto.INT64, None))
-    used = {name for node in probe.graph.node for name in node.input}
-    kept = [constant for constant in probe.graph.initializer if constant.name in used]
-    del probe.graph.initializer[:]
-    probe.graph.initializer.extend(kept)
-    return probe
+    return cut_off(model, SLOT, TensorProto.INT64, None)
 
 
 def backend() -> Backend:

@@ -55,7 +55,7 @@ class NativeCuda:
         """The file's arrays, all of them, beside those that the program makes: leaves and bits are asked of the GPU."""
         held = cuda_forest.read(folder / built.model_file)
         _, wanted = cuda_file.packed(program)
-        names = cuda_file.SECTIONS
+        names = cuda_forest.SECTIONS
         return (
             np.concatenate([np.asarray(held.arrays[name], np.float64) for name in names]),
             np.concatenate([np.asarray(wanted[name], np.float64) for name in names]),

@@ -16,6 +16,7 @@ from .base import Backend, Built, Leaves, Source, Table, Unsupported
 from .onnx_artifact import constants, leaf_probe, lookup, must_be, read_back, tree_node, vocabulary_keys
 from .onnx_encoders import lookups, table_constants
 from .onnx_layout import layout
+from .onnx_probe import asked
 from .onnx_writer import BASE_TREE, TREES, write
 
 MODEL_FILE = "model.onnx"
@@ -46,19 +47,7 @@ class OnnxTrees:
         if not any(node.op_type == TREES for node in model.graph.node):
             return np.zeros((len(rows), 0), np.int32)
         probe = leaf_probe(model)
-        import onnxruntime
-
-        from ..runners.onnx_runner import feeds
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        parts = [
-            session.run(
-                None, feeds(session, rows[i : i + 4096], None if categories is None else categories[i : i + 4096])
-            )[0]
-            for i in range(0, len(rows), 4096)
-        ]
+        parts = list(asked(probe, built.parameters, rows, categories, block=4096))
         return np.concatenate(parts).astype(np.int32)[:, BASE_TREE:]
 
     def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:

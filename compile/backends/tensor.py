@@ -20,6 +20,7 @@ from ...passes.graph.operators import foreign
 from ...passes.program import Program
 from ...triton_releases import Release
 from .base import Backend, Built, Leaves, Source, Table, Unsupported
+from .onnx_probe import asked
 from .tensor_artifact import leaf_probe, read_back
 from .tensor_plan import Plan, plan
 from .tensor_writer import KINDS, write
@@ -80,15 +81,8 @@ class TensorTrees:
         return ""
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        from ..runners.onnx_runner import feeds, opened
-
         probe = leaf_probe(onnx.load_model(str(folder / built.model_file)))
-        session = opened(probe.SerializeToString(), built.parameters, 1)
-        parts = []
-        for i in range(0, len(rows), BLOCK):
-            own = None if categories is None else categories[i : i + BLOCK]
-            parts.append(session.run(None, feeds(session, rows[i : i + BLOCK], own))[0])
-        return np.concatenate(parts)
+        return np.concatenate(list(asked(probe, built.parameters, rows, categories)))
 
     def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
         made = plan(program)
@@ -99,10 +93,6 @@ class TensorTrees:
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         place = np.cumsum(program.forest.is_leaf) - 1
         return place[leaf].astype(np.int32)
-
-
-BLOCK = 1024
-"""Rows a call, when leaves are asked for."""
 
 
 def _name(column: int, source: Source) -> str:

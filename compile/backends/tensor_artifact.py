@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from ...errors import ModelError
 from ...passes.program import Program
 from .base import Table
 from .onnx_artifact import lookup, vocabulary_keys
 from .onnx_encoders import lookups, table_constants
+from .onnx_probe import cut_off
 from .tensor_plan import PADDING, Plan, groups
 from .tensor_writer import LEAF, edges, leaf_values
 
@@ -23,19 +24,7 @@ Constants = Mapping[str, npt.NDArray[Any]]
 
 def leaf_probe(model: onnx.ModelProto) -> onnx.ModelProto:
     """The built model cut off where it has the leaves: int32 [N, T], all by its own constants."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    made = [i for i, node in enumerate(probe.graph.node) if LEAF in node.output]
-    if len(made) != 1:
-        raise ModelError(f"expected one tensor called {LEAF} in the artifact, found {len(made)}")
-    del probe.graph.node[made[0] + 1 :]
-    del probe.graph.output[:], probe.graph.value_info[:]
-    probe.graph.output.append(helper.make_tensor_value_info(LEAF, TensorProto.INT32, ["N", "T"]))
-    used = {name for node in probe.graph.node for name in node.input}
-    kept = [constant for constant in probe.graph.initializer if constant.name in used]
-    del probe.graph.initializer[:]
-    probe.graph.initializer.extend(kept)
-    return probe
+    return cut_off(model, LEAF, TensorProto.INT32, ["N", "T"])
 
 
 def read_back(model: onnx.ModelProto, program: Program, plan: Plan) -> tuple[Table, Table]:

@@ -20,9 +20,14 @@ SECTIONS = (
     "search", "feature", "column", "member", "set_start", "sentinel", "tree", "tree_at", "tree_id", "tree_slot",
     "slot_target", "deep", "leaf_row", "leaf_value", "output_start", "base", "group",
 )  # fmt: skip
+"""Kinds of sections, from 1 on."""
 FLOATS, SIGNED, OWN = ("search", "sentinel"), ("leaf_row",), ("leaf_value", "base")
 VALUES, LEAF, NO_SET, CATEGORIES = 256, 1 << 31, 0xFFFFFFFF, 1 << 24
-LEAST_LEVELS, MOST_LEVELS, TREE_BYTES, WIDE = 3, 8, 16384, 4
+LEAST_LEVELS, MOST_LEVELS = 3, 8
+"""Of a tree's heap: the kernel compares three at once; what lies below the eighth is walked in the GPU's caches."""
+TREE_BYTES = 16384
+"""Of shared memory for a group of trees; ``kTreeBytes`` of forest.cu."""
+WIDE = 4
 MOST = 1 << 28
 PAIRS, MEAN_VARIANCE, POSTPROCESSES = (2, 6, 7), 9, 10
 

@@ -32,7 +32,7 @@ FEW, GRAPH_ROWS, GRAPHS = 1024, 1024, 64
 """Rows up to which the plan for few is taken where nobody measured; rows of a graph, and how many graphs are kept."""
 PART = 1 << 17
 """Rows of host memory that are on the GPU at a time."""
-TILE_BYTES, TREE_BYTES, MOST_VALUES = 128, 16384, 1 << 28
+TILE_BYTES, TREE_BYTES, MOST_VALUES = 128, cuda_forest.TREE_BYTES, 1 << 28
 THREADS, FEW_THREADS, STAGE, WARPS = 256, 128, 32768, 8
 
 TRIED = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)

@@ -82,7 +82,7 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     ground = _ground(run, model, serving.release)
     plan = run.plan
     demand_visible(plan.slo, serving)
-    serving = asked(serving)
+    serving = asked(serving, (finalist.built.built.triton_backend for finalist in finalists))
     question = Question(ground, plan.slo, plan.objective, plan.tune_budget, plan.threads)
     contestants = [one for finalist in finalists for one in _contestants(run, model, truth, finalist, serving)]
     built = {finalist.built.built.id: finalist.built for finalist in finalists}

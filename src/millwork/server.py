@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,14 +79,15 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
     return serving
 
 
-def asked(serving: Serving) -> Serving:
-    """The same, with the backends that a server which runs already has: where a run puts it under load, it may as well
-    be asked. Unchanged where it takes no models by its API."""
+def asked(serving: Serving, natives: Iterable[str]) -> Serving:
+    """The same, with which backends a server that runs already has of those that files of ``natives`` can be served by:
+    where a run puts it under load, it may as well be asked. Unchanged where it takes no models by its API."""
     if not serving.url or serving.backends is not None:
         return serving
     try:
         with Session(serving.url) as asking:
-            has = tuple(name for name in (*CONTAINER_BACKENDS, TRITON_BACKEND) if has_backend(asking, name))
+            wanted = dict.fromkeys(name for native in natives for name in serving.served_by(native))
+            has = tuple(name for name in wanted if has_backend(asking, name))
     except PublicationError:
         return serving
     return msgspec.structs.replace(serving, backends=has)

@@ -118,15 +118,12 @@ def instead(target: Target) -> str:
 
 def summary(target: Target) -> TargetSummary:
     """Where figures taken here stand against ``target``, whose GPU is the only one that may be measured on."""
-    return measured_here(target, other_gpu=False)
+    return TargetSummary(name=target.name, measured_on=machine(), is_target=is_here(target), gpu=here(target))
 
 
 def measured_here(target: Target, *, other_gpu: bool) -> TargetSummary:
     """The same, where another GPU may stand in."""
-    return TargetSummary(
-        name=target.name, measured_on=machine(), is_target=is_here(target),
-        gpu=measured_by(target, other_gpu=other_gpu),
-    )  # fmt: skip
+    return msgspec.structs.replace(summary(target), gpu=measured_by(target, other_gpu=other_gpu))
 
 
 def _is(gpu: Gpu, target: Target) -> bool:

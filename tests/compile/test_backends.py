@@ -15,30 +15,21 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import catboost_models, xgboost_models
-from models.forests import hard_rows, program_of, random_forest
+from models.forests import hard_rows, program_of, random_forest, source_of
 from models.gate import Gate, gate
 
 from millwork import triton_releases
 from millwork.compile import backends
-from millwork.compile.backends.base import Built, Source, Unsupported
+from millwork.compile.backends.base import Built, Unsupported
 from millwork.compile.backends.onnx_artifact import leaf_probe
-from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError, UsageError
 from millwork.passes.forest import leaves
 from millwork.passes.program import MissingSentinel, Program, encode, run
 from millwork.validators import tolerance
-from millwork.values import FeatureContract, OutputContract, Provenance
 
 SENTINELS = {"missing--999": -999.0, "missing-0": 0.0, "float32-sentinel": 0.1}
 """What some of the models read as missing beside NaN."""
-SIGNATURE = Signature(
-    provenance=Provenance(path="m", format="f", sha256="0" * 64, framework="xgboost", framework_version=""),
-    features=FeatureContract(names=(), named=False),
-    output=OutputContract(kind="value", task="regression", labels=()),
-    objective="",
-    oracle=Oracle(framework="xgboost", version="", native_file="model.json", parameters={}),
-)
 
 
 def judged(source: Path, folder: Path, *, margin: bool = False) -> tuple[Gate, dict[str, Any]]:
@@ -137,9 +128,7 @@ POSTPROCESSES = ["identity", "binary", "sigmoid", "softmax", "exp"]
 
 def built(backend: str, program: Program, folder: Path, release: str = "25.12") -> Built | Unsupported:
     folder.mkdir(exist_ok=True)
-    return backends.find(backend).build(
-        program, Source(native="", signature=SIGNATURE), folder, triton_releases.find(release)
-    )
+    return backends.find(backend).build(program, source_of(), folder, triton_releases.find(release))
 
 
 def answers_of(made: Built, folder: Path, rows: Any) -> Any:

@@ -11,32 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.encoders import ROWS, random_program
-from models.forests import hard_rows, program_of, random_forest
+from models.forests import hard_rows, program_of, random_forest, source_of
 
 from millwork import triton_releases
 from millwork.compile import backends
-from millwork.compile.backends.base import Built, Source
-from millwork.compile.frontends.loaded import Oracle, Signature
+from millwork.compile.backends.base import Built
 from millwork.compile.runners.load import runner
 from millwork.passes.categories import from_tables
 from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode, run
-from millwork.values import FeatureContract, OutputContract, Provenance
-
-SIGNATURE = Signature(
-    provenance=Provenance(path="m", format="f", sha256="0" * 64, framework="catboost", framework_version=""),
-    features=FeatureContract(names=(), named=False),
-    output=OutputContract(kind="value", task="regression", labels=()),
-    objective="",
-    oracle=Oracle(framework="catboost", version="", native_file="model.json", parameters={}),
-)
 
 
 def agrees(backend: str, program: Program, folder: Path, rows: Any, categories: Any = None) -> None:
     """The built artifact's leaves are the interpreter's, one by one, and its answers are."""
-    made = backends.find(backend).build(
-        program, Source(native="", signature=SIGNATURE), folder, triton_releases.find("25.12")
-    )
+    made = backends.find(backend).build(program, source_of("catboost"), folder, triton_releases.find("25.12"))
     assert isinstance(made, Built), made
     leaf = leaves(program.forest, encode(program, rows, categories))
     got = backends.find(backend).leaves(made, folder, rows, categories)

@@ -19,7 +19,7 @@ import pytest
 import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.forests import hard_rows, program_of, random_forest
+from models.forests import hard_rows, one_sided, program_of, random_forest
 
 from millwork.compile import kernel
 from millwork.compile.backends import native_file
@@ -168,20 +168,7 @@ def test_margins_are_the_frameworks_to_the_bit_and_answers_within_two_units(
 def test_trees_that_are_chains(depth: int, folder: Path) -> None:
     """Unbalanced to the utmost: one test a level, on one of three features."""
     rng = np.random.default_rng(depth)
-    test, n = np.arange(depth) * 2, 2 * depth + 1
-    column = np.full(n, -1, np.int32)
-    left, right, feature = column.copy(), column.copy(), column.copy()
-    left[test], right[test], feature[test] = test + 1, test + 2, rng.integers(0, 3, depth)
-    threshold = np.zeros(n, np.float32)
-    threshold[test] = rng.normal(size=depth).astype(np.float32)
-    value = rng.normal(size=(n, 1)).astype(np.float32)
-    value[test] = 0
-    chain = random_forest(0).replacing(
-        tree_start=np.array([0, n], np.int32), feature=feature, threshold=threshold, left=left, right=right,
-        default_left=rng.random(n) < 0.5, leaf_value=value,
-        leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
-        tree_output=np.zeros(1, np.int32), n_features=3,
-    )  # fmt: skip
+    chain = one_sided(depth, rng)
     rows = rng.normal(size=(300, 3)).astype(np.float32)
     rows[rng.random(rows.shape) < 0.1] = np.nan
     program = program_of(chain)

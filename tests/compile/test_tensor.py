@@ -11,35 +11,26 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.forests import hard_rows, program_of, random_forest
+from models.forests import hard_rows, program_of, random_forest, source_of
 from onnx import TensorProto, numpy_helper
 
 from millwork import triton_releases
 from millwork.compile.backends import tensor_plan
-from millwork.compile.backends.base import Built, Source, Unsupported
+from millwork.compile.backends.base import Built, Unsupported
 from millwork.compile.backends.tensor import TensorTrees
 from millwork.compile.backends.tensor_plan import choose, plan
-from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
 from millwork.passes.forest import Forest, check, leaves
 from millwork.passes.program import MissingSentinel, Program, encode, run
 from millwork.passes.ranking import rank
 from millwork.validators import parity, tolerance
-from millwork.values import FeatureContract, OutputContract, Provenance
 
-SIGNATURE = Signature(
-    provenance=Provenance(path="m", format="f", sha256="0" * 64, framework="xgboost", framework_version=""),
-    features=FeatureContract(names=("height", "width"), named=True),
-    output=OutputContract(kind="value", task="regression", labels=()),
-    objective="",
-    oracle=Oracle(framework="xgboost", version="", native_file="model.json", parameters={}),
-)
 PRECISIONS = ("fp32", "fp16", "int32")
 
 
 def built(program: Program, folder: Path, precision: str = "fp32") -> Built | Unsupported:
-    source = Source(native="", signature=SIGNATURE)
+    source = source_of(names=("height", "width"))
     return TensorTrees(precision).build(program, source, folder, triton_releases.find("25.12"))
 
 

@@ -11,16 +11,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from models.forests import hard_rows, program_of, random_forest
+from models.forests import hard_rows, program_of, random_forest, source_of
 
 from millwork import gpus, triton_releases
 from millwork.artifacts.triton_settings import carried
 from millwork.compile import backends
 from millwork.compile.backends import tensor_gpu
-from millwork.compile.backends.base import Built, Source, Unsupported
+from millwork.compile.backends.base import Built, Unsupported
 from millwork.compile.backends.tensor import TensorTrees
 from millwork.compile.backends.tensor_gpu import TensorRtTrees
-from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.compile.runners.onnx_runner import ProviderError
 from millwork.compile.tensorrt import candidate
 from millwork.gpus import Gpu
@@ -28,15 +27,10 @@ from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode
 from millwork.validators import parity
 from millwork.validators.tuning.settings import Settings
-from millwork.values import FeatureContract, OutputContract, Provenance
 
 L4 = Gpu(name="NVIDIA L4", driver="580.95.05", compute_capability="8.9", memory_gib=24.0)
 RELEASE = triton_releases.find("25.12")
-SOURCE = Source(native="", signature=Signature(
-    provenance=Provenance(path="m", format="f", sha256="0" * 64, framework="xgboost", framework_version=""),
-    features=FeatureContract(names=(), named=False), output=OutputContract(kind="value", task="regression", labels=()),
-    objective="", oracle=Oracle(framework="xgboost", version="", native_file="model.json", parameters={}),
-))  # fmt: skip
+SOURCE = source_of()
 
 
 @pytest.fixture

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from millwork.compile.backends.base import Source
+from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.passes.forest import VECTOR_LEAF, Forest, Rows, check
 from millwork.passes.program import Program
+from millwork.values import FeatureContract, OutputContract, Provenance
 
 HARD = np.array([0.0, -0.0, 1e-44, -1e-44, 1.5, 1e9, -3.0, 3.4e38, -3.4e38, 0.1], np.float32)
 """Few thresholds, so that paths contradict themselves and tests repeat."""
@@ -68,6 +71,37 @@ def random_forest(
             set_member=np.concatenate([np.zeros(0), *sets]).astype(np.int32),
         )
     )  # fmt: skip
+
+
+def one_sided(depth: int, rng: np.random.Generator) -> Forest:
+    """One tree, unbalanced to the utmost: one test a level, on one of three features."""
+    test, n = np.arange(depth) * 2, 2 * depth + 1
+    column = np.full(n, -1, np.int32)
+    left, right, feature = column.copy(), column.copy(), column.copy()
+    left[test], right[test], feature[test] = test + 1, test + 2, rng.integers(0, 3, depth)
+    threshold = np.zeros(n, np.float32)
+    threshold[test] = rng.normal(size=depth).astype(np.float32)
+    value = rng.normal(size=(n, 1)).astype(np.float32)
+    value[test] = 0
+    chain = random_forest(0).replacing(
+        tree_start=np.array([0, n], np.int32), feature=feature, threshold=threshold, left=left, right=right,
+        default_left=rng.random(n) < 0.5, leaf_value=value,
+        leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
+        tree_output=np.zeros(1, np.int32), n_features=3,
+    )  # fmt: skip
+    return check(chain)
+
+
+def source_of(framework: str = "xgboost", names: tuple[str, ...] = ()) -> Source:
+    """What a backend is told of a model that is nothing but a program: a regression with those features' names."""
+    signature = Signature(
+        provenance=Provenance(path="m", format="f", sha256="0" * 64, framework=framework, framework_version=""),
+        features=FeatureContract(names=names, named=bool(names)),
+        output=OutputContract(kind="value", task="regression", labels=()),
+        objective="",
+        oracle=Oracle(framework=framework, version="", native_file="model.json", parameters={}),
+    )
+    return Source(native="", signature=signature)
 
 
 def program_of(forest: Forest, postprocess: str = "identity") -> Program:

@@ -27,10 +27,8 @@ def forget(session: Session, name: str) -> None:
     """Unload ``name``, and make the server forget that it failed, by a model that does nothing. Where the server
     lacks the python backend it stays as it is: nobody could do more."""
     session.unload(name)
-    tensor = {"name": "nothing", "data_type": "TYPE_FP32", "dims": [1]}
-    config = {"name": name, "backend": "python", "input": [tensor], "output": [{**tensor, "name": "either"}]}
     with contextlib.suppress(PublicationError):
-        session.load(name, json.dumps(config), {"file:1/model.py": MODEL_PY})
+        _load(session, name, "python")
         session.unload(name)
 
 
@@ -39,13 +37,18 @@ def has_backend(session: Session, backend: str) -> bool:
     backend or, but in python, for what it is (one without a file hangs the python backend of 2.51 for good). The server
     is left as it was."""
     name = f"millwork-asks-for-{backend}"
-    tensor = {"name": "nothing", "data_type": "TYPE_FP32", "dims": [1]}
-    config = {"name": name, "backend": backend, "input": [tensor], "output": [{**tensor, "name": "either"}]}
     try:
-        session.load(name, json.dumps(config), {"file:1/model.py": MODEL_PY})
+        _load(session, name, backend)
     except PublicationError as error:
         return NO_BACKEND not in error.message
     else:
         return True
     finally:
         forget(session, name)
+
+
+def _load(session: Session, name: str, backend: str) -> None:
+    """A model that does nothing, for python; for any other backend none at all."""
+    tensor = {"name": "nothing", "data_type": "TYPE_FP32", "dims": [1]}
+    config = {"name": name, "backend": backend, "input": [tensor], "output": [{**tensor, "name": "either"}]}
+    session.load(name, json.dumps(config), {"file:1/model.py": MODEL_PY})

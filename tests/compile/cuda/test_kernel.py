@@ -21,14 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import emulated
 from models.emulated import Emulated
-from models.forests import HARD, hard_rows, program_of, random_forest
+from models.forests import HARD, hard_rows, one_sided, program_of, random_forest
 
 from millwork.compile.backends import cuda_file, native_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import cuda_runner, native_runner
 from millwork.compile.runners.cuda_runner import Runner
 from millwork.passes import base
-from millwork.passes.forest import Forest, check, leaves, margins
+from millwork.passes.forest import Forest, leaves, margins
 from millwork.passes.program import MissingSentinel, Program, encode, run, transform
 from millwork.passes.table import LOWERING
 
@@ -159,23 +159,10 @@ def test_features_read_any_column_and_several_may_read_one(library: Path, folder
 def test_trees_that_are_chains(depth: int, library: Path, folder: Path) -> None:
     """Unbalanced to the utmost: one test a level."""
     rng = np.random.default_rng(depth)
-    test, n = np.arange(depth) * 2, 2 * depth + 1
-    column = np.full(n, -1, np.int32)
-    left, right, feature = column.copy(), column.copy(), column.copy()
-    left[test], right[test], feature[test] = test + 1, test + 2, rng.integers(0, 3, depth)
-    threshold = np.zeros(n, np.float32)
-    threshold[test] = rng.normal(size=depth).astype(np.float32)
-    value = rng.normal(size=(n, 1)).astype(np.float32)
-    value[test] = 0
-    chain = random_forest(0).replacing(
-        tree_start=np.array([0, n], np.int32), feature=feature, threshold=threshold, left=left, right=right,
-        default_left=rng.random(n) < 0.5, leaf_value=value,
-        leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
-        tree_output=np.zeros(1, np.int32), n_features=3,
-    )  # fmt: skip
+    chain = one_sided(depth, rng)
     rows = rng.normal(size=(150, 3)).astype(np.float32)
     rows[rng.random(rows.shape) < 0.1] = np.nan
-    program = program_of(check(chain))
+    program = program_of(chain)
     for plan in PLANS:
         assert_is_the_interpreters(program, rows, opened(program, folder, Emulated(library, depth), plan=plan))
 

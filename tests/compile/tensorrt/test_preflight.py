@@ -11,27 +11,20 @@ import numpy as np
 import onnx
 import pytest
 from models import graphs
-from models.forests import program_of, random_forest
+from models.forests import program_of, random_forest, source_of
 from models.typed_graphs import cancelling
 
 from millwork import targets, triton_releases
-from millwork.compile.backends.base import Built, Source
+from millwork.compile.backends.base import Built
 from millwork.compile.backends.tensor import TensorTrees
-from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.compile.precision import fp16, int8
 from millwork.compile.precision.lowering import Lowering
 from millwork.compile.tensorrt import preflight
 from millwork.engines import Preflight
 from millwork.environments import Environment
-from millwork.values import FeatureContract, OutputContract, Provenance
 from millwork.worker import Limits
 
 PROFILES = ((1, 1, 1), (2, 64, 4096))
-SIGNATURE = Signature(
-    provenance=Provenance(path="m", format="f", sha256="0" * 64, framework="xgboost", framework_version=""),
-    features=FeatureContract(names=(), named=False), output=OutputContract(kind="value", task="regression", labels=()),
-    objective="", oracle=Oracle(framework="xgboost", version="", native_file="model.json", parameters={}),
-)  # fmt: skip
 LIMITS = Limits(seconds=300.0, memory_bytes=8 << 30)
 
 
@@ -101,9 +94,7 @@ def test_trees_as_tensors_build_in_every_precision(
 ) -> None:
     """NaN and sets of categories, ranks in each type; sums of leaves are fp32 in all of them, on a T4 too."""
     program = program_of(random_forest(3, outputs=1, vector_leaves=False, **forest))
-    made = TensorTrees(precision).build(
-        program, Source(native="", signature=SIGNATURE), tmp_path, triton_releases.find("25.12")
-    )
+    made = TensorTrees(precision).build(program, source_of(), tmp_path, triton_releases.find("25.12"))
     assert isinstance(made, Built), made
     assert made.foreign == ()
     found = ask(tmp_path / made.model_file, target, rtx)
