@@ -123,6 +123,18 @@ def test_a_version_that_fails_leaves_the_old_one_serving_and_the_server_ready(
         assert becomes_ready(remote, session)
 
 
+@pytest.mark.parametrize("remote", [("millwork",)], indirect=True)
+def test_a_server_that_has_none_of_the_backends_is_told_so(model_file, tmp_path, remote):
+    options = Options(
+        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends="onnx",
+        traffic="batch=1 clients=1", tune_budget=2, triton=remote.grpc_url,
+    )  # fmt: skip
+    record, error = pipeline.run(options)
+    assert isinstance(error, PublicationError)
+    assert "unable to find backend library" in error.message
+    assert record.publication is None
+
+
 def test_a_server_forgets_a_model_that_failed_to_load(remote):
     with Session(remote.grpc_url) as session:
         with pytest.raises(PublicationError, match="unable to find backend library"):

@@ -81,7 +81,8 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
 
 def asked(serving: Serving, natives: Iterable[str]) -> Serving:
     """The same, with which backends a server that runs already has of those that files of ``natives`` can be served by:
-    where a run puts it under load, it may as well be asked. Unchanged where it takes no models by its API."""
+    where a run puts it under load, it may as well be asked. Unchanged where it takes no models by its API, or has none
+    of them: loading says why."""
     if not serving.url or serving.backends is not None:
         return serving
     try:
@@ -90,7 +91,7 @@ def asked(serving: Serving, natives: Iterable[str]) -> Serving:
             has = tuple(name for name in wanted if has_backend(asking, name))
     except PublicationError:
         return serving
-    return msgspec.structs.replace(serving, backends=has)
+    return msgspec.structs.replace(serving, backends=has) if has else serving
 
 
 @contextmanager
