@@ -157,11 +157,10 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         "backend": variant.backend, "precision": variant.precision, "lowered": sha256_file(model.lowered_program),
         "native": sha256_file(model.native),
         "signature": model.signature, "release": release,
-        "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost", "torch", "nvidia-modelopt",
-                        *(("nvforest-cu13",) if variant.backend == "fil-cuda" else ())),
+        "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost", "torch", "nvidia-modelopt"),
         "provider": backends.provider(variant.backend),
         "calibration": _content(truth.rows_folder) if request.calibration else "", "batches": request.batches,
-        "gpu": gpus.visible() if variant.backend in backends.ON_GPU else (),
+        "gpu": (gpus.visible(), _engine(variant.backend)) if variant.backend in backends.ON_GPU else (),
         "for_gpu": request.for_gpu and model.signature.is_net,
         "converted": _content(converted) if request.converted else "",
     }  # fmt: skip
@@ -325,6 +324,7 @@ def _engine(backend: str) -> dict[str, str]:
         "native": ("millwork",),
         "native-cuda": ("millwork", "cuda-bindings"),
         "onnx-cuda": ("onnxruntime-gpu",),
+        "onnx-tensorrt": ("onnxruntime-gpu", "tensorrt"),
         "tensorrt": ("tensorrt",),
         "reference": ("xgboost", "xgboost-cpu", "catboost", "torch"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from millwork import stages
 from millwork.compile import backends
 from millwork.errors import UsageError
 
@@ -61,6 +62,12 @@ def test_an_unknown_backend_is_named_with_the_known_ones():
 @pytest.mark.parametrize("name", backends.TABLE)
 def test_every_thunk_gives_the_backend_of_its_name(name):
     assert backends.find(name).name == name
+
+
+@pytest.mark.parametrize("name", sorted({*backends.TABLE, *backends.NETS}))
+def test_another_version_of_its_engine_is_measured_anew(name):
+    """What the key of its verdict and its times knows, beside numpy and who else could provide it."""
+    assert set(stages._engine(name)) > {"python", "numpy", "provider"}
 
 
 def ids(*wanted: str, precisions: tuple[str, ...] = (), net: bool = False, gpu: bool = False) -> list[str]:
