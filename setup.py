@@ -65,5 +65,5 @@ def extension(library: str, *sources: str) -> Extension:
     return Extension(f"millwork.compile.kernel.{library.removesuffix('.so')}", paths, optional=True)
 
 
-libraries = [extension(build.LIBRARY, "*.cpp"), extension(build.TRITON_LIBRARY, "*.cpp", "triton/*.cpp")]
+libraries = [extension(build.LIBRARY, "*.cpp"), extension(build.TRITON_LIBRARY, "*.cpp", "cuda/*.cpp", "triton/*.cpp")]
 setup(ext_modules=libraries if build.has_compiler() else [], cmdclass={"build_ext": BuildKernel})

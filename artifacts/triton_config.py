@@ -249,13 +249,13 @@ def _python(request: ConfigRequest) -> dict[str, str]:
 
 
 def _takes_gpu_tensors(request: ConfigRequest) -> bool:
-    """Whether the runner takes rows where they are on the GPU; it runs nowhere else."""
-    return request.triton_backend == "python" and request.parameters.get("tensors") == "device"
+    """Whether rows are taken where they are on the GPU; it runs nowhere else."""
+    return request.triton_backend in ("python", "millwork") and request.parameters.get("tensors") == "device"
 
 
 def _millwork(request: ConfigRequest) -> dict[str, str]:
-    """Our own backend makes labels of probabilities as the runner does."""
-    return {name: request.parameters[name] for name in ("decision", "cut") if name in request.parameters}
+    """Our own backend makes labels of probabilities, and chooses its plan on a GPU, as the runner does."""
+    return {name: request.parameters[name] for name in ("decision", "cut", "crossover") if name in request.parameters}
 
 
 _PARAMETERS: dict[TritonBackend, Callable[[ConfigRequest], dict[str, str]]] = {

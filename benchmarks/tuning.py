@@ -176,17 +176,10 @@ def _mlp(x: Any, y: Any, path: Path) -> None:
 
 
 def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
-    root = published(model)
-    contestants = []
-    for i, backend in enumerate(backends(model)):
-        bundle = reconfigure.published(at(str(root)), f"{model}-{backend}", MODELS)
-        contestants.append(Contestant(f"{backend}-fp32", bundle, reconfigure._engine(bundle), i))  # noqa: SLF001
-    entrants = [Entrant(one.id, one.backend, one.rank) for one in contestants]
+    contestants = contestants_of(model, published(model))
+    entrants = entrants_of(contestants)
     serving = server.prepare(address.parse("managed"), None, lambda _: None)
-    rows = MODELS / "ask.npz"
-    features = contestants[0].bundle.manifest.features
-    read = table.read(asked(model), features, None, limit=4096)
-    tensors.save(rows, Given(read.rows, read.categories))
+    rows = asking(model, contestants)
     with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
 
         def desk(name: str) -> contextlib.AbstractContextManager[Desk]:
@@ -201,19 +194,46 @@ def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
             grid_s = time.monotonic() - began
         choices, seconds, counts = [], [], []
         for number in range(repeats):
-            question = Question(ground, Slo(), objective_of(None, found), TUNE_S)
             with held(lock), desk(f"tune-{number}") as tune_desk:
                 began = time.monotonic()
-                tuned = tuning.tune(question, contestants, tune_desk)
+                choice, count = chosen(ground, contestants, tune_desk)
                 seconds.append(time.monotonic() - began)
-            if tuned.winner is None:
-                raise RuntimeError(str(tuned.found.book.failed))
-            chosen = next(e for e in entrants if e.id == tuned.winner.entrant.id)
-            choices.append(Trial(0, chosen, tuned.winner.settings))
-            counts.append(len(tuned.found.book.rounds))
+            choices.append(choice)
+            counts.append(count)
         with held(lock), desk("final") as final_desk:
             seen = side_by_side(final_desk, ground, [default, best, *choices], FINAL_ROUNDS)
     return summary(model, spec, found, seen, best, (choices, seconds, counts), (tried, grid_s))
+
+
+def contestants_of(model: str, root: Path) -> list[Contestant]:
+    """The model's candidates, as they are published under ``root``."""
+    found = []
+    for i, backend in enumerate(backends(model)):
+        bundle = reconfigure.published(at(str(root)), f"{model}-{backend}", MODELS)
+        found.append(Contestant(f"{backend}-fp32", bundle, reconfigure._engine(bundle), i))  # noqa: SLF001
+    return found
+
+
+def entrants_of(contestants: list[Contestant]) -> list[Entrant]:
+    return [Entrant(one.id, one.backend, one.rank) for one in contestants]
+
+
+def asking(model: str, contestants: list[Contestant]) -> Path:
+    """The file of the rows that requests are made of."""
+    rows = MODELS / "ask.npz"
+    read = table.read(asked(model), contestants[0].bundle.manifest.features, None, limit=4096)
+    tensors.save(rows, Given(read.rows, read.categories))
+    return rows
+
+
+def chosen(ground: Ground, contestants: list[Contestant], desk: Desk) -> tuple[Trial, int]:
+    """What the tuner takes, from nothing and with its usual budget; and how many trials that took."""
+    question = Question(ground, Slo(), objective_of(None, ground.traffic), TUNE_S)
+    tuned = tuning.tune(question, contestants, desk)
+    if tuned.winner is None:
+        raise RuntimeError(str(tuned.found.book.failed))
+    entrant = next(e for e in entrants_of(contestants) if e.id == tuned.winner.entrant.id)
+    return Trial(0, entrant, tuned.winner.settings), len(tuned.found.book.rounds)
 
 
 @contextlib.contextmanager
@@ -292,9 +312,9 @@ def summary(
     tried: tuple[int, float],
 ) -> dict[str, Any]:
     ground = Ground(traffic=found, cores=tuning.cores())
-    default, best, *chosen = seen
+    default, best, *others = seen
     lines = []
-    for choice, seconds, trials, rounds in zip(*tuned, chosen, strict=True):
+    for choice, seconds, trials, rounds in zip(*tuned, others, strict=True):
         to_grid, grid_ci = ratio(rounds, best, ground)
         to_default, default_ci = ratio(rounds, default, ground)
         lines.append({

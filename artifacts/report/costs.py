@@ -34,8 +34,10 @@ def costs(record: Record) -> Costs | None:
     batch = next((line.latency[0].batch for line in lines if line.latency), None)
     names = list(dict.fromkeys(metric.name for line in lines for metric in _metrics(line)))
     timed = (f"p50, batch {batch}", f"p99, batch {batch}", "rows/s") if batch is not None else ()
-    heads = ("precision", *timed, "size", "memory", "largest difference", "decision flips", *names)
-    return Costs(heads=heads, lines=tuple(_line(record, line, batch, names) for line in lines))
+    on_gpu = any(line.gpu_bytes is not None or _gpu_us(line, batch) is not None for line in lines)
+    gpu = (f"GPU time, batch {batch}", "GPU memory") if on_gpu else ()
+    heads = ("precision", *timed, *gpu, "size", "memory", "largest difference", "decision flips", *names)
+    return Costs(heads=heads, lines=tuple(_line(record, line, batch, names, on_gpu=on_gpu) for line in lines))
 
 
 def findings(record: Record) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ def findings(record: Record) -> tuple[str, ...]:
     return tuple(dict.fromkeys(said for said in found if said))
 
 
-def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[str]) -> Line:
+def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[str], *, on_gpu: bool) -> Line:
     parity = line.parity
     if parity is None:
         raise ValueError(f"{line.id} wasn't judged")
@@ -53,14 +55,29 @@ def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[
     cells = (
         Cell(words=line.precision),
         *(() if batch is None else _times(time)),
-        Cell(words=text.size(line.bytes), sort=float(line.bytes)),
-        Cell(words=text.NONE if line.memory_bytes is None else text.size(line.memory_bytes),
-             sort=None if line.memory_bytes is None else float(line.memory_bytes)),
+        *((_gpu_time(time), _size(line.gpu_bytes)) if on_gpu else ()),
+        _size(line.bytes), _size(line.memory_bytes),
         Cell(words=text.difference(parity.max_abs), sort=parity.max_abs),
         Cell(words=text.whole(parity.decision_flips), sort=float(parity.decision_flips)),
         *(_metric(metrics.get(name)) for name in names),
     )  # fmt: skip
     return Line(id=line.id, word=standing(record, line).word, cells=cells)
+
+
+def _gpu_us(line: CandidateRecord, batch: int | None) -> float | None:
+    return next((found.gpu_us for found in line.latency if found.batch == batch), None)
+
+
+def _gpu_time(time: Latency | None) -> Cell:
+    """The GPU's own time of a call, and that of its copies, where they are counted apart."""
+    if time is None or time.gpu_us is None:
+        return Cell(words=text.NONE)
+    copies = "copies included" if time.copies_us is None else f"and {text.micros(time.copies_us)} µs of copies"
+    return Cell(words=f"{text.micros(time.gpu_us)} µs", sort=time.gpu_us, small=copies)
+
+
+def _size(count: int | None) -> Cell:
+    return Cell(words=text.NONE) if count is None else Cell(words=text.size(count), sort=float(count))
 
 
 def _times(time: Latency | None) -> tuple[Cell, ...]:

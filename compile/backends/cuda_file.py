@@ -4,7 +4,8 @@
     24  u32 sections   28 u32 of each number in NUMBERS   128 the sections: u32 kind, u32 bytes an item, u64 offset,
     u64 items, u64 0
 
-Little-endian; each section starts at a multiple of 64 bytes. compile/runners/cuda_runner.py reads and checks it.
+Little-endian; each section starts at a multiple of 64 bytes. compile/runners/cuda_forest.py reads and checks it, and
+compile/kernel/cuda/cuda_forest.cpp for Triton's backend.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """``native-cuda``: the forest packed for our own CUDA kernel, its source beside it. Built where an NVIDIA GPU is.
 
+Triton serves it by our own backend, in C++ (compile/kernel/triton), or by the python backend with cuda_runner.
+
 The kernels' code is ``forest.fatbin``, which ``make cuda`` made of the same source; without it NVRTC compiles them for
 the GPU that is here. Up to how many rows the plan for few is the faster one is measured here, on that GPU.
 """
@@ -83,7 +85,8 @@ def built(program: Program, beside: tuple[str, ...], limit: int) -> Built:
     decision = program.decision
     labels = {} if decision is None else {"decision": decision.how, "cut": repr(decision.cut)}
     return Built(
-        backend="native-cuda", precision="fp32", model_file=MODEL_FILE, runner="cuda_runner", triton_backend="python",
+        backend="native-cuda", precision="fp32", model_file=MODEL_FILE, runner="cuda_runner",
+        triton_backend=kernel.TRITON_BACKEND,
         parameters={"crossover": str(limit), "tensors": "device", **labels}, requirements=("cuda-bindings",),
         files=beside,
     )  # fmt: skip

@@ -59,9 +59,10 @@ def kernel(into: Path, objects: Path, extra: Sequence[str] = ()) -> Path:
 
 def triton_backend(into: Path, objects: Path) -> Path:
     """Triton's backend with the kernel in it. What it calls of the server is in the server, and undefined here."""
-    made = _objects([*sorted(KERNEL.glob("*.cpp")), *sorted(KERNEL.glob("triton/*.cpp"))], objects, ())
+    sources = [path for folder in (".", "cuda", "triton") for path in sorted(KERNEL.glob(f"{folder}/*.cpp"))]
+    made = _objects(sources, objects, ())
     exports = f"-Wl,--version-script={KERNEL / 'triton' / 'exports.map'}"
-    _run([*COMPILER, *made, "-shared", *LINK, "-s", exports, "-o", str(into)])
+    _run([*COMPILER, *made, "-shared", *LINK, "-ldl", "-s", exports, "-o", str(into)])
     return into
 
 

@@ -341,3 +341,22 @@ def test_the_markdown_of_a_pull_request_is_short_and_folds_the_rest() -> None:
         assert f"## {head}" in folded
     assert folded.endswith("</details>\n")
     assert len(shown.splitlines()) < 50
+
+
+def test_what_ran_on_a_gpu_has_its_own_time_and_memory() -> None:
+    """In columns that are there only then."""
+    timed = tuple(msgspec.structs.replace(line, gpu_us=6.25, copies_us=3.5) for line in records.ONNX.latency)
+    on_gpu = msgspec.structs.replace(records.ONNX, id="native-cuda-fp32", gpu_bytes=24 << 20, latency=timed)
+    written = report.render_markdown(msgspec.structs.replace(records.BENCH, candidates=(on_gpu, records.FIL)))
+    heads, ruler, first, second = next(
+        [line.split("|") for line in lines]
+        for lines in zip(*(written.splitlines()[i:] for i in range(4)), strict=False)
+        if "GPU memory" in lines[0]
+    )
+    column = {head.strip(): i for i, head in enumerate(heads)}
+    own, memory = column["GPU time, batch 1"], column["GPU memory"]
+    assert "6.25 µs" in first[own]
+    assert "and 3.50 µs of copies" in first[own]
+    assert "24.0 MiB" in first[memory]
+    assert second[own].strip() == second[memory].strip() == text.NONE
+    assert "GPU" not in report.render_markdown(records.BENCH)

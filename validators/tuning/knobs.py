@@ -146,6 +146,7 @@ GPU: Mapping[str, tuple[Knob, ...]] = {
         *COMMON,
     ),
     "python": (GPU_INSTANCES, *COMMON),
+    "millwork": (GPU_INSTANCES, *COMMON),
 }  # fmt: skip
 """The same on a GPU."""
 

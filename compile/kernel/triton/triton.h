@@ -22,7 +22,7 @@ struct TRITONBACKEND_Output;
 // Enumerations of the interface, by the values that we use.
 enum { kInternal = 1, kInvalidArgument = 3, kUnsupported = 5, kCancelled = 7 };  // codes of errors
 enum { kCpu = 0, kGpu = 2 };                                // memory; 1 is pinned, which is the CPU's
-enum { kInstanceGpu = 2 };                                  // kinds of instance group
+enum { kInstanceGpu = 2, kInstanceModel = 3 };              // kinds of instance group
 enum { kInt64 = 9, kFp32 = 11, kBytes = 13 };           // data types
 enum { kFinal = 1, kReleaseAll = 1 };                       // flags of a response, of a request's release
 enum { kLogInfo = 0 };
@@ -44,6 +44,7 @@ TRITONSERVER_Error *TRITONBACKEND_ModelState(TRITONBACKEND_Model *, void **);
 TRITONSERVER_Error *TRITONBACKEND_ModelSetState(TRITONBACKEND_Model *, void *);
 
 TRITONSERVER_Error *TRITONBACKEND_ModelInstanceKind(TRITONBACKEND_ModelInstance *, int *);
+TRITONSERVER_Error *TRITONBACKEND_ModelInstanceDeviceId(TRITONBACKEND_ModelInstance *, int32_t *);
 TRITONSERVER_Error *TRITONBACKEND_ModelInstanceModel(TRITONBACKEND_ModelInstance *, TRITONBACKEND_Model **);
 TRITONSERVER_Error *TRITONBACKEND_ModelInstanceState(TRITONBACKEND_ModelInstance *, void **);
 TRITONSERVER_Error *TRITONBACKEND_ModelInstanceSetState(TRITONBACKEND_ModelInstance *, void *);

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from models.cuda_files import damaged, sealed
 from models.forests import program_of, random_forest
 
 from millwork.compile.backends import cuda_file
@@ -21,13 +21,6 @@ PROGRAM = program_of(random_forest(3, trees=9, depth=10, features=4, categorical
 def path(tmp_path: Path) -> Path:
     cuda_file.write(PROGRAM, tmp_path / "forest.cuda")
     return tmp_path / "forest.cuda"
-
-
-def sealed(blob: bytearray) -> bytes:
-    """With a checksum and a size that are right again."""
-    struct.pack_into("<Q", blob, 16, len(blob))
-    struct.pack_into("<I", blob, 12, zlib.crc32(blob[16:]))
-    return bytes(blob)
 
 
 def changed(path: Path, name: str, at: int, value: float) -> None:
@@ -91,11 +84,7 @@ def test_a_damaged_file_is_an_error_or_a_sound_forest(seed: int, path: Path) -> 
     """Bytes changed at random, sealed again: nothing but ForestError, and what passes is sound by the same checks."""
     whole, rng, refused = path.read_bytes(), np.random.default_rng(seed), 0
     for _ in range(400):
-        blob = bytearray(whole)
-        for _ in range(int(rng.integers(1, 5))):
-            near = rng.integers(24, 700) if rng.random() < 0.5 else rng.integers(24, len(blob))
-            blob[int(near)] = int(rng.choice([0, 1, 127, 128, 255, rng.integers(256)]))
-        path.write_bytes(sealed(blob[: int(rng.integers(1, len(blob)))] if rng.random() < 0.1 else blob))
+        path.write_bytes(damaged(whole, rng))
         try:
             read(path)
         except ForestError:

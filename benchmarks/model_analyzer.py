@@ -1,0 +1,173 @@
+"""Triton Model Analyzer beside our tuner: the same model, server, traffic and machine.
+
+    python benchmarks/model_analyzer.py [--model xgboost-500] [--traffic "batch=64 clients=4;batch=1 clients=32"]
+
+Model Analyzer (quick search, local mode, an environment of its own out of pip) searches for the ONNX model in the
+managed Triton's python backend, told the batch size and the concurrency; then our tuner does, for the same model, and
+for all of its backends as `optimize` would. All three choices and Triton's default are then measured again,
+interleaved, eight rounds each. Written to benchmarks/results/model_analyzer.json; 3 to 12 minutes a traffic, most of
+it Model Analyzer's search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import shlex
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import tuning as bench
+
+from millwork import environments, server, tuning
+from millwork.artifacts import triton_config
+from millwork.targets import machine
+from millwork.tuning import Desk
+from millwork.validators import traffic as traffics
+from millwork.validators.traffic import Traffic
+from millwork.validators.triton import address, install
+from millwork.validators.tuning import knobs
+from millwork.validators.tuning.knobs import Ground
+from millwork.validators.tuning.search import Trial
+from millwork.validators.tuning.settings import Settings
+
+VERSION = "1.58.0"
+REQUIREMENTS = (f"triton-model-analyzer=={VERSION}",)
+LONGEST_S = 1500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="xgboost-500")
+    parser.add_argument("--traffic", default="batch=64 clients=4;batch=1 clients=32")
+    parser.add_argument("--lock", default="")
+    parser.add_argument("--output", default=str(bench.RESULTS / "model_analyzer.json"))
+    options = parser.parse_args()
+    output = Path(options.output)
+    document: dict[str, Any] = (
+        json.loads(output.read_text()) if output.exists() else {"machine": machine(), "version": VERSION, "cells": []}
+    )
+    for spec in options.traffic.split(";"):
+        with bench.held(options.lock):
+            cell = compared(options.model, spec)
+        document["cells"] = [
+            c for c in document["cells"] if (c["model"], c["traffic"]) != (options.model, spec)
+        ] + [cell]  # fmt: skip
+        output.write_text(json.dumps(document, indent=1) + "\n")
+        print(json.dumps(cell, indent=1), flush=True)
+
+
+def compared(model: str, spec: str) -> dict[str, Any]:
+    root = bench.published(model)
+    contestants = bench.contestants_of(model, root)
+    serving = server.prepare(address.parse("managed"), None, lambda _: None)
+    found = traffics.parse(spec)
+    ground = Ground(traffic=found, cores=tuning.cores())
+    with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
+
+        def desk(name: str, which: Any = contestants) -> AbstractContextManager[Desk]:
+            return bench.opened(Path(scratch) / name, serving, which, bench.asking(model, contestants))
+
+        their_settings, their_s, tried = searched(Path(scratch), root / f"{model}-onnx", found)
+        onnx = contestants[:1]
+        with desk("onnx", onnx) as one:
+            ours_onnx, onnx_s = tuned(ground, onnx, one)
+        with desk("all") as one:
+            ours, ours_s = tuned(ground, contestants, one)
+        entrant = bench.entrants_of(onnx)[0]
+        default = Trial(0, entrant, knobs.triton_default(entrant.backend, ground))
+        choices = [default, Trial(0, entrant, their_settings), ours_onnx, ours]
+        with desk("final") as one:
+            seen = bench.side_by_side(one, ground, choices, bench.FINAL_ROUNDS)
+    lines = {}
+    names = ("Triton's default", "Model Analyzer", "millwork, onnx alone", "millwork")
+    seconds = (0.0, their_s, onnx_s, ours_s)
+    for name, choice, rounds, took in zip(names, choices, seen, seconds, strict=True):
+        times, interval = bench.ratio(rounds, seen[1], ground)
+        lines[name] = {
+            "words": choice.words, "search_s": round(took, 1), **bench.figures(rounds), "to_model_analyzer": times,
+            "to_model_analyzer_ci": interval,
+        }  # fmt: skip
+    return {"model": model, "traffic": spec, "model_analyzer_configurations": tried, "choices": lines}
+
+
+def tuned(ground: Ground, contestants: Any, desk: Desk) -> tuple[Trial, float]:
+    began = time.monotonic()
+    found, _ = bench.chosen(ground, contestants, desk)
+    return found, time.monotonic() - began
+
+
+def searched(scratch: Path, published: Path, traffic: Traffic) -> tuple[Settings, float, int]:
+    """Model Analyzer's choice, the seconds that it took, and how many configurations it measured."""
+    environment = environments.ensure("model-analyzer", REQUIREMENTS, lambda line: print(line, file=sys.stderr))
+    own = install.install()
+    repository, out, export = scratch / "models", scratch / "out", scratch / "export"
+    shutil.copytree(published, repository / published.name)
+    export.mkdir()
+    libraries = os.pathsep.join(own.libraries)
+    paths = f"{own.environment.python.parent if own.environment else ''}{os.pathsep}$PATH"
+    started = wrapper(
+        scratch / "tritonserver", f"LD_LIBRARY_PATH={libraries} PATH={paths} ORT_DISABLE_TELEMETRY=1",
+        [own.server, f"--backend-directory={own.backends}", f"--cache-directory={own.caches}"],
+    )  # fmt: skip
+    asked = wrapper(
+        scratch / "perf_analyzer", f"LD_LIBRARY_PATH={os.pathsep.join(own.perf_libraries)}", [own.perf_analyzer or ""]
+    )
+    grpc, http, metrics = free_ports()
+    (batch,) = traffic.batches
+    command = [
+        environment.python.with_name("model-analyzer"), "profile", "--model-repository", repository,
+        "--profile-models", published.name, "--triton-launch-mode", "local", "--triton-server-path", started,
+        "--perf-analyzer-path", asked, "--output-model-repository-path", out, "--export-path", export,
+        "--checkpoint-directory", scratch / "checkpoints", "--run-config-search-mode", "quick",
+        "--batch-sizes", batch, "--run-config-search-min-concurrency", traffic.clients,
+        "--run-config-search-max-concurrency", traffic.clients, "--triton-grpc-endpoint", f"127.0.0.1:{grpc}",
+        "--triton-http-endpoint", f"127.0.0.1:{http}",
+        "--triton-metrics-url", f"http://127.0.0.1:{metrics}/metrics", "--skip-detailed-reports",
+        "--skip-summary-reports",
+    ]  # fmt: skip
+    began = time.monotonic()
+    log = scratch / "model-analyzer.log"
+    with log.open("w") as file:
+        done = subprocess.run(
+            list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, cwd=scratch, timeout=LONGEST_S
+        )
+    took = time.monotonic() - began
+    table = export / "results" / "metrics-model-inference.csv"
+    if done.returncode or not table.exists():
+        raise SystemExit(f"Model Analyzer ended with {done.returncode}:\n{log.read_text()[-3000:]}")
+    rows = [row for row in csv.DictReader(table.open()) if row["Model"] == published.name]
+    best = max(rows, key=lambda row: float(next(v for k, v in row.items() if k.startswith("Throughput"))))
+    where = next(path for path in out.rglob("config.pbtxt") if path.parent.name == best["Model Config Path"])
+    print(json.dumps(rows, indent=1), file=sys.stderr)
+    return triton_config.settings_of(where.read_text()), took, len(rows)
+
+
+def free_ports() -> tuple[int, ...]:
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return tuple(one.getsockname()[1] for one in found)
+
+
+def wrapper(path: Path, variables: str, command: list[str]) -> Path:
+    """A program that runs another with variables of its own."""
+    path.write_text(f'#!/bin/sh\nexec env {variables} {shlex.join(command)} "$@"\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+if __name__ == "__main__":
+    main()
