@@ -10,6 +10,7 @@ interleaved, eight rounds each: those medians are what is compared. Backends: ON
 the model is a forest our kernel in our Triton backend. ``--repeats``: how often the tuner runs; its choices are
 compared in the same way. ``--lock``: a file to hold while anything is timed, for a shared machine. A cell takes 4 to 6
 minutes and is written to benchmarks/results/tuning.json as soon as it is known; cells that are there stay.
+tuning_report.py makes a page of them.
 """
 
 from __future__ import annotations
@@ -326,8 +327,17 @@ def summary(
         "grid": {
             "configurations": tried[0], "seconds": round(tried[1], 1), "words": grid_best.words, **figures(best),
         },
-        "default": figures(default), "tuned": lines,
+        "default": figures(default), "tuned": lines, "pairs": pairs(list(tuned[0]), others, ground),
     }  # fmt: skip
+
+
+def pairs(choices: list[Trial], seen: list[list[Round]], ground: Ground) -> list[dict[str, Any]]:
+    """Each run of the tuner beside the next one: the ratio of what they chose, and whether that is the same."""
+    found = []
+    for i in range(len(choices) - 1):
+        times, (low, high) = ratio(seen[i + 1], seen[i], ground)
+        found.append({"ratio": times, "low": low, "high": high, "same": choices[i + 1].words == choices[i].words})
+    return found
 
 
 def ratio(a: list[Round], b: list[Round], ground: Ground) -> tuple[float, list[float]]:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import http.client
 import json
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
+from models.forests import hard_rows, program_of, random_forest, source_of
 from models.jobs import Desk, millwork
 
-from millwork import worker
+from millwork import triton_releases, tuning, worker
 from millwork.artifacts import triton_config
 from millwork.artifacts.repository import served_version
+from millwork.compile.backends import native
+from millwork.executors import LocalExecutor
+from millwork.progress import Silent
+from millwork.run_directory import RunDirectory
 from millwork.validators import traffic
 from millwork.validators.rows.given import Given
+from millwork.validators.slo import Slo
 from millwork.validators.triton import server
 from millwork.validators.triton.client import Session
-from millwork.validators.tuning.load import samples, steps
+from millwork.validators.tuning.knobs import Ground
+from millwork.validators.tuning.load import samples, steps, tensors
 from millwork.validators.tuning.rig import Golden, Loadable, Rig
-from millwork.validators.tuning.search import TrialError
+from millwork.validators.tuning.search import Question, TrialError
+from millwork.validators.tuning.service import Engine
 from millwork.values import Record
 
 pytestmark = pytest.mark.triton
@@ -71,6 +80,23 @@ def test_the_best_is_published_with_its_reasons(shop):
     assert str(triton_config.settings_of(config).threads) == tuning.best.settings["threads"]
     for name in ("report.html", "report.md"):
         assert "On the server" in (shop.run_dir / name).read_text()
+
+
+def test_the_estimate_sees_what_lies_beside_an_artifact(tmp_path):
+    """`native` has its library there: without its time, what to try first would be a guess."""
+    program = program_of(random_forest(3, trees=20, depth=4, features=4), "binary")
+    built = native.backend().build(program, source_of(), tmp_path, triton_releases.newest())
+    rows = tmp_path / "rows.npz"
+    tensors.save(rows, Given(hard_rows(1, 64, 4), None))
+    engine = Engine("native-fp32", built.runner, str(tmp_path / built.model_file), built.parameters)
+    contestant = SimpleNamespace(id=engine.id, backend="millwork", rank=0, engine=engine)
+    with RunDirectory(tmp_path / "run") as directory:
+        desk = SimpleNamespace(directory=directory, executor=LocalExecutor(), progress=Silent(), rows=rows)
+        ground = Ground(traffic=traffic.parse(TRAFFIC), cores=2)
+        question = Question(ground, Slo(), "throughput", 20.0)
+        (entrant,) = tuning._entrants(question, [contestant], desk)
+    assert {time.threads for time in entrant.service} == {1, 2}
+    assert all(us > 0 for time in entrant.service for us in time.us)
 
 
 def test_a_run_again_measures_nothing_again(shop):

@@ -231,7 +231,8 @@ def cores() -> int:
 
 
 def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk) -> list[Entrant]:
-    """With their service times; without, where they can't be had here (an engine that only the server has)."""
+    """With their service times; without, and told why, where they can't be had here (an engine that only the server
+    has)."""
     ground = question.ground
     threads = tuple(sorted({s.threads for c in contestants for s in _space(c, question)} | {question.threads}))
     largest = max(ground.traffic.batches) * min(ground.traffic.clients or 8, 8)
@@ -246,9 +247,17 @@ def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk)
 
     def produce(folder: Path) -> ProfileReply:
         done = desk.executor.run(
-            "millwork.validators.tuning.service:profile", request, ProfileReply, folder=folder, limits=ROUND_LIMITS
+            "millwork.validators.tuning.service:profile",
+            request,
+            ProfileReply,
+            folder=folder,
+            limits=ROUND_LIMITS,
+            reads=[Path(engine.model_file).parent for engine in request.engines],  # what lies beside it, too
         )
-        return ProfileReply(times=()) if isinstance(done, Failure) else done.value
+        if isinstance(done, Failure):
+            desk.progress.note(f"tuning goes without an estimate of what to try first: {done.message}")
+            return ProfileReply(times=())
+        return done.value
 
     times: tuple[ServiceTime, ...] = desk.directory.stage("profile", key, produce, ProfileReply).value.times
     return [

@@ -348,7 +348,7 @@ def test_what_ran_on_a_gpu_has_its_own_time_and_memory() -> None:
     timed = tuple(msgspec.structs.replace(line, gpu_us=6.25, copies_us=3.5) for line in records.ONNX.latency)
     on_gpu = msgspec.structs.replace(records.ONNX, id="native-cuda-fp32", gpu_bytes=24 << 20, latency=timed)
     written = report.render_markdown(msgspec.structs.replace(records.BENCH, candidates=(on_gpu, records.FIL)))
-    heads, ruler, first, second = next(
+    heads, _, first, second = next(
         [line.split("|") for line in lines]
         for lines in zip(*(written.splitlines()[i:] for i in range(4)), strict=False)
         if "GPU memory" in lines[0]

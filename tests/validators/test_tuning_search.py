@@ -125,6 +125,27 @@ def test_instances_times_threads_stay_within_the_cores():
     assert not any(s.batching for s in knobs.space("python", one_client)), "there is nobody to batch with"
 
 
+def test_neighbours_come_from_another_knob_each_time():
+    """What an estimate can't tell apart is tried in all directions, not in those that come first."""
+    ground = Ground(traffic=traffic.parse("batch=1 clients=8"), cores=4)
+    space = knobs.space("python", ground)
+    start = Settings(instances=1, threads=1, batching=True)
+    first = knobs.neighbours(start, tuple(s for s in space if s != start))[:3]
+    changed = [(s.instances != 1, s.threads != 1, (s.batching, s.delay_us) != (True, 0)) for s in first]
+    assert sorted(changed) == [(False, False, True), (False, True, False), (True, False, False)]
+
+
+def test_instances_that_wait_cost_the_estimate_nothing():
+    """Two instances of a model that takes microseconds don't slow each other where the front end is the limit."""
+    quick = ServiceTime(id="m", threads=1, batches=(1, 64), us=(5.0, 60.0))
+    asked = traffic.parse("batch=1 clients=8")
+    one, two = (estimate(Settings(instances=n, batching=False), "millwork", quick, asked, 2) for n in (1, 2))
+    assert two.throughput >= 0.98 * one.throughput
+    slow = ServiceTime(id="m", threads=1, batches=(1, 64), us=(5000.0, 300_000.0))
+    kept, taken = (estimate(Settings(instances=n, batching=False), "millwork", slow, asked, 2) for n in (2, 8))
+    assert taken.throughput <= 1.05 * kept.throughput, "eight that compute on two cores are no faster than two"
+
+
 def test_gpu_knobs_by_release():
     ground = Ground(traffic=traffic.parse("batch=64 clients=8"), cores=8, kind="gpu")
     old = {name for s in knobs.space("fil", ground) for name in s.own}

@@ -3,7 +3,8 @@
 An event-driven simulation of Triton's scheduler: requests wait in one queue; an idle instance takes what waits, as
 one batch where dynamic batching is on (all that fit ``max_batch``; with a delay it first waits for a preferred size or
 until the oldest has waited that long), else one request. A call takes the measured time of its batch plus what the
-server adds. More work than cores slows all of it down, so what the front end and the clients take counts too.
+server adds. More work than cores slows all of it down: calls that run, on all their threads, and what the front end and
+the clients take; an instance that waits takes nothing.
 
 It only steers: which configurations are tried first, and which can't be near the best. What wins was measured.
 """
@@ -25,6 +26,9 @@ from .settings import Settings
 REQUESTS = 1500
 """Simulated; the first tenth is warm-up."""
 
+ROUNDS = 3
+"""Of the simulation, until how much it is slowed and what it answers agree."""
+
 FRONT_US, CLIENT_US = 45.0, 45.0
 """CPU microseconds a request costs in the server's gRPC front end, and in a client on the same machine (an empty
 backend on two cores answered 22,600 requests a second)."""
@@ -37,11 +41,12 @@ OTHER_CALL_US, OTHER_REQUEST_US = 15.0, 3.0
 
 @dataclass(frozen=True)
 class Expected:
-    """Requests a second, and microseconds seen by a client."""
+    """Requests a second, and microseconds seen by a client. ``busy``: threads that are in a call, on average."""
 
     throughput: float
     p50_us: float
     tail_us: float
+    busy: float = 0.0
 
     @property
     def keeps_up(self) -> bool:
@@ -54,10 +59,9 @@ def estimate(
     """What ``settings`` would give; ``service`` is of their threads."""
     slow = 1.0
     found = _simulated(settings, backend, service, traffic, slow, quantile)
-    for _ in range(2):  # the more is answered, the less of the cores is left for the model
-        front = found.throughput * (FRONT_US + CLIENT_US) * 1e-6
-        wanted = settings.instances * settings.threads + front
-        slow = max(1.0, wanted / cores)
+    for _ in range(ROUNDS):  # the slower all of it is, the less is answered, and asked of the cores
+        around = found.throughput * (FRONT_US + CLIENT_US) * slow * 1e-6
+        slow = max(1.0, (found.busy + around) / cores)
         found = _simulated(settings, backend, service, traffic, slow, quantile)
     return found
 
@@ -79,6 +83,7 @@ def _simulated(
     return Expected(
         throughput=len(counted) / max(spent, 1.0) * 1e6, p50_us=float(np.median(latency)),
         tail_us=float(np.quantile(latency, quantile)),
+        busy=queue.worked_us * settings.threads / max(*(end for _, end in done), 1.0),
     )  # fmt: skip
 
 
@@ -96,6 +101,7 @@ class _Queue:
         self.working: list[tuple[float, int, list[tuple[float, int]]]] = []
         self.done: list[tuple[float, float]] = []
         self.order = 0
+        self.worked_us = 0.0  # of all instances together
 
     def open(self, arrivals: Sequence[float], sizes: Sequence[int]) -> list[tuple[float, float]]:
         """(arrival, answer) of each request."""
@@ -152,10 +158,11 @@ class _Queue:
             if not batch:
                 return
             rows = sum(size for _, size in batch)
-            took = self.call_us + self.request_us * len(batch) + self.service.at(rows)
+            took = (self.call_us + self.request_us * len(batch) + self.service.at(rows)) * self.slow
             started = max(now, batch[-1][0])
             self.order += 1
-            heapq.heappush(self.working, (started + took * self.slow, self.order, batch))
+            self.worked_us += took
+            heapq.heappush(self.working, (started + took, self.order, batch))
             self.idle -= 1
 
     def _batch(self, now: float) -> list[tuple[float, int]]:

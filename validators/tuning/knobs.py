@@ -186,8 +186,14 @@ def space(backend: str, ground: Ground) -> tuple[Settings, ...]:
 
 
 def neighbours(settings: Settings, others: tuple[Settings, ...]) -> tuple[Settings, ...]:
-    """Those of ``others`` that differ from ``settings`` in one knob."""
-    return tuple(other for other in others if _distance(settings, other) == 1)
+    """Those of ``others`` that differ from ``settings`` in one knob: the first of each knob, then the next of each."""
+    by_knob: dict[str, list[Settings]] = {}
+    for other in others:
+        names = _differing(settings, other)
+        if len(names) == 1:
+            by_knob.setdefault(names[0], []).append(other)
+    turns = itertools.zip_longest(*by_knob.values())
+    return tuple(one for turn in turns for one in turn if one is not None)
 
 
 def _made(names: Mapping[str, Knob], chosen: dict[str, object], ground: Ground) -> Iterator[Settings]:
@@ -214,15 +220,13 @@ def _preferred(found: Settings, ground: Ground) -> tuple[int, ...]:
     return tuple(sorted(size for size in sizes if 1 < size <= ground.max_batch))
 
 
-def _distance(a: Settings, b: Settings) -> int:
-    """In how many knobs two differ; waiting and its length and its end are one."""
-    waits = [(s.batching, s.delay_us, s.preferred) for s in (a, b)]
-    queues = [(s.max_queue, s.timeout_us) for s in (a, b)]
-    own = sum(a.own.get(name) != b.own.get(name) for name in a.own.keys() | b.own.keys())
-    return (
-        (a.instances != b.instances)
-        + (a.threads != b.threads)
-        + (waits[0] != waits[1])
-        + (queues[0] != queues[1])
-        + own
-    )
+def _differing(a: Settings, b: Settings) -> tuple[str, ...]:
+    """The knobs in which two differ; waiting, its length and its end are one, and so are the queue's two."""
+    pairs = {
+        "instances": (a.instances, b.instances),
+        "threads": (a.threads, b.threads),
+        "waits": ((a.batching, a.delay_us, a.preferred), (b.batching, b.delay_us, b.preferred)),
+        "queue": ((a.max_queue, a.timeout_us), (b.max_queue, b.timeout_us)),
+        **{name: (a.own.get(name, ""), b.own.get(name, "")) for name in sorted(a.own.keys() | b.own.keys())},
+    }
+    return tuple(name for name, (mine, other) in pairs.items() if mine != other)

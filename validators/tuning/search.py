@@ -233,14 +233,15 @@ def _first(question: Question, entrants: Sequence[Entrant], space: Sequence[Tria
 
 
 def _near(book: Book, space: Sequence[Trial], count: int) -> list[Trial]:
-    """Up to ``count`` untried configurations one knob away from the best two, then the next by the estimate."""
+    """Up to ``count`` untried configurations one knob away from the best two, another knob each time, then the next by
+    the estimate."""
     tried = [(trial.entrant.id, trial.entrant.backend, trial.settings) for trial in book.trials]
     left = [t for t in space if (t.entrant.id, t.entrant.backend, t.settings) not in tried]
     near: list[Trial] = []
     for best in book.ranked(book.trials)[:2]:
         mine = [t for t in left if t.entrant is best.entrant]
-        steps = knobs.neighbours(best.settings, tuple(t.settings for t in mine))
-        near += [t for t in mine if t.settings in steps and t not in near]
+        for step in knobs.neighbours(best.settings, tuple(t.settings for t in mine)):
+            near += [t for t in mine if t.settings == step and t not in near]
     wanted = [*near, *(t for t in left if t not in near)][: max(count, 0)]
     start = len(book.trials) + 1
     return [Trial(start + i, t.entrant, t.settings, t.expected) for i, t in enumerate(wanted)]
