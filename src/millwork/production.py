@@ -26,7 +26,7 @@ from .validators.tuning import fitness, knobs
 from .validators.tuning.fitness import Fitness, TunedFor
 from .validators.tuning.knobs import Ground
 from .validators.tuning.load import tensors
-from .validators.tuning.service import Engine, ProfileReply, ProfileRequest, ServiceTime
+from .validators.tuning.service import Engine, ProfileRequest, ServiceTime
 from .values import Record, Value
 from .worker import Failure
 
@@ -147,5 +147,5 @@ def _service(bundle: Bundle, ground: Ground) -> tuple[ServiceTime, ...]:
             model_file=str(bundle.folder / manifest.model_file), parameters=manifest.parameters,
         )  # fmt: skip
         request = ProfileRequest(engines=(engine,), rows=str(folder / "rows.npz"), batches=batches, threads=threads)
-        done = LocalExecutor().run("millwork.validators.tuning.service:profile", request, ProfileReply, folder=folder)
+        done = tuning.service_times(LocalExecutor(), request, folder, gpu=ground.kind == "gpu")
     return () if isinstance(done, Failure) else done.value.times

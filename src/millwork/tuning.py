@@ -36,7 +36,7 @@ from .validators.tuning.search import Entrant, Found, Question, Trial, TrialErro
 from .validators.tuning.service import Engine, ProfileReply, ProfileRequest, ServiceTime
 from .validators.tuning.settings import Settings
 from .values import Headroom, Value
-from .worker import Failure, Limits
+from .worker import Done, Failure, Limits
 
 ROUND_S, LONGEST_ROUND_S = 0.6, 3.0
 """Seconds of load a round."""
@@ -246,14 +246,7 @@ def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk)
     }  # fmt: skip
 
     def produce(folder: Path) -> ProfileReply:
-        done = desk.executor.run(
-            "millwork.validators.tuning.service:profile",
-            request,
-            ProfileReply,
-            folder=folder,
-            limits=ROUND_LIMITS,
-            reads=[Path(engine.model_file).parent for engine in request.engines],  # what lies beside it, too
-        )
+        done = service_times(desk.executor, request, folder, gpu=ground.kind == "gpu")
         if isinstance(done, Failure):
             desk.progress.note(f"tuning goes without an estimate of what to try first: {done.message}")
             return ProfileReply(times=())
@@ -263,6 +256,17 @@ def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk)
     return [
         Entrant(c.id, c.backend, c.rank, tuple(time for time in times if time.id == c.engine.id)) for c in contestants
     ]
+
+
+def service_times(
+    executor: Executor, request: ProfileRequest, folder: Path, *, gpu: bool
+) -> Done[ProfileReply] | Failure:
+    """How long one call of each engine takes here. It may read what lies beside a model's file, as its runner does."""
+    beside = [Path(engine.model_file).parent for engine in request.engines]
+    return executor.run(
+        "millwork.validators.tuning.service:profile", request, ProfileReply, folder=folder, limits=ROUND_LIMITS,
+        reads=beside, gpu=gpu,
+    )  # fmt: skip
 
 
 def _space(contestant: Contestant, question: Question) -> tuple[Settings, ...]:
