@@ -37,8 +37,9 @@ def section(document: dict[str, Any], analyzer: dict[str, Any] | None) -> str:
         "",
         *verdicts(cells),
     ]
-    for cell in document.get("repeats", ()):
-        lines += ["", repeated(cell)]
+    for cell in cells:
+        if len(cell["tuned"]) > 1:
+            lines += ["", repeated(cell)]
     if analyzer:
         lines += ["", *beside(analyzer)]
     return "\n".join(lines)

@@ -111,6 +111,19 @@ def test_a_small_budget_has_few_trials(budget):
     assert len(world.asked) <= budget + 2 * len(found.book.trials)
 
 
+def test_what_was_given_up_early_is_not_the_best_by_luck():
+    """Every configuration is as good; rounds differ widely. Whoever was in few of them has a wide spread of merit."""
+    for seed in range(8):
+
+        def measure(trial, number, seed=seed):
+            own = np.random.default_rng([seed, trial.id, number])
+            return taken(number, 1000.0, 1000.0 * own.lognormal(0, 0.3), number)
+
+        found = search(question(budget=60.0), [ENTRANT], measure)
+        rounds = {trial.id: len(found.book.rounds[trial.id]) for trial in found.ranking}
+        assert rounds[found.ranking[0].id] >= 3, rounds
+
+
 def test_one_stumble_does_not_decide():
     mean, error, _ = judging.trimmed([0.1, 0.1, 0.11, 0.09, 0.1, -3.0])
     assert mean == pytest.approx(0.1, abs=0.01)

@@ -172,8 +172,8 @@ def search(question: Question, entrants: Sequence[Entrant], measure: Measure,
     if near:
         book.trials += near
         _sweep(book, [book.baseline, *_without(book.ranked(first), book.baseline)[:2], *near], measure, told)
-    why = _decide(book, measure, told)
-    return Found(book, tuple(_by_simplicity(book)), why, tuple(space))
+    why, last = _decide(book, measure, told)
+    return Found(book, tuple(_by_simplicity(book, last)), why, tuple(space))
 
 
 def _space(question: Question, entrants: Sequence[Entrant]) -> list[Trial]:
@@ -247,28 +247,28 @@ def _near(book: Book, space: Sequence[Trial], count: int) -> list[Trial]:
     return [Trial(start + i, t.entrant, t.settings, t.expected) for i, t in enumerate(wanted)]
 
 
-def _decide(book: Book, measure: Measure, told: Callable[[str], None]) -> str:
-    """Sweep on until it is decided; how it ended."""
+def _decide(book: Book, measure: Measure, told: Callable[[str], None]) -> tuple[str, list[Trial]]:
+    """Sweep on until it is decided: how it ended, and the trials that were still in, which alone can be the best."""
     alive = book.ranked(book.trials)
     for keep in HALVES:
         if _out_of_time(book, len(alive[:keep]) + 1):
-            return _out(book)
+            return _out(book), alive
         alive = _halved(alive, keep)
         _sweep(book, _with_baseline(book, alive), measure, told)
         alive = book.ranked(alive)
     while book.sweeps < MOST_SWEEPS:
         alive = book.ranked(alive)
         if not alive:
-            return "nothing could serve"
+            return "nothing could serve", alive
         leader, rest = alive[0], alive[1:]
         rest = [t for t in rest if book.lead(t, leader).high > judging.MARGIN]
         if not rest and book.sweeps >= FEWEST_SWEEPS:
-            return "no other that was tried can win by more than the noise"
+            return "no other that was tried can win by more than the noise", alive
         if _out_of_time(book, len(rest) + 2):
-            return _out(book)
+            return _out(book), alive
         alive = [leader, *rest]
         _sweep(book, _with_baseline(book, alive), measure, told)
-    return f"{MOST_SWEEPS} sweeps: what is left can't be told apart here"
+    return f"{MOST_SWEEPS} sweeps: what is left can't be told apart here", alive
 
 
 def _halved(alive: Sequence[Trial], keep: int) -> list[Trial]:
@@ -310,12 +310,15 @@ def _out(book: Book) -> str:
     return f"the budget of {book.question.budget_s:.0f} s is spent"
 
 
-def _by_simplicity(book: Book) -> list[Trial]:
-    """The best first; what keeps the limits and loses to the best by less than the margin counts as equal to it."""
+def _by_simplicity(book: Book, last: Sequence[Trial]) -> list[Trial]:
+    """The best first; what keeps the limits and loses to the best by less than the margin counts as equal to it.
+
+    The best is one of the ``last``, or the default, which was in every sweep: a trial that was given up early has few
+    rounds, and with them often luck."""
     ranked = book.ranked(book.trials)
     if not ranked:
         return []
-    leader = ranked[0]
+    leader = next((t for t in ranked if t in last or t is book.baseline), ranked[0])
     tied = [t for t in ranked if t is leader or _tied(book, t, leader)]
     first = min(tied, key=lambda t: t.simplicity)
     return [first, *_without(ranked, first)]
