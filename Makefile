@@ -40,6 +40,7 @@ test-native: setup ## The kernel under sanitizers: its tests, and a million dama
 	$(BIN)/python compile/kernel/build.py $(SANITIZED) --sanitize --with-fuzzer tests/native/fuzz.cpp
 	$(UNDER_SANITIZERS) $(BIN)/pytest -q tests/compile/test_native.py -p no:cacheprovider
 	$(UNDER_SANITIZERS) $(BIN)/pytest -q tests/compile/cuda/test_kernel.py -k 'not barrier' -p no:cacheprovider
+	$(UNDER_SANITIZERS) $(BIN)/pytest -q tests/compile/cuda/test_host.py -k readers -p no:cacheprovider
 	$(BIN)/python tests/native/corpus.py $(SANITIZED)/corpus
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 1 & first=$$!; \
 	$(SANITIZED)/fuzz $(SANITIZED)/corpus $$(( $(MUTATIONS) / 2 )) 2 && wait $$first

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from os import environ
 from pathlib import Path
 
-from models.emulated import COMPILER, FLAGS, NATIVE, SOURCE
+from models.emulated import COMPILER, FLAGS, NATIVE, SANITIZE, SOURCE
 
 KERNEL = SOURCE.parents[1]
 FATBIN = b"kernels of the emulated GPU"
@@ -22,5 +23,6 @@ def build(folder: Path) -> Path:
 def compiled(into: Path, *sources: str, extra: tuple[str, ...] = ()) -> Path:
     """A library of sources of tests/native, or of whole paths, with the kernel's headers."""
     paths = [str(NATIVE / source) for source in sources]
-    subprocess.run([*COMPILER, *FLAGS, f"-I{KERNEL}", *extra, *paths, "-ldl", "-o", str(into)], check=True)
+    sanitize = SANITIZE if "MILLWORK_TEST_KERNEL" in environ else ()
+    subprocess.run([*COMPILER, *FLAGS, *sanitize, f"-I{KERNEL}", *extra, *paths, "-ldl", "-o", str(into)], check=True)
     return into

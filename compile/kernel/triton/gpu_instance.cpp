@@ -18,6 +18,7 @@ class GpuInstance final : public Instance {
  private:
   void answer(const std::vector<Work *> &asked) override;
   void run(const std::vector<Work *> &asked);
+  void settle();
   bool is_here(const Where &at) const { return at.memory == kGpu && at.device == where_.device; }
   cuda::Address rows_where_they_are(const std::vector<Work *> &asked) const;
   void stage(const std::vector<Work *> &asked) const;
@@ -33,15 +34,23 @@ void GpuInstance::answer(const std::vector<Work *> &asked) {
       run(asked);
       return {};
     } catch (const cuda::CudaError &error) {
-      try {
-        runner_.wait();  // nothing of it may go on once the requests are given back
-      } catch (const cuda::CudaError &) {
-      }
+      settle();
       return {kInternal, std::string("the GPU failed: ") + error.what()};
+    } catch (...) {
+      settle();
+      throw;
     }
   });
   if (wrong)
     for (Work *one : asked) one->wrong = wrong;
+}
+
+// Nothing of a call that failed may go on once its requests are given back.
+void GpuInstance::settle() {
+  try {
+    runner_.wait();
+  } catch (const cuda::CudaError &) {  // what failed it is told already
+  }
 }
 
 void GpuInstance::run(const std::vector<Work *> &asked) {
