@@ -126,23 +126,23 @@ def searched(scratch: Path, published: Path, traffic: Traffic) -> tuple[Settings
     )
     grpc, http, metrics = free_ports()
     (batch,) = traffic.batches
-    command = [
-        environment.python.with_name("model-analyzer"), "profile", "--model-repository", repository,
-        "--profile-models", published.name, "--triton-launch-mode", "local", "--triton-server-path", started,
-        "--perf-analyzer-path", asked, "--output-model-repository-path", out, "--export-path", export,
-        "--checkpoint-directory", scratch / "checkpoints", "--run-config-search-mode", "quick",
-        "--batch-sizes", batch, "--run-config-search-min-concurrency", traffic.clients,
-        "--run-config-search-max-concurrency", traffic.clients, "--triton-grpc-endpoint", f"127.0.0.1:{grpc}",
-        "--triton-http-endpoint", f"127.0.0.1:{http}",
-        "--triton-metrics-url", f"http://127.0.0.1:{metrics}/metrics", "--skip-detailed-reports",
-        "--skip-summary-reports",
-    ]  # fmt: skip
+    asking = {"batch-size": batch, "concurrency-range": traffic.clients}  # quick mode takes no lists of them
+    wish = scratch / "model-analyzer.yaml"
+    wish.write_text(json.dumps({"profile_models": {published.name: {"perf_analyzer_flags": asking}}}))
+    options: dict[str, object] = {
+        "config-file": wish, "model-repository": repository, "output-model-repository-path": out, "export-path": export,
+        "checkpoint-directory": scratch / "checkpoints", "triton-launch-mode": "local", "triton-server-path": started,
+        "perf-analyzer-path": asked, "run-config-search-mode": "quick",
+        "run-config-search-min-concurrency": traffic.clients, "run-config-search-max-concurrency": traffic.clients,
+        "triton-grpc-endpoint": f"127.0.0.1:{grpc}", "triton-http-endpoint": f"127.0.0.1:{http}",
+        "triton-metrics-url": f"http://127.0.0.1:{metrics}/metrics",
+    }  # fmt: skip
+    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = [str(environment.python.with_name("model-analyzer")), "profile", *given, "--skip-detailed-reports"]
     began = time.monotonic()
     log = scratch / "model-analyzer.log"
     with log.open("w") as file:
-        done = subprocess.run(
-            list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, cwd=scratch, timeout=LONGEST_S
-        )
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=scratch, timeout=LONGEST_S)
     took = time.monotonic() - began
     table = export / "results" / "metrics-model-inference.csv"
     if done.returncode or not table.exists():

@@ -29,6 +29,8 @@ TREE_BYTES = 16384
 """Of shared memory for a group of trees; ``kTreeBytes`` of forest.cu."""
 WIDE = 4
 MOST = 1 << 28
+MOST_BLOCKS = 65535
+"""Of a grid's second dimension."""
 PAIRS, MEAN_VARIANCE, POSTPROCESSES = (2, 6, 7), 9, 10
 
 
@@ -85,6 +87,7 @@ def _check(n: dict[str, int], a: dict[str, Any]) -> None:
     flags = ("wide", "doubles", "or_equal", "average", "base_last")
     _demand(all(n[name] <= 1 for name in flags) and n["rank_bytes"] in (1, 2), "a flag that is neither 0 nor 1")
     _demand(1 <= n["columns"] <= 65536 and 1 <= n["outputs"] <= 1 << 20, "its number of columns or outputs")
+    _demand(not n["wide"] or n["outputs"] <= WIDE * MOST_BLOCKS, "its number of columns or outputs")
     _demand(n["inputs"] < MOST and n["trees"] < MOST, "its number of features or trees")
     _demand(n["postprocess"] < POSTPROCESSES, f"postprocess {n['postprocess']}")
     pair = n["postprocess"] in PAIRS

@@ -1,6 +1,7 @@
 // A CUDA driver, libcuda.so.1, of GPUs that are emulated lane by lane (emulate.cpp): what compile/kernel/cuda calls of one.
 // Memory on a GPU can't be touched but by its calls: the page is out of reach meanwhile, and who does dies.
-// FAKE_CUDA_GPUS: how many there are (1); FAKE_CUDA_REFUSES: a call that fails, by the driver's name, as for want of memory.
+// FAKE_CUDA_GPUS: how many there are (1); FAKE_CUDA_REFUSES: a call that fails, by the driver's name, as for want of memory;
+// FAKE_CUDA_MOST: bytes that there are in one piece.
 #include <dlfcn.h>
 #include <sys/mman.h>
 
@@ -148,6 +149,7 @@ FAKE cuGraphLaunch(Handle graph, Handle stream) {
 FAKE cuMemAlloc_v2(Address *at, size_t size) {
   const Entered inside;
   REFUSED("cuMemAlloc_v2");
+  if (const char *most = std::getenv("FAKE_CUDA_MOST"); most && size > size_t(std::atol(most))) return kNoMemory;
   const size_t whole = (size + kPage - 1) / kPage * kPage;
   void *got = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (current < 0 || got == MAP_FAILED) return kInvalid;

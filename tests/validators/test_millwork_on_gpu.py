@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -126,7 +127,7 @@ def session(running: RunningServer) -> Iterator[Session]:
 def test_numbers_in_answers_out_to_the_bit(name: str, n: int, session: Session, repository: Path) -> None:
     session.load(name)
     rows = hard_rows(n, n, FEATURES)
-    for _ in range(2):  # recorded, then replayed
+    for _ in range(3):  # launched, recorded, replayed
         assert session.infer(name, rows).tobytes() == expected(repository / name / "1", rows).tobytes()
 
 
@@ -166,6 +167,7 @@ def test_many_clients_and_a_model_that_comes_and_goes(
 
 @pytest.mark.triton
 @pytest.mark.parametrize(("change", "says"), [
+    ("cut-fatbin", "forest.fatbin isn't as long as it says"),
     ("fatbin-of-another", "forest.fatbin has no code for Emulated .compute capability 9.0."),
     ("no-fatbin", "a forest for GPUs needs its kernels beside it"), ("no-gpu-3", "GPU 3: "),
     ("damaged", "the file has changed since it was written"), ("crossover", "crossover is 'few'"),
@@ -179,6 +181,8 @@ def test_what_cant_be_loaded_says_why(change: str, says: str, session: Session, 
     match change:
         case "fatbin-of-another":
             (version / "forest.fatbin").write_bytes(b"another GPU")
+        case "cut-fatbin":
+            (version / "forest.fatbin").write_bytes(struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 1000) + bytes(999))
         case "no-fatbin":
             (version / "forest.fatbin").unlink()
         case "no-gpu-3":
@@ -392,8 +396,9 @@ def check_labels(driver: str, requests: str, version: str) -> None:
         np.testing.assert_array_equal(got, must)
 
 
-@pytest.mark.parametrize("call", ["cuMemAlloc_v2", "cuMemHostAlloc", "cuGraphLaunch", "cuLaunchKernel", "cuMemcpyAsync",
-                                  "cuGraphInstantiateWithFlags"])  # fmt: skip
+@pytest.mark.parametrize(
+    "call", ["cuMemAlloc_v2", "cuMemHostAlloc", "cuGraphLaunch", "cuLaunchKernel", "cuMemcpyAsync"]
+)
 def test_a_call_that_fails_is_the_requests_error(call: str, driver: Path, requests: Path, tmp_path: Path) -> None:
     """And the next one, when there is memory again, is answered."""
     apart("check_refused", driver, requests, put(tmp_path, "several", SEVERAL), call)
@@ -403,8 +408,12 @@ def check_refused(driver: str, requests: str, version: str, call: str) -> None:
     libc = ctypes.CDLL(None)
     one = served(Path(driver), Path(requests), Path(version))
     assert isinstance(one, Server), one
-    rows = hard_rows(2, 9, FEATURES)
+    grows = call in ("cuMemAlloc_v2", "cuMemHostAlloc")  # memory for small calls is there before they come
+    rows = hard_rows(2, 4000 if grows else 9, FEATURES)
     given = Wanted(rows, 1, CPU, CPU)
+    if call == "cuGraphLaunch":
+        one.ask(given, given)  # recorded
+        one.ask(given)
     assert libc.setenv(b"FAKE_CUDA_REFUSES", call.encode(), 1) == 0
     for told in one.ask(given, given):
         assert "the GPU failed: " in told
@@ -412,6 +421,36 @@ def check_refused(driver: str, requests: str, version: str, call: str) -> None:
     assert libc.unsetenv(b"FAKE_CUDA_REFUSES") == 0
     for got in one.ask(given, given):
         assert got.tobytes() == expected(Path(version), rows).tobytes()
+
+
+def test_a_graph_that_cant_be_made_is_no_error(driver: Path, requests: Path, tmp_path: Path) -> None:
+    apart("check_without_graphs", driver, requests, put(tmp_path, "several", SEVERAL))
+
+
+def check_without_graphs(driver: str, requests: str, version: str) -> None:
+    one = served(Path(driver), Path(requests), Path(version))
+    assert isinstance(one, Server), one
+    rows = hard_rows(2, 9, FEATURES)
+    ctypes.CDLL(None).setenv(b"FAKE_CUDA_REFUSES", b"cuGraphInstantiateWithFlags", 1)
+    for _ in range(3):
+        (got,) = one.ask(Wanted(rows, 1, CPU, CPU))
+        assert got.tobytes() == expected(Path(version), rows).tobytes()
+
+
+def test_a_request_that_fails_fails_alone(driver: Path, requests: Path, tmp_path: Path) -> None:
+    """One is larger than the GPU's memory, and the other, which came with it, isn't."""
+    apart("check_alone", driver, requests, put(tmp_path, "several", SEVERAL))
+
+
+def check_alone(driver: str, requests: str, version: str) -> None:
+    one = served(Path(driver), Path(requests), Path(version))
+    assert isinstance(one, Server), one
+    rows = hard_rows(2, 4000, FEATURES)
+    must = expected(Path(version), rows)
+    ctypes.CDLL(None).setenv(b"FAKE_CUDA_MOST", b"70000", 1)
+    small, large = one.ask(Wanted(rows[:8], 1, CPU, CPU), Wanted(rows, 1, CPU, CPU))
+    assert small.tobytes() == must[:8].tobytes()
+    assert "the GPU failed: the GPU's memory: CUDA_ERROR_OUT_OF_MEMORY" in large
 
 
 def test_an_instance_that_cant_be_there_says_why(driver: Path, requests: Path, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace millwork::cuda {
 namespace {
 
 constexpr char kLibrary[] = "libcuda.so.1";
+constexpr uint32_t kFatbin = 0xba55ed50;  // how nvcc's files begin
 constexpr size_t kLeast = 1 << 16;  // bytes of a Room
 
 Driver load() {
@@ -35,6 +37,19 @@ void Driver::check(int code, const char *what) const {
   const char *name = nullptr;
   if (error_name(code, &name) || !name) name = "an unknown error";
   throw CudaError(std::string(what) + ": " + name);
+}
+
+bool is_whole(const std::vector<uint8_t> &fatbin) {
+  struct {
+    uint32_t magic;
+    uint16_t version, bytes;
+    uint64_t rest;
+  } head{};
+  static_assert(sizeof head == 16);
+  if (fatbin.size() < sizeof head.magic) return true;
+  std::memcpy(&head, fatbin.data(), std::min(sizeof head, fatbin.size()));
+  if (head.magic != kFatbin) return true;
+  return fatbin.size() >= sizeof head && head.bytes <= fatbin.size() && head.rest <= fatbin.size() - head.bytes;
 }
 
 Device::Device(int number) : driver(Driver::found()), number(number) {

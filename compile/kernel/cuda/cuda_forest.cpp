@@ -11,6 +11,7 @@ namespace {
 constexpr char kMagic[] = "MILLCUDA";
 constexpr size_t kHead = 128, kSectionEntry = 32;
 constexpr uint32_t kFileVersion = 1, kMost = 1u << 28, kCategories = 1u << 24;
+constexpr uint32_t kMostBlocks = 65535;  // of a grid's second dimension
 constexpr uint32_t kLeaf = 0x80000000u, kNoSet = 0xffffffffu, kValues = 256;
 constexpr uint32_t kLeastLevels = 3, kMostLevels = 8;
 constexpr uint32_t kBinary = 2, kBinaryHinge = 6, kBinaryRaw = 7, kMeanVariance = 9, kPostprocesses = 10;
@@ -67,6 +68,7 @@ void check_numbers(const Numbers &n) {
   for (uint32_t flag : {n.wide, n.doubles, n.or_equal, n.average, n.base_last}) demand(flag <= 1, "a flag that is neither 0 nor 1");
   demand(n.rank_bytes == 1 || n.rank_bytes == 2, "a flag that is neither 0 nor 1");
   demand(1 <= n.columns && n.columns <= 65536 && 1 <= n.outputs && n.outputs <= 1u << 20, "its number of columns or outputs");
+  demand(!n.wide || n.outputs <= kWide * kMostBlocks, "its number of columns or outputs");
   demand(n.inputs < kMost && n.trees < kMost, "its number of features or trees");
   demand(n.postprocess < kPostprocesses, "a postprocess that isn't known");
   const bool pair = n.postprocess == kBinary || n.postprocess == kBinaryHinge || n.postprocess == kBinaryRaw;

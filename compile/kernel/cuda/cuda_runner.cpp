@@ -100,6 +100,12 @@ Runner::Runner(std::shared_ptr<const Resident> resident, size_t crossover)
   driver_.check(driver_.stream_create(&stream_, kStreamNonBlocking), "a stream of the GPU");
 }
 
+void Runner::reserve_small(size_t most) {
+  const size_t n = std::max<size_t>(std::min(most, kGraphRows), 1);
+  reserve(n, {true, true, true, true});
+  reserve_work(std::min(n, std::max<size_t>(crossover_, 1)));
+}
+
 Runner::~Runner() {
   try {
     device().enter();
@@ -193,10 +199,16 @@ bool Runner::few(size_t n, Launch &out) const {
 // Values that are added for a row.
 size_t Runner::values() const { return size_t(numbers_.trees) * (numbers_.wide ? numbers_.outputs : 1); }
 
+// The first call of a size is launched plainly: what the driver loads late is loaded then, and not while the graph is
+// recorded, for those to come.
 void Runner::replay(size_t n) {
   const auto kept = graphs_.find(n);
-  if (kept == graphs_.end() && graphs_.size() >= kGraphs) return there_and_back(n);
-  driver_.check(driver_.graph_launch(kept == graphs_.end() ? record(n) : kept->second, stream_), "a CUDA graph");
+  if (kept != graphs_.end() && kept->second) return driver_.check(driver_.graph_launch(kept->second, stream_), "a CUDA graph");
+  there_and_back(n);
+  if (kept != graphs_.end() || graphs_.size() >= kGraphs) return;
+  wait();
+  Handle &graph = graphs_[n];
+  graph = record(n);
 }
 
 void Runner::there_and_back(size_t n) {
@@ -205,12 +217,10 @@ void Runner::there_and_back(size_t n) {
   copy(pinned_answers_.address(), answers_.address(), n * numbers_.answers * sizeof(float));
 }
 
-// Once outside first: what the driver loads late is loaded then, and not while it is recorded.
+// None where the GPU has no room for one, or something keeps it from being recorded.
 Handle Runner::record(size_t n) {
-  there_and_back(n);
-  wait();
   Handle graph = nullptr, made = nullptr;
-  driver_.check(driver_.capture_begin(stream_, kCaptureThreadLocal), "a recording");
+  if (driver_.capture_begin(stream_, kCaptureThreadLocal)) return nullptr;
   try {
     there_and_back(n);
   } catch (...) {
@@ -218,17 +228,17 @@ Handle Runner::record(size_t n) {
     if (graph) driver_.graph_destroy(graph);
     throw;
   }
-  driver_.check(driver_.capture_end(stream_, &graph), "a recording");
-  const int code = driver_.graph_instantiate(&made, graph, 0);
+  if (driver_.capture_end(stream_, &graph)) return nullptr;
+  if (driver_.graph_instantiate(&made, graph, 0)) made = nullptr;
   driver_.graph_destroy(graph);
-  driver_.check(code, "a CUDA graph");
-  return graphs_[n] = made;
+  return made;
 }
 
 void Runner::wait() { driver_.check(driver_.stream_wait(stream_), "the GPU"); }
 
 void Runner::forget() {
-  for (const auto &[n, graph] : graphs_) driver_.graph_forget(graph);
+  for (const auto &[n, graph] : graphs_)
+    if (graph) driver_.graph_forget(graph);
   graphs_.clear();
 }
 

@@ -66,6 +66,8 @@ class Runner {
   struct Needs {
     bool rows, pinned_rows, answers, pinned_answers;
   };
+  // Memory for all calls of up to `most` rows that are to be graphs: where it grows, they end.
+  void reserve_small(size_t most);
   // Memory for a call of `n` rows, before anything else of it.
   void reserve(size_t n, const Needs &needs);
   float *pinned_rows() const { return pinned_rows_.as<float>(); }
@@ -76,8 +78,8 @@ class Runner {
   // On the stream, without waiting for it. Either end of a copy is anywhere.
   void copy(Address to, Address from, size_t bytes);
   void enqueue(Address rows, size_t n, Address out);
-  // From pinned_rows() to pinned_answers(), as a CUDA graph but for sizes that come when kGraphs others are kept; n is at
-  // most kGraphRows, and all was reserved.
+  // From pinned_rows() to pinned_answers(), as a CUDA graph from the second call of a size on, if there is room for one and
+  // fewer than kGraphs are kept; n is at most kGraphRows, and all was reserved.
   void replay(size_t n);
   void wait();
 

@@ -12,6 +12,7 @@ class CpuInstance final : public Instance {
   CpuInstance(TRITONBACKEND_ModelInstance *triton, const ServedModel &model) : Instance(triton, model, {}) {}
 
  private:
+  void prepare(uint32_t count) override { joined_.reserve(count); }
   void answer(const std::vector<Work *> &asked) override;
   Wrong predict(const float *numbers, size_t n, const uint8_t *texts, size_t size, float *out);
   void alone(Work &one);
@@ -24,7 +25,6 @@ class CpuInstance final : public Instance {
 
 void CpuInstance::answer(const std::vector<Work *> &asked) {
   joined_.clear();
-  joined_.reserve(asked.size());
   for (Work *one : asked)
     if (one->rows < kAlone) joined_.push_back(one);
   if (joined_.size() == 1 || (!joined_.empty() && attempt([&] { return together(); })))

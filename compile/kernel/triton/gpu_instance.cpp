@@ -13,10 +13,13 @@ cuda::Address address(const void *at) { return reinterpret_cast<cuda::Address>(a
 class GpuInstance final : public Instance {
  public:
   GpuInstance(TRITONBACKEND_ModelInstance *triton, ServedModel &model, int device)
-      : Instance(triton, model, {kGpu, device}), runner_(model.resident(device), model.crossover) {}
+      : Instance(triton, model, {kGpu, device}), runner_(model.resident(device), model.crossover) {
+    runner_.reserve_small(model.max_batch);
+  }
 
  private:
   void answer(const std::vector<Work *> &asked) override;
+  Wrong tried(const std::vector<Work *> &asked);
   void run(const std::vector<Work *> &asked);
   void settle();
   bool is_here(const Where &at) const { return at.memory == kGpu && at.device == where_.device; }
@@ -28,21 +31,27 @@ class GpuInstance final : public Instance {
   cuda::Runner runner_;
 };
 
+// What fails together is asked again one by one: a request too large, or of memory that this GPU can't reach, fails alone.
 void GpuInstance::answer(const std::vector<Work *> &asked) {
-  const Wrong wrong = attempt([&]() -> Wrong {
+  if (!tried(asked)) return;
+  for (Work *one : asked) one->wrong = attempt([&] { return tried({one}); });
+}
+
+Wrong GpuInstance::tried(const std::vector<Work *> &asked) {
+  return attempt([&]() -> Wrong {
     try {
       run(asked);
       return {};
     } catch (const cuda::CudaError &error) {
       settle();
-      return {kInternal, std::string("the GPU failed: ") + error.what()};
+      const std::string what = model_.name + ": the GPU failed: " + error.what();
+      drop(TRITONSERVER_LogMessage(kLogError, "millwork", 0, ("millwork: " + what).c_str()));
+      return {kInternal, what};
     } catch (...) {
       settle();
       throw;
     }
   });
-  if (wrong)
-    for (Work *one : asked) one->wrong = wrong;
 }
 
 // Nothing of a call that failed may go on once its requests are given back.
@@ -56,10 +65,10 @@ void GpuInstance::settle() {
 void GpuInstance::run(const std::vector<Work *> &asked) {
   const bool decides = model_.decision != Decision::kNone;
   size_t n = 0;
-  bool from_host = true, to_host = true, any_host = false;
+  bool from_host = true, any_from_host = false, to_host = true, any_host = false;
   for (const Work *one : asked) {
     n += one->rows;
-    for (const Piece &piece : one->numbers.pieces) from_host &= piece.at.memory != kGpu;
+    for (const Piece &piece : one->numbers.pieces) from_host &= piece.at.memory != kGpu, any_from_host |= piece.at.memory != kGpu;
     const bool host = one->out_at.memory != kGpu;
     to_host &= host, any_host |= host;
   }
@@ -72,7 +81,7 @@ void GpuInstance::run(const std::vector<Work *> &asked) {
   }
   const cuda::Address there = rows_where_they_are(asked);
   const bool straight = asked.size() == 1 && !decides && is_here(asked[0]->out_at), pinned = any_host || decides;
-  runner_.reserve(n, {!there, !there, !straight, pinned});
+  runner_.reserve(n, {!there, any_from_host, !straight, pinned});
   if (!there) gather(asked);
   runner_.enqueue(there ? there : runner_.rows(), n, straight ? address(asked[0]->out) : runner_.answers());
   if (pinned) runner_.copy(address(runner_.pinned_answers()), runner_.answers(), n * model_.shape.answers * sizeof(float));

@@ -17,7 +17,8 @@ void Instance::begin(Work &one, TRITONBACKEND_Request *request) const {
   drop(TRITONBACKEND_ResponseNew(&one.response, request));
   one.wrong = attempt([&] {
     const Wrong wrong = read(one);
-    return wrong ? wrong : one.room(model_.width(), where_);
+    const Where wanted = model_.decision == Decision::kNone ? where_ : Where{};  // labels are made in host memory
+    return wrong ? wrong : one.room(model_.width(), wanted, where_.memory == kGpu);
   });
 }
 
@@ -41,6 +42,7 @@ void Instance::execute(TRITONBACKEND_Request **requests, uint32_t count) {
   if (work_.size() < count) work_.resize(count);
   asked_.clear();
   asked_.reserve(count);
+  prepare(count);
   uint64_t total = 0;
   for (uint32_t i = 0; i < count; i++) {
     Work &one = work_[i];

@@ -19,7 +19,9 @@ class Instance {
  protected:
   Instance(TRITONBACKEND_ModelInstance *triton, const ServedModel &model, Where where) : model_(model), where_(where), triton_(triton) {}
 
-  // Each of `asked` has rows, and memory for its answer: fills that, or says what is wrong with it.
+  // Takes memory for so many requests, before any of them is answered.
+  virtual void prepare(uint32_t) {}
+  // Each of `asked` has rows, and memory for its answer: fills that, or says what is wrong with it. Throws nothing.
   virtual void answer(const std::vector<Work *> &asked) = 0;
 
   const ServedModel &model_;

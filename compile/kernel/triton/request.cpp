@@ -37,6 +37,7 @@ Wrong Input::read(TRITONBACKEND_Request *request, const char *name, int type, si
 
 Wrong Input::join(const char *name, size_t item) {
   held.clear(), bytes = nullptr;
+  if (pieces.size() > 1) held.reserve(size);
   for (const Piece &piece : pieces) {
     if (piece.at.memory == kGpu) return {kUnsupported, std::string(name) + " lies in a GPU's memory, and this model runs on the CPU"};
     if (piece.size == size && reinterpret_cast<uintptr_t>(piece.bytes) % item == 0) {
@@ -49,11 +50,11 @@ Wrong Input::join(const char *name, size_t item) {
   return {};
 }
 
-Wrong Work::room(size_t width, const Where &where) {
-  uint32_t wanted = 0;
+Wrong Work::room(size_t width, const Where &wanted, bool gpu) {
+  uint32_t outputs = 0;
   bool asked = false;
-  drop(TRITONBACKEND_RequestOutputCount(request, &wanted));
-  for (uint32_t i = 0; i < wanted; i++) {
+  drop(TRITONBACKEND_RequestOutputCount(request, &outputs));
+  for (uint32_t i = 0; i < outputs; i++) {
     const char *name = nullptr;
     asked = asked || (well(TRITONBACKEND_RequestOutputName(request, i, &name)) && name && std::strcmp(name, kAnswers) == 0);
   }
@@ -62,11 +63,11 @@ Wrong Work::room(size_t width, const Where &where) {
   const int64_t shape[] = {int64_t(rows), int64_t(width)};
   const uint64_t bytes = uint64_t(rows) * width * sizeof(float);
   void *buffer = nullptr;
-  out_at = where;
+  out_at = wanted;
   if (!well(TRITONBACKEND_ResponseOutput(response, &output, kAnswers, kFp32, shape, 2)) ||
       !well(TRITONBACKEND_OutputBuffer(output, &buffer, bytes, &out_at.memory, &out_at.device)))
     return {kInternal, "there is no memory for the answer"};
-  if (out_at.memory == kGpu && where.memory != kGpu)
+  if (out_at.memory == kGpu && !gpu)
     return {kUnsupported, "the answer is wanted in a GPU's memory, and this model runs on the CPU"};
   if (bytes && (!buffer || reinterpret_cast<uintptr_t>(buffer) % alignof(float))) return {kInternal, "the answer's memory isn't aligned"};
   out = static_cast<float *>(buffer);

@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 
 namespace millwork {
 namespace {
@@ -35,10 +34,12 @@ Wrong tensor(const Json &tensors, const char *name, const char *type, size_t wid
 }
 
 bool read_file(const std::string &path, std::vector<uint8_t> &out) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return false;
-  out.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  return !file.bad();
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const std::streamoff size = file ? std::streamoff(file.tellg()) : -1;
+  if (size < 0) return false;
+  out.resize(size_t(size));
+  file.seekg(0);
+  return size == 0 || bool(file.read(reinterpret_cast<char *>(out.data()), size));
 }
 
 // Whether it is a forest for GPUs by its first bytes, without reading on.
@@ -53,7 +54,9 @@ bool for_gpus(const std::string &path) {
 Wrong ServedModel::open(const Json &config, const std::string &folder) {
   const std::string &file = config["default_model_filename"].text;
   if (Wrong wrong = open_file(folder + "/" + (file.empty() ? kModelFile : file), folder)) return wrong;
-  if (config["max_batch_size"].number(0) < 1) return {kInvalidArgument, "max_batch_size must be 1 or more"};
+  const long most = config["max_batch_size"].number(0);
+  if (most < 1) return {kInvalidArgument, "max_batch_size must be 1 or more"};
+  max_batch = size_t(most);
   if (Wrong wrong = read_parameters(config)) return wrong;
   if (Wrong wrong = tensor(config["input"], kNumbers, "TYPE_FP32", shape.features)) return wrong;
   if (Wrong wrong = tensor(config["input"], kCategories, shape.integers ? "TYPE_INT64" : "TYPE_STRING", shape.categories)) return wrong;
@@ -70,8 +73,11 @@ Wrong ServedModel::open_file(const std::string &path, const std::string &folder)
   if (!read_file(path, bytes)) return {kInvalidArgument, path + ": it can't be read"};
   auto found = std::make_shared<cuda::Forest>();
   if (const std::string what = found->read(std::move(bytes)); !what.empty()) return {kInvalidArgument, path + ": " + what};
-  if (!read_file(folder + "/" + kKernels, fatbin_) || fatbin_.empty())
-    return {kInvalidArgument, folder + "/" + kKernels + " can't be read: a forest for GPUs needs its kernels beside it"};
+  const std::string kernels = folder + "/" + kKernels;
+  if (!read_file(kernels, fatbin_) || fatbin_.empty())
+    return {kInvalidArgument, kernels + " can't be read: a forest for GPUs needs its kernels beside it"};
+  if (!cuda::is_whole(fatbin_)) return {kInvalidArgument, kernels + " isn't as long as it says"};
+  fatbin_.push_back(0);  // the end of a text, where it is PTX
   shape.features = found->numbers.inputs, shape.answers = found->numbers.answers, shape.trees = found->numbers.trees;
   forest = std::move(found);
   return {};

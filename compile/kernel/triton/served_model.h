@@ -21,6 +21,7 @@ struct ServedModel {
   std::shared_ptr<const cuda::Forest> forest;  // of one for GPUs
   mw_shape shape{};
   int threads = 1;
+  size_t max_batch = 1;
   int device = 0;  // which GPU, where Triton leaves it to the model (KIND_MODEL)
   size_t crossover = cuda::Runner::kFewRows;
   Decision decision = Decision::kNone;

@@ -25,7 +25,7 @@ enum { kCpu = 0, kGpu = 2 };                                // memory; 1 is pinn
 enum { kInstanceGpu = 2, kInstanceModel = 3 };              // kinds of instance group
 enum { kInt64 = 9, kFp32 = 11, kBytes = 13 };           // data types
 enum { kFinal = 1, kReleaseAll = 1 };                       // flags of a response, of a request's release
-enum { kLogInfo = 0 };
+enum { kLogInfo = 0, kLogError = 2 };
 enum { kFileSystem = 0 };                                   // where a model's files lie
 
 TRITONSERVER_Error *TRITONSERVER_ErrorNew(int code, const char *message);
