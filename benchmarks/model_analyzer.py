@@ -3,10 +3,11 @@
     python benchmarks/model_analyzer.py [--model xgboost-500] [--traffic "batch=64 clients=4;batch=1 clients=32"]
 
 Model Analyzer (quick search, local mode, an environment of its own out of pip) searches for the ONNX model in the
-managed Triton's python backend, told the batch size and the concurrency; then our tuner does, for the same model, and
-for all of its backends as `optimize` would. All three choices and Triton's default are then measured again,
-interleaved, eight rounds each. Written to benchmarks/results/model_analyzer.json; 3 to 12 minutes a traffic, most of
-it Model Analyzer's search.
+managed Triton's python backend. It is told the concurrency; the batch size by a perf_analyzer that sends no other: its
+quick mode takes none (1.58 refuses the option, and ends in a TypeError with perf_analyzer's own flag). Then our tuner
+does, for the same model, and for all of its backends as `optimize` would. All three choices and Triton's default are
+measured again, interleaved, eight rounds each. Written to benchmarks/results/model_analyzer.json; 3 to 12 minutes a
+traffic, most of it Model Analyzer's search.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -121,18 +123,18 @@ def searched(scratch: Path, published: Path, traffic: Traffic) -> tuple[Settings
         scratch / "tritonserver", f"LD_LIBRARY_PATH={libraries} PATH={paths} ORT_DISABLE_TELEMETRY=1",
         [own.server, f"--backend-directory={own.backends}", f"--cache-directory={own.caches}"],
     )  # fmt: skip
-    asked = wrapper(
-        scratch / "perf_analyzer", f"LD_LIBRARY_PATH={os.pathsep.join(own.perf_libraries)}", [own.perf_analyzer or ""]
-    )
-    grpc, http, metrics = free_ports()
     (batch,) = traffic.batches
-    asking = {"batch-size": batch, "concurrency-range": traffic.clients}  # quick mode takes no lists of them
-    wish = scratch / "model-analyzer.yaml"
-    wish.write_text(json.dumps({"profile_models": {published.name: {"perf_analyzer_flags": asking}}}))
+    asked = wrapper(
+        scratch / "perf_analyzer", f"LD_LIBRARY_PATH={os.pathsep.join(own.perf_libraries)}", [own.perf_analyzer or ""],
+        ["-b", str(batch)],
+    )  # fmt: skip
+    grpc, http, metrics = free_ports()
     options: dict[str, object] = {
-        "config-file": wish, "model-repository": repository, "output-model-repository-path": out, "export-path": export,
+        "model-repository": repository, "profile-models": published.name,
+        "output-model-repository-path": out, "export-path": export,
         "checkpoint-directory": scratch / "checkpoints", "triton-launch-mode": "local", "triton-server-path": started,
         "perf-analyzer-path": asked, "run-config-search-mode": "quick",
+        "run-config-search-min-model-batch-size": batch,
         "run-config-search-min-concurrency": traffic.clients, "run-config-search-max-concurrency": traffic.clients,
         "triton-grpc-endpoint": f"127.0.0.1:{grpc}", "triton-http-endpoint": f"127.0.0.1:{http}",
         "triton-metrics-url": f"http://127.0.0.1:{metrics}/metrics",
@@ -162,9 +164,9 @@ def free_ports() -> tuple[int, ...]:
         return tuple(one.getsockname()[1] for one in found)
 
 
-def wrapper(path: Path, variables: str, command: list[str]) -> Path:
-    """A program that runs another with variables of its own."""
-    path.write_text(f'#!/bin/sh\nexec env {variables} {shlex.join(command)} "$@"\n')
+def wrapper(path: Path, variables: str, command: list[str], last: Sequence[str] = ()) -> Path:
+    """A program that runs another with variables of its own, and arguments behind those that it is given."""
+    path.write_text(f'#!/bin/sh\nexec env {variables} {shlex.join(command)} "$@" {shlex.join(last)}\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 
