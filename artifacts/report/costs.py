@@ -34,7 +34,8 @@ def costs(record: Record) -> Costs | None:
     batch = next((line.latency[0].batch for line in lines if line.latency), None)
     names = list(dict.fromkeys(metric.name for line in lines for metric in _metrics(line)))
     timed = (f"p50, batch {batch}", f"p99, batch {batch}", "rows/s") if batch is not None else ()
-    on_gpu = any(line.gpu_bytes is not None or _gpu_us(line, batch) is not None for line in lines)
+    counted = [time.gpu_us for line in lines if (time := _timed(line, batch)) is not None]
+    on_gpu = any(value is not None for value in (*counted, *(line.gpu_bytes for line in lines)))
     gpu = (f"GPU time, batch {batch}", "GPU memory") if on_gpu else ()
     heads = ("precision", *timed, *gpu, "size", "memory", "largest difference", "decision flips", *names)
     return Costs(heads=heads, lines=tuple(_line(record, line, batch, names, on_gpu=on_gpu) for line in lines))
@@ -50,7 +51,7 @@ def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[
     parity = line.parity
     if parity is None:
         raise ValueError(f"{line.id} wasn't judged")
-    time = next((found for found in line.latency if found.batch == batch), None)
+    time = _timed(line, batch)
     metrics = {metric.name: metric for metric in _metrics(line)}
     cells = (
         Cell(words=line.precision),
@@ -64,8 +65,8 @@ def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[
     return Line(id=line.id, word=standing(record, line).word, cells=cells)
 
 
-def _gpu_us(line: CandidateRecord, batch: int | None) -> float | None:
-    return next((found.gpu_us for found in line.latency if found.batch == batch), None)
+def _timed(line: CandidateRecord, batch: int | None) -> Latency | None:
+    return next((found for found in line.latency if found.batch == batch), None)
 
 
 def _gpu_time(time: Latency | None) -> Cell:

@@ -9,12 +9,6 @@
 namespace millwork {
 namespace {
 
-template <class T> T at(const uint8_t *bytes, size_t offset) {
-  T value;
-  std::memcpy(&value, bytes + offset, sizeof value);
-  return value;
-}
-
 struct Entry {
   uint32_t item = 0;
   uint64_t offset = 0, count = 0;
@@ -32,23 +26,9 @@ template <class T> bool take(const uint8_t *bytes, const Entries &entries, Secti
   return true;
 }
 
-// starts[0] == 0, ascending, the last one is `total`.
-bool adds_up(const Span<uint32_t> &starts, size_t total) {
-  if (!starts.size || starts[0] != 0 || starts[starts.size - 1] != total) return false;
-  for (size_t i = 1; i < starts.size; i++)
-    if (starts[i] < starts[i - 1]) return false;
-  return true;
-}
-
 template <class T> bool below(const Span<T> &values, size_t limit) {
   for (size_t i = 0; i < values.size; i++)
     if (size_t(values[i]) >= limit) return false;
-  return true;
-}
-
-template <class T> bool finite(const T *values, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    if (!std::isfinite(values[i])) return false;
   return true;
 }
 
@@ -217,10 +197,7 @@ int parse(const uint8_t *bytes, size_t size, Packed &p) {
   if (!base.there || base.item != item || base.count != p.outputs) return MW_CORRUPT;
   p.leaf_value = bytes + values.offset;
   p.base_scores = bytes + base.offset;
-  const auto all_finite = [&](const void *data, size_t count) {
-    return p.doubles ? finite(static_cast<const double *>(data), count) : finite(static_cast<const float *>(data), count);
-  };
-  if (!all_finite(p.leaf_value, values.count) || !all_finite(p.base_scores, base.count)) return MW_CORRUPT;
+  if (!all_finite(p.leaf_value, values.count, p.doubles) || !all_finite(p.base_scores, base.count, p.doubles)) return MW_CORRUPT;
   if (p.column.size != p.features || !below(p.column, p.encoded)) return MW_CORRUPT;
   const bool pair = p.postprocess == 2 || p.postprocess == 6 || p.postprocess == 7;
   if ((pair && p.outputs != 1) || (p.postprocess == 9 && p.outputs != 2)) return MW_CORRUPT;

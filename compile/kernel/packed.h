@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "sections.h"
+
 namespace millwork {
 
 constexpr uint32_t kVersion = 1;
@@ -53,12 +55,6 @@ enum Section : uint32_t {
   kSections
 };
 
-template <class T> struct Span {
-  const T *data = nullptr;
-  size_t size = 0;
-  const T &operator[](size_t i) const { return data[i]; }
-};
-
 // A view of the file's bytes, checked: every index that is in it is in range and every tree is a tree.
 struct Packed {
   uint32_t columns, encoded, features, trees, outputs, width, nodes, leaves, crossover;
@@ -80,6 +76,5 @@ struct Packed {
 
 // An error code of millwork.h.
 int parse(const uint8_t *bytes, size_t size, Packed &out);
-uint32_t crc32(const uint8_t *bytes, size_t size);
 
 }  // namespace millwork

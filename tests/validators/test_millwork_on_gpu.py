@@ -325,6 +325,12 @@ def served(driver: Path, triton: Path, version: Path, *, kind: int = KIND_GPU, d
     return Server(cuda, own, instance, width) if instance else error.value.decode()
 
 
+def opened(driver: str, requests: str, version: str, *, device: int = 0) -> Server:
+    found = served(Path(driver), Path(requests), Path(version), device=device)
+    assert isinstance(found, Server), found
+    return found
+
+
 @pytest.fixture(scope="module")
 def requests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
@@ -350,8 +356,7 @@ def test_rows_and_answers_stay_where_they_are(driver: Path, requests: Path, tmp_
 
 
 def check_places(driver: str, requests: str, version: str) -> None:
-    one = served(Path(driver), Path(requests), Path(version))
-    assert isinstance(one, Server), one
+    one = opened(driver, requests, version)
     rows = hard_rows(2, 700, FEATURES)
     must = expected(Path(version), rows)
 
@@ -388,8 +393,7 @@ def test_labels_on_a_gpu(driver: Path, requests: Path, tmp_path: Path) -> None:
 
 
 def check_labels(driver: str, requests: str, version: str) -> None:
-    one = served(Path(driver), Path(requests), Path(version), device=1)
-    assert isinstance(one, Server), one
+    one = opened(driver, requests, version, device=1)
     rows = hard_rows(2, 40, FEATURES)
     must = expected(Path(version), rows, decision="largest")
     for got in one.ask(Wanted(rows, given_device=1, wanted_device=1), Wanted(rows, 2, CPU, CPU)):
@@ -406,8 +410,7 @@ def test_a_call_that_fails_is_the_requests_error(call: str, driver: Path, reques
 
 def check_refused(driver: str, requests: str, version: str, call: str) -> None:
     libc = ctypes.CDLL(None)
-    one = served(Path(driver), Path(requests), Path(version))
-    assert isinstance(one, Server), one
+    one = opened(driver, requests, version)
     grows = call in ("cuMemAlloc_v2", "cuMemHostAlloc")  # memory for small calls is there before they come
     rows = hard_rows(2, 4000 if grows else 9, FEATURES)
     given = Wanted(rows, 1, CPU, CPU)
@@ -428,8 +431,7 @@ def test_a_graph_that_cant_be_made_is_no_error(driver: Path, requests: Path, tmp
 
 
 def check_without_graphs(driver: str, requests: str, version: str) -> None:
-    one = served(Path(driver), Path(requests), Path(version))
-    assert isinstance(one, Server), one
+    one = opened(driver, requests, version)
     rows = hard_rows(2, 9, FEATURES)
     ctypes.CDLL(None).setenv(b"FAKE_CUDA_REFUSES", b"cuGraphInstantiateWithFlags", 1)
     for _ in range(3):
@@ -443,8 +445,7 @@ def test_a_request_that_fails_fails_alone(driver: Path, requests: Path, tmp_path
 
 
 def check_alone(driver: str, requests: str, version: str) -> None:
-    one = served(Path(driver), Path(requests), Path(version))
-    assert isinstance(one, Server), one
+    one = opened(driver, requests, version)
     rows = hard_rows(2, 4000, FEATURES)
     must = expected(Path(version), rows)
     ctypes.CDLL(None).setenv(b"FAKE_CUDA_MOST", b"70000", 1)

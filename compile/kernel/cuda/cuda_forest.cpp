@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "../packed.h"
+#include "../sections.h"
 
 namespace millwork::cuda {
 namespace {
@@ -25,37 +25,16 @@ void demand(bool so, const char *what) {
   if (!so) throw Unsound{what};
 }
 
-template <class T> T at(const uint8_t *bytes, size_t offset) {
-  T value;
-  std::memcpy(&value, bytes + offset, sizeof value);
-  return value;
-}
-
 template <class T> Span<T> span(Bytes bytes) { return {reinterpret_cast<const T *>(bytes.data), bytes.size / sizeof(T)}; }
 
 uint32_t item_bytes(uint32_t kind, const Numbers &n) {
   return (kind == kLeafValue || kind == kBase) && n.doubles ? 8 : 4;
 }
 
-template <class T> bool all_finite(Bytes bytes) {
-  const auto values = span<T>(bytes);
-  for (size_t i = 0; i < values.size; i++)
-    if (!std::isfinite(values[i])) return false;
-  return true;
-}
-
 bool has_nan(const Span<float> &values) {
   for (size_t i = 0; i < values.size; i++)
     if (std::isnan(values[i])) return true;
   return false;
-}
-
-// 0 first, then never less, `total` last.
-bool ascends(const Span<uint32_t> &starts, size_t total) {
-  if (!starts.size || starts[0] != 0 || starts[starts.size - 1] != total) return false;
-  for (size_t i = 1; i < starts.size; i++)
-    if (starts[i] < starts[i - 1]) return false;
-  return true;
 }
 
 struct Arrays {
@@ -94,7 +73,7 @@ void check_features(const Numbers &n, const Arrays &a) {
   }
   demand(column == columns && columns <= n.columns, "its number of columns");
   demand(!has_nan(a.search) && !has_nan(a.sentinel), "a threshold is NaN");
-  demand(ascends(a.set_start, a.member.size), "its sets");
+  demand(adds_up(a.set_start, a.member.size), "its sets");
   for (size_t i = 0; i < a.member.size; i++) demand(a.member[i] < kCategories, "its sets");
   const uint32_t most = (1u << 8 * n.rank_bytes) - 1;
   for (size_t i = 0; i < a.column.size; i += 3) {
@@ -152,7 +131,7 @@ void check_groups(const Numbers &n, const Arrays &a) {
   if (n.wide)
     demand(a.output_start.size >= 1, "the trees of its outputs");
   else
-    demand(a.output_start.size == size_t(n.outputs) + 1 && ascends(a.output_start, n.trees), "the trees of its outputs");
+    demand(a.output_start.size == size_t(n.outputs) + 1 && adds_up(a.output_start, n.trees), "the trees of its outputs");
   demand(a.group.size >= 1 && a.group[0] == 0 && a.group[a.group.size - 1] == n.trees, "its groups of trees");
   for (size_t g = 1; g < a.group.size; g++) {
     demand(a.group[g] > a.group[g - 1] && a.group[g] <= n.trees, "its groups of trees");
@@ -192,7 +171,7 @@ std::string Forest::read(std::vector<uint8_t> file) try {
   const size_t item = numbers.doubles ? 8 : 4;
   check_numbers(numbers);
   demand(base.size == numbers.outputs * item, "its base scores or leaves");
-  demand(numbers.doubles ? all_finite<double>(base) && all_finite<double>(value) : all_finite<float>(base) && all_finite<float>(value),
+  demand(all_finite(base.data, base.size / item, numbers.doubles) && all_finite(value.data, value.size / item, numbers.doubles),
          "a value isn't finite");
   check_features(numbers, a);
   check_trees(numbers, a, value.size / item);

@@ -2,6 +2,7 @@
 // that are on the GPU already stay there: alone, they are read where they lie, and the answer is written where it is
 // wanted; of several requests they are put together there.
 #include <cstring>
+#include <utility>
 
 #include "instance.h"
 
@@ -33,7 +34,12 @@ class GpuInstance final : public Instance {
 
 // What fails together is asked again one by one: a request too large, or of memory that this GPU can't reach, fails alone.
 void GpuInstance::answer(const std::vector<Work *> &asked) {
-  if (!tried(asked)) return;
+  Wrong wrong = tried(asked);
+  if (!wrong) return;
+  if (asked.size() == 1) {
+    asked[0]->wrong = std::move(wrong);
+    return;
+  }
   for (Work *one : asked) one->wrong = attempt([&] { return tried({one}); });
 }
 
