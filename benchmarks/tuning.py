@@ -47,7 +47,7 @@ from millwork.validators.tuning import judging, knobs
 from millwork.validators.tuning.figures import Round, row_rate
 from millwork.validators.tuning.knobs import Ground
 from millwork.validators.tuning.load import tensors
-from millwork.validators.tuning.search import Entrant, Question, Trial, TrialError
+from millwork.validators.tuning.search import Entrant, Found, Question, Trial, TrialError
 from millwork.validators.tuning.settings import Settings
 
 HERE = Path(__file__).parent
@@ -193,17 +193,17 @@ def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
             began = time.monotonic()
             best, tried = grid(grid_desk, entrants, ground)
             grid_s = time.monotonic() - began
-        choices, seconds, counts = [], [], []
+        choices, seconds, searches = [], [], []
         for number in range(repeats):
             with held(lock), desk(f"tune-{number}") as tune_desk:
                 began = time.monotonic()
-                choice, count = chosen(ground, contestants, tune_desk)
+                choice, search = chosen(ground, contestants, tune_desk)
                 seconds.append(time.monotonic() - began)
             choices.append(choice)
-            counts.append(count)
+            searches.append(considered(search))
         with held(lock), desk("final") as final_desk:
             seen = side_by_side(final_desk, ground, [default, best, *choices], FINAL_ROUNDS)
-    return summary(model, spec, found, seen, best, (choices, seconds, counts), (tried, grid_s))
+    return summary(model, spec, found, seen, best, (choices, seconds, searches), (tried, grid_s))
 
 
 def contestants_of(model: str, root: Path) -> list[Contestant]:
@@ -227,14 +227,23 @@ def asking(model: str, contestants: list[Contestant]) -> Path:
     return rows
 
 
-def chosen(ground: Ground, contestants: list[Contestant], desk: Desk) -> tuple[Trial, int]:
-    """What the tuner takes, from nothing and with its usual budget; and how many trials that took."""
+def chosen(ground: Ground, contestants: list[Contestant], desk: Desk) -> tuple[Trial, Found]:
+    """What the tuner takes, from nothing and with its usual budget; and how it came to that."""
     question = Question(ground, Slo(), objective_of(None, ground.traffic), TUNE_S)
     tuned = tuning.tune(question, contestants, desk)
     if tuned.winner is None:
         raise RuntimeError(str(tuned.found.book.failed))
     entrant = next(e for e in entrants_of(contestants) if e.id == tuned.winner.entrant.id)
-    return Trial(0, entrant, tuned.winner.settings), len(tuned.found.book.rounds)
+    return Trial(0, entrant, tuned.winner.settings), tuned.found
+
+
+def considered(found: Found) -> list[dict[str, Any]]:
+    """The tuner's trials, the best first: in how many sweeps each was, and what it answered in them."""
+    book = found.book
+    return [
+        {"words": one.words, "sweeps": len(book.rounds[one.id]), "rows_per_s": round(book.figures(one).rows_per_s, 1)}
+        for one in found.ranking
+    ]
 
 
 @contextlib.contextmanager
@@ -315,12 +324,13 @@ def summary(
     ground = Ground(traffic=found, cores=tuning.cores())
     default, best, *others = seen
     lines = []
-    for choice, seconds, trials, rounds in zip(*tuned, others, strict=True):
+    for choice, seconds, ranking, rounds in zip(*tuned, others, strict=True):
         to_grid, grid_ci = ratio(rounds, best, ground)
         to_default, default_ci = ratio(rounds, default, ground)
         lines.append({
-            "words": choice.words, "seconds": round(seconds, 1), "trials": trials, **figures(rounds),
+            "words": choice.words, "seconds": round(seconds, 1), "trials": len(ranking), **figures(rounds),
             "to_grid": to_grid, "to_grid_ci": grid_ci, "to_default": to_default, "to_default_ci": default_ci,
+            "ranking": ranking,
         })  # fmt: skip
     return {
         "model": model, "asked": spec, "traffic": found.words, "objective": objective_of(None, found),
