@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Without this the checkout's root is on sys.path, and `import validators` would be ours instead of somebody else's.
 export PYTHONSAFEPATH := 1
-# One process more than a small machine has cores: tests of a server mostly wait. A module's tests stay in one process.
-PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
+# Twice the cores of a small machine: tests of a server mostly wait. A module's tests stay in one process.
+PARALLEL ?= -n 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help setup demo test test-native test-nvforest cuda faults fuzz fuzz-coverage lint typecheck-tensorrt gpu-bundle format \
 	bench triton clean

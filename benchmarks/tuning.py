@@ -1,7 +1,7 @@
 """What the tuner chooses, against an exhaustive grid and Triton's default, on the managed Triton.
 
     python benchmarks/tuning.py [--models xgboost-500,xgboost-2000,catboost-categories,mlp]
-                                [--traffic "batch=1 clients=8;…"] [--repeats 1] [--lock FILE]
+                                [--traffic "batch=1 clients=8;…"] [--repeats 1] [--lock FILE] [--servers N]
 
 For each model and traffic: a grid of 24 configurations of each of its backends (instances 1-3, threads 1-2, batching
 off or with a delay of 0, 200, 1000 us), one round each, the best six three more; the tuner, from nothing, with its
@@ -11,6 +11,10 @@ the model is a forest our kernel in our Triton backend. ``--repeats``: how often
 compared in the same way. ``--lock``: a file to hold while anything is timed, for a shared machine. A cell takes 4 to 6
 minutes and is written to benchmarks/results/tuning.json as soon as it is known; cells that are there stay.
 tuning_report.py makes a page of them.
+
+``--servers``: instead, compare what a cell chose with the grid's best once more, on so many servers, each started anew,
+five rounds on each, and the grid's best twice: what two loads of the same configuration differ by is what such a
+comparison can't see.
 """
 
 from __future__ import annotations
@@ -58,6 +62,8 @@ MIX, MIX_SHARE = "batch=1:0.8,16:0.15,64:0.05", 0.6
 """An open loop at this share of what the default configuration can answer of the mix."""
 DELAYS = (None, 0, 200, 1000)
 GRID_ROUNDS, GRID_BEST, FINAL_ROUNDS = 3, 6, 8
+ANEW_ROUNDS = 5
+"""Of each configuration on each server of ``--servers``."""
 
 
 def main() -> None:
@@ -65,6 +71,7 @@ def main() -> None:
     parser.add_argument("--models", default="xgboost-500,xgboost-2000,catboost-categories,mlp")
     parser.add_argument("--traffic", default=";".join(TRAFFIC))
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--servers", type=int, default=0)
     parser.add_argument("--lock", default="")
     parser.add_argument("--output", default=str(RESULTS / "tuning.json"))
     options = parser.parse_args()
@@ -74,10 +81,16 @@ def main() -> None:
         json.loads(output.read_text()) if output.exists() else {"machine": machine(), "cells": []}
     )
     for model, spec in itertools.product(options.models.split(","), options.traffic.split(";")):
-        cell = measured(model, spec, options.repeats, options.lock)
-        document["cells"] = [c for c in document["cells"] if (c["model"], c["asked"]) != (model, spec)] + [cell]
+        known = [c for c in document["cells"] if (c["model"], c["asked"]) == (model, spec)]
+        if options.servers:
+            for cell in known:
+                cell["anew"] = anew(cell, options.servers, options.lock)
+                print(f"{model} {spec}: {cell['anew']}", flush=True)
+        else:
+            cell = measured(model, spec, options.repeats, options.lock)
+            document["cells"] = [c for c in document["cells"] if c not in known] + [cell]
+            print(line(cell), flush=True)
         output.write_text(json.dumps(document, indent=1) + "\n")
-        print(line(cell), flush=True)
 
 
 def line(cell: dict[str, Any]) -> str:
@@ -206,6 +219,36 @@ def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
     return summary(model, spec, found, seen, best, (choices, seconds, searches), (tried, grid_s))
 
 
+def anew(cell: dict[str, Any], servers: int, lock: str) -> dict[str, list[float]]:
+    """What the cell chose over the grid's best, and the grid's best over itself loaded a second time: by server."""
+    contestants = contestants_of(cell["model"], published(cell["model"]))
+    serving = server.prepare(address.parse("managed"), None, lambda _: None)
+    rows = asking(cell["model"], contestants)
+    ground = Ground(traffic=traffics.parse(cell["traffic"]), cores=tuning.cores())
+    known = {trial.words: trial for trial in every(entrants_of(contestants), ground)}
+    best, choice = known[cell["grid"]["words"]], known[cell["tuned"][0]["words"]]
+    seen: dict[str, list[float]] = {"to_grid": [], "grid_to_itself": []}
+    for number in range(servers):
+        with (
+            tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch,
+            held(lock),
+            opened(Path(scratch) / "anew", serving, contestants, rows) as desk,
+        ):
+            order = [best, choice, best] if number % 2 else [best, best, choice]
+            rounds = side_by_side(desk, ground, order, ANEW_ROUNDS)
+        first, *others = rounds if number % 2 else [rounds[0], rounds[2], rounds[1]]
+        for name, other in zip(seen, others, strict=True):
+            seen[name].append(round(ratio(other, first, ground)[0], 4))
+    return seen
+
+
+def every(entrants: list[Entrant], ground: Ground) -> list[Trial]:
+    """All that the grid, or the tuner, can choose."""
+    tuned = [Trial(0, entrant, one) for entrant in entrants for one in knobs.space(entrant.backend, ground)]
+    usual = [Trial(0, entrant, knobs.triton_default(entrant.backend, ground)) for entrant in entrants]
+    return [*grid_of(entrants, ground), *tuned, *usual]
+
+
 def contestants_of(model: str, root: Path) -> list[Contestant]:
     """The model's candidates, as they are published under ``root``."""
     found = []
@@ -277,18 +320,22 @@ def mix(desk: Any, entrant: Entrant, lock: str) -> Traffic:
 
 def grid(desk: Desk, entrants: list[Entrant], ground: Ground) -> tuple[Trial, int]:
     """The best of the grid, and how many were tried."""
-    choices = [
-        Trial(0, entrant, Settings(
-            instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch
-        ))
-        for entrant, i, t, delay in itertools.product(entrants, (1, 2, 3), (1, 2), DELAYS)
-    ]  # fmt: skip
+    choices = grid_of(entrants, ground)
     first = side_by_side(desk, ground, choices, 1)
     ranked = sorted(range(len(choices)), key=lambda i: merit(first[i], ground), reverse=True)[:GRID_BEST]
     again = side_by_side(desk, ground, [choices[i] for i in ranked], GRID_ROUNDS, start=2, ids=ranked)
     both = [[*first[i], *rounds] for i, rounds in zip(ranked, again, strict=True)]
     best = max(range(len(both)), key=lambda i: merit(both[i], ground))
     return choices[ranked[best]], len(choices)
+
+
+def grid_of(entrants: list[Entrant], ground: Ground) -> list[Trial]:
+    return [
+        Trial(0, entrant, Settings(
+            instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch
+        ))
+        for entrant, i, t, delay in itertools.product(entrants, (1, 2, 3), (1, 2), DELAYS)
+    ]  # fmt: skip
 
 
 def side_by_side(

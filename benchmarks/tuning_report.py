@@ -6,12 +6,14 @@ python benchmarks/tuning_report.py
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import pages
-from tuning import RESULTS
+from tuning import RESULTS, TRAFFIC
 
+ORDER = ("xgboost-500", "xgboost-2000", "catboost-categories", "mlp")
 WANTED_OF_GRID, WANTED_OF_DEFAULT = 0.95, 1.7
 MOST_S, MOST_TRIALS = 90, 12
 
@@ -24,7 +26,7 @@ def main() -> None:
 
 
 def section(document: dict[str, Any], analyzer: dict[str, Any] | None) -> str:
-    cells = document["cells"]
+    cells = sorted(document["cells"], key=lambda cell: (ORDER.index(cell["model"]), TRAFFIC.index(cell["asked"])))
     lines = [
         f"On {document['machine']}, the clients on the same cores; rows a second and p99 in µs, medians of 8 rounds,",
         "interleaved. *Default*: the ONNX model as Triton serves it where nothing is said. *Grid*: the best of an",
@@ -36,6 +38,7 @@ def section(document: dict[str, Any], analyzer: dict[str, Any] | None) -> str:
         *map(line, cells),
         "",
         *verdicts(cells),
+        *anew([cell for cell in cells if "anew" in cell]),
     ]
     for cell in cells:
         if len(cell["tuned"]) > 1:
@@ -76,6 +79,30 @@ def verdicts(cells: Sequence[dict[str, Any]]) -> list[str]:
         f"- 8 and 32 clients, batch 64: {better} of {len(busy)} have {asked}",
         f"- at most {MOST_TRIALS} trials and {MOST_S} s: {quick} of {len(cells)}",
     ]
+
+
+def anew(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """What two loads of one configuration differ by, beside what the choice and the grid's best do."""
+    if not cells:
+        return []
+    lines = [
+        "",
+        f"Cells of which the choice had least were compared again (`--servers {len(cells[0]['anew']['to_grid'])}`), on",
+        "servers that were each started anew, with the grid's best loaded twice on each: what those two differ by is",
+        "what a comparison of one load with another can't see. Medians over the servers, and the range:",
+        "",
+        "| model | traffic | choice over the grid's best | the grid's best over itself |",
+        "|---|---|---|---|",
+    ]
+    return [*lines, *(
+        f"| {cell['model']} | {cell['traffic']} | {spread(cell['anew']['to_grid'])} "
+        f"| {spread(cell['anew']['grid_to_itself'])} |"
+        for cell in cells
+    )]  # fmt: skip
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def repeated(cell: dict[str, Any]) -> str:

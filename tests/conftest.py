@@ -92,6 +92,17 @@ def hummingbird(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 @pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The .pt2 of each kind of net, exported by the first test that asks for it. Not to be written to."""
+    from models import nets
+
+    def of(kind: str) -> Path:
+        return once(tmp_path_factory, f"net-{kind}", lambda folder: nets.export(kind, folder)) / nets.FILE
+
+    return of
+
+
+@pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Small models, and rows for them. Not to be written to."""
     from models import jobs

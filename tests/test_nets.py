@@ -1,9 +1,9 @@
-"""Nets through the whole job: published, loaded by the managed Triton, and asked by a client with nothing of ours."""
+"""Nets through the whole job: published, loaded by a Triton, and asked by a client with nothing of ours."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,40 +35,41 @@ OFFLINE = ("--triton", "none", "--backends", "onnx", "--traffic", "batch=1")
 class Shop:
     folder: Path
     nets: dict[str, Net]
+    files: dict[str, Path]
     said: dict[str, Said]
+    running: RunningServer
 
     @property
     def repository(self) -> Path:
         return self.folder / "models"
 
 
-def written(net: Net, folder: Path, name: str) -> tuple[Path, Path]:
-    """The net as a .pt2, and its rows."""
-    path = library.save_net(net.module, net.arguments, folder / f"{name}.pt2", task=net.task)
+def written(net: Net, path: Path) -> Path:
+    """The net's rows, and its codes."""
     arrays: dict[str, Any] = {"X": net.x, "y": net.labels} | ({} if net.codes is None else {"C": net.codes})
-    np.savez(folder / f"{name}.npz", **arrays)
-    return path, folder / f"{name}.npz"
+    np.savez(path, **arrays)
+    return path
 
 
 @pytest.fixture(scope="module")
-def shop(triton_installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Every kind of net, published and verified on the managed Triton."""
+def shop(
+    triton_installation: Installation, exported: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """Every kind of net, published and verified on one Triton, which goes on serving them."""
     folder = tmp_path_factory.mktemp("nets")
+    (folder / "models").mkdir()
     nets = {name: make() for name, make in KINDS.items()}
-    said = {}
-    for name, net in nets.items():
-        path, rows = written(net, folder, name)
-        said[name] = millwork(
-            "optimize", path, "--data", rows, "--repository", folder / "models", "--name", name, "--json",
-            "--run-dir", folder / f"run-{name}", "--backends", "onnx", "--precision", "fp32", *SERVED,
-        )  # fmt: skip
-    return Shop(folder, nets, said)
-
-
-@pytest.fixture(scope="module")
-def running(shop: Shop, triton_installation: Installation) -> Iterator[RunningServer]:
-    with server.start(triton_installation, shop.repository, log=shop.folder / "triton.log") as started:
-        yield started
+    files = {name: exported(name) for name in KINDS}
+    with server.start(triton_installation, folder / "models", log=folder / "triton.log") as running:
+        said = {
+            name: millwork(
+                "optimize", files[name], "--data", written(net, folder / f"{name}.npz"), "--repository",
+                folder / "models", "--name", name, "--run-dir", folder / f"run-{name}", "--backends", "onnx",
+                "--precision", "fp32", "--triton", running.grpc_url, "--json", *SERVED,
+            )
+            for name, net in nets.items()
+        }  # fmt: skip
+        yield Shop(folder, nets, files, said, running)
 
 
 def ask(running: RunningServer, name: str, rows: Any, codes: Any) -> Any:
@@ -78,7 +79,6 @@ def ask(running: RunningServer, name: str, rows: Any, codes: Any) -> Any:
             tensors.append(grpc.InferInput(tensor, list(values.shape), kind))
             tensors[-1].set_data_from_numpy(np.ascontiguousarray(values))
     with grpc.InferenceServerClient(running.grpc_url.removeprefix("grpc://")) as client:
-        client.load_model(name)
         return client.infer(name, tensors).as_numpy("output__0")
 
 
@@ -93,14 +93,14 @@ def answered(net: Net, count: int) -> Any:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_is_served_and_answers_as_the_module(name: str, shop: Shop, running: RunningServer) -> None:
+def test_every_kind_is_served_and_answers_as_the_module(name: str, shop: Shop) -> None:
     said, net = shop.said[name], shop.nets[name]
     assert said.code == 0, said.err
     found = said.document()
     assert found["publication"]["verified"]
     assert found["winner"]["id"] == "onnx-fp32"
     for count in (1, 2, 33):
-        got = ask(running, name, net.x[:count], None if net.codes is None else net.codes[:count])
+        got = ask(shop.running, name, net.x[:count], None if net.codes is None else net.codes[:count])
         expected = answered(net, count)
         assert np.allclose(got, expected, rtol=1e-3, atol=2e-5 * max(1.0, float(np.abs(expected).max()))), count
 
@@ -114,12 +114,12 @@ def test_requests_of_a_net_whose_rows_affect_each_other_are_never_batched(shop: 
         assert manifest["output"]["independent_rows"] is batched
 
 
-def test_codes_that_no_column_knows_are_answered_nan(shop: Shop, running: RunningServer) -> None:
+def test_codes_that_no_column_knows_are_answered_nan(shop: Shop) -> None:
     net = shop.nets["dlrm"]
     assert net.codes is not None
     codes = net.codes[:3].copy()
     codes[1, 2] = 99
-    got = ask(running, "dlrm", net.x[:3], codes)
+    got = ask(shop.running, "dlrm", net.x[:3], codes)
     assert np.isnan(got).any(axis=1).tolist() == [False, True, False]
 
 
@@ -142,7 +142,7 @@ def test_the_published_net_predicts_here(shop: Shop) -> None:
 
 
 def test_inspect_says_what_a_net_is(shop: Shop) -> None:
-    said = millwork("inspect", shop.folder / "saint.pt2")
+    said = millwork("inspect", shop.files["saint"])
     assert said.code == 0, said.err
     assert "operators" in said.out
     assert "never batched" in said.out
@@ -215,14 +215,14 @@ def test_weights_that_cannot_be_read(weights: Path, words: list[str], code: int,
 
 def test_what_a_net_has_not_is_a_usage_error(shop: Shop) -> None:
     """Known once the file is read: one line, and nothing is built."""
-    words = ("optimize", shop.folder / "mlp.pt2", "--dry-run", "--run-dir", shop.folder / "run-none", *OFFLINE)
+    words = ("optimize", shop.files["mlp"], "--dry-run", "--run-dir", shop.folder / "run-none", *OFFLINE)
     refused(millwork(*words, "--backends", "fil"), 2, "--backends fil: not for a net", "reference, onnx, onnx-cuda")
     refused(millwork(*words, "--precision", "int32"), 2, "--precision int32: a net", "It has fp32, fp16, int8.")
     assert not list((shop.folder / "run-none" / "stages").glob("build-*"))
 
 
 def test_lower_precisions_are_judged_and_win_only_where_they_are_named(shop: Shop) -> None:
-    words = ("optimize", shop.folder / "mlp.pt2", "--data", shop.folder / "mlp.npz", "--label", "y", "--dry-run",
+    words = ("optimize", shop.files["mlp"], "--data", shop.folder / "mlp.npz", "--label", "y", "--dry-run",
              "--json", "--run-dir", shop.folder / "run-lower", *OFFLINE)  # fmt: skip
     usual = millwork(*words)
     assert usual.code == 0, usual.err

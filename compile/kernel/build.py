@@ -13,6 +13,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KERNEL = Path(__file__).resolve().parent
@@ -20,8 +21,10 @@ LIBRARY, TRITON_LIBRARY = "libmillwork_kernel.so", "libtriton_millwork.so"
 
 COMPILER = shlex.split(os.environ.get("CXX", "c++"))
 FLAGS = (
-    "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra",
+    "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
     "-Wno-maybe-uninitialized",  # gcc 12's own vector headers
+    *shlex.split(os.environ.get("CXXFLAGS", "")),
+    "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno",  # last: whatever CXXFLAGS says, the same bits
 )  # fmt: skip
 OF_SOURCE = {
     "isa_avx2.cpp": ("-mavx2", "-mbmi2", "-mpopcnt"),
@@ -74,16 +77,19 @@ def program(source: Path, into: Path, objects: Path, extra: Sequence[str]) -> Pa
 
 
 def _objects(sources: Sequence[Path], folder: Path, extra: Sequence[str]) -> list[str]:
-    """Compiled, each once: what is in ``folder`` already was compiled by this process."""
+    """Compiled side by side, each once: what is in ``folder`` already was compiled by this process."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for source in sources:
-        made.append(str(folder / f"{source.stem}.o"))
-        if made[-1] not in _compiled:
-            own = OF_SOURCE.get(source.name, ())
-            _run([*COMPILER, *FLAGS, *own, *extra, f"-I{KERNEL}", "-c", str(source), "-o", made[-1]])
-            _compiled.add(made[-1])
-    return made
+    made = {str(folder / f"{source.stem}.o"): source for source in sources}
+
+    def compiled(target: str) -> None:
+        own = OF_SOURCE.get(made[target].name, ())
+        _run([*COMPILER, *FLAGS, *own, *extra, f"-I{KERNEL}", "-c", str(made[target]), "-o", target])
+
+    lacking = [target for target in made if target not in _compiled]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compiled, lacking))  # the list raises what a compiler's failure raised
+    _compiled.update(lacking)
+    return list(made)
 
 
 _compiled: set[str] = set()

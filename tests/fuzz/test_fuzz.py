@@ -1,7 +1,7 @@
 """Damaged files of every format that is open to others: each is answered, or refused by one of our errors. Whatever
 they do to the confined process that opens them, this one neither dies nor hangs nor grows.
 
-500 of each here; ``make fuzz`` has 10,000.
+500 of each here, fewer of nets, each of which takes as long as ten others; ``make fuzz`` has 10,000.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from millwork.worker import sandbox
 
 HERE = Path(__file__).parent
-MUTANTS = 500
+MUTANTS, OF_NETS = 500, 150
 
 
 def _beside(name: str) -> ModuleType:
@@ -36,11 +36,12 @@ campaign = _beside("campaign")
 def test_mutants_are_answered_or_refused(name: str, tmp_path: Path) -> None:
     if sandbox.missing():
         pytest.skip(sandbox.missing())
-    found = campaign.run(name, tmp_path, MUTANTS)
+    mutants = OF_NETS if name == "pt2" else MUTANTS
+    found = campaign.run(name, tmp_path, mutants)
     tally = found.tally
     assert found.broken == []
-    assert tally.read + tally.refused + tally.engine > MUTANTS * 0.7  # the others died, or died with one that did
-    assert tally.refused + tally.engine > MUTANTS * 0.2  # they are damaged
+    assert tally.read + tally.refused + tally.engine > mutants * 0.7  # the others died, or died with one that did
+    assert tally.refused + tally.engine > mutants * 0.2  # they are damaged
 
 
 def test_every_format_has_seeds_that_are_whole(tmp_path: Path) -> None:

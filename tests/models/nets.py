@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 from pytorch_tabnet.tab_network import TabNet
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from torch import nn
+
+import millwork
 
 STEPS = 40
 
@@ -280,3 +283,11 @@ KINDS: dict[str, Callable[[], Net]] = {
     "mlp": mlp, "resnet": resnet, "ft-transformer": ft_transformer, "tabnet": tabnet, "tabm": tabm_net, "dcn": dcn,
     "dlrm": dlrm, "periodic": periodic, "piecewise": piecewise, "saint": saint,
 }  # fmt: skip
+
+FILE = "net.pt2"
+
+
+def export(kind: str, folder: Path) -> Path:
+    """The net of a kind as a file in ``folder``."""
+    net = KINDS[kind]()
+    return millwork.save_net(net.module, net.arguments, folder / FILE, task=net.task)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 from models.nets import KINDS
 
-import millwork
 from millwork.compile import steps
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.precision import fp16, int8, layers, mixed
@@ -30,10 +30,9 @@ SENSITIVE = {"tabnet"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_net_in_each_precision(kind: str, tmp_path: Path) -> None:
+def test_each_kind_of_net_in_each_precision(kind: str, exported: Callable[[str], Path], tmp_path: Path) -> None:
     net = KINDS[kind]()
-    path = millwork.save_net(net.module, net.arguments, tmp_path / "net.pt2", task=net.task)
-    loaded = frontend.load(path.read_bytes(), WHERE, task=None, margin=False).program
+    loaded = frontend.load(exported(kind).read_bytes(), WHERE, task=None, margin=False).program
     graph, _ = steps.tidy(loaded.graph)
     feeds = {NUMBERS: net.x} | ({} if net.codes is None else {CODES: net.codes})
     calibration, judging = (some(feeds, which) for which in apart(len(net.x)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ RELEASE = triton_releases.find("24.10")
 
 
 def loaded(net: Net, folder: Path, **options: Any) -> Any:
-    path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)
+    return read(millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task), **options)
+
+
+def read(path: Path, **options: Any) -> Any:
     return frontend.load(path.read_bytes(), WHERE, **{"task": None, "margin": False, **options})
 
 
@@ -60,9 +64,11 @@ def answers(folder: Path, name: str, rows: Given, outputs: int) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_net_of_each_kind_is_answered_as_torch_answers(kind: str, tmp_path: Path) -> None:
+def test_a_net_of_each_kind_is_answered_as_torch_answers(
+    kind: str, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
     net = KINDS[kind]()
-    model = loaded(net, tmp_path)
+    model = read(exported(kind))
     signature = model.signature
     assert signature.output.independent_rows is not net.dependent
     assert signature.features.code_counts == net.code_counts
@@ -85,9 +91,9 @@ def test_a_net_of_each_kind_is_answered_as_torch_answers(kind: str, tmp_path: Pa
     assert np.allclose(together, mine, rtol=1e-4, atol=2e-5 * max(1, np.abs(mine).max()))
 
 
-def test_unknown_codes_are_answered_nan(tmp_path: Path) -> None:
+def test_unknown_codes_are_answered_nan(exported: Callable[[str], Path], tmp_path: Path) -> None:
     net = KINDS["dlrm"]()
-    folder = built(loaded(net, tmp_path), tmp_path)
+    folder = built(read(exported("dlrm")), tmp_path)
     codes = np.zeros((6, 4), np.int64)
     codes[[1, 2, 3, 4], [0, 1, 2, 3]] = (-1, 11, 1 << 40, -(1 << 40))
     rows = Given(net.x[:6], codes)
