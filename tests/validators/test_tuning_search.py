@@ -68,6 +68,15 @@ def test_it_finds_the_best_in_twelve_trials_and_within_its_budget():
     assert found.book.baseline.settings == knobs.triton_default("python", question().ground)
 
 
+def test_what_the_estimate_thinks_least_of_is_tried_too():
+    """It takes batching for the best in every form; here two instances without are, and nothing beside them."""
+    world = World(lambda s: 1300.0 if s.instances == 2 and not s.batching else 1000.0, noise=0.01)
+    found = search(question(), [ENTRANT], world.measure)
+    assert (found.ranking[0].settings.instances, found.ranking[0].settings.batching) == (2, False)
+    first = [trial.settings for trial in found.book.trials if len(found.book.rounds[trial.id]) and trial.id <= 6]
+    assert len({(s.instances, s.threads, s.batching) for s in first}) == len(first)
+
+
 def test_what_ties_goes_to_the_simpler():
     found = search(question(), [ENTRANT], World(lambda _: 1000.0, noise=0.002).measure)
     assert found.ranking[0].settings.instances * found.ranking[0].settings.threads == 1

@@ -1,6 +1,7 @@
 """The search: an estimate says what to try, sweeps of short rounds say what is better, and noise says when to stop.
 
-    1. the default, the plain configuration, and the best by the estimate: one round each, one after the other
+    1. the default, the plain configuration, and the best by the estimate, no two that differ only in how requests wait
+       for one another: one round each, one after the other
     2. configurations that differ from the best two in one knob: one round each, with the best so far again
     3. the better half goes on, sweep by sweep, in alternating order, until no other can win by more than the noise
 
@@ -26,7 +27,7 @@ from .settings import Settings
 MOST_TRIALS, FEWEST_TRIALS = 12, 2
 TRIAL_S = 6.5
 """Seconds of the budget for each trial: loading it, its rounds, and its part of the final sweeps."""
-FIRST = 8
+FIRST = 7
 """Trials of the first sweep; the rest of them go to the neighbours of the best."""
 HALVES = (6, 3)
 """How many go on after each sweep of step 3."""
@@ -140,9 +141,10 @@ class Book:
 
     def ranked(self, trials: Sequence[Trial]) -> list[Trial]:
         """The best first. Scores are taken relative to the default's of the same sweeps, where it has one."""
-        return sorted((t for t in trials if t.id in self.rounds), key=self._merit, reverse=True)
+        return sorted((t for t in trials if t.id in self.rounds), key=self.merit, reverse=True)
 
-    def _merit(self, trial: Trial) -> float:
+    def merit(self, trial: Trial) -> float:
+        """Its scores relative to the default's, less what breaking a limit costs."""
         mine, base = self.scores(trial), self.scores(self.baseline) if self.baseline.id in self.rounds else {}
         relative = [value - base.get(number, 0.0) for number, value in mine.items()]
         return judging.merit(relative, self.over(trial)[0])
@@ -209,7 +211,8 @@ def _promise(question: Question, trial: Trial) -> float:
 
 
 def _first(question: Question, entrants: Sequence[Entrant], space: Sequence[Trial]) -> list[Trial]:
-    """The default of the first entrant, the plain configuration, each entrant's best, then the best by the estimate."""
+    """The default of the first entrant, the plain configuration, each entrant's best, then the best by the estimate of
+    each other shape."""
     ground, lead = question.ground, entrants[0]
     plain = knobs.untuned(ground, question.threads)
     chosen = [(lead, knobs.triton_default(lead.backend, ground))]
@@ -220,16 +223,29 @@ def _first(question: Question, entrants: Sequence[Entrant], space: Sequence[Tria
     if (lead, plain) not in chosen:
         chosen.append((lead, plain))
     most = min(FIRST, question.trials) if question.trials > FIRST else question.trials
-    for trial in space:
-        if len(chosen) >= most:
-            break
-        if (trial.entrant, trial.settings) not in chosen:
-            chosen.append((trial.entrant, trial.settings))
+    chosen += [(trial.entrant, trial.settings) for trial in _apart(space, chosen)]
     unique = [pair for i, pair in enumerate(chosen) if pair not in chosen[:i]][: max(most, FEWEST_TRIALS)]
     return [
         Trial(i + 1, entrant, settings, _expected(question, entrant, settings))
         for i, (entrant, settings) in enumerate(unique)
     ]
+
+
+def _apart(space: Sequence[Trial], chosen: Sequence[tuple[Entrant, Settings]]) -> list[Trial]:
+    """One of each shape that isn't there yet, then the others. How requests wait for one another is what the estimate
+    knows least of, and gives equal figures to; the neighbours of the best are for that."""
+    shapes = {_shape(entrant, settings) for entrant, settings in chosen}
+    new: list[Trial] = []
+    for trial in space:
+        shape = _shape(trial.entrant, trial.settings)
+        if shape not in shapes:
+            shapes.add(shape)
+            new.append(trial)
+    return [*new, *(trial for trial in space if trial not in new)]
+
+
+def _shape(entrant: Entrant, settings: Settings) -> tuple[str, str, int, int, bool]:
+    return (entrant.id, entrant.backend, settings.instances, settings.threads, settings.batching)
 
 
 def _near(book: Book, space: Sequence[Trial], count: int) -> list[Trial]:
@@ -253,7 +269,7 @@ def _decide(book: Book, measure: Measure, told: Callable[[str], None]) -> tuple[
     for keep in HALVES:
         if _out_of_time(book, len(alive[:keep]) + 1):
             return _out(book), alive
-        alive = _halved(alive, keep)
+        alive = _halved(book, alive, keep)
         _sweep(book, _with_baseline(book, alive), measure, told)
         alive = book.ranked(alive)
     while book.sweeps < MOST_SWEEPS:
@@ -271,9 +287,13 @@ def _decide(book: Book, measure: Measure, told: Callable[[str], None]) -> tuple[
     return f"{MOST_SWEEPS} sweeps: what is left can't be told apart here", alive
 
 
-def _halved(alive: Sequence[Trial], keep: int) -> list[Trial]:
-    """The best ``keep``, at most half of those that there are (but two)."""
-    return list(alive[: min(keep, max(2, (len(alive) + 1) // 2))])
+def _halved(book: Book, alive: Sequence[Trial], keep: int) -> list[Trial]:
+    """The best ``keep``, at most half of those that there are (but two); of what is within the margin of the best, the
+    simplest."""
+    best = book.merit(alive[0]) if alive else 0.0
+    close = [t for t in alive[1:] if best - book.merit(t) <= judging.MARGIN]
+    order = [*alive[:1], *sorted(close, key=lambda t: t.simplicity), *alive[1 + len(close) :]]
+    return order[: min(keep, max(2, (len(alive) + 1) // 2))]
 
 
 def _with_baseline(book: Book, alive: Sequence[Trial]) -> list[Trial]:
