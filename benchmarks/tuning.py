@@ -57,6 +57,7 @@ from millwork.validators.tuning.settings import Settings
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"
 ROWS, FEATURES = 20_000, 32
+NAMES = ("xgboost-500", "xgboost-2000", "catboost-categories", "mlp")
 TRAFFIC = ("batch=1 clients=1", "batch=1 clients=8", "batch=1 clients=32", "batch=64 clients=4", "mix")
 MIX, MIX_SHARE = "batch=1:0.8,16:0.15,64:0.05", 0.6
 """An open loop at this share of what the default configuration can answer of the mix."""
@@ -68,7 +69,7 @@ ANEW_ROUNDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", default="xgboost-500,xgboost-2000,catboost-categories,mlp")
+    parser.add_argument("--models", default=",".join(NAMES))
     parser.add_argument("--traffic", default=";".join(TRAFFIC))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--servers", type=int, default=0)
@@ -234,11 +235,11 @@ def anew(cell: dict[str, Any], servers: int, lock: str) -> dict[str, list[float]
             held(lock),
             opened(Path(scratch) / "anew", serving, contestants, rows) as desk,
         ):
-            order = [best, choice, best] if number % 2 else [best, best, choice]
-            rounds = side_by_side(desk, ground, order, ANEW_ROUNDS)
-        first, *others = rounds if number % 2 else [rounds[0], rounds[2], rounds[1]]
-        for name, other in zip(seen, others, strict=True):
-            seen[name].append(round(ratio(other, first, ground)[0], 4))
+            names = list(seen) if number % 2 else list(reversed(seen))
+            others = [{"to_grid": choice, "grid_to_itself": best}[name] for name in names]
+            first, *rounds = side_by_side(desk, ground, [best, *others], ANEW_ROUNDS)
+        for name, own in zip(names, rounds, strict=True):
+            seen[name].append(round(ratio(own, first, ground)[0], 4))
     return seen
 
 

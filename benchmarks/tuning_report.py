@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pages
-from tuning import RESULTS, TRAFFIC
+from tuning import NAMES, RESULTS, TRAFFIC
 
-ORDER = ("xgboost-500", "xgboost-2000", "catboost-categories", "mlp")
 WANTED_OF_GRID, WANTED_OF_DEFAULT = 0.95, 1.7
 MOST_S, MOST_TRIALS = 90, 12
 
@@ -26,7 +25,7 @@ def main() -> None:
 
 
 def section(document: dict[str, Any], analyzer: dict[str, Any] | None) -> str:
-    cells = sorted(document["cells"], key=lambda cell: (ORDER.index(cell["model"]), TRAFFIC.index(cell["asked"])))
+    cells = sorted(document["cells"], key=lambda cell: (NAMES.index(cell["model"]), TRAFFIC.index(cell["asked"])))
     lines = [
         f"On {document['machine']}, the clients on the same cores; rows a second and p99 in µs, medians of 8 rounds,",
         "interleaved. *Default*: the ONNX model as Triton serves it where nothing is said. *Grid*: the best of an",
