@@ -322,18 +322,17 @@ def test_strings_that_are_malformed_fail_alone(
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("name", "change", "says"),
     [
-        (lambda blob: blob[:-9], "shorter or longer than it says"),
-        (lambda blob: blob[:200] + bytes([blob[200] ^ 1]) + blob[201:], "has changed since it was written"),
-        (lambda _: b"", "can't be opened or read"),
-        (lambda blob: b"MILLWORX" + blob[8:], "not a packed forest"),
+        ("truncated", lambda blob: blob[:-9], "shorter or longer than it says"),
+        ("flipped", lambda blob: blob[:200] + bytes([blob[200] ^ 1]) + blob[201:], "has changed since it was written"),
+        ("empty", lambda _: b"", "can't be opened or read"),
+        ("foreign", lambda blob: b"MILLWORX" + blob[8:], "not a packed forest"),
     ],
 )
 def test_a_damaged_file_isnt_loaded_and_the_old_version_serves_on(
-    session: Session, repository: Path, change: Any, says: str
+    session: Session, repository: Path, name: str, change: Any, says: str
 ) -> None:
-    name = f"damaged{abs(hash(says)) % 1000}"
     put(repository, name, numeric())
     session.load(name)
     rows = hard_rows(1, 4, FEATURES)
