@@ -15,7 +15,10 @@ PARALLEL ?= -n 4 --dist loadscope --no-loadscope-reorder
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-$(VENV)/.done: pyproject.toml constraints.txt
+# The kernel's libraries are built when the package is installed, so it is installed again when their sources change.
+KERNEL := setup.py $(wildcard compile/kernel/*.cpp compile/kernel/*.h compile/kernel/build.py compile/kernel/triton/*)
+
+$(VENV)/.done: pyproject.toml constraints.txt $(KERNEL)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[cpu,report,torch,precision,catboost,treelite,object-store,signing,demo,dev]'

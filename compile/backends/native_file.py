@@ -85,7 +85,8 @@ def sections(program: Program) -> Sections:
         "right": np.where(test, forest.right, 0).astype("<u4"),
         "leaf_value": forest.leaf_value[leaf].ravel(),
         "leaf_number": forest.leaf_number[leaf].astype("<i4"),
-        "tree_output": forest.tree_output.astype("<i4"),
+        # a vector of one value is a value
+        "tree_output": forest.tree_output.clip(-1 if forest.n_outputs > 1 else 0).astype("<i4"),
         "base_scores": forest.base_scores.astype(forest.leaf_value.dtype),
         "threshold_start": start.astype("<u4"),
         "thresholds": thresholds.astype("<f4"),

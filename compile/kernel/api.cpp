@@ -144,7 +144,7 @@ template <class T> int over_trees(const Call &c, Workers &workers, int threads) 
   for (size_t r = 0; r < c.n; r++) {
     begin<T>(m, sums.data(), 1);
     const T *value = values.data() + r * m.trees;
-    for (uint32_t t = 0; t < m.trees; t++) sums[size_t(m.tree[t].output)] += value[t];
+    for (uint32_t t = 0; t < m.trees; t++) sums[m.outputs == 1 ? 0 : size_t(m.tree[t].output)] += value[t];
     finish<T>(c, r, sums.data(), 1);
   }
   return MW_OK;

@@ -743,19 +743,29 @@ template <bool Wide> struct RowBytes {
 };
 #endif
 
-// A chunk of oblivious trees, eight in a vector of tests: each byte of the results is a slot.
+// A chunk of oblivious trees, eight in a vector of tests: each byte of the results is a slot. Fewer than eight are looked
+// up one by one: a byte behind the last of them is no slot of the tree that follows, and would be read beside the values.
 template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wide> &row, Found<T> &found) {
   const size_t at = m.tree.data()[first].row;
-  for (uint32_t t = first; t < last; t += 8) {
+  const auto slots_from = [&](uint32_t t) {
     const size_t own = at + size_t(t - first) * 8;
-    uint64_t slots = row.tests(m.row_column.data + own, m.row_key.data + own);
-    if (found.values) {
-      for (uint32_t i = 0; i < 8; i += kLanes)
-        gather(found.value + (t - first) + i, add(from_bytes(slots >> 8 * i), lanes(m.row_value.data + t + i)), m.values<T>());
-      continue;
-    }
+    return row.tests(m.row_column.data + own, m.row_key.data + own);
+  };
+  uint32_t t = first;
+  for (; found.values && last - t >= 8; t += 8) {
+    const uint64_t slots = slots_from(t);
+    for (uint32_t i = 0; i < 8; i += kLanes)
+      gather(found.value + (t - first) + i, add(from_bytes(slots >> 8 * i), lanes(m.row_value.data + t + i)), m.values<T>());
+  }
+  for (; t < last; t += 8) {
+    uint64_t slots = slots_from(t);
     const uint32_t n = last - t < 8 ? last - t : 8;
-    for (uint32_t i = 0; i < n; i++, slots >>= 8) found.leaf(t + i, m.target.data[m.tree.data()[t + i].slot + uint8_t(slots)]);
+    for (uint32_t i = 0; i < n; i++, slots >>= 8) {
+      if (found.values)
+        found.value[t - first + i] = m.values<T>()[m.row_value.data[t + i] + uint8_t(slots)];
+      else
+        found.leaf(t + i, m.target.data[m.tree.data()[t + i].slot + uint8_t(slots)]);
+    }
   }
 }
 

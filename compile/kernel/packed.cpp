@@ -60,7 +60,7 @@ bool sound_nodes(const Packed &p) {
   for (uint32_t t = 0; t < p.trees; t++) {
     const uint32_t first = p.tree_start[t], last = p.tree_start[t + 1];
     if (first == last || p.tree_output[t] < -1 || p.tree_output[t] >= int64_t(p.outputs)) return false;
-    if (p.tree_output[t] == -1 ? p.width != p.outputs : false) return false;
+    if (p.tree_output[t] == -1 && (p.width == 1 || p.width != p.outputs)) return false;
     met[first] = 1;
     for (uint32_t i = first; i < last; i++) {
       const int32_t f = p.feature[i];

@@ -29,7 +29,7 @@ enum Section : uint32_t {
   kRight,            // u32 [M]
   kLeafValue,        // f32 or f64 [L, D], in the order of the nodes
   kLeafNumber,       // i32 [L]       the framework's own
-  kTreeOutput,       // i32 [T]       -1: a value an output
+  kTreeOutput,       // i32 [T]       -1: a value an output, where there are several
   kBaseScores,       // f32 or f64 [K]
   kThresholdStart,   // u32 [F + 1]
   kThresholds,       // f32           of each feature, ascending

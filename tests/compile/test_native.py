@@ -7,6 +7,8 @@ import ctypes
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +21,8 @@ import pytest
 import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.forests import hard_rows, one_sided, program_of, random_forest
+from models.emulated import COMPILER
+from models.forests import hard_rows, one_sided, perfect_forest, program_of, random_forest
 
 from millwork.compile import kernel
 from millwork.compile.backends import native_file
@@ -225,6 +228,16 @@ def test_threads_over_trees_change_no_bit(isa: str, dtype: type, outputs: int, f
             assert many.margins(rows[:n]).tobytes() == one.margins(rows[:n]).tobytes()
 
 
+def test_threads_over_trees_whose_leaves_are_vectors_of_one(folder: Path) -> None:
+    program = program_of(random_forest(3, trees=331, depth=4, vector_leaves=True))
+    rows = hard_rows(4, 60, 5)
+    wanted = margins(program.forest, leaves(program.forest, rows))
+    opened(program, folder)
+    for plan in PLANS:
+        runner = Runner(folder / "forest.packed", {"plan": plan}, threads=2)
+        assert runner.margins(rows).astype(np.float32).tobytes() == wanted.tobytes()
+
+
 def test_few_rows_from_several_threads_are_those_of_many(folder: Path) -> None:
     """Calls of few rows are kept by each thread; nothing of an earlier one may be left in a later answer."""
     program = program_of(random_forest(3, trees=40, depth=7, outputs=2))
@@ -252,6 +265,51 @@ def test_rows_that_lie_apart(folder: Path) -> None:
     runner = opened(program, folder)
     for view in (wide[:, 2:7], wide[::2, :5], wide[::-1, 1:6], np.asfortranarray(wide[:, :5])):
         np.testing.assert_array_equal(runner.leaves(view), leaves(program.forest, np.ascontiguousarray(view)))
+
+
+GUARDED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from millwork.compile.runners.native_runner import Runner
+kept = []  # never closed: free() doesn't know the memory
+for path in sorted(Path(sys.argv[1]).glob("*.packed")):
+    rows, wanted = np.load(path.with_suffix(".rows.npy")), np.load(path.with_suffix(".margins.npy"))
+    for isa in sys.argv[2:]:
+        for plan in ("rows", "blocks"):
+            kept.append(Runner(path, {"isa": isa, "plan": plan}, 2))
+            assert kept[-1].margins(rows).astype(wanted.dtype).tobytes() == wanted.tobytes(), (path.name, isa, plan)
+print("done", flush=True)
+os._exit(0)
+"""
+"""The answers of every forest in a folder, in a process whose tables lie beside pages that can't be touched."""
+
+
+@pytest.mark.parametrize("guarded", ["before", "behind"])
+def test_nothing_beside_a_table_is_read(guarded: str, tmp_path: Path) -> None:
+    """What the vectors read of trees that aren't asked for: nobody sees it in the answers."""
+    library = tmp_path / "guarded.so"
+    source = Path(__file__).resolve().parents[1] / "native" / "guarded.cpp"
+    subprocess.run([*COMPILER, "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    rng = np.random.default_rng(0)
+    rows = hard_rows(1, 64, 5)
+    rows[:50], rows[50] = rng.normal(size=(50, 5)), np.nan
+    mixed = [int(depth) for depth in rng.choice([0, 1, 2, 5, 6, 7], 100)]
+    # A stump and then a deep tree: a class that is easily told, and one that isn't. The last is one whose trees the
+    # threads share: a share begins within eight trees that are asked for at once, and ends behind the last of them.
+    for i, depths in enumerate([[1, 6], [1, 1, 1, 5], [2, 6, 6, 1], [6, 1], mixed, [6, *[1] * 256, 0]]):
+        for dtype in (np.float32, np.float64):
+            forest = perfect_forest(i, depths, outputs=2, dtype=dtype)
+            forest = forest.replacing(base_scores=np.zeros_like(forest.base_scores))
+            path = tmp_path / f"{i}-{dtype.__name__}.packed"
+            native_file.write(program_of(forest), path)
+            np.save(path.with_suffix(".rows.npy"), rows)
+            np.save(path.with_suffix(".margins.npy"), margins(forest, leaves(forest, rows)))
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, str(tmp_path), *filter(here, ISAS)],
+        env=os.environ | {"LD_PRELOAD": str(library), "GUARDED": guarded}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 # ── what is refused ───────────────────────────────────────────────────────────────────────────────────────
@@ -331,6 +389,24 @@ def test_a_damaged_file_is_an_error_or_a_model_never_a_crash(seed: int, folder: 
                 library.mw_predict(handle, 0, 0, 1, rows.ctypes.data, 70, 4, None, 0, out.ctypes.data)
             library.mw_close(handle)
     assert codes >= {5, 7, 8}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "output", "code"), [(1, 0, 0), (1, -1, 8), (1, 1, 8), (1, -2, 8), (3, 2, 0), (3, -1, 8), (3, 3, 8)]
+)
+def test_a_tree_whose_output_isnt_there_is_refused(outputs: int, output: int, code: int, folder: Path) -> None:
+    """-1, all outputs, of leaves of one value is one that isn't there."""
+    opened(program_of(random_forest(3, trees=300, outputs=outputs)), folder)
+    blob = bytearray((folder / "forest.packed").read_bytes())
+    kind = native_file.SECTIONS.index("tree_output") + 1
+    entries = (struct.unpack_from("<IIQQQ", blob, 128 + 32 * i) for i in range(struct.unpack_from("<I", blob, 24)[0]))
+    offset = next(entry[2] for entry in entries if entry[0] == kind)
+    struct.pack_into("<i", blob, offset + 4 * 17, output)
+    struct.pack_into("<I", blob, 12, zlib.crc32(blob[16:]))
+    held, handle = ctypes.create_string_buffer(bytes(blob)), ctypes.c_void_p()
+    library = native_runner.load(folder)
+    assert library.mw_open_bytes(ctypes.addressof(held), len(blob), None, ctypes.byref(handle)) == code
+    library.mw_close(handle)
 
 
 def test_the_library_is_built() -> None:

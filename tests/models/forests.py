@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from millwork.compile.backends.base import Source
@@ -90,6 +92,27 @@ def one_sided(depth: int, rng: np.random.Generator) -> Forest:
         tree_output=np.zeros(1, np.int32), n_features=3,
     )  # fmt: skip
     return check(chain)
+
+
+def perfect_forest(seed: int, depths: Sequence[int], *, outputs: int = 1, dtype: type = np.float32) -> Forest:
+    """A full tree of each depth, over five features; no two tests of it are the same."""
+    rng = np.random.default_rng(seed)
+    sizes = [2 ** (depth + 1) - 1 for depth in depths]
+    start = np.cumsum([0, *sizes])
+    place, size = np.concatenate([np.arange(n) for n in sizes]), np.repeat(sizes, sizes)
+    leaf, child = place >= size // 2, np.repeat(start[:-1], sizes) + 2 * place + 1
+    feature, value = rng.integers(0, 5, len(place)), rng.normal(size=(len(place), 1))
+    return check(
+        random_forest(seed, outputs=outputs, dtype=dtype).replacing(
+            tree_start=start.astype(np.int32), feature=np.where(leaf, -1, feature).astype(np.int32),
+            threshold=np.where(leaf, 0, rng.normal(size=len(place))).astype(np.float32),
+            left=np.where(leaf, -1, child).astype(np.int32), right=np.where(leaf, -1, child + 1).astype(np.int32),
+            default_left=~leaf & (rng.random(len(place)) < 0.5),
+            leaf_value=np.where(leaf[:, None], value, 0).astype(dtype),
+            leaf_number=np.where(leaf, place, -1).astype(np.int32), category_set=np.full(len(place), -1, np.int32),
+            tree_output=(np.arange(len(depths)) % outputs).astype(np.int32),
+        )
+    )  # fmt: skip
 
 
 def source_of(framework: str = "xgboost", names: tuple[str, ...] = ()) -> Source:

@@ -1,4 +1,4 @@
-"""Small packed forests of every kind, for the fuzzer to begin with.
+"""Small packed forests of every kind, for the fuzzer to begin with; two have trees enough for threads to share them.
 
 python tests/native/corpus.py FOLDER
 """
@@ -36,6 +36,9 @@ def main() -> None:
         )  # fmt: skip
         kinds = POSTPROCESS[outputs]
         native_file.write(program_of(forest, kinds[seed % len(kinds)]), folder / f"forest-{seed:02}.packed")
+    for outputs in (1, 3):
+        forest = random_forest(outputs, trees=300, depth=1, outputs=outputs)
+        native_file.write(program_of(forest, "softmax"), folder / f"many-{outputs}.packed")
     for seed in range(16):
         program, _, _ = random_program(seed, integer=seed % 2 == 1)
         native_file.write(program, folder / f"encoders-{seed:02}.packed")

@@ -122,8 +122,10 @@ Bytes categories(const mw_shape &shape, size_t n) {
 void ask(mw_model *model) {
   mw_shape shape;
   if (mw_describe(model, &shape) != MW_OK) std::abort();
-  const size_t n = below(3) ? below(4) : below(140);
-  const int kind = int(below(3));
+  const bool shared = shape.trees >= 300 && below(4);  // threads share the trees of so many rows, one by one
+  const size_t n = shared ? 64 - below(8) : below(3) ? below(4) : below(140);
+  const int threads = shared || below(8) == 0 ? 2 + int(below(2)) : 1;
+  const int kind = int(below(shared ? 2 : 3)), plan = shared ? MW_PLAN_ROWS : int(below(3));
   const size_t width = kind == MW_ANSWERS ? shape.answers : kind == MW_MARGINS ? shape.outputs : shape.trees;
   if (shape.features > 4096 || shape.categories > 64 || width > 65536 || size_t(shape.trees) * n > 100000) return;
   // Exactly as large as they may be: one byte more that is read or written is an error of the sanitizer's.
@@ -133,8 +135,8 @@ void ask(mw_model *model) {
   std::unique_ptr<uint8_t[]> texts(new uint8_t[given.size()]);
   std::copy(given.begin(), given.end(), texts.get());
   std::unique_ptr<double[]> out(new double[(n * width * (kind == MW_MARGINS ? 8 : 4) + 7) / 8]);
-  mw_predict(model, kind, int(below(3)), 1, rows.get(), n, shape.features, shape.categories ? texts.get() : nullptr,
-             shape.categories ? given.size() : 0, out.get());
+  mw_predict(model, kind, plan, threads, rows.get(), n, shape.features,
+             shape.categories ? texts.get() : nullptr, shape.categories ? given.size() : 0, out.get());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -93,6 +94,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(folder, "three", numeric(), settings=Settings(instances=3, threads=2, batching=True))
     waiting = Settings(instances=1, threads=1, batching=True, delay_us=200_000, max_batch=4096)
     put(folder, "waiting", numeric(), settings=waiting)
+    longer = Settings(instances=1, threads=1, batching=True, delay_us=1_000_000, max_batch=4096)
+    put(folder, "waiting-text", categorical(integer=False), settings=longer)
     return folder
 
 
@@ -319,6 +322,32 @@ def test_strings_that_are_malformed_fail_alone(
             assert "error" in answer
         else:
             np.testing.assert_array_equal(np.float32(answer["outputs"][0]["data"]), must.ravel())
+
+
+def strings(*words: str) -> bytes:
+    return b"".join(len(word.encode()).to_bytes(4, "little") + word.encode() for word in words)
+
+
+def test_a_request_that_shares_a_batch_with_malformed_ones_has_its_own_answer(
+    session: Session, client: Any, running: RunningServer, repository: Path
+) -> None:
+    """The first one's last string says that it goes on through the second and into a word of the third, which holds
+    whole strings: by then all of them have as many strings as rows."""
+    session.load("waiting-text")
+    good, inside = strings("green", ""), strings("red", "a", "red").decode()
+    malformed = strings("red") + (len(good) + 4).to_bytes(4, "little")
+    before = statistics(client, "waiting-text").execution_count
+    with ThreadPoolExecutor(3) as pool:
+        asked = []
+        for texts in (malformed, good, strings(inside, "a")):
+            asked.append(pool.submit(raw, running, "waiting-text", 1, texts))
+            time.sleep(0.02)  # Triton's batches are in the order of arrival
+        answers = [one.result() for one in asked]
+    assert statistics(client, "waiting-text").execution_count - before == 1
+    assert "isn't 2 strings a row" in answers[0]["error"]
+    words = np.array([["green", ""], [inside, "a"]])
+    must = expected(repository, "waiting-text", np.zeros((2, 2), np.float32), words)
+    np.testing.assert_array_equal([np.float32(one["outputs"][0]["data"]) for one in answers[1:]], must)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ void CpuInstance::answer(const std::vector<Work *> &asked) {
   for (Work *one : asked)
     if (one->rows < kAlone) joined_.push_back(one);
   if (joined_.size() == 1 || (!joined_.empty() && attempt([&] { return together(); })))
-    for (Work *one : joined_) alone(*one);  // where one of several is malformed, only that one shall fail
+    for (Work *one : joined_) alone(*one);  // what there is no memory for together may fit one by one
   for (Work *one : asked)
     if (one->rows >= kAlone) alone(*one);
 }

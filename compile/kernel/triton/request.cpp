@@ -2,7 +2,24 @@
 
 #include <cstring>
 
+#include "../sections.h"
+
 namespace millwork {
+namespace {
+
+// Whether the bytes are so many rows of strings, each behind its length, and end with the last one.
+bool are_strings(const uint8_t *bytes, size_t size, size_t rows, size_t width) {
+  size_t found = 0;
+  for (size_t place = 0; place < size; found++) {
+    if (size - place < 4) return false;
+    const size_t length = at<uint32_t>(bytes, place);
+    if (length > size - place - 4) return false;
+    place += 4 + length;
+  }
+  return found % width == 0 && found / width == rows;
+}
+
+}  // namespace
 
 Wrong Input::read(TRITONBACKEND_Request *request, const char *name, int type, size_t width, const Where &where, size_t &rows) {
   TRITONBACKEND_Input *input = nullptr;
@@ -32,15 +49,23 @@ Wrong Input::read(TRITONBACKEND_Request *request, const char *name, int type, si
     size += length;
   }
   if (size != total) return {kInvalidArgument, std::string(name) + " has fewer bytes than it says"};
-  return where.memory == kGpu ? Wrong{} : join(name, item);
+  if (where.memory == kGpu) return {};
+  if (Wrong wrong = join(name, item)) return wrong;
+  // Several requests become one call, where a string too few would be taken from the next one.
+  if (type == kBytes && !are_strings(bytes, size, rows, width))
+    return {kInvalidArgument,
+            std::string(name) + " isn't " + std::to_string(width) + " strings a row, each behind its length"};
+  return {};
 }
 
 Wrong Input::join(const char *name, size_t item) {
   held.clear(), bytes = nullptr;
-  if (pieces.size() > 1) held.reserve(size);
+  // Strings always: a client may change its shared memory once they are checked.
+  const bool copied = pieces.size() > 1 || item == 1;
+  if (copied) held.reserve(size);
   for (const Piece &piece : pieces) {
     if (piece.at.memory == kGpu) return {kUnsupported, std::string(name) + " lies in a GPU's memory, and this model runs on the CPU"};
-    if (piece.size == size && reinterpret_cast<uintptr_t>(piece.bytes) % item == 0) {
+    if (!copied && reinterpret_cast<uintptr_t>(piece.bytes) % item == 0) {
       bytes = piece.bytes;
       return {};
     }

@@ -43,7 +43,7 @@ struct Piece {
   Where at;
 };
 
-// One input of one request. On a CPU it is in one piece, its own memory where it lies so, else in `held`.
+// One input of one request. On a CPU it is in one piece: numbers where they lie so, all else in `held`.
 struct Input {
   const uint8_t *bytes = nullptr;
   size_t size = 0;
