@@ -102,7 +102,8 @@ def test_every_kind_is_served_and_answers_as_the_module(name: str, shop: Shop) -
     for count in (1, 2, 33):
         got = ask(shop.running, name, net.x[:count], None if net.codes is None else net.codes[:count])
         expected = answered(net, count)
-        assert np.allclose(got, expected, rtol=1e-3, atol=2e-5 * max(1.0, float(np.abs(expected).max()))), count
+        near = 3e-4 if name == "tabnet" else 2e-5
+        assert np.allclose(got, expected, rtol=1e-3, atol=near * max(1.0, float(np.abs(expected).max()))), count
 
 
 def test_requests_of_a_net_whose_rows_affect_each_other_are_never_batched(shop: Shop) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from .... import wire
 from ....errors import ModelError, UsageError
 from ....values import Value
 
@@ -33,8 +34,8 @@ class Card(Value):
 def parse(content: bytes) -> Card:
     """ModelError for what isn't a card."""
     try:
-        return msgspec.json.decode(content, type=Card)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return wire.decode(content, Card)
+    except msgspec.DecodeError as error:
         raise ModelError(f"{CARD_FILE} in it isn't what millwork.save_net writes: {error}") from error
 
 

@@ -52,8 +52,7 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
     try:
         ready, notes = rewritten(module)
         asked = [batch(inputs, size) for size in BATCHES]
-        with torch.no_grad():
-            answers = [first(original(*(tensor.to(_device(module)) for tensor in part))) for part in asked]
+        answers = [_answer(original, tuple(tensor.to(_device(module)) for tensor in part)) for part in asked]
         reasons = []
         for strict in (False, True):
             try:
@@ -72,6 +71,20 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
         "the net can't be exported with a batch that varies:\n  " + "\n  ".join(reasons),
         "A branch that depends on the rows has to be written as torch.where; a shape must come from the input's own.",
     )
+
+
+def _answer(module: nn.Module, given: Tensors) -> torch.Tensor:
+    """The module's own; ModelError where it has none."""
+    try:
+        with torch.no_grad():
+            return first(module(*given))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the module fails on a batch of {len(given[0])}: {words(error)}",
+            "It must take any number of rows, one too.",
+        ) from error
 
 
 def _export(module: nn.Module, inputs: Tensors, *, strict: bool) -> ExportedProgram:

@@ -11,8 +11,8 @@ import onnx
 import torch
 
 from ....errors import ModelError
+from ....passes.net import RAW, Net
 from ....passes.net import Interface as NetInterface
-from ....passes.net import Net
 from ....passes.program import Postprocess
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance
 from ..loaded import LoadedModel, Oracle, Signature
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NATIVE = "net.pt2"
 _TRAINS = (("aten.dropout", 2), ("aten.feature_dropout", 2), ("aten.batch_norm", 5), ("aten.instance_norm", 5))
 """Operators that are told whether they train, and the place of that argument."""
+_STATISTICS = {"aten.batch_norm": 3, "aten.instance_norm": 3}
+"""Where norms have their running mean: one that has none takes what is before it, trained or not."""
 
 
 def load(content: bytes, where: Provenance, *, task: NetTask | None, margin: bool) -> LoadedModel:
@@ -63,6 +65,7 @@ def of_program(
     finite = not probing.takes_odd_numbers(run, face, counts)
     graph = to_onnx.convert(program, face, probing.rows(face, counts))
     answer, own = _answer(card.task or "regression", face, graph, margin=margin)
+    bounded = not own and _asked(lambda: probing.within_one(run, face, counts))
     output = _output(card, face, answer, margin=margin, independent=independent)
     features = msgspec.structs.replace(_features(card, face, counts), finite=finite)
     parameters = {
@@ -73,7 +76,7 @@ def of_program(
         provenance=msgspec.structs.replace(where, framework="torch", framework_version=version),
         features=features, output=output, objective=f"net ({card.task or 'regression'})",
         oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=parameters),
-        notes=(*notes, *_told(card, face, own, independent=independent, finite=finite)),
+        notes=(*notes, *_told(card, face, own, bounded=bounded, independent=independent, finite=finite)),
     )  # fmt: skip
     net = Net(graph, NetInterface(features=face.features, codes=face.codes, outputs=face.outputs, answer=answer,
                                   code_counts=counts, finite=finite))  # fmt: skip
@@ -83,6 +86,7 @@ def of_program(
 def _demand_evaluation(program: ExportedProgram) -> None:
     training = any(
         name in str(node.target) and len(node.args) > place and node.args[place] is True
+        and (name not in _STATISTICS or node.args[_STATISTICS[name]] is not None)
         for node in program.graph.nodes if node.op == "call_function" for name, place in _TRAINS
     )  # fmt: skip
     if program.graph_signature.buffers_to_mutate or training:
@@ -129,7 +133,8 @@ def _answer(task: NetTask, face: Interface, graph: onnx.ModelProto, *, margin: b
     if task == "multiclass" and face.outputs < 2:
         raise ModelError("a multiclass net of one output", "--task binary?")
     if task == "regression":
-        return "identity", ""
+        return "identity", own
+    _demand_fitting(task, face, own)
     if own and margin:
         raise ModelError(f"--output margin: the net ends in a {own} of its own, and gives no margins")
     if margin:
@@ -141,12 +146,30 @@ def _answer(task: NetTask, face: Interface, graph: onnx.ModelProto, *, margin: b
     return ("identity" if own == "Softmax" else "softmax"), own
 
 
+def _demand_fitting(task: NetTask, face: Interface, own: str) -> None:
+    """ModelError where the net's own activation is of another task: a second one over it would serve nonsense."""
+    one_of_all = task == "multiclass" or (task == "binary" and face.outputs == 2)
+    if one_of_all and own == "Sigmoid":
+        raise ModelError(
+            f"a {task} net of {face.outputs} outputs that ends in a Sigmoid: each is a probability by itself, and "
+            "together they are none of one class or another",
+            "--task multilabel serves them as they are; for one class of all, export the net without the Sigmoid.",
+        )
+    if not one_of_all and own == "Softmax":
+        raise ModelError(
+            f"a {task} net of {face.outputs} outputs that ends in a Softmax: they add up to 1, and say nothing of each "
+            "by itself",
+            "Name another --task (multiclass; binary for two outputs), or export the net without the Softmax.",
+        )
+
+
 def _ends_in(graph: onnx.ModelProto) -> str:
-    last = graph.graph.node[-1]
-    if last.op_type in ("Unsqueeze", "Squeeze", "Reshape"):
-        before = [node for node in graph.graph.node if last.input[0] in node.output]
-        last = before[0] if before else last
-    return last.op_type if last.op_type in ("Sigmoid", "Softmax") else ""
+    makes = {name: node for node in graph.graph.node for name in node.output}
+    last = makes[RAW]
+    while last.op_type in ("Unsqueeze", "Squeeze", "Reshape") and last.input[0] in makes:
+        last = makes[last.input[0]]
+    by_rows = any(attribute.name == "axis" and attribute.i == 0 for attribute in last.attribute)
+    return last.op_type if last.op_type in ("Sigmoid", "Softmax") and not by_rows else ""
 
 
 def _output(card: Card, face: Interface, answer: Postprocess, *, margin: bool, independent: bool) -> OutputContract:
@@ -181,12 +204,18 @@ def _features(card: Card, face: Interface, counts: tuple[int, ...]) -> FeatureCo
     )  # fmt: skip
 
 
-def _told(card: Card, face: Interface, own: str, *, independent: bool, finite: bool) -> tuple[str, ...]:
+def _told(card: Card, face: Interface, own: str, *, bounded: bool, independent: bool, finite: bool) -> tuple[str, ...]:
     notes = []
     if not card.task:
-        notes.append("nothing says what the outputs are: taken for values as they are (--task says otherwise)")
-    if own:
+        ending = f"the net ends in a {own}, and " if own else ""
+        notes.append(f"{ending}nothing says what the outputs are: taken for values as they are (--task says otherwise)")
+    elif own and card.task != "regression":
         notes.append(f"the net ends in a {own}: its outputs are taken for probabilities")
+    elif bounded and card.task != "regression":
+        notes.append(
+            "all outputs of the net that were seen lie between 0 and 1, and are taken for margins all the same: if "
+            "they are probabilities already, --task regression serves them as they are"
+        )
     if face.extra:
         notes.append(f"the net has {face.extra} further output(s), which aren't served")
     if finite:

@@ -79,3 +79,10 @@ def independent(run: Run, interface: Interface, counts: tuple[int, ...]) -> bool
     size = float(among.abs().nan_to_num().max())
     apart = float((among - alone).abs().nan_to_num(nan=0.0).max())
     return apart <= APART * max(size, 1e-6) and not bool((among.isnan() != alone.isnan()).any())
+
+
+def within_one(run: Run, interface: Interface, counts: tuple[int, ...]) -> bool:
+    """Whether all answers to random rows lie between 0 and 1, as probabilities do and margins hardly ever."""
+    with torch.no_grad():
+        answer = first(run(*rows(interface, counts)))
+    return bool(((answer >= 0) & (answer <= 1)).all())

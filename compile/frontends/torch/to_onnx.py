@@ -103,6 +103,7 @@ def _named(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
     del graph.input[:], graph.output[:], graph.value_info[:]
     graph.input.extend(made)
     graph.output.append(onnx.helper.make_tensor_value_info(RAW, onnx.TensorProto.FLOAT, ["N", interface.outputs]))
+    _strip(graph)
     model.ir_version = min(model.ir_version, IR)
     for node in graph.node:
         del node.metadata_props[:]
@@ -112,6 +113,18 @@ def _named(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
         del constant.metadata_props[:]
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _strip(graph: onnx.GraphProto) -> None:
+    """Without what only further outputs took. (A node with a graph of its own, which may take anything, is refused.)"""
+    taken = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            return
+        if taken.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            taken.update(node.input)
 
 
 def _kind(kind: tuple[int, int]) -> tuple[int, list[Any]]:

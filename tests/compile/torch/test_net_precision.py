@@ -26,7 +26,8 @@ FP16_ERROR, INT8_ERROR = 5e-4, 0.03
 """Of the outputs' standard deviation, root mean square: fp16 was measured at 7e-5 to 2.5e-4, int8 at 0.003 to 0.017."""
 
 SENSITIVE = {"tabnet"}
-"""A tenth and more of an error wherever int8 is: its masks are thresholds. Some of its layers have to be kept."""
+"""A tenth and more of an error wherever int8 is: its masks are thresholds. Some of its layers have to be kept; as some
+machines train it, none."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,7 +47,7 @@ def test_each_kind_of_net_in_each_precision(kind: str, exported: Callable[[str],
             USUAL[precision].holds,
         )
         assert found is not None
-        assert bool(found.kept) is (kind in SENSITIVE), found
+        assert not found.kept or kind in SENSITIVE, found
         if kind not in SENSITIVE:
             assert found.gap.error <= most
         typed = census(made.typed(found.kept))
