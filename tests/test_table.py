@@ -452,6 +452,125 @@ def test_the_distinct_categories_of_a_file(tmp_path: Path) -> None:
         distinct_categories(tmp_path / "rows.npz", TEXTS)
 
 
+# ── categories of a .csv, of which a reader makes numbers ─────────────────────────────────────────────────────────────
+
+
+def of_csv(text: str, folder: Path, known: tuple[str, ...] = (), **contract: Any) -> list[str]:
+    """The categories that are read of a .csv whose column ``place`` has those fields."""
+    path = folder / "rows.csv"
+    path.write_text("age,place\n" + "".join(f"1,{field}\n" for field in text.split("|")))
+    features = FeatureContract(
+        names=("age",), named=True, category_names=("place",), category_dtype="string", order=("age", "place"),
+        categories={"place": known} if known else {}, **contract,
+    )  # fmt: skip
+    found = read(path, features).categories
+    assert found is not None
+    return [str(word) for word in found[:, 0]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "known"),
+    [
+        ("02134|90210|00501", ("02134", "90210")),
+        ('"02134"|90210', ("02134", "90210")),
+        ("true|false|true", ("true", "false")),
+        ("2024-01-05|2024-02-06", ("2024-01-05",)),
+        ("2024-01-05 10:00|2024-02-06 11:00", ("2024-01-05 10:00",)),
+        ("12:30|07:45", ("07:45", "12:30")),
+        ("1.5|2.50|3.0", ("1.5", "2.50")),
+        ("10.0|7.0", ("10.0", "7.0")),
+        ("+7|+8", ("+7",)),
+        ("99999999999999999999|99999999999999999998", ("99999999999999999999",)),
+        ("10|7|-3", ("10", "7")),
+    ],
+)
+def test_a_csvs_texts_are_the_categories_that_the_model_knows(
+    fields: str, known: tuple[str, ...], tmp_path: Path
+) -> None:
+    texts = [field.strip('"') for field in fields.split("|")]
+    assert of_csv(fields, tmp_path, known) == texts
+    if known != ("10.0", "7.0"):  # pandas makes such floats of integers: taken for text only where the model has it so
+        assert of_csv(fields, tmp_path) == texts
+
+
+def test_a_csvs_integers_and_truth_values_where_the_model_knows_those(tmp_path: Path) -> None:
+    assert of_csv("02134|7| 8", tmp_path, ("2134", "7", "8")) == ["2134", "7", "8"]
+    assert of_csv("true|FALSE", tmp_path, ("True", "False")) == ["True", "False"]
+    assert of_csv("07|7", tmp_path, ("07", "7")) == ["07", "7"]
+    assert of_csv("07|08", tmp_path, ("Oslo", "7")) == ["7", "08"]
+    assert of_csv(f"0{'9' * 5000}|1", tmp_path, ("1",))[1] == "1"
+
+
+@pytest.mark.parametrize("field", ["", '""', "NA", "null"])
+def test_a_field_of_a_csv_that_is_empty_among_numbers(field: str, tmp_path: Path) -> None:
+    for known in ((), ("02134",), ("", "02134")):
+        nulls = of_csv(f"02134|{field}|7", tmp_path, known, category_nulls=True)
+        assert nulls == ["02134", NO_CATEGORY, "7"]
+        with pytest.raises(UsageError, match="column 'place' has missing values"):
+            of_csv(f"02134|{field}|7", tmp_path, known)
+        with pytest.raises(UsageError, match="column 'place' has missing values"):
+            of_csv(f"{field}|{field}", tmp_path, known)
+    assert of_csv("x|NA||2", tmp_path, ("x",)) == ["x", "NA", "", "2"]  # a column of text, as ever
+
+
+def test_a_word_for_nothing_that_the_model_knows(tmp_path: Path) -> None:
+    assert of_csv("1|NA|2", tmp_path, ("NA", "1")) == ["1", "NA", "2"]
+    assert of_csv("NA|NA", tmp_path, ("NA", "1")) == ["NA", "NA"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "known", "said"),
+    [
+        ("10.0|7.0|", (), r"holds double, .*: 10\.0 isn't 10"),
+        ("10.0|7.0", ("10", "7"), r"holds double, .*: 10\.0 isn't 10"),
+        ("1.5|2.5", ("a", "b"), "holds double, and the model takes it as a category of text or integers"),
+    ],
+)
+def test_a_csvs_floats_that_the_model_has_not_as_texts(
+    fields: str, known: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        of_csv(fields, tmp_path, known, category_nulls=True)
+
+
+def test_only_the_categories_of_a_csv_are_texts(tmp_path: Path) -> None:
+    """Several of them, in any order, beside two columns of one name; a model without names takes them by position."""
+    (tmp_path / "rows.csv").write_text("kind,x,age,x,place,y\n01,1,2.5,1,Oslo,3\n02,1,007,1,true,4\n")
+    known = {"kind": ("01", "02"), "place": ("Oslo", "true")}
+    found = read(tmp_path / "rows.csv", msgspec.structs.replace(TEXTS, categories=known), "y")
+    assert found.rows.tolist() == [[2.5], [7]]
+    assert found.categories is not None
+    assert found.categories.tolist() == [["Oslo", "01"], ["true", "02"]]
+    assert found.labels is not None
+    assert found.labels.tolist() == [3, 4]
+    unnamed = FeatureContract(
+        names=("f1",), named=False, category_names=("f0", "f2"), category_dtype="string", order=("f0", "f1", "f2"),
+        categories={"f0": ("01", "02"), "f2": ("2024-01-05",)},
+    )  # fmt: skip
+    (tmp_path / "other.csv").write_text("b,a,c\n01,1,2024-01-05\n02,2,2024-01-06\n")
+    found = read(tmp_path / "other.csv", unnamed)
+    assert found.rows.tolist() == [[1], [2]]
+    assert found.categories is not None
+    assert found.categories.tolist() == [["01", "2024-01-05"], ["02", "2024-01-06"]]
+
+
+def test_a_csvs_integers_for_a_model_of_integers(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("kind,age,place\n01,1,02134\n2,1,7\n")
+    found = read(tmp_path / "rows.csv", INTEGERS).categories
+    assert found is not None
+    assert found.tolist() == [[2134, 1], [7, 2]]
+
+
+def test_the_distinct_categories_of_a_csv_are_its_texts_and_what_they_are_read_as(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("kind,age,place\ntrue,1,02134\nfalse,1,7\ntrue,2,02134\n")
+    assert distinct_categories(tmp_path / "rows.csv", TEXTS) == [
+        ["02134", "2134", "7"],
+        ["False", "True", "false", "true"],
+    ]
+    (tmp_path / "rows.csv").write_text("kind,age,place\n2024-01-05,1,02134\n2024-01-06,1,x\n")
+    assert distinct_categories(tmp_path / "rows.csv", TEXTS) == [["02134", "x"], ["2024-01-05", "2024-01-06"]]
+
+
 # ── archives that grow ────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -127,8 +127,7 @@ def judge(
     silent = len(framework) > 0 and bool(np.isnan(framework).any(axis=1).all())
     return Verdict(
         passed=not wrong_leaves and not wrong_values and not wrong.any() and not flipped and not silent,
-        reason=_reason(parity, leaves, wrong, apart, framework, candidate)
-        or (f"{parity.decision_flips:,} of {parity.rows:,} rows are decided differently" if flipped else "")
+        reason=_reason(parity, leaves, wrong, apart, framework, candidate, flipped=flipped)
         or (f"the framework answers none of {parity.rows:,} rows with numbers: nothing is shown" if silent else ""),
         parity=parity,
         allowed=tolerance,
@@ -179,7 +178,7 @@ def _worst(values: npt.NDArray[np.float64]) -> float:
 
 def _reason(
     parity: Parity, leaves: tuple[Leaves, Leaves] | None, wrong: npt.NDArray[np.bool_],
-    apart: npt.NDArray[np.float64], framework: Answers, candidate: Answers,
+    apart: npt.NDArray[np.float64], framework: Answers, candidate: Answers, *, flipped: bool,
 ) -> str:  # fmt: skip
     if leaves is not None and leaves[0].shape != leaves[1].shape:
         return f"the artifact has {leaves[0].shape[1]} trees, the model {leaves[1].shape[1]}"
@@ -192,13 +191,16 @@ def _reason(
         )
     if parity.wrong_values:
         return f"{parity.wrong_values:,} entries of the node table in the artifact aren't the model's"
+    decided = f"{parity.decision_flips:,} of {parity.rows:,} rows are decided differently"
     if not wrong.any():
-        return ""
+        return decided if flipped else ""
+    hopeless = flipped or bool(np.isinf(apart).any())
     row, k = (int(i) for i in np.unravel_index(np.argmax(np.where(wrong, apart, -1)), apart.shape))
     return (
         f"{int(wrong.any(axis=1).sum()):,} of {parity.rows:,} rows outside the tolerance; "
         f"worst: row {row}, output {k}: "
         f"{candidate[row, k]:.9g} where the framework says {framework[row, k]:.9g}"
+        + (f"; {decided}" if flipped else "")
         # 5% more, so that two digits don't round it down below the difference itself
-        + ("" if np.isinf(apart).any() else f"; --tolerance abs={1.05 * parity.max_abs:.2g},rel=0 would have passed")
+        + ("" if hopeless else f"; --tolerance abs={1.05 * parity.max_abs:.2g},rel=0 would have passed")
     )

@@ -43,10 +43,11 @@ class TritonPythonModel:
         try:
             answers = self.runner.predict_tensors([_tensor(request, "input__0") for request in requests])
         except Exception as error:  # noqa: BLE001 -- one bad batch must not end the model's process
-            return _failed(requests, error)
+            return _failed(requests, error, self._on_gpu)
         return [pb_utils.InferenceResponse([_answer(part)]) for part in answers]
 
     def _from_host(self, requests: list[Any]) -> list[Any]:
+        """The answers to rows that lie in the host's memory."""
         categories = _tensors(requests, "input__1") if self.categories else ()
         numbers = (
             _tensors(requests, "input__0") if self.numbers else [np.zeros((len(c), 0), np.float32) for c in categories]
@@ -54,12 +55,15 @@ class TritonPythonModel:
         try:
             answers = self.runner.predict(*(_one(parts) for parts in (numbers, categories) if parts))
         except Exception as error:  # noqa: BLE001 -- one bad batch must not end the model's process
-            return _failed(requests, error)
+            return _failed(requests, error, self._from_host)
         parts = np.split(answers, np.cumsum([len(part) for part in numbers])[:-1])
         return [pb_utils.InferenceResponse([_answer(part)]) for part in parts]
 
 
-def _failed(requests: list[Any], error: Exception) -> list[Any]:
+def _failed(requests: list[Any], error: Exception, ask: Any) -> list[Any]:
+    """A call that failed: each request by itself, so that one client's rows fail nobody else's."""
+    if len(requests) > 1:
+        return [answer for request in requests for answer in ask([request])]
     failed = pb_utils.TritonError(f"{type(error).__name__}: {error}")
     return [pb_utils.InferenceResponse(error=failed) for _ in requests]
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...csv_texts import as_read, whole_of
 from ...errors import ModelError
 from ...passes.categories import mix
-from ...table import whole_of
 from . import catboost_combinations
 from .catboost_combinations import Combination
 from .catboost_ctr import CATEGORY, EXACT
@@ -53,7 +53,7 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
     doubtful: set[int] = set()
     for c in range(len(features)):
         wanted, whole = _hashes_of(document, c)
-        own = {word: category_hash(word) for word in (given[c] if given is not None else ())}
+        own = _one_of_each({word: category_hash(word) for word in (given[c] if given is not None else ())}, wanted)
         # A 10.0 for the model's 10 is a slip of whoever wrote the rows, and no reason to take text for integers.
         own = {word: h for word, h in own.items() if h in wanted or not _is_float_of(word, wanted)}
         own |= {word: h for word, h in known.items() if h in wanted}
@@ -82,6 +82,16 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
         )
     integer = all(_is_integer(word) for own in words for word in own)
     return Vocabulary(tuple(tuple(sorted(own)) for own in words), integer, tuple(filter(None, notes.values())))
+
+
+def _one_of_each(own: dict[str, int], wanted: set[int]) -> dict[str, int]:
+    """Of a .csv's text and what it is read as (2134 of 02134), where both are given: what the model knows. Where it
+    knows neither: what it is read as, if the model knows that of another and not the text, else the text."""
+    read = {word: as_read(word) for word in own}
+    read = {word: other for word, other in read.items() if other != word and other in own}
+    as_numbers = any(own[word] not in wanted and own[other] in wanted for word, other in read.items())
+    losers = set(read) if as_numbers else set(read.values())
+    return {word: h for word, h in own.items() if h in wanted or word not in losers}
 
 
 def _hashes_of(document: Document, feature: int) -> tuple[set[int], bool]:

@@ -26,6 +26,7 @@ from .xgboost_categories import category_values
 from .xgboost_signature import (
     as_asked,
     feature_contract,
+    known_nulls,
     output_kind,
     output_labels,
     rounds_that_count,
@@ -60,7 +61,8 @@ def load(
 ) -> LoadedModel:
     """A parsed model document to a LoadedModel.
 
-    ``custom_objective``: the name of the user's own, whose answers are margins. ``margin``: raw scores are the answer.
+    ``custom_objective``: the name of the user's own, where it was trained with one; XGBoost predicts with the file's.
+    ``margin``: raw scores are the answer.
     ``missing``: the wrapper's sentinel. ``wrapped``: the model answers as the scikit-learn wrapper does
     (rounds up to ``best_iteration`` only); None: as the file's own attributes say.
     ``best_iteration``: the wrapper's, where the file doesn't hold it (before xgboost 2.0). ``estimator``: the wrapper's
@@ -108,14 +110,23 @@ def _load(
         raise ModelError(f"the model has {n_features} features, expected 1 to {MAX_FEATURES:,}")
     if not 1 <= outputs <= MAX_OUTPUTS:
         raise ModelError(f"the model has {outputs} outputs, expected 1 to {MAX_OUTPUTS:,}")
-    objective, name = _objective(learner, attributes, outputs, version, estimator, custom_objective)
+    estimator = estimator or saved_estimator(attributes)
+    objective, name = _objective(learner, outputs, version, estimator)
+    if custom_objective and name == "multi:softmax":
+        raise ModelError(
+            f"trained with {name}, and its objective then set to {custom_objective}: what predict_proba gives of it is "
+            "no probability",
+            "Give it the objective that it was trained with, or optimize its get_booster() instead.",
+        )
     booster, model, weights = _booster(learner["gradient_booster"])
     as_wrapper = "scikit_learn" in attributes if wrapped is None else wrapped
     rounds, notes = rounds_that_count(attributes, as_wrapper)
     if wrapped is None and as_wrapper:
         notes += ("the file doesn't hold the wrapper's missing=: if that wasn't NaN, optimize the pickle instead",)
+    plain = bool(custom_objective) and objective.postprocess == "identity"
     if custom_objective:
-        notes += (f"trained with an objective of its own ({custom_objective}): the answers are margins",)
+        answers = "margins" if margin or plain else f"what XGBoost makes of the margins, as for {name}"
+        notes += (f"trained with an objective of its own ({custom_objective}): the answers are {answers}",)
     sentinel = _sentinel(missing)
     values = category_values(model, n_features, tuple(map(int, version.split("."))))
     if values is not None and sentinel is not None:
@@ -134,10 +145,14 @@ def _load(
         categories=None if values is None else values.categories,
         linear=linear,
     )
-    kind = output_kind(objective, margin or bool(custom_objective))
+    features = feature_contract(learner, n_features, sentinel, values)
+    if taken := known_nulls(values, features.all_names):
+        word = "the smallest integer" if features.category_dtype == "int64" else "an empty text"
+        notes += (f"{word} is a category of {', '.join(taken)}: rows in which a category is missing are refused",)
+    kind = output_kind(objective, margin or plain)
     signature = Signature(
         provenance=with_version(provenance, version),
-        features=feature_contract(learner, n_features, sentinel, values),
+        features=features,
         output=OutputContract(
             kind=kind,
             task=objective.task,
@@ -171,17 +186,13 @@ def _load(
     return LoadedModel(signature=signature, program=program, native=native)
 
 
-def _objective(
-    learner: Document, attributes: Mapping[str, str], outputs: int, version: str, estimator: str, custom: str
-) -> tuple[objectives.Objective, str]:
+def _objective(learner: Document, outputs: int, version: str, estimator: str) -> tuple[objectives.Objective, str]:
     """The table's row as it applies to this model, and the objective's name."""
     name = str(learner["objective"]["name"])
-    if custom:
-        return objectives.CUSTOM, name
     found = objectives.find(objectives.XGBOOST, name, "XGBoost")
     if name == "reg:quantileerror" and outputs > 1 and tuple(map(int, version.split("."))) >= SORTED_QUANTILES:
         found = objectives.Objective(task=found.task, postprocess="sort", link=found.link)
-    return as_asked(found, estimator or saved_estimator(attributes), outputs), name
+    return as_asked(found, name, estimator, outputs), name
 
 
 def _booster(booster: Document) -> tuple[str, Document, npt.NDArray[np.float32] | None]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ...errors import ModelError
+from ...table import NO_CATEGORY, NO_INTEGER
 from ...values import FeatureContract, OutputKind, Provenance, Task
 from . import objectives
 from .xgboost_categories import CategoryValues
@@ -25,21 +26,34 @@ def saved_estimator(attributes: Mapping[str, str]) -> str:
     return str(saved.get("_estimator_type", "")) if isinstance(saved, dict) else ""
 
 
-def as_asked(objective: objectives.Objective, estimator: str, outputs: int) -> objectives.Objective:
+def as_asked(objective: objectives.Objective, name: str, estimator: str, outputs: int) -> objectives.Objective:
     """The row as it applies: several outputs of a binary objective are labels of their own; a regressor has no
     predict_proba, so its predict gives the one number. A Booster's answer becomes two classes where it is a
-    probability, since what it was trained as is a classifier."""
+    probability, since what it was trained as is a classifier. A classifier makes two classes of any one number."""
+    classifier = "classifier" in estimator.lower()
+    if classifier and name == "reg:logistic":
+        objective = objectives.XGBOOST["binary:logistic"]
     if objective.task != "binary":
-        return objective
+        return _two_classes(objective, name) if classifier and outputs == 1 else objective
     if outputs > 1:
         task: Task = "multilabel" if objective.probability else "regression"
         return msgspec.structs.replace(objective, task=task, postprocess=objective.several or objective.postprocess)
-    classifier = "classifier" in estimator.lower()
     bare = not estimator or estimator == "Booster"
     if classifier or (bare and objective.probability):
         return objective
     alone = objective.alone or objective.postprocess
     return msgspec.structs.replace(objective, task="regression", postprocess=alone, probability=False)
+
+
+def _two_classes(objective: objectives.Objective, name: str) -> objectives.Objective:
+    """A regression's number v as a classifier's predict_proba gives it: 1 - v and v."""
+    if objective.postprocess != "identity":
+        raise ModelError(
+            f"a classifier with XGBoost's objective {name!r} is not supported: predict_proba makes two classes of its "
+            "one number",
+            "Train it with binary:logistic, or optimize its get_booster() for the number alone.",
+        )
+    return msgspec.structs.replace(objective, task="binary", postprocess="binary-raw")
 
 
 def rounds_that_count(attributes: Mapping[str, str], as_wrapper: bool) -> tuple[int | None, tuple[str, ...]]:
@@ -86,8 +100,17 @@ def feature_contract(
         category_names=own,
         category_dtype="int64" if values.categories.integer else "string",
         order=order,
-        category_nulls=True,
+        category_nulls=not known_nulls(values, order),
     )
+
+
+def known_nulls(values: CategoryValues | None, order: Sequence[str]) -> tuple[str, ...]:
+    """The features of which a known category is what stands for a missing one elsewhere."""
+    if values is None:
+        return ()
+    missing = NO_INTEGER if values.categories.integer else NO_CATEGORY
+    vocabularies = zip(values.features, values.categories.vocabularies, strict=True)
+    return tuple(order[i] for i, words in vocabularies if missing in words)
 
 
 def output_labels(answers: int, labels: Sequence[str], kind: OutputKind) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class Runner:
 
 
 def _words(values: Any) -> Any:
-    return [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
+    return [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()]
 
 
 def _decided(answers: Any, how: str, cut: float) -> Any:

@@ -6,10 +6,10 @@ Numbers become float32 here, as the frameworks make them when they read a DataFr
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import archives
+from . import archives, csv_texts
+from .csv_texts import as_read, whole_of
 from .errors import UsageError
 from .values import FeatureContract
 
@@ -67,17 +68,14 @@ def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
         if "X" not in arrays or arrays["X"].ndim != 2:
             raise UsageError(f"{path}: no array X of shape [rows, features] in it")
         return tuple(f"f{i}" for i in range(arrays["X"].shape[1]))
-    import pyarrow as pa
-
-    try:
+    with _readable(path):
         names = [str(name) for name in _arrow(path).column_names]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
     return tuple(name for name in names if name != label)
 
 
 def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
-    """The distinct values of each category feature in the file, as text; the same errors as :func:`read`."""
+    """The distinct values of each category feature in the file, as text; the same errors as :func:`read`. Of a .csv's
+    integers and truth values the texts, and what those are read as (:func:`as_read`)."""
     _demand_file(path)
     if path.suffix.lower() in (".npy", ".npz"):
         given = _arrays(path).get("C")
@@ -86,10 +84,12 @@ def distinct_categories(path: Path, features: FeatureContract, label: str | None
         return [sorted(set(map(str, given[:, c].tolist()))) for c in range(given.shape[1])]
     table, wanted, _ = _located(path, features, label)
     found = dict(zip(features.all_names, wanted, strict=True))
-    return [
-        sorted(set(_texts(path, found[name], table.column(found[name]).unique(), features)))
-        for name in features.category_names
-    ]
+    distinct = []
+    for name in features.category_names:
+        words = set(_texts(path, found[name], table.column(found[name]).unique(), features))
+        read = {as_read(word) for word in words} if _is_csv(path) else {""}
+        distinct.append(sorted(words if "" in read else words | read))
+    return distinct
 
 
 def _demand_file(path: Path) -> None:
@@ -153,13 +153,9 @@ def _category_array(
 
 def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
     """The file's table, the columns of the model's features in training order, and what is to be said of the others."""
-    import pyarrow as pa
-
-    try:
+    with _readable(path):
         table = _arrow(path)
         names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
     if label is not None and label not in names:
         raise UsageError(f"{path}: no column {label!r} for --label", _closest([label], names))
     wanted, notes = _columns(path, names, features, label)
@@ -167,7 +163,27 @@ def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[
         twice = sorted({name for name in names if names.count(name) > 1 and (name in wanted or name == label)})
         if twice:
             raise UsageError(f"{path}: two columns are called {twice[0]!r}")
+    if _is_csv(path) and features.category_dtype == "string":
+        column = dict(zip(features.all_names, wanted, strict=True))
+        known = {column[name]: features.categories.get(name, ()) for name in features.category_names}
+        with _readable(path):
+            table = csv_texts.with_texts(path, table, known)
     return table, wanted, notes
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What pyarrow raises of a file, as a UsageError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _from_columns(path: Path, features: FeatureContract, label: str | None) -> Table:
@@ -213,14 +229,6 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
 
 
 FLOATS = "pandas makes floats of integers where some are missing"
-
-_FLOAT = re.compile(r"(-?[0-9]+)\.0+")
-
-
-def whole_of(word: str) -> str:
-    """``10`` of ``10.0``, else nothing."""
-    found = _FLOAT.fullmatch(word)
-    return found.group(1) if found else ""
 
 
 def _whole(column: Any) -> int | None:

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.encoders import ROWS, random_program
 from models.forests import hard_rows, program_of, random_forest, source_of
+from models.gate import gate
+from models.torture import CASES
 
 from millwork import triton_releases
 from millwork.compile import backends
@@ -74,3 +76,22 @@ def test_text_may_come_as_the_bytes_of_the_wire() -> None:
     program, rows, values = random_program(5, integer=False)
     sent = np.array([[value.encode() for value in row] for row in values.tolist()], object)
     np.testing.assert_array_equal(encode(program, rows, sent), encode(program, rows, values))
+
+
+@pytest.mark.parametrize("backend", backends.ON_CPU)
+@pytest.mark.parametrize("name", ["catboost: CTRs", "xgboost: categories, strings"])
+def test_bytes_of_a_client_that_arent_utf8_are_a_value_that_isnt_known(name: str, backend: str, tmp_path: Path) -> None:
+    """And leave the other rows of their batch alone."""
+    case = CASES[name](tmp_path)
+    judged = gate(case.model, tmp_path / "gate", data=case.data, limit=300)
+    built = judged.build(backend, tmp_path / "built").built
+    assert built is not None
+    engine = runner(built.runner)(tmp_path / "built" / built.model_file, built.parameters, 1)
+    given = judged.given[-8:]
+    assert given.categories is not None
+    sent = np.array([[word.encode() for word in row] for row in given.categories.tolist()], object)
+    np.testing.assert_allclose(engine.predict(given.numbers, sent), judged.answers[-8:], rtol=1e-5)
+    sent[0, 0] = b"caf\xe9"
+    strange = given.categories.astype("<U40")
+    strange[0, 0] = "nobody knows it"
+    np.testing.assert_array_equal(engine.predict(given.numbers, sent), engine.predict(given.numbers, strange))

@@ -14,15 +14,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
-from models import catboost_cases, catboost_models, xgboost_models
+from models import catboost_cases, catboost_models, xgboost_cases, xgboost_models
 from models.torture import CASES
 from models.xgboost_models import booster, rows, target
 
 from millwork.compile.frontends import objectives
 from millwork.compile.frontends.loaded import LoadedModel, Signature
 from millwork.compile.frontends.read import read
-from millwork.errors import ModelError
+from millwork.errors import ModelError, UsageError
 from millwork.passes.program import Program, run
+from millwork.table import NO_INTEGER
+from millwork.table import read as read_rows
 from millwork.values import Provenance
 
 XGBOOST_FORMATS = ["model.json", "model.ubj", "model.pkl", "model.joblib"]
@@ -281,8 +283,13 @@ def _accented_categories() -> xgb.XGBRegressor:
     return xgb.XGBRegressor(n_estimators=2, enable_categorical=True).fit(frame, np.arange(60) % 3)
 
 
+def _counting_classifier() -> xgb.XGBClassifier:
+    return xgb.XGBClassifier(n_estimators=2, objective="count:poisson").fit(rows(), (target(rows()) > 0).astype(int))
+
+
 XGBOOST_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "categories that XGBoost cuts": (_accented_categories, "before 3.4 cuts names that aren't ASCII"),
+    "a classifier that counts": (_counting_classifier, "a classifier with XGBoost's objective 'count:poisson'"),
 }
 
 
@@ -301,12 +308,75 @@ def test_a_sentinel_beside_categories_of_strings_is_refused(tmp_path: Path) -> N
         loaded(wrapper, tmp_path / "m.pkl")
 
 
+@pytest.mark.parametrize(
+    ("known", "word"), [(["", "a", "b"], "an empty text"), ([NO_INTEGER, 1, 2], "the smallest integer")]
+)
+def test_a_category_that_stands_for_a_missing_one_elsewhere(known: list[Any], word: str, tmp_path: Path) -> None:
+    """A null isn't that category: it is refused, and the category is answered as XGBoost does."""
+    frame = pd.DataFrame({"kind": pd.Categorical(np.array(known, object)[np.arange(60) % 3], known), "x": np.ones(60)})
+    frame["kind"] = frame["kind"].cat.rename_categories(np.array(known))
+    frame.loc[:9, "kind"] = None
+    number = np.where(frame["kind"].isna(), 5.0, np.where(frame["kind"] == known[0], -5.0, 0.0))
+    wrapper = xgb.XGBRegressor(n_estimators=4, enable_categorical=True).fit(frame, number)
+    made = loaded(wrapper, tmp_path / "m.pkl")
+    assert not made.signature.features.category_nulls
+    assert f"{word} is a category of kind: rows in which a category is missing are refused" in made.signature.notes
+    frame.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(UsageError, match="column 'kind' has missing values, and the model takes no missing category"):
+        read_rows(tmp_path / "rows.parquet", made.signature.features)
+    whole = frame.dropna()
+    whole.to_parquet(tmp_path / "rows.parquet")
+    given = read_rows(tmp_path / "rows.parquet", made.signature.features)
+    answers = run(made.program, given.rows, given.categories)[:, 0]
+    np.testing.assert_allclose(answers, wrapper.predict(whole), rtol=1e-6)
+    assert answers[whole["kind"] == known[0]].max() < -1
+    strange = np.full((1, 1), 77 if made.signature.features.category_dtype == "int64" else "?")
+    assert run(made.program, given.rows[:1], strange)[0, 0] == pytest.approx(wrapper.predict(frame[:1])[0])
+
+
 def test_an_objective_of_the_users_own_gives_margins_and_says_so(tmp_path: Path) -> None:
     given = rows()
     wrapper = xgb.XGBRegressor(n_estimators=2, objective=_own_objective).fit(given, target(given))
     signature = loaded(wrapper, tmp_path / "m.pkl").signature
     assert signature.output.kind == "margin"
     assert any("_own_objective" in note and "margins" in note for note in signature.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "kind", "labels"),
+    [
+        ("custom objective, classifier", "binary", "probability", ("0", "1")),
+        ("custom objective, multiclass", "multiclass", "probability", ("0", "1", "2")),
+        ("custom objective, multilabel", "multilabel", "probability", ("0", "1", "2")),
+        ("custom objective, several targets", "regression", "margin", ("0", "1")),
+        ("reg:logistic, classifier", "binary", "probability", ("0", "1")),
+        ("reg:logistic, multilabel", "multilabel", "probability", ("0", "1", "2")),
+        ("reg:squarederror, classifier", "binary", "value", ("0", "1")),
+    ],
+)
+def test_what_a_wrapper_gives_is_what_predict_proba_gives(
+    name: str, task: str, kind: str, labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    """XGBoost predicts with the objective in the file, whatever the wrapper was trained with."""
+    case = xgboost_cases.WRAPPERS[name](tmp_path)
+    made = read(case.model, tmp_path)
+    output = made.signature.output
+    assert (output.task, output.kind, output.labels) == (task, kind, labels)
+    assert output.threshold == (0.5 if (task, kind) == ("binary", "probability") else None)
+    with np.load(case.data) as data:
+        np.testing.assert_allclose(run(made.program, data["X"]), case.expected, rtol=1e-5, atol=1e-6)
+    said = [note for note in made.signature.notes if note.startswith("trained with an objective of its own")]
+    assert bool(said) == name.startswith("custom")
+    assert all(("the answers are margins" in note) == (kind == "margin") for note in said)
+
+
+def test_a_wrapper_that_was_given_another_objective_after_training(tmp_path: Path) -> None:
+    """predict_proba then gives classes for probabilities of multi:softmax."""
+    given = rows()
+    wrapper = xgb.XGBClassifier(n_estimators=2, objective="multi:softmax").fit(given, np.arange(len(given)) % 3)
+    wrapper.set_params(objective=_own_objective)
+    with pytest.raises(ModelError, match=r"trained with multi:softmax, and its objective then set to .*_own_objective"):
+        loaded(wrapper, tmp_path / "m.pkl")
 
 
 @pytest.mark.parametrize("targets", [1, 2])

@@ -21,6 +21,7 @@ from millwork.compile.frontends.read import read
 from millwork.errors import ModelError
 from millwork.passes.categories import mix
 from millwork.passes.program import run
+from millwork.table import read as read_rows
 
 PLACES = {"Oslo", "Bergen", "Troms\u00f8", "a b", "7"}
 Edit = Callable[[dict[str, Any]], object]
@@ -81,6 +82,44 @@ def test_floats_that_were_made_of_integers_dont_make_text_of_them(tmp_path: Path
     features = read(tmp_path / "model.json", tmp_path, data=tmp_path / "slip.parquet").signature.features
     assert features.category_dtype == "int64"
     assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65"}
+
+
+OTHERWISE: dict[str, tuple[list[Any], list[str]]] = {
+    "texts": (["00010", "02134", "10", "90210", "00501"], ["00010", "02134", "10", "90210", "00501"]),
+    "integers": ([10, 2134, 7, 90210, 501], ["00010", "02134", "00007", "90210", "00501"]),
+    "truth values": (["True", "False", "True", "False", "True"], ["true", "false", "true", "false", "true"]),
+}
+"""What the model's places are, and how a .csv of the same rows writes them."""
+
+
+@pytest.mark.parametrize("places", OTHERWISE)
+def test_the_texts_of_a_csv_or_what_they_are_read_as(places: str, tmp_path: Path) -> None:
+    """Whichever the model knows; and that is what its rows are."""
+    own, written = OTHERWISE[places]
+    given = frame()
+    at = given["place"].map({place: i for i, place in enumerate(sorted(PLACES))}).to_numpy()
+    given["place"] = [own[i] for i in at]
+    model, pool = trained(given)
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    given.assign(place=[written[i] for i in at]).to_csv(tmp_path / "rows.csv", index=False)
+    made = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.csv")
+    features = made.signature.features
+    assert set(features.categories["place"]) == set(map(str, own))
+    rows = read_rows(tmp_path / "rows.csv", features)
+    wanted = model.predict(pool, prediction_type="Probability")
+    np.testing.assert_allclose(run(made.program, rows.rows, rows.categories), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_csvs_value_that_the_model_doesnt_know_is_of_the_kind_that_it_knows(tmp_path: Path) -> None:
+    given = frame(integers=True)
+    model, _ = trained(given)
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    written = given["place"].map("{:06d}".format)
+    written[0] = "000777"
+    given.assign(place=written).to_csv(tmp_path / "rows.csv", index=False)
+    features = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.csv").signature.features
+    assert features.category_dtype == "int64"
+    assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65", "777"}
 
 
 def test_what_stays_unknown_is_told_feature_by_feature(ctrs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from models.gate import Gate, gate
-from models.torture import CASES
+from models.torture import ALL, CASES
 
 from millwork.compile import backends
 from millwork.compile.runners.load import runner
@@ -35,9 +35,9 @@ UNORDERED = ("gblinear", "dart")
 from each other in the last bit."""
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_framework_or_a_refusal(name: str, tmp_path: Path) -> None:
-    case = CASES[name](tmp_path)
+    case = ALL[name](tmp_path)
     judged = gate(case.model, tmp_path / "gate", data=case.data, limit=1500)
     _oracle_is_the_public_api(judged, case.expected)
     _interpreter_agrees(judged)
@@ -67,10 +67,10 @@ def _interpreter_agrees(judged: Gate) -> None:
     np.testing.assert_allclose(got[finite], judged.answers[finite], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_margins_to_the_last_bit(name: str, tmp_path: Path) -> None:
     """``onnx`` and ``native`` add the leaves of a row in the framework's order, from the same first number."""
-    case = CASES[name](tmp_path)
+    case = ALL[name](tmp_path)
     judged = gate(case.model, tmp_path / "gate", data=case.data, limit=300, margin=True)
     for backend in ("reference", "onnx", "native"):
         if backend != "reference" and any(word in name for word in UNORDERED):

@@ -1,4 +1,4 @@
-"""All cases by name: what the torture suite and benchmarks/fidelity.py go through."""
+"""All cases by name: what benchmarks/fidelity.py goes through, and with some more the torture suite."""
 
 from __future__ import annotations
 
@@ -10,3 +10,5 @@ CASES: dict[str, Make] = {
     for framework, cases in (("xgboost", xgboost_cases.CASES), ("catboost", catboost_cases.CASES))
     for name, make in cases.items()
 }
+
+ALL: dict[str, Make] = CASES | {f"xgboost: {name}": make for name, make in xgboost_cases.WRAPPERS.items()}

@@ -118,6 +118,30 @@ def squared(labels: Any, margins: Any) -> tuple[Any, Any]:
     return margins - labels, np.ones_like(labels)
 
 
+def logistic(labels: Any, margins: Any) -> tuple[Any, Any]:
+    """As binary:logistic, and the user's own."""
+    share = 1 / (1 + np.exp(-margins))
+    return share - labels, share * (1 - share)
+
+
+def softmax(labels: Any, margins: Any) -> tuple[Any, Any]:
+    """As multi:softprob, and the user's own."""
+    power = np.exp(margins - margins.max(axis=1, keepdims=True))
+    share = power / power.sum(axis=1, keepdims=True)
+    return share - np.eye(margins.shape[1])[labels.astype(int)], np.maximum(2 * share * (1 - share), 1e-6)
+
+
+def _custom(model: Any, label: str) -> Make:
+    """A wrapper with an objective of the user's own."""
+
+    def made(folder: Path) -> Case:
+        given = rows()
+        own = _labels(label, given)
+        return _wrapper(model, given, own if isinstance(model, xgb.XGBRegressor) else own.astype(int), folder)
+
+    return made
+
+
 def _classifier(objective: str) -> Make:
     def made(folder: Path) -> Case:
         given = rows()
@@ -197,9 +221,7 @@ CASES: dict[str, Make] = {
     "multi:softmax": _objective("multi:softmax", "three", num_class=3),
     "reg:quantileerror, one": _objective("reg:quantileerror", "number", quantile_alpha=0.3),
     "reg:quantileerror, several": _objective("reg:quantileerror", "number", quantile_alpha=[0.1, 0.5, 0.9], eta=1.0),
-    "custom objective": lambda folder: _wrapper(
-        xgb.XGBRegressor(n_estimators=8, objective=squared, n_jobs=1), rows(), target(rows()), folder
-    ),
+    "custom objective": _custom(xgb.XGBRegressor(n_estimators=8, objective=squared, n_jobs=1), "number"),
     "dart": _objective("binary:logistic", "two", booster="dart", rate_drop=0.5),
     "dart, multiclass": _objective("multi:softprob", "three", booster="dart", rate_drop=0.5, num_class=3),
     "gblinear": _objective("binary:logistic", "two", booster="gblinear"),
@@ -234,3 +256,24 @@ CASES: dict[str, Make] = {
     "depth 20": _shape("depth-20"),
     "5,000 features": _shape("5,000-features"),
 }  # fmt: skip
+
+WRAPPERS: dict[str, Make] = {
+    "custom objective, several targets": _custom(
+        xgb.XGBRegressor(n_estimators=6, objective=squared, n_jobs=1), "pair"
+    ),
+    "custom objective, classifier": _custom(xgb.XGBClassifier(n_estimators=8, objective=logistic, n_jobs=1), "two"),
+    "custom objective, classifier, base score given": _custom(
+        xgb.XGBClassifier(n_estimators=8, objective=logistic, base_score=0.2, n_jobs=1), "two"
+    ),
+    "custom objective, random forest": _custom(
+        xgb.XGBRFClassifier(n_estimators=8, objective=logistic, n_jobs=1), "two"
+    ),
+    "custom objective, multiclass": _custom(xgb.XGBClassifier(n_estimators=6, objective=softmax, n_jobs=1), "three"),
+    "custom objective, multilabel": _custom(xgb.XGBClassifier(n_estimators=6, objective=logistic, n_jobs=1), "flags"),
+    "reg:squarederror, classifier": _classifier("reg:squarederror"),
+    "reg:logistic, classifier": _classifier("reg:logistic"),
+    "reg:logistic, multilabel": _custom(
+        xgb.XGBClassifier(n_estimators=6, objective="reg:logistic", n_jobs=1), "flags"
+    ),
+}  # fmt: skip
+"""What a scikit-learn wrapper gives where it was trained with an objective of another kind, or of the user's own."""

@@ -5,6 +5,7 @@ is no category at all, and missing.
 For a node, the tests on its path bound each feature to [low, high); the row takes values at those bounds (so that
 the ancestors' thresholds are tried as well), and random values near some threshold where nothing bounds it. Of a
 category it takes one that every test on the path lets through. A model with CTRs is another matter: see ``ctr_rows``.
+A linear model has no tests: its rows are in ``linear_rows``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ...passes.program import Program
 from .category_rows import allowed, as_numbers, pick, stacked, values
 from .ctr_rows import find
 from .given import Given
+from .linear_rows import linear_rows
 from .pool import Pool, nudge
 
 VARIANTS = 4
@@ -30,7 +32,7 @@ INFINITE = 0.5
 @dataclass(frozen=True, eq=False)
 class Adversarial:
     """``given``: what a client sends. Counts say how much of the model it covers; ``both``: with CTRs, how many tests
-    some row passes to the left and some to the right."""
+    some row passes to the left and some to the right. ``linear``: the model is."""
 
     given: Given
     tests: int
@@ -38,10 +40,13 @@ class Adversarial:
     thresholds: int
     thresholds_covered: int
     both: int | None = None
+    linear: bool = False
 
     @property
     def coverage(self) -> str:
         """In words, for the report."""
+        if self.linear:
+            return "no trees: rows around 0 with NaN, zeros of both signs, denormals and large numbers in their columns"
         if self.both is not None:
             return (
                 f"{self.both:,} of {self.tests:,} tests passed both ways by some row, {self.tests_covered:,} reached; "
@@ -58,6 +63,9 @@ def adversarial(program: Program, *, limit: int, seed: int = 0) -> Adversarial:
     first, then tests at random."""
     forest = program.forest
     rng = np.random.default_rng(seed)
+    if program.linear is not None:
+        rows = linear_rows(program.linear, program.n_columns, _loose(limit), rng)
+        return Adversarial(Given(_with_sentinels(program, rows, rng)), 0, 0, 0, 0, linear=True)
     tests = np.flatnonzero(~forest.is_leaf)
     chosen, distinct, covered = _choose(forest, tests, limit // VARIANTS, rng)
     if program.categories is not None and program.categories.ctrs:
@@ -67,7 +75,7 @@ def adversarial(program: Program, *, limit: int, seed: int = 0) -> Adversarial:
     width = max(forest.n_features, 1)
     step = max(1, (1 << 22) // (width + len(forest.category_features()) * (forest.n_categories + 1)))
     parts = [_rows_at(forest, chosen[i : i + step], pool, rng) for i in range(0, len(chosen), step)]
-    loose = pool.draw(rng, min(limit // 10, 2000) + 16, width, infinite=INFINITE)
+    loose = pool.draw(rng, _loose(limit), width, infinite=INFINITE)
     features = forest.category_features()
     loose[:, features] = as_numbers(
         rng.integers(0, forest.n_categories + 1, (len(loose), len(features))), forest.n_categories, rng
@@ -76,6 +84,11 @@ def adversarial(program: Program, *, limit: int, seed: int = 0) -> Adversarial:
     inner = np.concatenate([*parts, loose])
     given = _clients_rows(program, inner[:, : forest.n_features], rng)
     return Adversarial(given, len(tests), len(chosen), distinct, covered)
+
+
+def _loose(limit: int) -> int:
+    """How many rows belong to no test."""
+    return min(limit // 10, 2000) + 16
 
 
 def _choose(
@@ -158,18 +171,12 @@ def _bounds(
 
 
 def _clients_rows(program: Program, inner: Rows, rng: np.random.Generator) -> Given:
-    """The forest's columns put where the client has them; the others are noise, which must not matter. Some of the
-    missing values are the sentinel instead of NaN, and some numbers lie one float beside it."""
+    """The forest's columns put where the client has them; the others are noise, which must not matter."""
     categories = program.categories
     rows = rng.normal(size=(len(inner), program.n_columns)).astype(np.float32)
     numeric = program.columns < program.n_columns
     rows[:, program.columns[numeric]] = inner[:, numeric]
-    for encoder in program.encoders:
-        sentinel = np.float32(encoder.value)
-        swapped = np.isnan(rows) & (rng.random(rows.shape) < 0.5)
-        rows[swapped] = sentinel
-        beside = rng.random(rows.shape) < 0.01
-        rows[beside] = nudge(np.full(int(beside.sum()), sentinel), rng.integers(-1, 2, int(beside.sum())))
+    rows = _with_sentinels(program, rows, rng)
     if categories is None:
         return Given(rows)
     sizes = np.array([len(words) for words in categories.vocabularies])
@@ -179,6 +186,17 @@ def _clients_rows(program: Program, inner: Rows, rng: np.random.Generator) -> Gi
         known[:, code.feature] = _positions(code.table, inner[:, f])
     columns = [values(categories, c, known[:, c], rng) for c in range(categories.n_features)]
     return Given(rows, stacked(columns, len(rows), categories))
+
+
+def _with_sentinels(program: Program, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Some of the missing values are the sentinel instead of NaN, and some numbers lie one float beside it."""
+    for encoder in program.encoders:
+        sentinel = np.float32(encoder.value)
+        swapped = np.isnan(rows) & (rng.random(rows.shape) < 0.5)
+        rows[swapped] = sentinel
+        beside = rng.random(rows.shape) < 0.01
+        rows[beside] = nudge(np.full(int(beside.sum()), sentinel), rng.integers(-1, 2, int(beside.sum())))
+    return rows
 
 
 def _positions(table: npt.NDArray[np.float32], codes: Rows) -> npt.NDArray[np.int64]:
