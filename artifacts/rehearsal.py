@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
-import numpy as np
+import numpy.typing as npt
 
-from ..errors import PublicationError
+from .. import archives
+from ..errors import ModelError, PublicationError
 from ..validators.parity import Answers
 from ..validators.rows.given import Given
 from ..validators.triton.client import Session
@@ -19,6 +21,9 @@ from ..validators.triton.golden import GoldenVerdict, check_golden
 from ..values import Manifest, Value
 from .bundle import Bundle
 from .triton_config import as_json
+
+LARGEST_GOLDEN = 1 << 30
+"""Bytes of a version's golden rows: there are some ten to a hundred of them."""
 
 
 class Rehearsed(Value):
@@ -54,9 +59,21 @@ def ask_golden(session: Session, name: str, version: int | None, folder: Path, m
 
 
 def golden_rows(folder: Path, manifest: Manifest) -> tuple[Given, Answers]:
-    """The golden rows of the version in ``folder``, and the framework's answers float32 [G, K]."""
-    with np.load(folder / manifest.golden_file, allow_pickle=False) as golden:
-        return Given(golden["x"], golden["c"] if "c" in golden.files else None), golden["y"]
+    """The golden rows of the version in ``folder``, and the framework's answers float32 [G, K]. ModelError where the
+    file isn't that: the repository may be anybody's."""
+    path = folder / manifest.golden_file
+    golden = archives.read(path, LARGEST_GOLDEN)
+    rows, answers, categories = golden.get("x"), golden.get("y"), golden.get("c")
+    if not (
+        _is_table(rows, "f4") and _is_table(answers, "f4") and len(rows) == len(answers)
+        and (categories is None or (_is_table(categories, "U", "i8") and len(categories) == len(rows)))
+    ):  # fmt: skip
+        raise ModelError(f"{path}: not golden rows and the answers to them")
+    return Given(rows, categories), answers
+
+
+def _is_table(array: npt.NDArray[Any] | None, *kinds: str) -> TypeGuard[npt.NDArray[Any]]:
+    return array is not None and array.ndim == 2 and (array.dtype.str[1:] in kinds or array.dtype.kind in kinds)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from .. import triton_releases
+from ..frozen import FilePath
 from ..passes import base, net, program, table
 from ..passes.base import Pass
 from ..passes.graph.tidy import tidy
@@ -35,14 +36,14 @@ class LoadRequest(Value):
     of, and the factory (``package.module:function``) whose module a state dict belongs to;
     ``module_path``: the folder that it is imported from."""
 
-    path: str
+    path: FilePath
     margin: bool = False
-    data: str = ""
+    data: FilePath = ""
     label: str | None = None
     decided: bool = False
     task: str = ""
     module: str = ""
-    module_path: str = ""
+    module_path: FilePath = ""
 
 
 class Loaded(Value):
@@ -82,7 +83,7 @@ def load(request: LoadRequest) -> Loaded:
 class LowerRequest(Value):
     """``passes``: a spec as :func:`millwork.passes.table.spec` prints it; empty for the usual lowering."""
 
-    program: str
+    program: FilePath
     passes: str = ""
 
 
@@ -118,15 +119,15 @@ class BuildRequest(Value):
     ``for_gpu``, ``batches``: see :class:`.backends.base.NetOrder`; ``converted``: :class:`.backends.base.Source`."""
 
     backend: str
-    lowered: str
-    native: str
+    lowered: FilePath
+    native: FilePath
     signature: Signature
     release: str
     precision: str = "fp32"
-    calibration: str = ""
+    calibration: FilePath = ""
     for_gpu: bool = False
     batches: tuple[int, ...] = (1,)
-    converted: str = ""
+    converted: FilePath = ""
 
 
 class BuildReply(Value):
@@ -157,7 +158,7 @@ def build(request: BuildRequest) -> BuildReply:
 class FeedRequest(Value):
     """``lowered``: the program whose trees a tool of an environment of its own is to convert."""
 
-    lowered: str
+    lowered: FilePath
 
 
 class Fed(Value):

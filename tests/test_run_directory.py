@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ import pytest
 
 from millwork.errors import InternalError, ModelError, UsageError
 from millwork.files import atomic_write, sha256_file
-from millwork.run_directory import RunDirectory
+from millwork.run_directory import RunDirectory, changes
 from millwork.targets import Target
 from millwork.values import SCHEMA, ModelSummary, Record, TargetSummary, Value
 
@@ -124,13 +125,17 @@ def test_the_key_file_holds_all_that_decides(tmp_path: Path) -> None:
 # ── what isn't whole isn't there ──────────────────────────────────────────────────────────────────────────
 
 
-def flip(path: Path) -> None:
+def flip(path: Path, bit: int = 0, at: int | None = None) -> None:
+    """One bit of a byte, the one in the middle unless ``at`` says which. Bit 7 leaves no UTF-8."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content) // 2 if at is None else at] ^= 1 << bit
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("harm", [flip, Path.unlink, lambda path: path.write_bytes(b"")])
+FLIPS = [pytest.param(partial(flip, bit=bit), id=f"bit {bit}") for bit in range(8)]
+
+
+@pytest.mark.parametrize("harm", [*FLIPS, Path.unlink, lambda path: path.write_bytes(b"")])
 @pytest.mark.parametrize("name", ["model/model.onnx", "result.json", "key.json", "done"])
 def test_a_damaged_stage_is_made_again_and_said(
     tmp_path: Path, notes: list[str], name: str, harm: Callable[[Path], object]
@@ -144,6 +149,24 @@ def test_a_damaged_stage_is_made_again_and_said(
         assert run.stage("build", KEY, never, Built).cached
     assert len(notes) == 1
     assert folder.name in notes[0]
+
+
+def test_any_flipped_bit_of_done_is_seen(tmp_path: Path, notes: list[str]) -> None:
+    """Every byte of what says how the others were. Its key is compared only where the stage is asked for."""
+    with RunDirectory(tmp_path, notes.append) as run:
+        folder = run.stage("build", KEY, build, Built).folder
+        whole = (folder / "done").read_bytes()
+        key = whole.index(b'"key":"') + len(b'"key":"')
+        for at in range(len(whole)):
+            for bit in (at % 7, 7):
+                flip(folder / "done", bit, at)
+                assert changes(folder) or (bit < 7 and 0 <= at - key < 64), f"byte {at}, bit {bit}"
+                (folder / "done").write_bytes(whole)
+        assert changes(folder) == []
+        for at in range(0, len(whole), 40):
+            flip(folder / "done", at // 40 % 8, at)
+            assert not run.stage("build", KEY, build, Built).cached, f"byte {at}"
+    assert len(notes) == len(range(0, len(whole), 40))
 
 
 def test_a_stage_that_raises_leaves_nothing(tmp_path: Path) -> None:

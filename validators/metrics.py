@@ -25,8 +25,8 @@ def compare(
     output: OutputContract, labels: npt.NDArray[Any], framework: Answers, candidate: Answers
 ) -> tuple[Metric, ...]:
     """The metrics of both on the same rows, answers [N, K], the one that decides first: those rows that both answer
-    with numbers (a net's unknown codes are answered NaN). None where there are none, or :func:`_metric_free`."""
-    if _metric_free(output):
+    with numbers (a net's unknown codes are answered NaN). None where there are none, or :func:`metric_free`."""
+    if metric_free(output):
         return ()
     finite = np.isfinite(framework).all(axis=1) & np.isfinite(candidate).all(axis=1)
     labels, framework, candidate = labels[finite], framework[finite], candidate[finite]
@@ -42,7 +42,7 @@ def compare(
 
 def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
     """UsageError where :func:`compare` couldn't use these labels: known before any candidate is judged."""
-    if _metric_free(output) or len(labels) == 0:
+    if metric_free(output) or len(labels) == 0:
         return
     if output.task in ("binary", "multiclass"):
         class_weights(output, labels)
@@ -50,7 +50,7 @@ def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
         _numeric(labels)
 
 
-def _metric_free(output: OutputContract) -> bool:
+def metric_free(output: OutputContract) -> bool:
     """Margins, rankings and survival times have no one metric; several values have no one column of labels."""
     several = output.task not in ("binary", "multiclass") and len(output.labels) > 1
     return output.kind in ("margin", "label") or output.task in ("ranking", "survival") or several or _scores(output)

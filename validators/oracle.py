@@ -7,12 +7,13 @@ older one never does.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import environments, worker
+from .. import archives, environments, worker
 from ..compile.frontends.loaded import Oracle
 from ..compile.runners import load as runners
 from ..compile.runners.load import installed, numbers
@@ -21,6 +22,7 @@ from ..values import Value
 from ..worker import Limits
 
 ANSWERS_FILE, LEAVES_FILE = "answers.npy", "leaves.npy"
+LONGEST_VERSION = 100
 
 
 class Interpreter(Value):
@@ -93,10 +95,25 @@ def ask(
         Path(runners.source("ask")), [str(folder / "request.json")], python=python, folder=folder, limits=limits,
         reads=reads, confined=confined,
     )  # fmt: skip
-    (folder / "request.json").unlink()
+    with contextlib.suppress(OSError):  # the process may have done anything to it
+        (folder / "request.json").unlink()
     if isinstance(done, worker.Failure):
         done.raise_(ModelError, f"{oracle.framework} itself, asked to predict with the model,")
-    return Asked(version=done.value.decode())
+    try:
+        version = done.value.decode("ascii")
+    except UnicodeDecodeError:
+        version = ""
+    if not version.isprintable() or not 0 < len(version) <= LONGEST_VERSION:
+        raise ModelError(f"{oracle.framework} itself, asked to predict with the model, replied with no version.")
+    for name in (ANSWERS_FILE, LEAVES_FILE):
+        try:
+            archives.described(folder / name)
+        except archives.UNREADABLE as error:
+            raise ModelError(
+                f"{oracle.framework} itself, asked to predict with the model, left no {name} that can be read: "
+                f"{archives.reason(error)}"
+            ) from error
+    return Asked(version=version)
 
 
 def _companions(oracle: Oracle) -> list[str]:

@@ -9,17 +9,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .. import table
+from .. import archives, table
 from ..compile import backends
 from ..compile.backends.base import Built
 from ..compile.frontends.loaded import Signature
 from ..compile.runners.load import ENGINES, Runner, runner
-from ..errors import UsageError
+from ..errors import ModelError, UsageError
 from ..files import sha256_file
+from ..frozen import FilePath
 from ..passes import program as programs
 from ..passes.forest import leaf_rows
 from ..passes.program import Program, counted
-from ..values import Latency, Value
+from ..values import Latency, OutputContract, Value
 from . import gpu_figures, heap, latency, metrics, parity, plain_fp16, tolerance, worst
 from .parity import Verdict
 from .rows import given as givens
@@ -34,6 +35,8 @@ ADVERSARIAL_ROWS, USER_ROWS = 60_000, 50_000
 """At most so many rows of each kind judge a model."""
 
 LABELS_FILE, SAMPLES_FILE = "labels.npy", "samples.npz"
+LARGEST_SAMPLES, LONGEST_BATCH = 16 << 20, 9
+"""Bytes of samples.npz, of which a candidate at a batch size takes 6,000; digits of a batch size."""
 CALIBRATION = "calibration"
 """The folder, beside the rows, of those that nothing is judged by."""
 
@@ -41,9 +44,9 @@ CALIBRATION = "calibration"
 class RowsRequest(Value):
     """``lowered``: the program whose thresholds are tried; empty for the user's rows alone."""
 
-    lowered: str
+    lowered: FilePath
     signature: Signature
-    data: str = ""
+    data: FilePath = ""
     label: str | None = None
     adversarial_limit: int = ADVERSARIAL_ROWS
     user_limit: int = USER_ROWS
@@ -75,7 +78,7 @@ def rows(request: RowsRequest) -> RowsReply:
         parts.append(Given(given.rows, given.categories))
         labels, notes = given.labels, given.notes
     if labels is not None:
-        _demand_labels(request, labels)
+        notes = (*notes, *_demand_labels(request, labels))
         np.save(folder / LABELS_FILE, _plain(labels), allow_pickle=False)
     givens.save(givens.joined(parts), folder)
     user = len(parts[1]) if len(parts) > 1 else 0
@@ -93,7 +96,7 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
         own, labels = Given(found.rows, found.categories), found.labels
         notes = (*found.notes, *net_rows.unknown_codes(own, features))
     if labels is not None:
-        _demand_labels(request, labels)
+        notes = (*notes, *_demand_labels(request, labels))
     made = net_rows.made(request.signature, own, request.adversarial_limit)
     if own is not None:
         apart, judging = net_rows.split(len(own))
@@ -117,14 +120,14 @@ class CheckRequest(Value):
     tell a number that is off by less than sums round."""
 
     built: Built
-    folder: str
-    program: str
-    lowered: str
-    leaf_map: str
-    rows: str
-    labels: str
-    framework_answers: str
-    framework_leaves: str
+    folder: FilePath
+    program: FilePath
+    lowered: FilePath
+    leaf_map: FilePath
+    rows: FilePath
+    labels: FilePath
+    framework_answers: FilePath
+    framework_leaves: FilePath
     signature: Signature
     tolerance: str
     coverage: str
@@ -189,15 +192,17 @@ def _check_net(request: CheckRequest) -> Verdict:
     given, framework, candidate = given[skip:], framework[skip:], candidate[skip:]
     own = framework[request.adversarial - skip :]
     allowed = (
-        tolerance.parse(request.tolerance) if request.tolerance
-        else tolerance.EXACT_LABELS if output.kind == "label" and precision == "fp32"
+        tolerance.of_labels(precision, len(output.classes or output.labels)) if output.kind == "label"
+        else tolerance.given_of_precision(request.tolerance, precision) if request.tolerance
         else tolerance.of_precision(precision, own if len(own) else framework, probability=output.kind == "probability")
     )  # fmt: skip
     verdict = parity.judge(
         given, framework, candidate, None, allowed, output, coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
     )  # fmt: skip
-    if allowed.share and verdict.passed:  # what a server answers is held against the worst that was let pass
+    if allowed.flips < 1 and verdict.passed and output.kind == "label":
+        allowed = msgspec.structs.replace(allowed, abs=1.05 * verdict.parity.max_abs)
+    elif allowed.share and verdict.passed:  # what a server answers is held against the worst that was let pass
         allowed = msgspec.structs.replace(allowed, abs=max(allowed.abs, 1.05 * verdict.parity.max_abs))
     found = worst.worst_rows(given, framework, candidate, request.signature.features, request.adversarial - skip)
     return msgspec.structs.replace(
@@ -244,14 +249,14 @@ class Timed(Value):
     """A candidate to be timed: its files, and where they lie."""
 
     built: Built
-    folder: str
+    folder: FilePath
 
 
 class MeasureRequest(Value):
     """``skip``: how many rows at the head of ``rows`` are adversarial, where the user's follow them."""
 
     candidates: tuple[Timed, ...]
-    rows: str
+    rows: FilePath
     skip: int
     batches: tuple[int, ...]
     threads: int = 1
@@ -307,17 +312,31 @@ def measure(request: MeasureRequest) -> MeasureReply:
 
 
 def read_samples(path: Path) -> list[latency.Samples]:
-    """What :func:`measure` kept."""
-    with np.load(path, allow_pickle=False) as arrays:
-        pairs = [(name.rpartition("@"), arrays[name]) for name in arrays.files]
-    return [latency.Samples(parts[0], int(parts[2]), us) for parts, us in pairs]
+    """What :func:`measure` kept. ModelError where a file isn't that."""
+    kept = []
+    for name, us in archives.read(path, LARGEST_SAMPLES).items():
+        candidate, _, batch = name.rpartition("@")
+        if not (latency.are_times(us) and batch.isascii() and batch.isdigit() and len(batch) <= LONGEST_BATCH):
+            raise ModelError(f"{path}: {name[:100]!r} isn't an array of times")
+        kept.append(latency.Samples(candidate, int(batch), us))
+    return kept
 
 
-def _demand_labels(request: RowsRequest, labels: npt.NDArray[Any]) -> None:
+def _demand_labels(request: RowsRequest, labels: npt.NDArray[Any]) -> tuple[str, ...]:
+    """UsageError where the labels are none of the model's; what is to be said where they can't be used."""
+    if metrics.metric_free(request.signature.output):
+        return (f"--label {request.label} isn't used: no metric is compared of {_answers(request.signature.output)}",)
     try:
         metrics.demand_labels(request.signature.output, labels)
     except UsageError as error:
         raise UsageError(f"{request.data}: {error.message} (--label {request.label})", error.hint) from error
+    return ()
+
+
+def _answers(output: OutputContract) -> str:
+    """What the model answers with, for a note."""
+    several = f" of {len(output.labels)} values" if len(output.labels) > 1 else ""
+    return f"{output.kind}s ({output.task}{several})" if output.kind != "probability" else f"{output.task}{several}"
 
 
 def _plain(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:

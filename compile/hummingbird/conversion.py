@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import msgspec
-
-from ... import toolchains, worker
+from ... import toolchains, wire, worker
 from ...environments import Environment
 from ...values import PassNote, Value
 from ...worker import Limits
@@ -49,9 +48,14 @@ def convert(
     )
     if isinstance(done, worker.Failure):
         return done
+    read = worker.read_reply(done, Converted)
+    if isinstance(read, worker.Failure):
+        return read
+    if os.path.lexists(folder / REPLY_FILE):
+        return worker.Failure(kind="error", message=f"it left a {REPLY_FILE} of its own", seconds=done.seconds)
     (folder / REPLY_FILE).write_bytes(done.value)
-    return read_reply(folder)
+    return read
 
 
 def read_reply(folder: Path) -> Converted:
-    return msgspec.json.decode((folder / REPLY_FILE).read_bytes(), type=Converted)
+    return wire.decode((folder / REPLY_FILE).read_bytes(), Converted)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import onnx
 
+from ...frozen import FilePath
 from ...passes.program import Postprocess
 from ...values import LayerCost, PassNote, Value
 from . import fp16, gap, int8, layers, mixed
@@ -25,10 +26,10 @@ class PrecisionRequest(Value):
     judging rows, where ``answer`` is what is made of its output. ``symmetric``: int8 as TensorRT takes it; else as ONNX
     Runtime's CPU kernels are fast."""
 
-    graph: str
+    graph: FilePath
     precision: Precision
-    calibration: str
-    judging: str
+    calibration: FilePath
+    judging: FilePath
     limit: Limit
     answer: Postprocess = "identity"
     symmetric: bool = True

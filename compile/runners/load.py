@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, entry_points
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,44 @@ ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost
            "tensorrt_runner": "TensorRT", "nvforest_runner": "nvForest", "cuda_runner": "millwork-cuda",
            "torch_runner": "torch"}  # fmt: skip
 """What each runner runs on."""
+
+
+PACKAGES = frozenset({
+    *(name for names in DISTRIBUTIONS.values() for name in names), "onnxruntime", "onnxruntime-gpu", "treelite",
+    "pandas", "numpy", "cuda-bindings", "cuda-python", "tensorrt", "nvforest-cu13",
+})  # fmt: skip
+"""What an artifact of ours may need in the python backend's environment. An artifact's own list is no reason to install
+anything: it is written by a process that has read a model, or lies in a repository."""
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]+\])?( *[<>=!~]=?[<>=!~0-9A-Za-z.+*, ]*)?")
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+]*")
+
+
+def may_be_installed(requirement: str) -> bool:
+    """Whether it is a name, with releases or not, of :data:`PACKAGES`, or of an installed backend's package and what
+    that requires. What pip takes for a path, an address or an option is none."""
+    found = _REQUIREMENT.fullmatch(requirement)
+    return found is not None and (_plain(found[1]) in PACKAGES or _plain(found[1]) in _of_third_parties())
+
+
+def _plain(name: str) -> str:
+    """A package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def is_version(text: str) -> bool:
+    """Whether it looks like a release: pip takes other things for paths and addresses."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def is_runner(name: str) -> bool:
+    """Whether it is a runner of ours, or the dotted name of a module."""
+    return name in ENGINES or (name.count(".") > 0 and all(part.isidentifier() for part in name.split(".")))
+
+
+def _of_third_parties() -> set[str]:
+    packages = [point.dist for point in entry_points(group="millwork.backends") if point.dist is not None]
+    needed = [re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0] for dist in packages for need in dist.requires or ()]
+    return {_plain(name) for name in (*needed, *(dist.name for dist in packages))}
 
 
 class Runner(Protocol):

@@ -7,11 +7,13 @@ It has the parser and the compiler of TensorRT and needs no GPU to build for com
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -44,7 +46,7 @@ class Problem(Value):
 
 class Refused(Value):
     stage: str
-    problems: tuple[Problem, ...]
+    problems: Annotated[tuple[Problem, ...], msgspec.Meta(min_length=1)]
 
 
 class Reply(Value):
@@ -79,10 +81,12 @@ def ask(
         SCRIPT, [str(folder / "request.json")], python=python, folder=folder, limits=limits, reads=[onnx],
         confined=confined,
     )  # fmt: skip
-    (folder / "request.json").unlink()
-    if isinstance(done, worker.Failure):
-        return unknown(target, f"TensorRT-RTX failed: {done.message}")
-    return judge(msgspec.json.decode(done.value, type=Reply), target)
+    with contextlib.suppress(OSError):  # the process may have done anything to it
+        (folder / "request.json").unlink()
+    reply = done if isinstance(done, worker.Failure) else worker.read_reply(done, Reply)
+    if isinstance(reply, worker.Failure):
+        return unknown(target, f"TensorRT-RTX failed: {reply.message}")
+    return judge(reply, target)
 
 
 def judge(reply: Reply, target: Target) -> Preflight:

@@ -6,16 +6,19 @@ A .parquet file's footer says its rows, columns, and bytes once decompressed. Wh
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from .errors import UsageError
+from .errors import ModelError, UsageError
 
 LARGEST = 16 << 30
 """Bytes that the rows of one file may take: 100 million rows of 40 numbers."""
@@ -26,6 +29,8 @@ VALUE = 8
 """Bytes of one value of a table while it is read."""
 MOST_MEMBERS = 1000
 LONGEST_REASON = 300
+LONGEST_HEADER = 16_384
+"""Bytes that are read for an array's header; numpy takes one of 10,000."""
 
 UNREADABLE = (
     ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, RuntimeError,
@@ -42,9 +47,9 @@ def reason(error: Exception) -> str:
     return first if len(first) <= LONGEST_REASON else f"{first[:LONGEST_REASON]}…"
 
 
-def demand(path: Path, expanded: int) -> None:
+def demand(path: Path, expanded: int, largest: int = LARGEST) -> None:
     """UsageError where the rows of ``path`` would take ``expanded`` bytes, and that is too many."""
-    limit = min(LARGEST, max(FLOOR, EXPANSION * path.stat().st_size))
+    limit = min(largest, max(FLOOR, EXPANSION * path.stat().st_size))
     if expanded > limit:
         raise UsageError(
             f"{path}: its rows would take {expanded:,} bytes, and at most {limit:,} are read of a file of "
@@ -53,7 +58,7 @@ def demand(path: Path, expanded: int) -> None:
         )
 
 
-def demand_arrays(file: IO[bytes], path: Path) -> None:
+def demand_arrays(file: IO[bytes], path: Path, largest: int = LARGEST) -> None:
     """The same of an open .npy or .npz, which is left at its beginning; ``UNREADABLE`` where it isn't one."""
     magic = file.read(4)
     if magic == b"PK\x03\x04":
@@ -62,7 +67,7 @@ def demand_arrays(file: IO[bytes], path: Path) -> None:
             members = archive.infolist()
             if len(members) > MOST_MEMBERS:
                 raise UsageError(f"{path}: an archive of {len(members):,} arrays, more than {MOST_MEMBERS:,}")
-            demand(path, sum(member.file_size for member in members))
+            demand(path, sum(member.file_size for member in members), largest)
             for member in members:
                 with archive.open(member) as array:
                     _demand_array(array, member.file_size)
@@ -72,8 +77,36 @@ def demand_arrays(file: IO[bytes], path: Path) -> None:
     file.seek(0)
 
 
-def _demand_array(file: IO[bytes], size: int) -> None:
-    """ValueError where the header announces more than the file has."""
+def read(path: Path, largest: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz that a step, or whoever wrote a repository, left: at most ``largest`` bytes. ModelError
+    where it isn't one, or has more."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > largest:
+                raise ValueError(f"larger than the {largest:,} bytes that are read of such a file")
+            demand_arrays(file, path, largest)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+    except UsageError as error:
+        raise ModelError(error.message) from error
+    except UNREADABLE as error:
+        raise ModelError(f"{path}: not a readable file of arrays: {reason(error)}") from error
+
+
+def described(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and type of the array in a .npy, which is whole and has nothing after it; ``UNREADABLE`` where that
+    isn't so."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        shape, dtype = _demand_array(file, size)
+    if size > math.prod(shape) * dtype.itemsize + LONGEST_HEADER:
+        raise ValueError(f"{size:,} bytes for an array of shape {shape}")
+    return shape, dtype
+
+
+def _demand_array(whole: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The header's shape and type; ValueError where it announces more than the file has."""
+    file = io.BytesIO(whole.read(LONGEST_HEADER))
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -84,6 +117,7 @@ def _demand_array(file: IO[bytes], size: int) -> None:
         count *= length
     if not dtype.hasobject and count * dtype.itemsize > size:
         raise ValueError(f"an array of {count:,} values in {size:,} bytes")
+    return shape, dtype
 
 
 def demand_parquet(path: Path) -> None:

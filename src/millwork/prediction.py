@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from . import table, worker
+from . import archives, table, worker
 from .artifacts import manifest as manifests
 from .artifacts import repository
 from .compile.runners.load import runner
 from .errors import ModelError, UsageError
 from .files import refusal
+from .frozen import FilePath
 from .validators.rows.given import Given
 from .values import Manifest, Value
-from .worker import Failure, Limits
+from .worker import MOST_MEMORY, Failure, Limits
 
 ANSWERS_FILE = "predicted.npy"
 BLOCK = 65536
@@ -24,9 +26,9 @@ BLOCK = 65536
 class PredictRequest(Value):
     """``folder``: the version's. ``rows``: the user's file."""
 
-    folder: str
+    folder: FilePath
     manifest: Manifest
-    rows: str
+    rows: FilePath
 
 
 class PredictReply(Value):
@@ -55,11 +57,12 @@ def predict(
         request,
         PredictReply,
         folder=scratch,
-        limits=Limits(seconds=3600.0),
+        limits=Limits(seconds=3600.0, memory_bytes=MOST_MEMORY),
         confined=confined,
     )
     if isinstance(done, Failure):
         done.raise_(ModelError, f"Version {folder.name} of {name}, asked to predict,")
+    _demand_answers(scratch / ANSWERS_FILE, done.value, f"Version {folder.name} of {name}")
     try:
         _move(scratch / ANSWERS_FILE, answers)
     except OSError as error:
@@ -80,11 +83,22 @@ def run(request: PredictRequest) -> PredictReply:
     return PredictReply(rows=len(out), outputs=out.shape[1], notes=given.notes)
 
 
+def _demand_answers(path: Path, reply: PredictReply, version: str) -> None:
+    """ModelError where the file isn't what the reply says."""
+    try:
+        shape, dtype = archives.described(path)
+        same = shape == (reply.rows, reply.outputs) and dtype == np.float32
+    except archives.UNREADABLE:
+        same = False
+    if not same:
+        raise ModelError(f"{version}, asked to predict, left other answers than it said.")
+
+
 def _move(source: Path, to: Path) -> None:
     """Into place by a rename, so that nobody reads half of it."""
     beside = to.with_name(f".{to.name}.{os.getpid()}")
     try:
-        beside.write_bytes(source.read_bytes())
+        shutil.copyfile(source, beside)
         beside.rename(to)
     finally:
         beside.unlink(missing_ok=True)

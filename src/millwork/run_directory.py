@@ -21,9 +21,9 @@ import errno
 import fcntl
 import functools
 import hashlib
+import itertools
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,7 @@ import msgspec
 
 from . import __version__, wire
 from .errors import InternalError, MillworkError, ModelError, UsageError
-from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, refusal
+from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, read_ends, refusal, remove_tree
 from .values import SCHEMA, FileDigest, Record, Value
 
 R = TypeVar("R")
@@ -45,6 +45,9 @@ RECORD_FILE = "run.json"
 LOCK_FILE = "lock"
 STAGES = "stages"
 FAILED = "failed"
+
+MOST_LOGS, LONGEST_LOG = 10, 4 << 20
+"""Logs of a failed stage that are kept, and bytes of one: a step may print without an end."""
 
 ATTEMPTS = 5
 """Another run may remove the folder between two of our calls, once."""
@@ -165,7 +168,7 @@ class RunDirectory:
             wrong = str(error)
         self._note(f"{folder.name} in the run directory is damaged ({wrong}): it is made again")
         try:
-            shutil.rmtree(folder)
+            remove_tree(folder)
         except OSError as error:
             raise self._unwritable(error) from error
         return None
@@ -174,7 +177,7 @@ class RunDirectory:
         """Remove what runs left that were killed: this run has the lock, so no other is alive."""
         for left in [*self._stages.glob("*.tmp-*"), *self.path.glob(".*.tmp-*")]:
             if left.is_dir():
-                shutil.rmtree(left)
+                remove_tree(left)
             else:
                 left.unlink()
 
@@ -248,6 +251,7 @@ def _made(folder: Path, material: bytes, sha256: str, produce: Callable[[Path], 
     try:
         result = wire.encode(produce(at_work))
         value = _read_back(result, reply, at_work)
+        _demand_own_names(at_work)
         (at_work / RESULT_FILE).write_bytes(result)
         (at_work / KEY_FILE).write_bytes(b'{"sha256":"%s","material":%s}\n' % (sha256.encode(), material))
         fsync_tree(at_work)
@@ -255,22 +259,35 @@ def _made(folder: Path, material: bytes, sha256: str, produce: Callable[[Path], 
         at_work.rename(folder)
     except MillworkError as error:
         if str(at_work) in error.hint:
-            error.hint = error.hint.replace(str(at_work), str(_keep_logs(at_work, folder.name)))
+            error.hint = error.hint.replace(str(at_work), str(_keep_logs(at_work, folder.name, error.hint)))
         raise
     finally:
-        shutil.rmtree(at_work, ignore_errors=True)  # gone already, unless something was raised
+        with contextlib.suppress(OSError):  # gone already, unless something was raised
+            remove_tree(at_work)
     fsync_folder(folder.parent)
     return value
 
 
-def _keep_logs(at_work: Path, name: str) -> Path:
-    """The folder where the logs of a failed stage are now."""
+def _keep_logs(at_work: Path, name: str, hint: str) -> Path:
+    """The folder where the logs of a failed stage are now that ``hint`` sends its reader to."""
     kept = at_work.parent.parent / FAILED / name
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir(parents=True)
-    for log in at_work.glob("*.log"):
-        shutil.copyfile(log, kept / log.name)
+    with contextlib.suppress(OSError):  # the stage's own failure is the one to be told
+        remove_tree(kept)
+    named = (log for log in at_work.glob("*.log") if str(log) in hint)
+    with contextlib.suppress(OSError):
+        kept.mkdir(parents=True, exist_ok=True)
+        for log in itertools.islice(named, MOST_LOGS):
+            (kept / log.name).write_bytes(read_ends(log, LONGEST_LOG))
     return kept
+
+
+def _demand_own_names(at_work: Path) -> None:
+    """ModelError where a step put something in the place of a file that is written here."""
+    taken = [name for name in (RESULT_FILE, KEY_FILE, DONE_FILE) if os.path.lexists(at_work / name)]
+    if taken:
+        raise ModelError(
+            f"stage {at_work.name.partition('.tmp-')[0]}: its step left a {taken[0]}, which the run directory writes"
+        )
 
 
 def _read_back(result: bytes, reply: type[R], at_work: Path) -> R:
@@ -293,7 +310,10 @@ def _changed(folder: Path, done: Done, sha256: str) -> str:
 def changes(folder: Path) -> list[str]:
     """Which files of a stage's folder aren't as they were when it was made, one sentence each."""
     try:
-        return _differences(folder, wire.decode((folder / DONE_FILE).read_bytes(), Done))
+        done = wire.decode((folder / DONE_FILE).read_bytes(), Done)
+        listed = {file.path for file in done.files} | {DONE_FILE}
+        added = [f"{file.path} was added" for file in digests(folder) if file.path not in listed]
+        return [*_differences(folder, done), *added]
     except (OSError, msgspec.DecodeError) as error:
         return [f"{DONE_FILE} can't be read: {error}"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import MillworkError
+from .files import remove_tree
 
 HELD = ".held"
 
@@ -35,10 +35,11 @@ def folder(purpose: str) -> Iterator[Path]:
         stays = str(path) in error.hint
         raise
     finally:
-        if stays:
-            (path / HELD).unlink(missing_ok=True)  # so that no other process removes it
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # a step may have put anything in the place of either
+            if stays:
+                (path / HELD).unlink(missing_ok=True)  # so that no other process removes it
+            else:
+                remove_tree(path)
         os.close(descriptor)
 
 
@@ -50,7 +51,7 @@ def remove_left() -> None:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_uid == os.geteuid():
-                    shutil.rmtree(held.parent, ignore_errors=True)
+                    remove_tree(held.parent)
             finally:
                 os.close(descriptor)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-import psutil
 
 from . import conversions, gpus
+from .artifacts.manifest import stays_inside
 from .compile import backends
 from .compile import steps as lowering
 from .compile.backends import Variant
+from .compile.backends.base import Built
+from .compile.runners import load as runners
 from .compile.steps import BuildReply, Loaded, Lowered
 from .errors import ModelError, TargetError, UsageError
 from .files import sha256_file
@@ -30,11 +32,11 @@ from .validators.parity import Verdict
 from .validators.rows import net_rows
 from .validators.steps import MeasureReply, RowsReply, Timed
 from .values import Value
-from .worker import Failure, Limits
+from .worker import MOST_MEMORY, Failure, Limits
 
 R = TypeVar("R")
 
-LIMITS = Limits(seconds=1800.0, memory_bytes=int(psutil.virtual_memory().total * 0.8))
+LIMITS = Limits(seconds=1800.0, memory_bytes=MOST_MEMORY)
 """A step that takes longer, or more of the machine's memory, has failed."""
 
 
@@ -65,11 +67,17 @@ def load(run: Run) -> Model:
          "module_files": _digests(run.plan),
          "data": _sha256(data) if data else "", "label": run.plan.label},
         "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
+        left=lambda found: (lowering.program_file(found.signature), found.signature.oracle.native_file),
     )  # fmt: skip
+    demand_plain(loaded.value)
     program = loaded.folder / lowering.program_file(loaded.value.signature)
     lowered = _step(
         run, "lower", {"program": sha256_file(program), "tools": _tools("onnx-ir")}, "millwork.compile.steps:lower",
         lowering.LowerRequest(program=str(program)), Lowered, subject=f"Lowering {path}", otherwise=ModelError,
+        left=lambda _: (
+            (lowering.LOWERED_NET_FILE,) if loaded.value.signature.is_net
+            else (lowering.LOWERED_FILE, lowering.LEAF_MAP_FILE)
+        ),
     )  # fmt: skip
     model = Model(loaded.value, loaded.folder, lowered.value, lowered.folder)
     signature = model.signature
@@ -87,6 +95,21 @@ def load(run: Run) -> Model:
     return model
 
 
+def demand_plain(loaded: Loaded) -> None:
+    """ModelError where the process that read the model, which may be in its hands, answers what would make this one
+    install something of its choice."""
+    found = loaded.signature.oracle
+    if found.framework not in runners.DISTRIBUTIONS or not (found.version == "" or runners.is_version(found.version)):
+        raise ModelError(f"reading the model gave no framework of ours: {found.framework!r} {found.version[:40]!r}")
+
+
+def strange(built: Built) -> str:
+    """What a built candidate asks for that no candidate needs, in a sentence; nothing where it asks for none."""
+    if runners.is_runner(built.runner) and all(map(runners.may_be_installed, built.requirements)):
+        return ""
+    return f"it is to be run by {built.runner[:60]!r}, and needs {', '.join(built.requirements)[:200]}"
+
+
 def judge_by(run: Run, model: Model) -> Truth:
     """Rows to judge by, and the framework's own answers and leaves for them."""
     plan = run.plan
@@ -102,7 +125,10 @@ def judge_by(run: Run, model: Model) -> Truth:
         "lowered": sha256_file(model.lowered_program), "data": _sha256(plan.data) if plan.data else "",
         "label": plan.label, "features": model.signature.features, "output": model.signature.output,
     }  # fmt: skip
-    rows = _step(run, "rows", key, "millwork.validators.steps:rows", request, RowsReply, subject="Making rows")
+    rows = _step(
+        run, "rows", key, "millwork.validators.steps:rows", request, RowsReply, subject="Making rows",
+        left=lambda found: (gate.ROWS_FILE, *((gate.LABELS_FILE,) if found.labelled else ())),
+    )  # fmt: skip
     labelled = ", labelled" if rows.value.labelled else ""
     run.progress.end(f"{rows.value.adversarial:,} adversarial, {rows.value.user:,} yours{labelled}", cached=rows.cached)
     for text in rows.value.notes:
@@ -177,6 +203,12 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
         )
         if isinstance(done, Failure):
             raise CandidateError(done)
+        built = done.value.built
+        if built is not None and (built.backend, built.precision) != (variant.backend, variant.precision):
+            raise CandidateError(Failure(kind="error", message="it built another candidate than it was asked for"))
+        lacking = "" if built is None else strange(built) or _lacking(folder, (built.model_file, *built.files))
+        if lacking:
+            raise CandidateError(Failure(kind="error", message=lacking))
         return Timing(reply=done.value, seconds=done.seconds)
 
     stage = run.directory.stage(f"build-{variant.short}", key, produce, Timing)
@@ -228,18 +260,28 @@ def measure(run: Run, truth: Truth, candidates: list[BuiltCandidate], batches: t
         "threads": run.plan.threads, "machine": machine(), "host": platform.node(),
         "tools": [_engine(c.built.backend) for c in candidates],
     }  # fmt: skip
-    return run.directory.stage(
-        "measure", key,
-        lambda folder: _candidate_step(run, truth, "millwork.validators.steps:measure", request, MeasureReply, folder),
-        MeasureReply,
-    )  # fmt: skip
+    wanted = {(c.built.id, batch) for c in candidates for batch in batches}
+
+    def produce(folder: Path) -> MeasureReply:
+        reply = _candidate_step(run, truth, "millwork.validators.steps:measure", request, MeasureReply, folder)
+        try:
+            kept = {(samples.id, samples.batch) for samples in gate.read_samples(folder / gate.SAMPLES_FILE)}
+        except ModelError as error:
+            said = error.message.replace(f"{folder}/", "")
+            raise CandidateError(Failure(kind="error", message=f"what it measured can't be read: {said}")) from error
+        lines = {(name, line.batch) for name, found in reply.latency.items() for line in found}
+        if kept != wanted or lines != wanted:
+            raise CandidateError(Failure(kind="error", message="it measured something else than it was asked"))
+        return reply
+
+    return run.directory.stage("measure", key, produce, MeasureReply)
 
 
 def _step(
     run: Run, name: str, key: Mapping[str, object], step: str, request: msgspec.Struct, reply: type[R], *,
-    subject: str, otherwise: type[ModelError | UsageError] | None = None,
+    subject: str, otherwise: type[ModelError | UsageError] | None = None, left: Callable[[R], Iterable[str]],
 ) -> Stage[R]:  # fmt: skip
-    """A stage that the run can't do without: its failure ends the run."""
+    """A stage that the run can't do without: its failure ends the run. ``left``: the files that a reply promises."""
 
     def produce(folder: Path) -> R:
         done = run.executor.run(step, request, reply, folder=folder, limits=LIMITS, confined=not run.plan.trust)
@@ -247,9 +289,22 @@ def _step(
             if otherwise is None:
                 done.raise_(subject=subject)
             done.raise_(otherwise, subject)
+        lacking = _lacking(folder, left(done.value))
+        if lacking:
+            raise ModelError(f"{subject} failed: {lacking}.")
         return done.value
 
     return run.directory.stage(name, key, produce, reply)
+
+
+def _lacking(folder: Path, names: Iterable[str]) -> str:
+    """What of the files that a step's reply promises isn't there, or isn't its folder's; or nothing."""
+    for name in names:
+        if not stays_inside(folder, name):
+            return f"it named {name[:100]!r}, which isn't a file of its own"
+        if not (folder / name).is_file():
+            return f"it left no {name}"
+    return ""
 
 
 def _candidate_step(run: Run, truth: Truth, step: str, request: msgspec.Struct, reply: type[R], folder: Path) -> R:

@@ -15,6 +15,7 @@ import msgspec
 import mutations
 
 from millwork.errors import MillworkError
+from millwork.frozen import FilePath
 
 SECONDS = 10
 """For one mutant; then the process ends, as it does at the pipeline's own limit."""
@@ -26,7 +27,7 @@ class Mutants(msgspec.Struct, frozen=True):
     """Those numbered ``begin`` to ``end``, of the files in ``seeds``."""
 
     format: str
-    seeds: str
+    seeds: FilePath
     begin: int
     end: int
 

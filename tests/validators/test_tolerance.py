@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from models.forests import hard_rows, program_of, random_forest
 
 from millwork.errors import UsageError
+from millwork.passes import linear as lines
 from millwork.passes.forest import VECTOR_LEAF, Forest, leaves, margins
 from millwork.passes.program import transform
-from millwork.validators.tolerance import derive, parse
+from millwork.validators.rows.linear_rows import linear_rows
+from millwork.validators.tolerance import SHARES, derive, derive_linear, given_of_precision, parse
 
 
 def test_what_the_user_gives() -> None:
@@ -92,3 +94,46 @@ def test_nothing_is_compared_by_an_absolute_bound_alone(postprocess: Any) -> Non
     assert found.rel > 0
     assert found.abs < 1e-3
     assert found.rel < 1e-3
+
+
+@pytest.mark.parametrize("precision", SHARES)
+def test_what_is_given_for_a_net_leaves_its_decisions_as_limited_as_they_are(precision: str) -> None:
+    found = given_of_precision("abs=1e-3,rel=1e-2", precision)
+    assert (found.abs, found.rel) == (1e-3, 1e-2)
+    assert (found.share, found.flips) == SHARES[precision][2:]
+
+
+@given(
+    seed=st.integers(0, 10**9), features=st.integers(1, 40), outputs=st.integers(1, 3),
+    postprocess=st.sampled_from(["identity", "sigmoid", "softmax", "exp"]),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_products_added_in_another_order_stay_within_it(
+    seed: int, features: int, outputs: int, postprocess: Any
+) -> None:
+    """Large numbers among them, whose row's sum is they alone."""
+    rng = np.random.default_rng(seed)
+    weight = rng.normal(size=(features, outputs)).astype(np.float32)
+    model = lines.Linear(weight=weight, bias=rng.normal(size=outputs).astype(np.float32))
+    rows = linear_rows(model, features, 200, rng)
+    allowed = derive_linear(model, postprocess, rows)
+    order = rng.permutation(features)
+    present = np.nan_to_num(rows[:, order])
+    with np.errstate(over="ignore"):
+        other = (present[:, :, None] * weight[order]).sum(axis=1, dtype=np.float32) + model.bias
+        one, two = transform(postprocess, lines.margins(model, rows)), transform(postprocess, other)
+    same = (one == two) | (np.isnan(one) & np.isnan(two))
+    with np.errstate(invalid="ignore"):
+        near = np.abs(one.astype(np.float64) - two) <= allowed.abs + allowed.rel * np.abs(one)
+    assert np.all(same | near)
+
+
+def test_a_large_number_alone_in_its_row_allows_nothing_more() -> None:
+    model = lines.Linear(weight=np.array([[0.5], [2.0]], np.float32), bias=np.zeros(1, np.float32))
+    rows = np.array([[1.0, 2.0], [np.nan, 3.0]], np.float32)
+    large = np.array([[1e30, 1.0], [3.0, -1e37], [1e9, 1.0], [np.nan, 1e9]], np.float32)
+    usual = derive_linear(model, "identity", rows)
+    assert usual.why.endswith("up to 6 a row")
+    assert derive_linear(model, "identity", np.concatenate([rows, large])) == usual
+    both = np.array([[1e9, 1e9]], np.float32)
+    assert derive_linear(model, "identity", np.concatenate([rows, both])).why.endswith("up to 2.5e+09 a row")

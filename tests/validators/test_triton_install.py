@@ -81,8 +81,8 @@ def test_status_without_one_says_how_to_get_it(tmp_path: Path, monkeypatch: pyte
     assert install.find() is None
     ran = CliRunner().invoke(triton, ["status"])
     assert ran.exit_code == 0
-    assert ran.stdout == ""
-    assert "millwork triton install" in ran.stderr
+    assert "millwork triton install" in ran.stdout
+    assert ran.stderr == ""
 
 
 def test_an_installation_of_the_users_is_taken_by_folder_or_by_program(tmp_path: Path) -> None:
@@ -101,10 +101,24 @@ def test_an_installation_of_the_users_is_taken_by_folder_or_by_program(tmp_path:
 
 def test_the_servers_python_is_first_and_nothing_points_it_elsewhere(triton_installation: Installation) -> None:
     variables = install.server_variables(
-        triton_installation, {"PATH": "/bin", "PYTHONPATH": "/elsewhere", "LD_LIBRARY_PATH": "/own", "TOKEN": "kept"}
+        triton_installation,
+        {"PATH": "/bin", "PYTHONPATH": "/elsewhere", "LD_LIBRARY_PATH": "/own", "OTHER": "kept"},
+        store=False,
     )
     assert triton_installation.environment
     assert variables["PATH"] == f"{triton_installation.environment.python.parent}:/bin"
     assert variables["LD_LIBRARY_PATH"].endswith(":/own")
     assert "PYTHONPATH" not in variables
-    assert variables["TOKEN"] == "kept"  # noqa: S105 - not a password
+    assert variables["OTHER"] == "kept"
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_the_server_gets_no_secret_but_its_stores(store: bool, triton_installation: Installation) -> None:
+    """The model runs in it. It reads an object store itself, and no other repository needs those credentials."""
+    never = {"MILLWORK_KEY_PASSWORD", "PIP_INDEX_URL", "HF_TOKEN", "my_password", "CLIENT_SECRET", "VENDOR_API_KEY"}
+    of_stores = {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AZURE_STORAGE_ACCOUNT_KEY",
+                 "GOOGLE_APPLICATION_CREDENTIALS"}  # fmt: skip
+    others = {"HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM", "HTTPS_PROXY"}
+    given = dict.fromkeys(never | of_stores | others, "x")
+    got = install.server_variables(triton_installation, given, store=store)
+    assert set(given) & set(got) == others | (of_stores if store else set())

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 from ... import environments, triton_releases
 from ...compile import kernel
+from ...compile.runners.load import may_be_installed
 from ...environments import Environment
-from ...errors import TargetError, UsageError
+from ...errors import ModelError, TargetError, UsageError
 from ...files import refusal, sha256_file
 from ...values import Value
+from ...worker.variables import for_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -172,17 +174,24 @@ def provide(
     requirements: Sequence[str],
     announce: Callable[[str], None] = lambda _line: None,
 ) -> None:
-    """Install what a model of the Python backend needs, where that Python is ours to fill. TargetError as pip's."""
-    if installation.environment is not None:
-        environments.add(installation.environment, requirements, announce)
+    """Install what a model of the Python backend needs, where that Python is ours to fill. TargetError as pip's;
+    ModelError for what no artifact of ours needs."""
+    if installation.environment is None:
+        return
+    strange = [requirement for requirement in requirements if not may_be_installed(requirement)]
+    if strange:
+        raise ModelError(f"the version asks for the package {strange[0][:100]!r}, which nothing of ours needs")
+    environments.add(installation.environment, requirements, announce)
 
 
-def server_variables(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
+def server_variables(installation: Installation, variables: Mapping[str, str], *, store: bool) -> dict[str, str]:
     """The environment variables to run the server with.
 
-    Its Python backend is the first ``python`` on PATH; what would point that Python elsewhere is taken out.
+    Its Python backend is the first ``python`` on PATH; what would point that Python elsewhere is taken out, and so are
+    secrets: the model runs in it. ``store``: the repository is an object store's, whose credentials stay.
     """
-    kept = {name: value for name, value in variables.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    kept = for_server(variables, store=store)
+    kept = {name: value for name, value in kept.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
     kept.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reports its use from 1.29 on
     kept["LD_LIBRARY_PATH"] = _joined(installation.libraries, kept.get("LD_LIBRARY_PATH", ""))
     if installation.environment is not None:

@@ -116,15 +116,17 @@ def start(
     Raises UsageError for a port or a repository that can't be used, PublicationError if the server doesn't start.
     """
     where = str(repository)
-    if "://" not in where:
+    store = "://" in where
+    if not store:
         if not Path(where).is_dir():
             raise UsageError(f"{where}: no such folder", "Give the folder that holds the models' folders.")
         where = str(Path(where).resolve())
+    variables = server_variables(installation, os.environ, store=store)
     shared_memory.remove_stale()
     for _attempt in range(ATTEMPTS):
         ports = loopback.choose(grpc_port, http_port, metrics_port)
         command = _command(installation, where, ports, strict_readiness, options)
-        server = _start_once(installation, command, ports, log)
+        server = _start_once(variables, command, ports, log)
         if server is not None:
             return server
     raise PublicationError(
@@ -151,10 +153,10 @@ def _command(
     ]
 
 
-def _start_once(installation: Installation, command: list[str], ports: Ports, log: Path) -> RunningServer | None:
+def _start_once(variables: dict[str, str], command: list[str], ports: Ports, log: Path) -> RunningServer | None:
     """The server, ready; None if a port that we chose was taken meanwhile."""
     memory = shared_memory.prefix()
-    process = _launch(installation, [*command, f"--backend-config=python,shm-region-prefix-name={memory}"], memory, log)
+    process = _launch(variables, [*command, f"--backend-config=python,shm-region-prefix-name={memory}"], memory, log)
     try:
         pid = _wait_until_ready(process, ports, time.monotonic() + START_S)
         if pid is not None:
@@ -173,10 +175,10 @@ def _start_once(installation: Installation, command: list[str], ports: Ports, lo
                 )
         return None
     how = f"ended with status {ended}" if ended is not None else f"was not ready after {START_S:.0f} s"
-    raise PublicationError(f"Triton {how} ({installation.server}):\n{_tail(log)}", f"The whole log: {log}")
+    raise PublicationError(f"Triton {how} ({command[0]}):\n{_tail(log)}", f"The whole log: {log}")
 
 
-def _launch(installation: Installation, command: list[str], memory: str, log: Path) -> subprocess.Popen[bytes]:
+def _launch(variables: dict[str, str], command: list[str], memory: str, log: Path) -> subprocess.Popen[bytes]:
     """The warden, with the server under it. Its standard input is the line that stops it."""
     script = str(Path(warden.__file__).resolve())
     owner = [str(os.getpid()), memory, str(GRACE_S)]
@@ -188,7 +190,7 @@ def _launch(installation: Installation, command: list[str], memory: str, log: Pa
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=server_variables(installation, os.environ),
+                env=variables,
                 start_new_session=True,
             )
     except OSError as error:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,18 +18,20 @@ import msgspec
 
 from .. import wire
 from ..errors import TargetError
+from ..files import excess
+from ..frozen import FilePath
 from ..steps import Answer, Call
-from . import sandbox
-from .outcome import Done, Failure, Kind, failure, raised
-from .process import USUAL, Ending, Limits, supervise
+from . import sandbox, variables
+from .outcome import Done, Failure, Kind, excessive, failure, raised
+from .process import MOST_MEMORY, USUAL, Ending, Limits, supervise
+from .start import LARGEST_FILE
 
-__all__ = ["USUAL", "Done", "Failure", "Kind", "Limits", "run", "run_script"]
+__all__ = ["MOST_MEMORY", "USUAL", "Done", "Failure", "Kind", "Limits", "read_reply", "run", "run_script"]
 
 R = TypeVar("R")
 
 START = Path(__file__).with_name("start.py")
 
-LONGEST_PATH = 4096
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -58,8 +60,9 @@ def run(
     ``folder/FUNCTION.log``, whose first line repeats the call for ``millwork worker``. ``python``: another
     interpreter that has millwork. ``threads`` sets the thread variables of OpenMP and the BLAS libraries, which are
     else as they were. ``extra_path``: a folder whose top-level modules may be steps too. ``confined``: it may read the
-    paths that ``request`` names and ``reads``, write to ``folder``, and start and reach nothing else (see
-    :mod:`.sandbox`). ``gpu``: the sandbox's weaker profile, for a step that works on a GPU.
+    paths that ``request`` has in fields of type :data:`FilePath` and ``reads``, write to ``folder``, and start and
+    reach nothing else (see :mod:`.sandbox`); of our variables it has those that :mod:`.variables` lists. ``gpu``: the
+    sandbox's weaker profile, for a step that works on a GPU.
 
     Raises ``OSError`` where ``folder`` can't be written, :class:`TargetError` where ``python`` isn't there, or the
     kernel has no sandbox.
@@ -71,13 +74,11 @@ def run(
         stdin=call,
         log=folder.resolve() / f"{step.rpartition(':')[2]}.log",
         heading=f"millwork worker <<< {call.decode()}",
-        environment=_environment(threads)
-        | _sandbox(
-            [*extra, *map(str, reads), *_paths(msgspec.to_builtins(request))], folder, confined=confined, gpu=gpu
-        ),
+        environment=_environment(threads, confined=confined)
+        | _sandbox([*extra, *map(str, reads), *_named(request)], folder, confined=confined, gpu=gpu),
         limits=limits,
     )
-    return _reply(ending, reply)
+    return _fit(_reply(ending, reply), ending, folder)
 
 
 def run_script(
@@ -108,9 +109,9 @@ def run_script(
         stdin=b"",
         log=folder.resolve() / f"{script.stem}.log",
         heading=" ".join([python, *work]),
-        environment=_environment(threads)
+        environment=_environment(threads, confined=confined)
         | _sandbox(
-            [str(script.resolve().parent), *map(str, reads), *_paths(list(arguments))],
+            [str(script.resolve().parent), *map(str, reads), *filter(_is_path, arguments)],
             folder,
             confined=confined,
             gpu=gpu,
@@ -118,8 +119,22 @@ def run_script(
         limits=limits,
     )
     if ending.status == 0 and not ending.stopped:
-        return Done(value=ending.reply, seconds=ending.seconds, peak_bytes=ending.peak_bytes)
+        return _fit(Done(value=ending.reply, seconds=ending.seconds, peak_bytes=ending.peak_bytes), ending, folder)
     return _uncaught(ending) or failure(ending)
+
+
+def read_reply(done: Done[bytes], kind: type[R]) -> R | Failure:
+    """A script's reply, read as JSON of ``kind``; a failure of its where it isn't that."""
+    try:
+        return wire.decode(done.value, kind)
+    except msgspec.DecodeError as error:
+        return Failure(kind="error", message=f"the reply isn't a {kind.__name__}: {error}", seconds=done.seconds)
+
+
+def _fit(outcome: Done[R] | Failure, ending: Ending, folder: Path) -> Done[R] | Failure:
+    """A step that left more in its folder than can be read and hashed has failed."""
+    left = excess(folder, LARGEST_FILE) if isinstance(outcome, Done) else ""
+    return excessive(ending, left) if left else outcome
 
 
 def _reply(ending: Ending, kind: type[R]) -> Done[R] | Failure:
@@ -131,7 +146,7 @@ def _reply(ending: Ending, kind: type[R]) -> Done[R] | Failure:
         if answer.error is not None:
             return raised(ending, answer.error.type, answer.error.message, answer.error.hint)
         value = wire.decode(bytes(answer.reply), kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         return raised(ending, type(error).__name__, f"the reply isn't a {kind.__name__}: {error}")
     return Done(value=value, seconds=ending.seconds, peak_bytes=ending.peak_bytes)
 
@@ -157,13 +172,26 @@ def _sandbox(reads: list[str], folder: Path, *, confined: bool, gpu: bool) -> di
     return {"MILLWORK_SANDBOX": json.dumps([reads, [str(folder.resolve())], gpu])}
 
 
-def _paths(value: object) -> list[str]:
-    """All strings in ``value`` that are absolute paths of something that is there."""
-    if isinstance(value, str):
-        return [value] if value.startswith("/") and len(value) < LONGEST_PATH and Path(value).exists() else []
-    if isinstance(value, dict):
-        return [path for each in value.values() for path in _paths(each)]
-    return [path for each in value for path in _paths(each)] if isinstance(value, list | tuple) else []
+def _named(value: object) -> Iterator[str]:
+    """What a request names to be read: never a string that came out of a model, whatever it looks like."""
+    if isinstance(value, msgspec.Struct):
+        for field in msgspec.structs.fields(value):
+            own = getattr(value, field.name)
+            if field.type == FilePath:
+                yield from filter(_is_path, [own])
+            else:
+                yield from _named(own)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _named(each)
+
+
+def _is_path(text: str) -> bool:
+    """Whether it is the absolute path of something that is there."""
+    try:
+        return text.startswith("/") and Path(text).exists()
+    except (OSError, ValueError):  # too long, or not ours to look at
+        return False
 
 
 def _interpreter(python: str | None) -> str:
@@ -175,8 +203,9 @@ def _interpreter(python: str | None) -> str:
     return str(Path(found).absolute())
 
 
-def _environment(threads: int | None) -> dict[str, str]:
+def _environment(threads: int | None, *, confined: bool) -> dict[str, str]:
     ours = {"PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
     unless_said = {"ORT_DISABLE_TELEMETRY": "1"}  # onnxruntime reports its use from 1.29 on
     counts = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {**unless_said, **os.environ, **ours, **counts}
+    given = variables.for_confined(os.environ) if confined else os.environ
+    return {**unless_said, **given, **ours, **counts}

@@ -85,6 +85,11 @@ def raised(ending: Ending, error_type: str, message: str, hint: str = "") -> Fai
     return _of(ending, "error", text, error_type, hint)
 
 
+def excessive(ending: Ending, message: str) -> Failure:
+    """The failure of a process that replied, and left what nobody can be made to read."""
+    return _of(ending, "exit", message)
+
+
 def _of(ending: Ending, kind: Kind, message: str, error_type: str = "", hint: str = "") -> Failure:
     return Failure(
         kind=kind,

@@ -16,10 +16,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import psutil
 
+from ..files import remove_tree
 from ..scratch import folder
 from ..values import Value
 
@@ -35,6 +36,9 @@ TAIL_LINES = 30
 LONGEST_REPLY = 128 << 20
 """Bytes that a process may reply with: it may be in a hostile model's hands, and this one keeps them in memory."""
 
+MOST_MEMORY = int(psutil.virtual_memory().total * 0.8)
+"""Bytes that a step which reads somebody's model may hold: more of the machine, and others on it are killed too."""
+
 Stopped = Literal["", "time", "memory", "reply"]
 
 
@@ -45,7 +49,7 @@ class Limits(Value, frozen=True):
     memory_bytes: int | None = None
 
 
-USUAL = Limits()
+USUAL = Limits(memory_bytes=MOST_MEMORY)
 
 
 class Ending(Value, frozen=True):
@@ -94,18 +98,18 @@ def supervise(
     that goes when it ends. ``heading`` is the log's first line and no part of its tail. Raises ``OSError`` where
     the log can't be written or the program can't be started.
     """
-    started = time.monotonic()
     kills = _oom_kills()
     with (
         folder("step") as scratch,
         tempfile.TemporaryFile() as given,
-        log.open("wb") as printed,
+        _fresh(log) as printed,
     ):
         given.write(stdin)
         given.seek(0)
         printed.write(f"# {heading}\n".encode())
         printed.flush()
         offset = printed.tell()
+        started = time.monotonic()
         read, write = os.pipe()
         os.set_blocking(read, False)
         try:
@@ -130,14 +134,16 @@ def supervise(
             _drain(seen)
         finally:
             os.close(read)
+        seconds = time.monotonic() - started
+        tail = _tail(printed, offset)
     return Ending(
         status=process.returncode,
         stopped=seen.stopped,
         reply=bytes(seen.reply),
         log=log,
-        log_tail=_tail(log, offset),
+        log_tail=tail,
         limits=limits,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         last_bytes=seen.last_bytes,
         peak_bytes=seen.peak_bytes,
         oom_killed=_oom_kills() > kills,
@@ -258,9 +264,17 @@ def _oom_kills() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
-def _tail(log: Path, offset: int) -> str:
-    with log.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(offset, end - TAIL_BYTES))
-        text = file.read().decode(errors="replace")
+def _fresh(log: Path) -> BinaryIO:
+    """The log, new and open: a step before this one may have put anything in its place."""
+    try:
+        log.unlink(missing_ok=True)
+    except IsADirectoryError:
+        remove_tree(log)
+    return log.open("xb+")
+
+
+def _tail(printed: BinaryIO, offset: int) -> str:
+    """The end of the log, which may be gone from its folder."""
+    end = os.fstat(printed.fileno()).st_size
+    text = os.pread(printed.fileno(), TAIL_BYTES, max(offset, end - TAIL_BYTES)).decode(errors="replace")
     return "\n".join(text.splitlines()[-TAIL_LINES:])

@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # ── Landlock ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -91,10 +92,11 @@ def confine(read: Iterable[str], write: Iterable[str], *, gpu: bool = False) -> 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise SandboxError(ctypes.get_errno(), "no_new_privs can't be set")
+    version = landlock_version()
     devices = _found(GPU_DEVICES) if gpu else ()
     seen = _found(GPU_SYSTEM) if gpu else ()
-    _restrict_files(landlock_version(), [*interpreter(), *SYSTEM, *read, *seen], [*DEVICES, *write], devices)
-    _filter_calls(gpu=gpu)
+    _restrict_files(version, [*interpreter(), *SYSTEM, *read, *seen], [*DEVICES, *write], devices)
+    _filter_calls(version, gpu=gpu)
 
 
 def _found(patterns: Iterable[str]) -> Iterator[str]:
@@ -155,35 +157,52 @@ def _allow(rules: int, path: str, rights: int) -> None:
 _PR_SET_SECCOMP, _PR_GET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 21, 38, 2
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
-_LOAD, _EQUAL, _GREATER_EQUAL, _ANY_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _GREATER_EQUAL, _ANY_SET, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _CALL_AT, _ARCH_AT, _ARGUMENT_AT = 0, 4, 16
 _X32 = 0x40000000
 CLONE_THREAD = 0x00010000
 _AF_UNIX = 1
+_ACCESS_MODE, _NEITHER, _O_TRUNC = 3, 3, 0o1000
+_TRUNCATE_SINCE = 3
+"""Landlock's version that guards cutting a file."""
 
 CALLS = (
     # files, which Landlock guards
-    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "open", "openat", "close",
-    "close_range", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access", "faccessat",
-    "faccessat2", "lseek", "fcntl", "flock", "ftruncate", "truncate", "fallocate", "fadvise64", "fsync", "fdatasync",
-    "getdents64", "getcwd", "chdir", "fchdir", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "unlink",
-    "unlinkat", "readlink", "readlinkat", "fchmod", "chmod", "fchmodat", "umask", "utimensat", "dup", "dup2", "dup3",
-    "pipe", "pipe2", "sendfile", "copy_file_range", "ioctl", "sync_file_range",
+    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "close", "close_range", "stat",
+    "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2", "lseek", "flock",
+    "ftruncate", "fallocate", "fadvise64", "fsync", "fdatasync", "getdents64", "getcwd", "chdir", "fchdir", "rename",
+    "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "readlink", "readlinkat", "umask",
+    "dup", "dup2", "dup3", "pipe", "pipe2", "sendfile", "copy_file_range", "sync_file_range",
     # memory
     "mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "msync", "mincore", "mlock", "munlock", "membarrier",
     "get_mempolicy", "set_mempolicy", "mbind",
     # threads and signals of its own
     "futex", "set_robust_list", "get_robust_list", "rseq", "set_tid_address", "arch_prctl", "sched_yield",
-    "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler", "sched_get_priority_max",
-    "sched_get_priority_min", "getpriority", "getcpu", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",
-    "rt_sigtimedwait", "restart_syscall", "prctl", "exit", "exit_group",
+    "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_get_priority_max", "sched_get_priority_min",
+    "getpriority", "getcpu", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "rt_sigtimedwait",
+    "restart_syscall", "exit", "exit_group",
     # waiting, clocks, randomness, who it is
     "poll", "ppoll", "select", "pselect6", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2",
     "nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "times", "getrandom",
     "getpid", "gettid", "getppid", "getpgrp", "getpgid", "getsid", "getuid", "geteuid", "getgid", "getegid",
     "getgroups", "getresuid", "getresgid", "uname", "sysinfo", "getrusage", "getrlimit", "capget",
 )  # fmt: skip
-"""What libraries of numbers call. Not among them: programs, sockets, other processes, mounts, keys, kernel modules."""
+"""What libraries of numbers call. Not among them: programs, sockets, other processes, mounts, keys, kernel modules, and
+the modes, owners and times of files, which Landlock doesn't guard."""
+
+PRCTL = (
+    3, 21, 23, 30, 39, 42,  # to ask: dumpable, seccomp, capabilities, timer slack, no new rights, huge pages
+    15, 16,  # a thread's name
+    50, 51, 63, 64,  # the length of vectors, on aarch64
+    0x53564D41,  # a name for memory
+)  # fmt: skip
+"""The options of prctl. Not PR_SET_PDEATHSIG above all: a step dies with its parent."""
+FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032, 1033, 1034)
+"""Its commands: descriptors, flags, locks, a pipe's size, a memory file's seals. Not F_SETOWN, F_SETSIG, F_SETLEASE and
+F_NOTIFY, which send signals, or hold up whoever opens the file."""
+NO_IOCTL = (0x8901, 0x8902, 0x40086602, 0x401C5820)
+"""FIOSETOWN and SIOCSPGRP, which are a socket's F_SETOWN; FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR: they need no right to
+write."""
 
 GPU_CALLS = ("memfd_create", "bind", "listen", "getsockname", "setsockopt")
 """libcuda binds an unnamed socket of this machine when it begins, and gives up where it can't. To connect, to accept
@@ -201,7 +220,7 @@ _NUMBERS = {
             "listen": 50, "getsockname": 51, "setsockopt": 54, "clone": 56, "exit": 60, "kill": 62, "uname": 63,
             "fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77, "getcwd": 79,
             "chdir": 80, "fchdir": 81, "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87, "readlink": 89,
-            "chmod": 90, "fchmod": 91, "umask": 95, "gettimeofday": 96, "getrlimit": 97, "getrusage": 98,
+            "umask": 95, "gettimeofday": 96, "getrlimit": 97, "getrusage": 98,
             "sysinfo": 99, "times": 100, "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110,
             "getpgrp": 111, "getgroups": 115, "getresuid": 118, "getresgid": 120, "getpgid": 121, "getsid": 124,
             "capget": 125, "rt_sigtimedwait": 128, "sigaltstack": 131, "statfs": 137, "fstatfs": 138,
@@ -211,9 +230,9 @@ _NUMBERS = {
             "getdents64": 217, "set_tid_address": 218, "restart_syscall": 219, "fadvise64": 221,
             "clock_gettime": 228, "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231, "epoll_wait": 232,
             "epoll_ctl": 233, "tgkill": 234, "mbind": 237, "set_mempolicy": 238, "get_mempolicy": 239, "openat": 257,
-            "mkdirat": 258, "newfstatat": 262, "unlinkat": 263, "renameat": 264, "readlinkat": 267, "fchmodat": 268,
+            "mkdirat": 258, "newfstatat": 262, "unlinkat": 263, "renameat": 264, "readlinkat": 267,
             "faccessat": 269, "pselect6": 270, "ppoll": 271, "set_robust_list": 273, "get_robust_list": 274,
-            "sync_file_range": 277, "utimensat": 280, "epoll_pwait": 281, "fallocate": 285, "eventfd2": 290,
+            "sync_file_range": 277, "epoll_pwait": 281, "fallocate": 285, "eventfd2": 290,
             "epoll_create1": 291, "dup3": 292, "pipe2": 293, "preadv": 295, "pwritev": 296, "prlimit64": 302,
             "getcpu": 309, "renameat2": 316, "getrandom": 318, "memfd_create": 319, "membarrier": 324,
             "copy_file_range": 326, "statx": 332, "rseq": 334, "clone3": 435, "close_range": 436, "faccessat2": 439,
@@ -225,11 +244,11 @@ _NUMBERS = {
             "getcwd": 17, "eventfd2": 19, "epoll_create1": 20, "epoll_ctl": 21, "epoll_pwait": 22, "dup": 23,
             "dup3": 24, "fcntl": 25, "ioctl": 29, "flock": 32, "mkdirat": 34, "unlinkat": 35, "renameat": 38,
             "statfs": 43, "fstatfs": 44, "truncate": 45, "ftruncate": 46, "fallocate": 47, "faccessat": 48,
-            "chdir": 49, "fchdir": 50, "fchmod": 52, "fchmodat": 53, "openat": 56, "close": 57, "pipe2": 59,
+            "chdir": 49, "fchdir": 50, "openat": 56, "close": 57, "pipe2": 59,
             "getdents64": 61, "lseek": 62, "read": 63, "write": 64, "readv": 65, "writev": 66, "pread64": 67,
             "pwrite64": 68, "preadv": 69, "pwritev": 70, "sendfile": 71, "pselect6": 72, "ppoll": 73,
             "readlinkat": 78, "newfstatat": 79, "fstat": 80, "fsync": 82, "fdatasync": 83, "sync_file_range": 84,
-            "utimensat": 88, "capget": 90, "exit": 93, "exit_group": 94, "set_tid_address": 96, "futex": 98,
+            "capget": 90, "exit": 93, "exit_group": 94, "set_tid_address": 96, "futex": 98,
             "set_robust_list": 99, "get_robust_list": 100, "nanosleep": 101, "clock_gettime": 113,
             "clock_getres": 114, "clock_nanosleep": 115, "sched_getscheduler": 120, "sched_getparam": 121,
             "sched_setaffinity": 122, "sched_getaffinity": 123, "sched_yield": 124, "sched_get_priority_max": 125,
@@ -252,40 +271,75 @@ _NUMBERS = {
 there."""
 
 
-def _filter_calls(*, gpu: bool) -> None:
+if TYPE_CHECKING:
+    Instruction = tuple[int, int, int, int]
+    """Of classic BPF: code, how many to jump over if true, if false, operand."""
+_LET: Instruction = (_RETURN, 0, 0, _ALLOW)
+_REFUSE: Instruction = (_RETURN, 0, 0, _ERRNO | _EPERM)
+
+
+def _filter_calls(landlock: int, *, gpu: bool) -> None:
     machine = _machine()
     assert machine is not None  # noqa: S101 (confine has asked)
-    program = _program(*machine, gpu=gpu)
+    program = _program(*machine, landlock, gpu=gpu)
     held = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *each) for each in program))
     head = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(held)))
     if _libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(head), 0, 0):
         raise SandboxError(ctypes.get_errno(), "the filter of system calls can't be set")
 
 
-def _program(arch: int, numbers: dict[str, int], *, gpu: bool) -> list[tuple[int, int, int, int]]:
-    """The filter: instructions of classic BPF (code, jump if true, if false, operand)."""
-    give = {"allow": (_RETURN, 0, 0, _ALLOW), "refuse": (_RETURN, 0, 0, _ERRNO | _EPERM)}
+def _program(arch: int, numbers: dict[str, int], landlock: int, *, gpu: bool) -> list[Instruction]:
+    """The filter, beside a Landlock of that version."""
+    own = os.getpid()
+    bodies = {
+        # The C library makes threads by clone3, whose flags a filter can't see: it then takes clone.
+        "clone3": [(_RETURN, 0, 0, _ERRNO | _ENOSYS)],
+        "clone": [_argument(0), (_ANY_SET, 0, 1, CLONE_THREAD), _LET, _REFUSE],
+        # A signal to itself, as abort() sends it, its own limits, its own cores: of a thread by 0, not by number.
+        "tgkill": _only(0, (own,)),
+        "kill": _only(0, (own,)),
+        "prlimit64": _only(0, (0, own)),
+        "sched_setaffinity": _only(0, (0, own)),
+        "prctl": _only(0, PRCTL),
+        "fcntl": _only(1, FCNTL),
+        "ioctl": [_argument(1), *_each(NO_IOCTL, _REFUSE), _LET],
+        "open": _opening(1, landlock),
+        "openat": _opening(2, landlock),
+        "truncate": [_LET if landlock >= _TRUNCATE_SINCE else _REFUSE],
+        "socket": _only(0, (_AF_UNIX,) if gpu else ()),
+        **{name: [_LET] for name in (*CALLS, *(GPU_CALLS if gpu else ()))},
+    }
     out = [
         (_LOAD, 0, 0, _ARCH_AT), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _CALL_AT), (_GREATER_EQUAL, 0, 1, _X32), give["refuse"],
+        (_LOAD, 0, 0, _CALL_AT), (_GREATER_EQUAL, 0, 1, _X32), _REFUSE,
     ]  # fmt: skip
-    # The C library makes threads by clone3, whose flags lie in memory that a filter can't read: it then takes clone.
-    out += [(_EQUAL, 0, 1, numbers["clone3"]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)]
-    out += [(_EQUAL, 0, 4, numbers["clone"]), (_LOAD, 0, 0, _ARGUMENT_AT), (_ANY_SET, 0, 1, CLONE_THREAD)]
-    out += [give["allow"], give["refuse"]]
-    # A signal to itself, as abort() sends it, and its own limits.
-    for name in ("tgkill", "kill"):
-        out += [(_EQUAL, 0, 4, numbers[name]), (_LOAD, 0, 0, _ARGUMENT_AT), (_EQUAL, 0, 1, os.getpid())]
-        out += [give["allow"], give["refuse"]]
-    out += [(_EQUAL, 0, 5, numbers["prlimit64"]), (_LOAD, 0, 0, _ARGUMENT_AT), (_EQUAL, 1, 0, 0)]
-    out += [(_EQUAL, 0, 1, os.getpid()), give["allow"], give["refuse"]]
-    if gpu:
-        out += [(_EQUAL, 0, 4, numbers["socket"]), (_LOAD, 0, 0, _ARGUMENT_AT), (_EQUAL, 0, 1, _AF_UNIX)]
-        out += [give["allow"], give["refuse"]]
-    for name in (*CALLS, *(GPU_CALLS if gpu else ())):
+    for name, body in bodies.items():
         if name in numbers:
-            out += [(_EQUAL, 0, 1, numbers[name]), give["allow"]]
-    return [*out, give["refuse"]]
+            out += [(_EQUAL, 0, len(body), numbers[name]), *body]
+    return [*out, _REFUSE]
+
+
+def _argument(index: int) -> Instruction:
+    """Its low half, which is all that the kernel reads of a number of 32 bits."""
+    return (_LOAD, 0, 0, _ARGUMENT_AT + 8 * index)
+
+
+def _each(values: Iterable[int], answer: Instruction) -> Iterator[Instruction]:
+    for value in values:
+        yield from ((_EQUAL, 0, 1, value), answer)
+
+
+def _only(index: int, values: Iterable[int]) -> list[Instruction]:
+    """Let through what has one of ``values`` as that argument."""
+    return [_argument(index), *_each(values, _LET), _REFUSE]
+
+
+def _opening(index: int, landlock: int) -> list[Instruction]:
+    """Of open's flags: Landlock asks for no right where a file is opened neither to read nor to write, and the
+    descriptor still takes ioctl; an old one lets what is opened to read be cut."""
+    mode = [_argument(index), (_AND, 0, 0, _ACCESS_MODE), (_EQUAL, 0, 1, _NEITHER), _REFUSE]
+    cut = [(_EQUAL, 0, 3, os.O_RDONLY), _argument(index), (_ANY_SET, 0, 1, _O_TRUNC), _REFUSE]
+    return [*mode, *(cut if landlock < _TRUNCATE_SINCE else ()), _LET]
 
 
 # ── the C library ─────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ may be older than the one that millwork runs on.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -24,6 +25,10 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 REPLY = "MILLWORK_REPLY_FD"
 SANDBOX = "MILLWORK_SANDBOX"
 """JSON: the paths that may be read, those that may be written to as well, and whether the work is on a GPU."""
+LARGEST_FILE = 16 << 30
+"""Bytes of a file that a confined process may make: one with holes costs no disk, and whoever reads it for ever."""
+COLLECT_EVERY = 100_000
+"""Objects more, and a step looks for cycles; Python has 700, which importing torch comes by hundreds of times."""
 
 
 def bind(parent: int) -> None:
@@ -44,14 +49,25 @@ def confine() -> None:
     asked = os.environ.pop(SANDBOX, "")
     if not asked:
         return
+    limit_files()
     read, write, gpu = json.loads(asked)
     names = runpy.run_path(str(Path(__file__).with_name("sandbox.py")))
     os.environ["JOBLIB_MULTIPROCESSING"] = "0"  # its semaphores are shared memory, which others could open
     names["confine"](read, [*write, os.environ["TMPDIR"]], gpu=gpu)
 
 
+def limit_files() -> None:
+    """No file larger than LARGEST_FILE: Python ignores the signal, so that whoever writes on is told EFBIG."""
+    lower = [
+        LARGEST_FILE if limit == resource.RLIM_INFINITY else min(limit, LARGEST_FILE)
+        for limit in resource.getrlimit(resource.RLIMIT_FSIZE)
+    ]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (lower[0], lower[1]))
+
+
 def step(extra: str | None) -> None:
     """Answer the call on stdin, then leave at once: a native library's own clean-up can hang or crash."""
+    gc.set_threshold(COLLECT_EVERY)
     from millwork import wire
     from millwork.steps import answer
 
