@@ -59,7 +59,7 @@ def read(folder: Path) -> Manifest:
         raise ModelError(
             f"{refusal(error, path)}; expected the manifest of a version that millwork published"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise ModelError(f"{path}: not a manifest: {error}", "Publish the model again.") from error
     if manifest.schema > SCHEMA:
         raise ModelError(f"{path}: schema {manifest.schema}; this millwork reads up to {SCHEMA}", "Upgrade millwork.")

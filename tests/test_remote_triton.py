@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import xgboost
 
-from millwork import pipeline
+from millwork import pipeline, release
 from millwork.artifacts.repository import served_version, versions
-from millwork.errors import PublicationError
+from millwork.errors import PublicationError, UsageError
 from millwork.options import Options
 from millwork.validators.triton import server
 from millwork.validators.triton.client import Session
@@ -121,6 +121,45 @@ def test_a_version_that_fails_leaves_the_old_one_serving_and_the_server_ready(
     with Session(remote.grpc_url) as session:
         assert session.ready("price", first.publication.version)
         assert becomes_ready(remote, session)
+
+
+def test_a_server_of_another_repository_keeps_its_model(model_file, tmp_path, remote):
+    """A typed-wrong repository: what serves under that name isn't in it, and isn't taken away."""
+    found, error = publish(model_file, tmp_path, remote)
+    assert error is None
+    assert found.publication.verified
+    options = Options(
+        model=str(model_file), repository=str(tmp_path / "typo"), run_dir=str(tmp_path / "other"), backends="onnx",
+        traffic="batch=1", triton=remote.grpc_url,
+    )  # fmt: skip
+    _, error = pipeline.run(options)
+    assert isinstance(error, PublicationError)
+    assert "serves a 'price' (version 1) that isn't in" in error.message
+    with Session(remote.grpc_url) as session:
+        assert session.versions("price") == (1,)
+    assert is_ready(remote)
+    assert not (tmp_path / "typo" / "price").exists()
+
+
+def test_a_rehearsal_that_failed_is_held_again(model_file, tmp_path, triton_installation, monkeypatch):
+    """What was in the way, the machine's memory say, may be gone: a failure is no stage to go on from."""
+    options = Options(
+        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends="onnx",
+        traffic="batch=1", tune_budget=0.0, dry_run=True,
+    )  # fmt: skip
+    with monkeypatch.context() as patched:
+        failed = release.Rehearsed(agreed=False, reason="no memory", max_abs=0.0, server="")
+        patched.setattr(release, "rehearse", lambda *_: failed)
+        _, error = pipeline.run(options)
+        assert isinstance(error, PublicationError)
+        assert "no memory" in error.message
+    with pytest.raises(UsageError, match="no run in it that chose a candidate"):
+        release.chosen(tmp_path / "run")
+    found, error = pipeline.run(options)
+    assert error is None
+    assert found.publication is None
+    assert len(release.chosen(tmp_path / "run")) == 1
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize("remote", [("millwork",)], indirect=True)

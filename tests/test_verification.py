@@ -13,9 +13,10 @@ from millwork.run_directory import RunDirectory
 from millwork.values import Value
 
 
-def flip(path: Path) -> None:
+def flip(path: Path, bit: int = 0) -> None:
+    """One bit of the byte in the middle. Bit 7 leaves no UTF-8."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content) // 2] ^= 1 << bit
     path.write_bytes(content)
 
 
@@ -65,7 +66,7 @@ def test_as_it_was_made(desk: Desk) -> None:
         (lambda version: (version / "golden.npz").unlink(), "golden.npz is missing"),
         (lambda version: (version / "model.py").write_text("import os"), "model.py was added"),
         (lambda version: (version / "manifest.json").unlink(), "manifest.json"),
-        (lambda version: flip(version / "manifest.json"), "manifest.json"),
+        *((lambda version, bit=bit: flip(version / "manifest.json", bit), "manifest.json") for bit in range(8)),
         (lambda version: (version / "manifest.json").write_text("[]"), "not a manifest"),
         (lambda version: (version / "config.pbtxt").unlink(), "config.pbtxt is missing"),
         (lambda version: (version.parent / "config.pbtxt").write_text(
@@ -78,6 +79,14 @@ def test_the_file_that_isnt_is_named(desk: Desk, version: Path, harm, told: str)
     refused(verify(desk), 3, told)
 
 
+def test_a_linked_folder_is_named(desk: Desk, version: Path, tmp_path: Path) -> None:
+    """A package beside millwork_runner.py, which would be imported before it."""
+    (version / "millwork_runner").symlink_to(tmp_path, target_is_directory=True)
+    refused(verify(desk), 3, "millwork_runner was added")
+    (version / "millwork_runner").unlink()
+    assert verify(desk).code == 0
+
+
 def test_a_manifest_that_reaches_out_is_named(desk: Desk, version: Path) -> None:
     path = version / "manifest.json"
     path.write_text(path.read_text().replace('"golden.npz",\n      "sha', '"../../../outside",\n      "sha'))
@@ -87,20 +96,39 @@ def test_a_manifest_that_reaches_out_is_named(desk: Desk, version: Path) -> None
 # ── what a run made ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_flipped_bit_in_what_a_run_chose_is_named_and_never_published(desk: Desk) -> None:
+@pytest.mark.parametrize("bit", [0, 7])
+def test_a_flipped_bit_in_what_a_run_chose_is_named_and_never_published(desk: Desk, bit: int) -> None:
     before = sorted(path.name for path in (desk.repository / "clicks").iterdir())
     stage = _chosen(desk)[0]
     whole = millwork("verify", desk.run_dir)
     assert whole.code == 0, whole.err
-    for name in ("version/model.onnx", "version/manifest.json", "version/golden.npz", "result.json"):
+    for name in ("version/model.onnx", "version/manifest.json", "version/golden.npz", "result.json", "done"):
         content = (stage / name).read_bytes()
-        flip(stage / name)
-        refused(millwork("verify", desk.run_dir), 3, stage.name, name)
-        refused(millwork("publish", desk.run_dir, "--repository", desk.repository, "--triton", "none"), 3)
+        flip(stage / name, bit)
+        refused(millwork("verify", desk.run_dir), 3, stage.name, name if name != "done" else "")
+        said = millwork("publish", desk.run_dir, "--repository", desk.repository, "--triton", "none")
+        refused(said, 2 if (name, bit) == ("result.json", 7) else 3)
         (stage / name).write_bytes(content)
+    flip(desk.run_dir / "chosen.json", 7)
+    refused(millwork("publish", desk.run_dir, "--repository", desk.repository, "--triton", "none"), 2, "no run in it")
+    flip(desk.run_dir / "chosen.json", 7)
     assert sorted(path.name for path in (desk.repository / "clicks").iterdir()) == before
     said = millwork("publish", desk.run_dir, "--repository", desk.repository, "--triton", "none")
     assert said.code == 0, said.err
+
+
+def test_what_was_added_to_a_run_is_named(desk: Desk) -> None:
+    added = _chosen(desk)[0] / "version" / "extra.py"
+    added.write_text("x")
+    refused(millwork("verify", desk.run_dir), 3, "version/extra.py was added")
+    added.unlink()
+    assert millwork("verify", desk.run_dir).code == 0
+
+
+def test_a_run_that_chose_nothing_is_not_published(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "chosen.json").write_text("[]")
+    said = millwork("publish", tmp_path, "--repository", desk.repository, "--triton", "none")
+    refused(said, 2, "chose no candidate that could be served")
 
 
 def _chosen(desk: Desk) -> list[Path]:
@@ -109,11 +137,12 @@ def _chosen(desk: Desk) -> list[Path]:
     return [desk.run_dir / "stages" / name for name in json.loads((desk.run_dir / "chosen.json").read_text())]
 
 
-def test_a_flipped_bit_in_any_kept_stage_is_made_again(desk: Desk) -> None:
+@pytest.mark.parametrize(("names", "bit"), [(("model.onnx", "program.npz", "answers.npy"), 0), (("done",), 7)])
+def test_a_flipped_bit_in_any_kept_stage_is_made_again(desk: Desk, names: tuple[str, ...], bit: int) -> None:
     for stage in (desk.run_dir / "stages").iterdir():
         for file in stage.rglob("*"):
-            if file.is_file() and file.name in ("model.onnx", "program.npz", "answers.npy"):
-                flip(file)
+            if file.is_file() and file.name in names:
+                flip(file, bit)
     said = desk.optimize(desk.files.again)
     assert said.code == 0, said.err
     assert "is damaged" in said.err
@@ -191,6 +220,13 @@ def test_signatures(signed: Desk, keys, tmp_path: Path) -> None:
     (version / "model.sig").unlink()
     refused(check(public), 3, "model.sig is missing: this version isn't signed")
     refused(check(tmp_path / "none.pub"), 2, "none.pub")
+
+
+def test_a_signed_version_is_not_tuned_into_one_that_isnt(signed: Desk, keys) -> None:
+    name = next(path.name for path in signed.repository.iterdir() if list(path.rglob("model.sig")))
+    words = ("tune", name, "--repository", signed.repository, "--traffic", "batch=1 clients=1", "--tune-budget", "1")
+    refused(millwork(*words), 2, "the version that serves is signed, and the tuned one wouldn't be")
+    refused(millwork(*words, "--sign", keys[1]), 2, "not a private key")
 
 
 def test_a_key_that_cannot_sign_is_said_before_anything(desk: Desk, keys, tmp_path: Path) -> None:

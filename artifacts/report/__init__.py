@@ -7,19 +7,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...files import atomic_write
+from ...errors import UsageError
+from ...files import atomic_write, refusal
+from ...progress import Progress
+from ...run_directory import RunDirectory
 from ...values import Record
 from .markdown import render_markdown
 from .page import render_html
 
-__all__ = ["HTML_FILE", "MARKDOWN_FILE", "render_html", "render_markdown", "write"]
+__all__ = ["HTML_FILE", "MARKDOWN_FILE", "keep", "render_html", "render_markdown", "write"]
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 
 def write(record: Record, folder: Path) -> Path:
-    """Write both into ``folder``, which exists; the page's path. ``OSError`` where it can't be written."""
+    """Write both into ``folder``, which exists; the page's path. UsageError where it can't be written."""
     page = folder / HTML_FILE
-    atomic_write(folder / MARKDOWN_FILE, render_markdown(record).encode())
-    atomic_write(page, render_html(record).encode())
+    try:
+        atomic_write(folder / MARKDOWN_FILE, render_markdown(record).encode())
+        atomic_write(page, render_html(record).encode())
+    except OSError as error:
+        raise UsageError(f"the report can't be written: {refusal(error, folder)}", "Choose another folder.") from error
     return page
+
+
+def keep(record: Record, directory: RunDirectory, progress: Progress) -> None:
+    """Both, and the record itself, into the run's own folder. What is published stays so, though its record can't be
+    written: then that is noted, and else UsageError."""
+    try:
+        directory.write_record(record)
+        write(record, directory.path)
+    except UsageError as error:
+        if record.publication is None:
+            raise
+        version, name = record.publication.version, record.publication.name
+        progress.note(f"version {version} of {name} is published; {error.message}")

@@ -80,10 +80,9 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
         return ()
     folder = shlex.quote(repository or record.publication.repository)
     where = (f"--repository {folder}", f"--name {shlex.quote(record.publication.name)}")
-    managed = record.publication.verified or any(
-        line.served_by in install.backends()
-        for line in record.candidates
-        if record.winner and line.id == record.winner.id
+    winner = record.winner.id if record.winner is not None else ""
+    managed = "://" not in record.publication.repository and any(
+        line.served_by in install.backends() for line in record.candidates if line.id == winner
     )
     rows = "rows.parquet" if record.model.categories else "rows.npy"  # which holds numbers only
     files = (f"--input {rows}", "--output answers.npy")

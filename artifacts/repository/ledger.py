@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from ... import wire
 from ...errors import PublicationError
 from ...files import atomic_write
 from ...values import Value
@@ -54,7 +55,7 @@ class Ledger(Value):
 def read(place: Place) -> Ledger:
     """The model's ledger, an empty one where there is none yet."""
     try:
-        return msgspec.json.decode(place.ledger.read_bytes(), type=Ledger)
+        return wire.decode(place.ledger.read_bytes(), Ledger)
     except FileNotFoundError:
         return Ledger()
     except msgspec.DecodeError as error:

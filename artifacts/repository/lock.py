@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 from filelock import FileLock, Timeout
 
+from ... import wire
 from ...errors import PublicationError
 from ...files import refusal
 from ...values import Value
@@ -74,7 +75,7 @@ def _sign(place: Place) -> None:
 
 def _holder(place: Place) -> str:
     try:
-        holder = msgspec.json.decode(place.holder.read_bytes(), type=Holder)
+        holder = wire.decode(place.holder.read_bytes(), Holder)
     except (OSError, msgspec.DecodeError):
         return "another process"
     return f"process {holder.pid} on {holder.host} since {holder.since}"

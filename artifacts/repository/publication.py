@@ -5,7 +5,8 @@ The rules, for one model, under its lock:
 - The new version is one more than the highest number that is there or was ever about to serve; a number that was
   rolled back is never given again. (But the first of a new model is, where :class:`NoBackendError` says that no client
   can have been answered by it.)
-- A bundle whose content already serves isn't published again: the served version is verified, and returned.
+- A bundle whose content already serves isn't published again: the served version is verified, and returned. But it is
+  where it is to be signed, and the served one isn't.
 - ``verify`` is called after the commit, and decides: if it raises anything (an interrupt included), the
   configuration before is put back, the new folder removed, ``restored`` called, and :class:`PublicationError` raised.
 - A publisher that was killed is seen to by the next one. What config.pbtxt doesn't name yet is undone. What it
@@ -122,18 +123,26 @@ def _begin(
     publisher left, or None."""
     ledgers.drop_unfinished(place)
     digest = content_digest(bundle.manifest, bundle.config)
-    if flight is not None and not (flight.digest == digest and flights.is_committed(place, flight)):
+    if flight is not None and not (
+        flight.digest == digest
+        and flights.is_committed(place, flight)
+        and _signed_as_asked(place, flight.version, sign)
+    ):
         settle(place, restored, step)
         flight = None
     if flight is None:
         flights.sweep(place)
         same = _served_with(place, digest)
-        if same is not None:
+        if same is not None and _signed_as_asked(place, same, sign):
             if verify is not None:
                 verify(same)
             return same, None
         flight = flights.stage(place, bundle, digest, step, sign)
     return flight.version, flight
+
+
+def _signed_as_asked(place: Place, version: int, sign: Sign | None) -> bool:
+    return sign is None or (place.version(version) / manifests.SIGNATURE_FILE).is_file()
 
 
 def _see_through(place: Place, flight: Flight, verify: Verify | None, step: Step) -> None:

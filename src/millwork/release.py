@@ -49,6 +49,10 @@ class Prepared(Value):
     rehearsed: Rehearsed | None
 
 
+class RehearsalError(Exception):
+    """A server of ours doesn't serve a bundle, or answers wrong: why."""
+
+
 class Setup(Value):
     """How the winner is to be served: its settings, why each is as it is (by its path in config.pbtxt), a heading, and
     Triton's backend where it was decided by measuring."""
@@ -92,23 +96,24 @@ def serve(
     bundles: list[Bundle] = []
     reasons: list[str] = []
     for backend in (setup.backend,) if setup.backend else _order(run, candidate, serving):
-        stage = run.directory.stage(
-            "serve",
-            _key(run, truth, candidate, evidence, serving, backend, setup),
-            lambda folder, backend=backend: _rehearsed(  # type: ignore[misc]
-                run, model, truth, candidate, evidence, serving, backend, folder, setup
-            ),
-            Prepared,
-        )
-        rehearsed = stage.value.rehearsed
-        if rehearsed is not None and not rehearsed.agreed:
-            reasons.append(f"as {backend}: {rehearsed.reason}")
+        try:
+            stage = run.directory.stage(
+                "serve",
+                _key(run, truth, candidate, evidence, serving, backend, setup),
+                lambda folder, backend=backend: _rehearsed(  # type: ignore[misc]
+                    run, model, truth, candidate, evidence, serving, backend, folder, setup
+                ),
+                Prepared,
+            )
+        except RehearsalError as error:
+            reasons.append(f"as {backend}: {error}")
             continue
         prepared.append(stage.folder)
         bundles.append(load_bundle(stage.folder, stage.value.config))
-        if rehearsed is not None:
+        if stage.value.rehearsed is not None:
             break
-    _remember(run, prepared)
+    if prepared:
+        _remember(run, prepared)
     return tuple(bundles) or "; ".join(reasons) or f"the server has no backend for {candidate.built.triton_backend}"
 
 
@@ -161,7 +166,8 @@ def _rehearsed(
     run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
     backend: str, folder: Path, setup: Setup,
 ) -> Prepared:  # fmt: skip
-    """The same, and on a server of ours asked the golden rows."""
+    """The same, and on a server of ours asked the golden rows. RehearsalError where it doesn't answer them: that isn't
+    kept, since what is in the way may be the machine's memory."""
     made = _assembled(run, model, truth, candidate, evidence, serving, backend, folder, setup)
     bundle = load_bundle(folder, made.config)
     rehearsed = None
@@ -169,6 +175,8 @@ def _rehearsed(
         _provide(serving, bundle, run.progress)
         with session(serving) as asked:
             rehearsed = rehearse(asked, bundle)
+        if not rehearsed.agreed:
+            raise RehearsalError(rehearsed.reason)
     return msgspec.structs.replace(made, rehearsed=rehearsed)
 
 
@@ -199,6 +207,7 @@ def publish(
         _demand_fit(bundle)
     into.foresee(fitting[0].name)
     before = _present(into, fitting[0].name, progress)
+    _demand_own(into, fitting[0].name, serving)
     for bundle in fitting:
         verify = _asker(bundle.name, into, serving, progress)
         try:
@@ -211,9 +220,24 @@ def publish(
             )
         else:
             if published.version == before:
-                progress.note(f"version {before} serves this content already: verified again, nothing new is published")
+                again = "verified again, " if published.verified else ""
+                progress.note(f"version {before} serves this content already: {again}nothing new is published")
             return msgspec.structs.replace(published, server=_words(serving)), bundle
     raise PublicationError("there is nothing to publish")
+
+
+def _demand_own(into: Repository, name: str, serving: Serving) -> None:
+    """PublicationError where a server that runs already has a model of that name, and the repository hasn't: it reads
+    another one, and taking ours back would take that model away."""
+    if not serving.url or into.versions(name):
+        return
+    with session(serving) as server:
+        ready = server.versions(name)
+    if ready:
+        raise PublicationError(
+            f"{serving.url} serves a {name!r} (version {', '.join(map(str, ready))}) that isn't in {into.url}",
+            "Does that server read this repository? If so, publish under another --name.",
+        )
 
 
 def _demand_fit(bundle: Bundle) -> None:
@@ -259,6 +283,8 @@ def chosen(run_dir: Path) -> tuple[Bundle, ...]:
         raise UsageError(
             f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."
         ) from error
+    if not stages:
+        raise UsageError(f"{run_dir}: its run chose no candidate that could be served", "Run optimize again.")
     for stage in stages:
         if told := changes(stage):
             raise ModelError(
@@ -344,8 +370,10 @@ def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | Non
         with session(serving) as server:
             if version is None:
                 forget(server, name)
-            else:
-                server.load(name)
+                return
+            server.load(name)
+            if not server.ready(name, version):
+                raise PublicationError(f"{serving.url} hasn't loaded version {version} of {name!r} again")
 
     return restored
 

@@ -48,7 +48,7 @@ def run(run_dir: Path, key: Path | None) -> Verified:
     if not folders:
         raise UsageError(f"{run_dir}: no run in it", "Give the folder that --run-dir named.")
     told = [f"{STAGES}/{folder.name}: {change}" for folder in folders for change in changes(folder)]
-    count = sum(len(list(folder.rglob("*"))) for folder in folders)
+    count = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
     if not told and (run_dir / release.CHOSEN_FILE).exists():
         release.chosen(run_dir)
     return Verified(where=str(run_dir), files=count, problems=tuple(told))
@@ -73,7 +73,9 @@ def _files(folder: Path) -> list[str]:
     except ModelError as error:
         return [error.message]
     listed = {entry.path for entry in manifest.files} | manifests.UNLISTED
-    there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    there = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    )
     added = [f"{path} was added: the manifest doesn't list it" for path in there if path not in listed]
     return [*manifests.verify_files(folder, manifest), *added]
 

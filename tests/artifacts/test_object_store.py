@@ -130,6 +130,69 @@ def test_someone_elses_model_is_pinned_and_comes_back(url: str, make_bundle, tmp
     assert 'backend: "python"' in repository.config("m")
 
 
+def test_someone_elses_model_without_a_configuration_is_given_one(url: str, make_bundle, tmp_path: Path) -> None:
+    """A server completes it, and takes the latest: while ours is uploaded that would be ours."""
+    repository = quick(url)
+    (tmp_path / "file").write_bytes(b"theirs")
+    repository.store.put(f"{repository.address.prefix}/m/3/model.onnx", tmp_path / "file")
+
+    def refuse(_: int) -> None:
+        raise ParityError("wrong")
+
+    with pytest.raises(PublicationError, match="wrong; version 3 still serves"):
+        repository.publish(make_bundle(), verify=refuse)
+    assert repository.publish(make_bundle()).version == 5
+    assert repository.rollback("m").version == 3
+    assert triton_config.served(repository.config("m"), [3, 5]) == (3,)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_two_of_the_same_content_at_once_are_one_version(fails: bool, url: str, make_bundle, tmp_path: Path) -> None:
+    """The second takes the first for dead while that verifies, and finishes its version."""
+    bundle = make_bundle(b"same")
+    quick(url).publish(make_bundle(b"before"))
+    second: list[int] = []
+
+    def verify(_: int) -> None:
+        second.append(quick(url).publish(bundle, verify=lambda _: None).version)
+        if fails:
+            raise ParityError("no memory")
+
+    if fails:
+        with pytest.raises(PublicationError, match=r"no memory; but another publisher .* version 2 still serves"):
+            quick(url).publish(bundle, verify=verify)
+    else:
+        assert quick(url).publish(bundle, verify=verify).version == 2
+    assert second == [2]
+    assert quick(url).find("m") == 2
+    assert demand_sound(quick(url), tmp_path) == [1, 2]
+
+
+def test_only_what_was_finished_is_gone_back_to(url: str, make_bundle, tmp_path: Path) -> None:
+    repository = quick(url)
+    repository.publish(make_bundle(b"1"))
+    place = Place(repository.address, "m")
+    held = records.reserve(repository.store, place, 7, "digest", "sha")
+    assert held is not None
+    (tmp_path / "file").write_text(repository.config("m").replace("versions: 1", "versions: 7"))
+    repository.store.put(f"{place.version(7)}/config.pbtxt", tmp_path / "file")
+    with pytest.raises(UsageError, match="no version 7 here"):
+        repository.rollback("m", 7)
+    assert repository.find("m") == 1
+
+
+def test_what_is_to_be_signed_is_published_again(url: str, make_bundle, tmp_path: Path) -> None:
+    repository = quick(url)
+
+    def sign(folder: Path) -> None:
+        (folder / manifests.SIGNATURE_FILE).write_text("signed")
+
+    assert repository.publish(make_bundle(b"1")).version == 1
+    assert [repository.publish(make_bundle(b"1"), sign=sign).version for _ in range(2)] == [2, 2]
+    assert (repository.files("m", 2, tmp_path / "copy") / manifests.SIGNATURE_FILE).is_file()
+    assert repository.publish(make_bundle(b"1")).version == 2
+
+
 def test_many_at_once_each_get_a_version_and_it_only_goes_up(url: str, make_bundle, tmp_path: Path) -> None:
     bundles = [make_bundle(f"model {number}".encode()) for number in range(10)]
     seen: list[int] = []

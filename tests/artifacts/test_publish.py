@@ -86,6 +86,16 @@ def test_the_same_content_is_not_published_twice(make_bundle, repository: Path) 
     assert publish(make_bundle(), repository).version == 3, "version 1 doesn't serve any more"
 
 
+def test_what_is_to_be_signed_is_published_again(make_bundle, repository: Path) -> None:
+    def sign(folder: Path) -> None:
+        (folder / manifests.SIGNATURE_FILE).write_text("signed")
+
+    assert publish(make_bundle(), repository).version == 1
+    assert [publish(make_bundle(), repository, sign=sign).version for _ in range(2)] == [2, 2]
+    assert (repository / "m" / "2" / manifests.SIGNATURE_FILE).is_file()
+    assert publish(make_bundle(), repository).version == 2
+
+
 def test_a_damaged_version_is_published_anew(make_bundle, repository: Path) -> None:
     publish(make_bundle(), repository)
     (repository / "m" / "1" / "model.onnx").write_bytes(b"damaged")

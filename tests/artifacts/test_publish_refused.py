@@ -183,10 +183,11 @@ def test_a_file_where_a_folder_should_be(make_bundle, tmp_path: Path) -> None:
     assert (tmp_path / "models" / "m").read_text() == "mine"
 
 
-def test_a_ledger_that_cannot_be_read(make_bundle, repository: Path) -> None:
+@pytest.mark.parametrize("content", [b"{", b'{"manifests": {"1": "\xe1b"}}', b'{"flight": ' + b"[" * 9999])
+def test_a_ledger_that_cannot_be_read(make_bundle, repository: Path, content: bytes) -> None:
     publish(make_bundle(), repository)
     ledger = repository.parent / ".models.millwork" / "ledger" / "m.json"
-    ledger.write_text("{")
+    ledger.write_bytes(content)
     with pytest.raises(PublicationError, match=r"^\S+/ledger/m\.json: not a ledger of millwork"):
         publish(make_bundle(b"new"), repository)
     assert served_version(repository, "m") == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Mapping
 
 from ...errors import PublicationError
 from .client import Session
@@ -23,12 +24,20 @@ class TritonPythonModel:
 """
 
 
-def forget(session: Session, name: str) -> None:
-    """Unload ``name``, and make the server forget that it failed, by a model that does nothing. Where the server
-    lacks the python backend it stays as it is: nobody could do more."""
+Good = tuple[Callable[[str], str], Mapping[str, bytes]]
+"""A model that the server is known to load: its configuration under a name, and its files."""
+
+
+def forget(session: Session, name: str, good: Good | None = None) -> None:
+    """Unload ``name``, and make the server forget that it failed, by a ``good`` model, or else one in python that does
+    nothing. Where none is known and the server lacks the python backend it stays as it is: nobody could do more."""
     session.unload(name)
     with contextlib.suppress(PublicationError):
-        _load(session, name, "python")
+        if good is None:
+            _load(session, name, "python")
+        else:
+            config, files = good
+            session.load(name, config(name), files)
         session.unload(name)
 
 

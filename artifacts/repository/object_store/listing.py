@@ -131,7 +131,7 @@ def before(record: VersionRecord, known: Mapping[int, VersionRecord]) -> Before 
 
     A version in between that was never finished is passed over: nobody knows that it is right.
     """
-    while record.config_before is not None:
+    while record.config_before is not None and record.before != record.version:
         earlier = known.get(record.before) if record.before is not None else None
         if earlier is None or earlier.state == "finished":
             return Before(record.before, triton_config.unstamped(record.config_before.decode()))
@@ -162,5 +162,5 @@ def own_files(store: Store, place: Place, version: int) -> list[str]:
 def _manifest(content: bytes | None) -> Manifest | None:
     try:
         return None if content is None else wire.decode(content, Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         return None

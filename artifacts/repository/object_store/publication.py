@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,9 @@ from .store import LostAnswerError, Store
 ROUNDS = 200
 """How often others may come first before a publisher gives up."""
 
+CLOCK_S = 1.1
+"""A store's clock has whole seconds: a server that has loaded an object can't see that it was replaced in the same."""
+
 GRACE = timedelta(minutes=15)
 """How long an unfinished version that others have passed is taken for one at work."""
 
@@ -57,27 +61,48 @@ def publish(
     """The version that serves ``bundle`` now. :class:`PublicationError` where it can't; what served before still does,
     unless the message says that this couldn't be learned."""
     digest = content_digest(bundle.manifest, bundle.config)
-    with scratch_folder("publish") as staged:
-        now = listing.served_now(store, place)
-        same = _served_with(store, place, now, digest)
-        if same is not None:
-            if verify is not None:
-                _asked(place, store, same, verify)
-            return same
-        _stage(bundle, staged / "version")
-        flight = _adopted(store, place, now, digest) or _committed(
-            store, place, bundle, staged / "version", digest, sign
-        )
+    try:
+        with scratch_folder("publish") as staged:
+            now = listing.served_now(store, place)
+            if now is not None and now.version is not None and not _signed_as_asked(store, place, now.version, sign):
+                now = None  # what serves isn't what is asked for
+            same = _served_with(store, place, now, digest)
+            if same is not None:
+                if verify is not None:
+                    _asked(place, store, same, verify)
+                return same
+            _stage(bundle, staged / "version")
+            flight = _adopted(store, place, now, digest) or _committed(
+                store, place, bundle, staged / "version", digest, sign
+            )
+    except OSError as error:  # this machine's disk
+        raise PublicationError(f"{place.name}: publishing failed: {error}; nothing was committed") from error
     try:
         if verify is not None:
             verify(flight.record.version)
-        done = records.changed(store, place, flight, state="finished")
-        if done is None:
+        if not _finished(store, place, flight):
             raise PublicationError(f"another publication took version {flight.record.version}'s place meanwhile")
     except BaseException as error:
         raise undone(store, place, flight, error, restored) from error
     sweep(store, place, grace)
     return flight.record.version
+
+
+def _finished(store: Store, place: Place, flight: Held) -> bool:
+    """Whether the version's record says, by us or by whoever publishes the same content at the same time, that it is
+    finished; False where it was given up."""
+    held: Held | None = flight
+    while held is not None and held.record.digest == flight.record.digest:
+        if held.record.state == "finished" or records.changed(store, place, held, state="finished") is not None:
+            return True
+        held = records.held(store, place, flight.record.version)
+        if held is not None and held.record.state not in ("committing", "finished"):
+            return False
+    return False
+
+
+def _signed_as_asked(store: Store, place: Place, version: int, sign: Sign | None) -> bool:
+    return sign is None or store.read(f"{place.version(version)}/{manifests.SIGNATURE_FILE}") is not None
 
 
 def undone(
@@ -88,8 +113,15 @@ def undone(
     failed = f"{place.name}: publishing failed: {reason}"
     try:
         now = listing.served_now(store, place)
+        held = records.held(store, place, flight.record.version)
+        if held is not None and held.record.state == "finished":
+            return PublicationError(
+                f"{failed}; but another publisher of the same content has finished it: {still_serves(now)}", hint
+            )
         committed = now is not None and now.version == flight.record.version
         if committed and now is not None:
+            if restored is not None:
+                time.sleep(CLOCK_S)
             _put_back(store, place, now, flight.record)
         _withdraw(store, place, flight)
         serves = listing.served_now(store, place)
@@ -250,10 +282,17 @@ def _send(store: Store, key: str, file: Path, entry: FileDigest) -> None:
 
 def _pinned(store: Store, place: Place) -> Served | None:
     """What serves, by a configuration that names its version: one that says "the latest" would serve what is being
-    uploaded, and is first replaced by its twin that doesn't."""
+    uploaded, and is first replaced by its twin that doesn't. Somebody else's model without any, which a server
+    completes by itself, is given one that names its highest version and no more."""
     while True:
         now = listing.served_now(store, place)
-        if now is None or now.version is None:
+        if now is None:
+            there = _others(store, place)
+            if not there:
+                return None
+            store.create(place.config, stamp(triton_config.pinned("", (there[-1],)), there[-1]).encode())
+            continue
+        if now.version is None:
             return now
         try:
             pinned = triton_config.pinned(now.text, (now.version,))
@@ -265,6 +304,13 @@ def _pinned(store: Store, place: Place) -> Served | None:
         if pinned == now.text:
             return now
         store.swap(place.config, stamp(pinned, now.version).encode(), now.tag)
+
+
+def _others(store: Store, place: Place) -> list[int]:
+    """The versions that are there and that millwork knows nothing of, ascending."""
+    there = listing.folders(store.sizes(place.model), place)
+    known = records.numbers(store, place)  # after it: a publisher reserves its number before it uploads
+    return [number for number in there if number not in known]
 
 
 def _passed(record: VersionRecord, base: Served | None, known: Mapping[int, VersionRecord]) -> bool:

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from .... import wire
 from ....errors import PublicationError
 from ....values import Value
 from .address import Place
@@ -100,7 +101,7 @@ def _still(now: Held | None, record: VersionRecord) -> Held | None:
 
 def _decoded(place: Place, version: int, content: bytes) -> VersionRecord:
     try:
-        return msgspec.json.decode(content, type=VersionRecord)
+        return wire.decode(content, VersionRecord)
     except msgspec.DecodeError as error:
         raise PublicationError(
             f"{place.address.bucket_url}/{place.record(version)}: not a record of millwork: {error}",

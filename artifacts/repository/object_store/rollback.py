@@ -26,10 +26,11 @@ def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, 
         raise UsageError(f"{place.address.url}: no model called {place.name!r} here", "Check --repository and --name.")
     now = listing.served_now(store, place)
     known = records.read_all(store, place)
+    there = [n for n in there if n not in known or known[n].state == "finished" or (now and n == now.version)]
     target, text = _target(store, place, now, known, there, to)
     if now is not None and target == now.version:
         text = now.text
-    _demand_whole(store, place, target, now)
+    _demand_whole(store, place, target, now, ours=target in known)
     if max(triton_config.served(text, there), default=None) != target:
         raise PublicationError(f"no config.pbtxt is known that serves version {target}; {still_serves(now)}")
     if now is None or target != now.version:
@@ -65,10 +66,12 @@ def _target(
     return lower[-1], text
 
 
-def _demand_whole(store: Store, place: Place, version: int, now: Served | None) -> None:
-    """PublicationError where a version of ours isn't as it was published."""
+def _demand_whole(store: Store, place: Place, version: int, now: Served | None, *, ours: bool) -> None:
+    """PublicationError where a version of ``ours`` isn't as it was published."""
     manifest = listing.read_manifest(store, place, version)
-    wrong = [] if manifest is None else listing.problems(store, place, version, manifest.files)
+    wrong = ["its manifest is missing, or can't be read"] if manifest is None and ours else []
+    if manifest is not None:
+        wrong = listing.problems(store, place, version, manifest.files)
     if wrong:
         raise PublicationError(
             f"{place.name}: version {version} can't serve again: {'; '.join(wrong)}; {still_serves(now)}",
