@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -18,6 +19,7 @@ import pytest
 
 from millwork import environments
 from millwork.errors import TargetError
+from millwork.run_directory import RunDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +162,46 @@ def test_a_cache_that_can_not_be_written_is_said(cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     with pytest.raises(TargetError, match="envs") as caught:
         environments.ensure("tools", ["sprocket==1.0"])
+    assert "MILLWORK_CACHE" in caught.value.hint
+
+
+def refused_lock(folder: Path) -> None:
+    """As in a cache that may only be read; and whoever runs this may write anywhere."""
+    lock = Path(f"{folder}.lock")
+    lock.unlink()
+    lock.mkdir()
+
+
+def test_a_lock_that_can_not_be_taken_is_said() -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    folder = Path(environment.path)
+    refused_lock(folder)
+    assert environments.find("tools", ["sprocket==1.0"]) == environment, "nothing is to be locked"
+    with pytest.raises(TargetError, match=rf"{folder}\.lock: this is a folder") as caught:
+        environments.add(environment, ["gearbox"])
+    assert "MILLWORK_CACHE" in caught.value.hint
+    (folder / environments.ADDING).touch()
+    for look in (environments.find, environments.ensure):
+        with pytest.raises(TargetError, match=rf"{folder}\.lock: this is a folder") as caught:
+            look("tools", ["sprocket==1.0"])
+        assert "MILLWORK_CACHE" in caught.value.hint
+
+
+def test_a_full_cache_is_not_the_run_directorys_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's packages are added while a stage is made."""
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def provide(_folder: Path) -> int:
+        environments.add(environment, ["gearbox"])
+        return 1
+
+    monkeypatch.setattr(environments, "atomic_write", full)
+    with RunDirectory(tmp_path / "run") as run, pytest.raises(TargetError) as caught:
+        run.stage("serve", {}, provide, int)
+    assert caught.value.message == f"{environment.path}: the disk is full"
     assert "MILLWORK_CACHE" in caught.value.hint
 
 

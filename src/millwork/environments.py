@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from . import wire
 from .errors import TargetError
 from .files import atomic_write, refusal
 from .values import Value
@@ -81,29 +82,27 @@ def address(requirements: Sequence[str]) -> str:
 
 
 def find(name: str, requirements: Sequence[str]) -> Environment | None:
-    """The environment if it is there and whole; builds nothing."""
+    """The environment if it is there and whole; builds nothing. TargetError where that can't be told."""
     folder = _folder(name, requirements)
-    if not _built(folder, requirements) or _broken_off(folder):
-        return None
+    with _refused(folder):
+        if not _built(folder, requirements) or _broken_off(folder):
+            return None
     return Environment(path=str(folder))
 
 
 def ensure(name: str, requirements: Sequence[str], announce: Callable[[str], None] = lambda _line: None) -> Environment:
     """The environment, built if it isn't there. ``announce`` is told each step in a line.
 
-    Raises TargetError where it can't be built, with pip's own reason.
+    Raises TargetError where it can't be built, with pip's own reason, or the operating system's.
     """
     found = find(name, requirements)
     if found is not None:
         return found
     folder = _folder(name, requirements)
-    try:
-        with _locked(folder, announce) as lock:
-            if _built(folder, requirements) and not (folder / ADDING).exists():  # another process built it meanwhile
-                return Environment(path=str(folder))
-            return _build(folder, requirements, announce, lock)
-    except OSError as error:
-        raise TargetError(refusal(error, folder), "Free space, or set MILLWORK_CACHE to another folder.") from error
+    with _refused(folder), _locked(folder, announce) as lock:
+        if _built(folder, requirements) and not (folder / ADDING).exists():  # another process built it meanwhile
+            return Environment(path=str(folder))
+        return _build(folder, requirements, announce, lock)
 
 
 def add(
@@ -113,23 +112,30 @@ def add(
 ) -> None:
     """Install more into an environment, unless it is already satisfied (then nothing is asked of the network).
 
-    What the environment was made from still holds: pip resolves both together. Raises TargetError with pip's reason.
+    What the environment was made from still holds: pip resolves both together. Raises TargetError with pip's reason, or
+    the operating system's.
     """
-    if not requirements or satisfied(environment, requirements):
-        return
     folder = Path(environment.path)
-    with _locked(folder, announce) as lock:
-        marker = read_marker(folder)
-        if marker is None:
-            raise TargetError(f"{folder}: this environment isn't whole", "Delete the folder and run again.")
-        _refuse_conflict(folder, marker.added, requirements)
-        (folder / ADDING).touch()  # a kill during pip leaves it, and the environment is built again
-        code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce, lock)
-        added = () if code else tuple(dict.fromkeys((*marker.added, *requirements)))
-        _write_marker(folder, msgspec.structs.replace(marker, freeze=freeze(environment), added=added))
-        (folder / ADDING).unlink()
-        if code:  # pip undid its own work, so the environment is what it was
-            raise _pip_error(folder, requirements, lines)
+    with _refused(folder):
+        if not requirements or satisfied(environment, requirements):
+            return
+        with _locked(folder, announce) as lock:
+            _add(environment, requirements, announce, lock)
+
+
+def _add(environment: Environment, requirements: Sequence[str], announce: Callable[[str], None], lock: int) -> None:
+    folder = Path(environment.path)
+    marker = read_marker(folder)
+    if marker is None:
+        raise TargetError(f"{folder}: this environment isn't whole", "Delete the folder and run again.")
+    _refuse_conflict(folder, marker.added, requirements)
+    (folder / ADDING).touch()  # a kill during pip leaves it, and the environment is built again
+    code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce, lock)
+    added = () if code else tuple(dict.fromkeys((*marker.added, *requirements)))
+    _write_marker(folder, msgspec.structs.replace(marker, freeze=freeze(environment), added=added))
+    (folder / ADDING).unlink()
+    if code:  # pip undid its own work, so the environment is what it was
+        raise _pip_error(folder, requirements, lines)
 
 
 def _refuse_conflict(folder: Path, added: Sequence[str], requirements: Sequence[str]) -> None:
@@ -175,7 +181,7 @@ def freeze(environment: Environment) -> tuple[str, ...]:
 def read_marker(folder: Path) -> Marker | None:
     """The marker of a whole environment, or None."""
     try:
-        return msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
+        return wire.decode((folder / MARKER).read_bytes(), Marker)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -305,6 +311,16 @@ def _write_marker(folder: Path, marker: Marker) -> None:
 
 
 @contextlib.contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """What the operating system refuses in there is a TargetError. An OSError would be taken for the run directory's:
+    its disk may be another."""
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(refusal(error, folder), "Free space, or set MILLWORK_CACHE to another folder.") from error
+
+
+@contextlib.contextmanager
 def _locked(folder: Path, announce: Callable[[str], None]) -> Iterator[int]:
     """Nobody else builds in the folder meanwhile. Gives the lock's descriptor: the lock is free when every process that
     has it open is gone."""
@@ -317,12 +333,7 @@ def _locked(folder: Path, announce: Callable[[str], None]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _lock_file(folder: Path) -> Iterator[int]:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TargetError(
-            refusal(error, folder.parent), "Set MILLWORK_CACHE to a folder that can be written."
-        ) from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         yield lock

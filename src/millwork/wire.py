@@ -20,8 +20,15 @@ def encode(value: object) -> bytes:
 
 
 def decode(content: bytes, kind: type[R]) -> R:
-    """JSON read as ``kind``; ``msgspec.DecodeError`` (a ``ValueError``) where it isn't one."""
-    return msgspec.json.decode(content, type=kind, dec_hook=_rich)
+    """JSON read as ``kind``; ``msgspec.DecodeError`` (a ``ValueError``) where it isn't one.
+
+    So too where a string in it isn't UTF-8, or it is nested too deeply: msgspec has other errors for those, and a
+    damaged file can be either.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind, dec_hook=_rich)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def builtins(value: object) -> Any:

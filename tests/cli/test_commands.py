@@ -117,8 +117,10 @@ def test_report(desk: Desk) -> None:
     assert said.code == 0
     assert Path(said.out.strip()).read_text().startswith("<!doctype html>")
     refused(millwork("report", desk.folder / "nowhere"), 2, "run.json: no such file", ".millwork/NAME")
-    (desk.run_dir / "run.json").write_text("{}")
-    refused(millwork("report", desk.run_dir), 2, "run.json: not a run's record")
+    whole = (desk.run_dir / "run.json").read_bytes()
+    for damaged in (b"{}", whole.replace(b"onnx-fp32", b"onn\xf8-fp32", 1)):
+        (desk.run_dir / "run.json").write_bytes(damaged)
+        refused(millwork("report", desk.run_dir), 2, "run.json: not a run's record")
 
 
 def test_publish_and_rollback_without_a_server(desk: Desk) -> None:
@@ -180,7 +182,8 @@ def test_triton_backend_is_a_file_to_copy() -> None:
 def test_triton_status() -> None:
     said = millwork("triton", "status")
     assert said.code == 0
-    assert "Triton 2.51.0 (release 24.10)" in said.err
+    assert "Triton 2.51.0 (release 24.10)" in said.out
+    assert said.err == ""
     assert millwork("triton", "status", "--json").document()["release"] == "24.10"
 
 
@@ -198,6 +201,27 @@ def test_a_bug_of_ours_is_said_with_a_file(desk: Desk, monkeypatch: pytest.Monke
     details.unlink()
     assert "Traceback" in text
     assert str(desk.files.clicks) in text
+
+
+def test_only_ctrl_c_is_a_stop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An EOFError is a file that is cut short."""
+    from millwork import pipeline
+
+    def ends(error: BaseException) -> None:
+        def understand(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(pipeline, "understand", understand)
+
+    ends(KeyboardInterrupt())
+    said = millwork("optimize", desk.files.clicks, *QUICK)
+    assert (said.code, said.out, said.err.strip()) == (
+        130, "", "stopped; finished stages are kept, and the same command goes on from there",
+    )  # fmt: skip
+    ends(EOFError("No data left in file"))
+    said = millwork("optimize", desk.files.clicks, *QUICK)
+    refused(said, 70, "a bug in millwork: EOFError: No data left in file")
+    Path(said.err.split("Details: ")[1].split()[0]).unlink()
 
 
 def test_the_worker_command_repeats_a_step(desk: Desk) -> None:

@@ -202,16 +202,37 @@ def test_the_outcome_says_first_how_it_ended(record: Record, first: str) -> None
     assert ("millwork rollback" in file.getvalue()) == newer, "with one version there is nothing to go back to"
 
 
+def served_here(record: Record) -> Record:
+    """The same, whose winner the managed server can serve."""
+    lines = tuple(msgspec.structs.replace(line, served_by="python") for line in record.candidates)
+    return msgspec.structs.replace(record, candidates=lines)
+
+
 @WIDTHS
 def test_commands_can_be_copied_at_any_width(width: int) -> None:
     repository = "/srv/my models/it's here"
     published = msgspec.structs.replace(records.PUBLISHED.publication, repository=repository)  # type: ignore[type-var]
     target, file = console(terminal=False, width=width)
-    target.print(outcome(msgspec.structs.replace(records.PUBLISHED, publication=published)))
+    target.print(outcome(msgspec.structs.replace(served_here(records.PUBLISHED), publication=published)))
     command = re.search(r"serve it +(millwork .*?)\n {1,3}[a-z]", file.getvalue(), flags=re.DOTALL)
     assert command
     joined = re.sub(r" \\ *\n", " ", command[1])
     assert shlex.split(joined) == ["millwork", "triton", "serve", "--repository", repository, "--name", "delays"]
+
+
+@pytest.mark.parametrize(
+    ("repository", "here", "said"),
+    [("/srv/models", True, True), ("s3://models/live", True, False), ("/srv/models", False, False)],
+)
+def test_only_what_the_managed_server_can_serve_is_said_to_be_served_by_it(
+    repository: str, here: bool, said: bool
+) -> None:
+    published = msgspec.structs.replace(records.PUBLISHED.publication, repository=repository)  # type: ignore[type-var]
+    record = served_here(records.PUBLISHED) if here else records.PUBLISHED
+    target, file = console(terminal=False, width=300)
+    target.print(outcome(msgspec.structs.replace(record, publication=published)))
+    assert ("millwork triton serve" in file.getvalue()) is said
+    assert f"millwork predict --repository {repository}" in file.getvalue()
 
 
 @pytest.mark.parametrize(("categories", "rows"), [((), "rows.npy"), (("carrier",), "rows.parquet")])
@@ -226,7 +247,7 @@ def test_paths_in_the_current_folder_are_short(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     published = msgspec.structs.replace(records.PUBLISHED.publication, repository=f"{tmp_path}/models")  # type: ignore[type-var]
     record = msgspec.structs.replace(
-        records.PUBLISHED, publication=published, run_dir=str(tmp_path / ".millwork" / "delays")
+        served_here(records.PUBLISHED), publication=published, run_dir=str(tmp_path / ".millwork" / "delays")
     )
     target, file = console(terminal=False)
     target.print(outcome(record))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import tempfile
 import traceback
@@ -9,10 +11,12 @@ from importlib import import_module
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.text import Text
 
 from .. import __version__
+from ..artifacts.report import text
 from ..errors import InternalError, MillworkError
+from .console import Console, reader_left
 from .terminal import print_error
 
 COMMANDS = {
@@ -34,6 +38,9 @@ COMMANDS = {
 """Command -> module of this package that has a click command of the command's name. Imported when it is asked for."""
 
 INTERRUPTED = 130
+
+COMPLETION = "_MILLWORK_COMPLETE"
+"""The environment variable by which a shell asks click how a command line could go on."""
 
 
 class LazyGroup(click.Group):
@@ -79,28 +86,39 @@ def optimize_main() -> None:
 
 def run(command: click.Command, arguments: list[str]) -> int:
     """Run a command; its exit code. Whatever goes wrong is one message on stderr, never a traceback."""
-    console = Console(stderr=True)
+    console = Console()
     try:
-        returned = command.main(arguments, prog_name="millwork", standalone_mode=False)
+        returned = _invoked(command, arguments)
         return returned if isinstance(returned, int) else 0
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        console.print(Text(text.visible(shown.getvalue())), soft_wrap=True, end="")
         return error.exit_code
     except MillworkError as error:
         print_error(console, error)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
         console.print(f"\nstopped{kept}", style="dim", soft_wrap=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
+        if isinstance(error, BrokenPipeError) and reader_left():
+            return 0  # whoever read --help or --version: all else is written by console.py
         report = _report(error, arguments)
         print_error(console, InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
         return InternalError.exit_code
+
+
+def _invoked(command: click.Command, arguments: list[str]) -> object:
+    """What the command returns. As ``command.main`` has it, but there an EOFError is a Ctrl-C, and any BrokenPipeError
+    the end of the process."""
+    if os.environ.get(COMPLETION):
+        command.main(arguments, prog_name="millwork")
+    with command.make_context("millwork", list(arguments)) as context:
+        return command.invoke(context)
 
 
 def _resumes(arguments: list[str]) -> bool:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import click
 import msgspec
-from rich.console import Console
 
 from ..errors import UsageError
+from .console import Console, answer
 from .terminal import TerminalProgress, candidates_table, print_error
 
 
 @click.command()
 @click.argument("model")
-@click.option("--data", metavar="FILE", help="Rows to time on; without them, rows made from the model's thresholds.")
+@click.option("--data", metavar="FILE", help="Rows to time on; without them, rows made from the model.")
 @click.option("--batch", default="1,64,4096", show_default=True, metavar="A,B", help="Rows a call.")
 @click.option("--threads", type=int, default=1, show_default=True, help="Threads of one call.")
 @click.option("--backends", metavar="A,B", help="Only these candidates.")
 @click.option("--triton-release", metavar="YY.MM", help="The release that artifacts are written for.")
 @click.option("--run-dir", metavar="DIR", help="Keep the stages there. Default: nothing is kept.")
-@click.option("--trust", is_flag=True, help="MODEL is yours: read it without a sandbox.")
+@click.option("--trust", is_flag=True, help="MODEL is yours: as for optimize.")
 @click.option("--json", "as_json", is_flag=True, help="The candidates on stdout, in run.json's form.")
 def bench(
     model: str, data: str | None, batch: str, threads: int, backends: str | None, triton_release: str | None,
@@ -41,13 +41,13 @@ def bench(
             triton_release=triton_release, run_dir=run_dir or str(folder), dry_run=True, threads=threads, triton="none",
             trust=trust,
         )  # fmt: skip
-        console = Console(stderr=True)
+        console = Console()
         with TerminalProgress(console) as progress:
             found, error = pipeline.run(options, progress)
     found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None, run_dir=run_dir or "")
     console.print(candidates_table(found))
     if as_json:
-        click.echo(to_json(found))
+        answer(to_json(found))
     if error is not None:
         print_error(console, error)
         return error.exit_code

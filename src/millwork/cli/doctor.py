@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from .console import Console, answer, plain
 
 
 @click.command()
@@ -17,12 +18,12 @@ def doctor(as_json: bool) -> int:
 
     findings = diagnosis.examine()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        answer(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
         return 0
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in findings:
         mark = Text("✓", "green") if finding.there else Text("-", "yellow")
         what = finding.version if finding.there else finding.hint
-        table.add_row(mark, Text(finding.what, style="bold"), Text(what), Text(finding.purpose, style="dim"))
-    Console().print(table)
+        table.add_row(mark, plain(finding.what, "bold"), plain(what), plain(finding.purpose, "dim"))
+    Console(stdout=True).print(table)
     return 0

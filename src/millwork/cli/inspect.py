@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from ..errors import ModelError, UsageError
+from .console import Console, answer, plain
 
 if TYPE_CHECKING:
     from ..compile.steps import Loaded, Lowered
@@ -47,15 +47,13 @@ def inspect(model: str, data: str | None, label: str | None, task: str, trust: b
             lowered.raise_(ModelError, f"Lowering {model}")
     if as_json:
         both = {"model": done.value, "lowered": lowered.value}
-        click.echo(msgspec.json.format(msgspec.json.encode(both), indent=2).decode())
+        answer(msgspec.json.format(msgspec.json.encode(both), indent=2).decode())
     else:
-        Console().print(_table(done.value, lowered.value))
+        Console(stdout=True).print(_table(done.value, lowered.value))
     return 0
 
 
 def _table(loaded: object, lowered: object) -> Table:
-    from rich.text import Text
-
     from ..compile.steps import Loaded, Lowered
 
     if not isinstance(loaded, Loaded) or not isinstance(lowered, Lowered):
@@ -83,7 +81,7 @@ def _table(loaded: object, lowered: object) -> Table:
         **{f"note {i + 1}": text for i, text in enumerate(signature.notes)},
     }
     for name, value in rows.items():
-        table.add_row(Text(name, style="bold"), Text(value))
+        table.add_row(plain(name, "bold"), plain(value))
     return table
 
 

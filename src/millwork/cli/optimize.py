@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from ..errors import MillworkError, ParityError, TargetError
+from .console import Console, answer, plain
 from .terminal import TerminalProgress, candidates_table, outcome, print_error
 from .tuning_table import tuning_table
 
@@ -14,12 +13,14 @@ from .tuning_table import tuning_table
 @click.command()
 @click.argument("model")
 @click.option("--data", metavar="FILE", help="Rows of your traffic: .parquet, .csv, .npy, .npz (array X).")
-@click.option("--label", metavar="NAME", help="The label's column in --data: the task's metric is compared too.")
+@click.option("--label", metavar="NAME", help="The label's column in --data: the metric, if the task has one.")
 @click.option(
     "--target", metavar="NAME", default="host", show_default=True, help="Where it will run: host, cpu, a100, …"
 )
 @click.option("--allow-other-gpu", is_flag=True, help="Measure on the GPU that is here, though it isn't the target.")
-@click.option("--repository", metavar="URL", help="The Triton model repository to publish into: a folder.")
+@click.option(
+    "--repository", metavar="URL", help="The Triton model repository to publish into: a folder, s3://, gs:// or az://."
+)
 @click.option("--name", metavar="NAME", help="The model's name there. Default: the file's.")
 @click.option(
     "--output", metavar="KIND", default="probability", show_default=True, help="probability, margin, or label."
@@ -35,14 +36,15 @@ from .tuning_table import tuning_table
 @click.option("--slo", metavar="SPEC", help="The limit: 'p99<5ms, throughput>=3000/s, memory<2GiB, cores<=4'.")
 @click.option("--objective", metavar="KIND", help="throughput, latency or cost, within the limit.")
 @click.option("--tune-budget", type=float, metavar="SECONDS",
-              help="For tuning on the server: 90 with a traffic or a limit, else 20; 0: none.")  # fmt: skip
+              help="For tuning: 90 with a rate, clients, a limit or an objective, else 20; 0: none.")  # fmt: skip
 @click.option("--triton", metavar="WHERE", default="managed", show_default=True,
               help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
 @click.option("--triton-release", metavar="YY.MM", help="The release to write for, where no server can be asked.")
 @click.option("--executor", metavar="WHERE", default="local", show_default=True, help="local.")
 @click.option("--run-dir", metavar="DIR", help="Where stages are kept. Default: .millwork/NAME")
 @click.option("--threads", type=int, default=1, show_default=True, help="Threads of one call.")
-@click.option("--dry-run", is_flag=True, help="Everything but publishing.")
+@click.option("--dry-run", is_flag=True,
+              help="Everything but publishing; without --repository tuned only if asked for.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The record on stdout, as in RUN_DIR/run.json.")
 @click.option("--sign", metavar="KEY.pem", help="Sign the version with this private key (elliptic curve, PEM).")
 @click.option(
@@ -77,7 +79,7 @@ def optimize(
         sign=sign, allow_other_gpu=allow_other_gpu,
         threads=threads,
     )  # fmt: skip
-    console = Console(stderr=True)
+    console = Console()
     with TerminalProgress(console) as progress:
         found, error = pipeline.run(options, progress)
     console.print()
@@ -87,10 +89,10 @@ def optimize(
         console.print(tuning_table(found))
         console.print()
     if as_json:
-        click.echo(to_json(found))
+        answer(to_json(found))
     if error is not None:
         print_error(console, _brief(error))
-        console.print(Text(f"report: {found.run_dir}/report.html", style="dim"), soft_wrap=True)
+        console.print(plain(f"report: {found.run_dir}/report.html", "dim"), soft_wrap=True)
         return error.exit_code
     console.print(outcome(found))
     return 0

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
+
+from .console import Console, plain
 
 
 @click.command()
-@click.option("--repository", required=True, metavar="URL", help="The Triton model repository.")
+@click.option(
+    "--repository", required=True, metavar="URL", help="The Triton model repository: a folder, s3://, gs:// or az://."
+)
 @click.option("--name", required=True, metavar="NAME", help="The model's name in it.")
 @click.option("--version", "number", type=int, metavar="N", help="Default: the version that serves.")
 @click.option("--input", "rows", required=True, metavar="FILE", help=".npy, .npz (array X), .parquet or .csv.")
@@ -21,5 +24,5 @@ def predict(repository: str, name: str, number: int | None, rows: str, trust: bo
 
     with scratch.folder("predict") as folder:
         said = prediction.predict(repository, name, number, Path(rows), Path(answers), folder, confined=not trust)
-    Console(stderr=True).print(said, highlight=False, soft_wrap=True)
+    Console().print(plain(said), soft_wrap=True)
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from .console import Console
 from .terminal import TerminalProgress
 
 
@@ -28,7 +28,7 @@ def publish(run_dir: str, repository: str, triton: str, sign: str | None) -> int
     from ..artifacts.signing import signer
     from ..validators.triton import address
 
-    console = Console(stderr=True)
+    console = Console()
     seal = None if sign is None else signer(Path(sign))
     bundles = release.chosen(Path(run_dir).absolute())
     with TerminalProgress(console) as progress:

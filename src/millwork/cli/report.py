@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from .. import wire
 from ..errors import UsageError
 from ..values import Record
+from .console import answer
 
 
 @click.command()
@@ -20,7 +22,7 @@ def report(run_dir: str) -> int:
     """
     from ..artifacts import report as reports
 
-    click.echo(reports.write(read_record(Path(run_dir)), Path(run_dir)))
+    answer(str(reports.write(read_record(Path(run_dir)), Path(run_dir))))
     return 0
 
 
@@ -28,7 +30,7 @@ def read_record(run_dir: Path) -> Record:
     """The record of a finished run; UsageError where there is none."""
     path = run_dir / "run.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return wire.decode(path.read_bytes(), Record)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(
             f"{path}: no such file", "Name the run directory of a finished run (.millwork/NAME)."

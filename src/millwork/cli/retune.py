@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.text import Text
 
 from ..errors import UsageError
+from .console import Console, answer, plain
 from .terminal import TerminalProgress, print_error
 from .tuning_table import tuning_table
 
@@ -28,10 +27,11 @@ from .tuning_table import tuning_table
 @click.option("--triton", default="managed", show_default=True, metavar="WHERE",
               help="With --apply: where to tune and verify.")  # fmt: skip
 @click.option("--run-dir", metavar="DIR", help="With --apply: where trials are kept. Default: .millwork/NAME")
+@click.option("--sign", metavar="KEY.pem", help="With --apply: sign the version with this private key.")
 @click.option("--json", "as_json", is_flag=True, help="What was found, on stdout.")
 def retune(
     name: str, repository: str, metrics: str | None, prometheus: str | None, seconds: float | None, apply: bool,
-    tune_budget: float, triton: str, run_dir: str | None, as_json: bool,
+    tune_budget: float, triton: str, run_dir: str | None, sign: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Compare the published configuration with its production counters.
 
@@ -51,17 +51,18 @@ def retune(
         repository=at(repository), name=check_name(name) if name else "", metrics=metrics or "",
         prometheus=prometheus or "", seconds=span, triton=address.parse(triton),
         run_dir=None if run_dir is None else Path(run_dir), budget_s=tune_budget, apply=apply,
+        sign=None if sign is None else Path(sign).absolute(),
     )  # fmt: skip
-    console = Console(stderr=True)
+    console = Console()
     with TerminalProgress(console) as progress:
         found, error = production.retune(watch, progress)
     console.print()
     for line in _said(found):
-        console.print(Text(line), soft_wrap=True)
+        console.print(plain(line), soft_wrap=True)
     if found.record is not None:
         console.print(tuning_table(found.record))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     if error is not None:
         print_error(console, error)
         return error.exit_code
@@ -82,6 +83,12 @@ def _said(found: object) -> list[str]:
             f"{fit.now_us / 1e3:,.2f} ms by the queueing estimate (this machine's times)"
         )
         lines.append("  --apply measures it and publishes what is best" if found.record is None else "")
+    elif not fit.fits:
+        lines.append(
+            "  what would do better can't be estimated here; --apply measures it" if found.record is None else ""
+        )
+    elif fit.signs:
+        lines.append("  no other configuration is expected to do better")
     else:
         lines.append("  the configuration fits the traffic that it gets")
     return [line for line in lines if line]

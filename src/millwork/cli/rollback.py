@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
+from .console import Console
 from .terminal import TerminalProgress
 
 
@@ -25,7 +25,7 @@ def rollback(repository: str, name: str, number: int | None, triton: str) -> int
     from ..artifacts.repository import at
     from ..validators.triton import address
 
-    console = Console(stderr=True)
+    console = Console()
     into = at(repository)
     with TerminalProgress(console) as progress:
         progress.begin("rollback", f"{repository}/{name}")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.console import Console
+from rich.text import Text
 
 from .. import environments
+from ..artifacts.report import text
 from ..errors import MillworkError, PublicationError, TargetError, UsageError
+from .console import Console, answer, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,10 +34,10 @@ def install() -> None:
     """Install it into the user's cache folder (about 0.6 GB; nothing where it is there)."""
     from ..validators.triton import install as managed
 
-    console = Console(stderr=True)
+    console = Console()
     with _progress(console, "installing Triton") as announce:
         installed = managed.install(announce)
-    console.print(f"Triton {installed.version} is installed: {_folder(installed.environment)}", soft_wrap=True)
+    console.print(plain(f"Triton {installed.version} is installed: {_folder(installed.environment)}"), soft_wrap=True)
 
 
 @triton.command()
@@ -46,10 +48,11 @@ def status(as_json: bool) -> None:
 
     found = managed.status()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         return
+    console = Console(stdout=True)
     for line in _described(found):
-        click.echo(line, err=True)
+        console.print(plain(line), soft_wrap=True)
 
 
 @triton.command()
@@ -63,7 +66,7 @@ def backend() -> None:
             f"{kernel.TRITON_LIBRARY} wasn't built when millwork was installed, for want of a C++ compiler",
             "Install one (Debian, Ubuntu: apt install g++) and millwork again.",
         )
-    click.echo(library)
+    answer(str(library))
 
 
 @triton.command()
@@ -88,7 +91,7 @@ def serve(
     for name in names:
         if not (repository / name).is_dir():
             raise UsageError(f"--name {name}: no model of that name in {repository}")
-    console = Console(stderr=True)
+    console = Console()
     log = environments.cache_folder() / "logs" / f"serve-{os.getpid()}.log"
     try:
         with _progress(console, "preparing Triton") as announce:
@@ -118,9 +121,10 @@ def _load_and_wait(console: Console, running: RunningServer, names: tuple[str, .
     lines = [f"  {name}  version {', '.join(map(str, ready))}" for name, ready in served.items() if ready]
     if failures and (names or not lines):
         raise failures[0]
-    console.print(f"[bold]{running.grpc_url}[/bold]  {running.http_url}  {running.metrics_url}", soft_wrap=True)
-    console.print("\n".join(lines) or "  no models yet", highlight=False, soft_wrap=True)
-    console.print(f"log: {running.log}\nCtrl-C stops it.", soft_wrap=True)
+    urls = Text.assemble((running.grpc_url, "bold"), f"  {running.http_url}  {running.metrics_url}")
+    console.print(urls, soft_wrap=True)
+    for line in (*(lines or ["  no models yet"]), f"log: {running.log}", "Ctrl-C stops it."):
+        console.print(plain(line), soft_wrap=True)
     code = running.wait()
     raise PublicationError(f"Triton ended by itself with status {code}:\n{running.log_tail()}", f"Log: {running.log}")
 
@@ -130,17 +134,18 @@ def _load(console: Console, session: Session, names: tuple[str, ...]) -> list[Mi
     failures: list[MillworkError] = []
     for name in names or session.models():
         try:
-            with console.status(f"loading {name}"):
+            with console.status(plain(f"loading {name}")):
                 session.load(name)
         except PublicationError as error:
             failures.append(error)
-            console.print(f"[red]✗[/red] {error.message}", highlight=False, soft_wrap=True)
+            console.print(Text.assemble(("✗ ", "red"), text.visible(error.message)), soft_wrap=True)
     return failures
 
 
 def _requirements(repository: Path, names: tuple[str, ...]) -> tuple[str, ...]:
     """The Python packages that each model's served version needs; a folder without a manifest needs none of us."""
     from ..artifacts import repository as published
+    from ..compile.runners.load import may_be_installed
 
     found: list[str] = []
     for folder in sorted(path for path in repository.iterdir() if path.is_dir() and (not names or path.name in names)):
@@ -151,6 +156,7 @@ def _requirements(repository: Path, names: tuple[str, ...]) -> tuple[str, ...]:
                 for manifest in manifests
                 if manifest is not None and manifest.triton_backend == "python"
                 for requirement in manifest.requirements
+                if may_be_installed(requirement)  # else that model says itself what it lacks
             ]
     return tuple(dict.fromkeys(found))
 
@@ -159,7 +165,7 @@ def _requirements(repository: Path, names: tuple[str, ...]) -> tuple[str, ...]:
 def _progress(console: Console, doing: str) -> Iterator[Callable[[str], None]]:
     """A spinner with the last step beside it; on a terminal only."""
     with console.status(doing) as spinner:
-        yield lambda line: spinner.update(f"{doing}: {line}")
+        yield lambda line: spinner.update(plain(f"{doing}: {line}"))
 
 
 def _described(found: Status) -> list[str]:

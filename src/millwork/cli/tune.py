@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.text import Text
 
+from .console import Console, answer, plain
 from .terminal import TerminalProgress, print_error
 from .tuning_table import tuning_table
 
@@ -27,11 +26,12 @@ from .tuning_table import tuning_table
 @click.option("--triton", default="managed", show_default=True, metavar="WHERE",
               help="managed, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
 @click.option("--run-dir", metavar="DIR", help="Where trials are kept. Default: .millwork/NAME")
+@click.option("--sign", metavar="KEY.pem", help="Sign the version; needed where the one that serves is signed.")
 @click.option("--dry-run", is_flag=True, help="Everything but publishing.")
 @click.option("--json", "as_json", is_flag=True, help="The record on stdout, as in RUN_DIR/run.json.")
 def tune(
     name: str, repository: str, data: str | None, traffic: str | None, slo: str | None, objective: str | None,
-    tune_budget: float, triton: str, run_dir: str | None, dry_run: bool, as_json: bool,
+    tune_budget: float, triton: str, run_dir: str | None, sign: str | None, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Tune the Triton configuration of a published model.
 
@@ -53,15 +53,16 @@ def tune(
         budget_s=tune_budget, triton=address.parse(triton),
         run_dir=Path(run_dir or Path(".millwork") / name).absolute(),
         data=None if data is None else Path(data).absolute(), dry_run=dry_run,
+        sign=None if sign is None else Path(sign).absolute(),
     )  # fmt: skip
-    console = Console(stderr=True)
+    console = Console()
     with TerminalProgress(console) as progress:
         found, error = reconfigure.tune(wish, progress)
     console.print()
     console.print(tuning_table(found))
     if as_json:
-        click.echo(to_json(found))
+        answer(to_json(found))
     if error is not None:
         print_error(console, error)
-    console.print(Text(f"report: {found.run_dir}/report.html", style="dim"), soft_wrap=True)
+    console.print(plain(f"report: {found.run_dir}/report.html", "dim"), soft_wrap=True)
     return 0 if error is None else error.exit_code

@@ -28,11 +28,11 @@ def tuning_table(record: Record) -> RenderableType:
     table.add_row(*_line(tuning.best, "★ "))
     if tuning.default is not None and tuning.default.id != tuning.best.id:
         table.add_row(*_line(tuning.default, "default: "))
-    return Group(table, Text(), *(Text(line, style="dim") for line in _told(tuning)))
+    return Group(table, Text(), *(Text(text.one_line(line), style="dim") for line in _told(tuning)))
 
 
 def _line(trial: TrialRecord, mark: str) -> tuple[Text, ...]:
-    name = Text(f"{mark}{trial.candidate}, {trial.words}", style="bold" if mark == "★ " else "")
+    name = Text(mark + text.one_line(f"{trial.candidate}, {trial.words}"), style="bold" if mark == "★ " else "")
     figures = trial.figures
     if figures is None:
         return (name, *(Text(text.NONE) for _ in HEADS))

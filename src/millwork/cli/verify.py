@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
 from ..errors import ModelError, UsageError
+from .console import Console, answer, plain
 
 
 @click.command()
@@ -35,13 +35,11 @@ def verify(
     else:
         raise UsageError("verify what?", "Give --repository URL and --name NAME, or a run's folder.")
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     if found.problems:
         listed = "\n".join(f"  {problem}" for problem in found.problems[:12])
         more = f"\n  and {len(found.problems) - 12} more" if len(found.problems) > 12 else ""
         raise ModelError(f"{found.where} isn't as it was made:\n{listed}{more}", "Publish again, or roll back.")
     signed = ", signed by this key" if found.signed else ""
-    Console(stderr=True).print(
-        f"{found.where}: {found.files} files, all as they were made{signed}", highlight=False, soft_wrap=True
-    )
+    Console().print(plain(f"{found.where}: {found.files} files, all as they were made{signed}"), soft_wrap=True)
     return 0

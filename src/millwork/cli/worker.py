@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -28,7 +29,7 @@ def worker() -> None:
         sys.stdout.flush()
     finally:
         os.dup2(kept, 1)
-    with os.fdopen(kept, "wb") as pipe:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(kept, "wb") as pipe:
         pipe.write(wire.encode(given) + b"\n")
     if given.error is not None:
         raise SystemExit(BY_NAME.get(given.error.type, InternalError).exit_code)
