@@ -41,8 +41,8 @@ from millwork.validators.traffic import Traffic
 from millwork.validators.triton import address, install
 from millwork.validators.tuning import knobs
 from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.search import Trial
 from millwork.validators.tuning.settings import Settings
+from millwork.validators.tuning.trials import Trial
 
 VERSION = "1.58.0"
 REQUIREMENTS = (f"triton-model-analyzer=={VERSION}",)

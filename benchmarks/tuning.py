@@ -51,8 +51,9 @@ from millwork.validators.tuning import judging, knobs
 from millwork.validators.tuning.figures import Round, row_rate
 from millwork.validators.tuning.knobs import Ground
 from millwork.validators.tuning.load import tensors
-from millwork.validators.tuning.search import Entrant, Found, Question, Trial, TrialError
+from millwork.validators.tuning.search import Found
 from millwork.validators.tuning.settings import Settings
+from millwork.validators.tuning.trials import Entrant, Question, Trial, TrialError
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"

@@ -4,9 +4,10 @@
     .jsonl          one object a line with the same two fields
     .json           a trace of Triton's own (``--trace-config``): REQUEST_START is the arrival; the batch is the
                     first dimension of an input's shape where TENSORS were traced
-    anything else   an access log in the common format; its clock has seconds, so arrivals are spread within each
+    anything else   an access log in the common format
 
-A file without batch sizes has requests of one row, and that is said.
+Where a file's clock has whole seconds only, as an access log's has, arrivals are spread evenly within each. A file
+without batch sizes has requests of one row, and that is said.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ FEWEST = 20
 """Requests; fewer say nothing about a traffic."""
 MOST = 5_000_000
 LARGEST_BATCH = 1 << 20
+TABLES = (".csv", ".jsonl", ".json")
+"""Whose clocks may be finer than seconds."""
 NO_BATCHES = "it has no batch sizes: requests of one row"
 _LOGGED = re.compile(r"\[(\d{2}/[A-Z][a-z]{2}/\d{4}:\d{2}:\d{2}:\d{2} [+-]\d{4})\]")
 
@@ -47,7 +50,12 @@ class Recording:
     @property
     def rate(self) -> float:
         """Requests a second, on average."""
-        return (len(self.seconds) - 1) / float(self.seconds[-1])
+        return len(self.seconds) / self.length
+
+    @property
+    def length(self) -> float:
+        """Seconds: to the last arrival, and as long after it as one is from the next on average."""
+        return float(self.seconds[-1]) * len(self.seconds) / max(len(self.seconds) - 1, 1)
 
 
 def read(path: Path) -> Recording:
@@ -71,9 +79,11 @@ def read(path: Path) -> Recording:
         raise UsageError(f"--traffic {path}: {len(entries)} requests; expected {FEWEST} or more")
     seconds = np.array([entry[0] for entry in entries], np.float64)
     order = np.argsort(seconds, kind="stable")
-    seconds = seconds[order] - seconds[order[0]]
-    if not np.isfinite(seconds).all() or seconds[-1] <= 0:
+    seconds = seconds[order]
+    if not np.isfinite(seconds).all() or (seconds[-1] <= seconds[0] and path.suffix in TABLES):
         raise UsageError(f"--traffic {path}: all its requests came at the same time")
+    seconds = _spread(seconds)
+    seconds -= seconds[0]
     rows = np.array([entry[1] or 1 for entry in entries], np.int64)[order]
     if rows.min() < 1 or rows.max() > LARGEST_BATCH:
         raise UsageError(f"--traffic {path}: a request of {rows.max() if rows.min() >= 1 else rows.min()} rows")
@@ -106,7 +116,7 @@ def _entries(path: Path) -> Iterator[Entry]:
         elif path.suffix == ".json":
             yield from _triton(json.load(file))
         else:
-            yield from _spread(file)
+            yield from _logged(file)
 
 
 def _table(lines: Iterable[dict[str, Any]]) -> Iterator[Entry]:
@@ -138,16 +148,20 @@ def _triton(trace: list[dict[str, Any]]) -> Iterator[Entry]:
         yield seconds, rows.get(name)
 
 
-def _spread(lines: Iterable[str]) -> Iterator[Entry]:
-    """An access log's arrivals; those of one second evenly within it."""
-    stamps = [found[1] for line in lines if (found := _LOGGED.search(line))]
-    seconds = [datetime.strptime(stamp, "%d/%b/%Y:%H:%M:%S %z").timestamp() for stamp in stamps]
-    counts: dict[float, int] = {}
-    for second in seconds:
-        counts[second] = counts.get(second, 0) + 1
-    for second, count in sorted(counts.items()):
-        for i in range(count):
-            yield second + (i + 0.5) / count, None
+def _logged(lines: Iterable[str]) -> Iterator[Entry]:
+    """An access log's arrivals."""
+    stamps = (found[1] for line in lines if (found := _LOGGED.search(line)))
+    for stamp in stamps:
+        yield datetime.strptime(stamp, "%d/%b/%Y:%H:%M:%S %z").timestamp(), None
+
+
+def _spread(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Ascending times of a clock that has whole seconds only, spread evenly within each; any others as they are."""
+    if not np.array_equal(seconds, np.round(seconds)):
+        return seconds
+    _, first, count = np.unique(seconds, return_index=True, return_counts=True)
+    place = np.arange(len(seconds)) - np.repeat(first, count)
+    return np.asarray(seconds + (place + 0.5) / np.repeat(count, count))
 
 
 def _reason(error: Exception) -> str:

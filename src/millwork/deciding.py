@@ -14,6 +14,7 @@ from .artifacts.assemble import Evidence
 from .errors import SloError, UsageError
 from .files import sha256_file
 from .job import BuiltCandidate, CandidateError, Model, Run, Truth
+from .options import LONGEST_TUNE_S
 from .release import Setup
 from .server import Serving, asked
 from .triton_releases import Release
@@ -23,9 +24,9 @@ from .validators.slo import Slo
 from .validators.tuning import figures, judging, knobs, reasons
 from .validators.tuning.knobs import Ground
 from .validators.tuning.load import tensors
-from .validators.tuning.search import Question, Trial
 from .validators.tuning.service import Engine
 from .validators.tuning.settings import Settings
+from .validators.tuning.trials import Question, Trial
 from .values import Figures, Interval, TrialRecord, Tuning, Value
 
 ROWS_FILE = "rows.npz"
@@ -100,8 +101,16 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     rows = _rows(run, truth)
     seconds = tuning.round_seconds(plan.traffic, 0.0 if plan.traffic.open else _service_us(finalists[0]))
     with Desk(
-        run.directory, run.executor, run.progress, serving, contestants, plan.name, rows, seconds
-    ) as desk:  # fmt: skip
+        run.directory,
+        run.executor,
+        run.progress,
+        serving,
+        contestants,
+        plan.name,
+        rows,
+        seconds,
+        confined=not plan.trust,
+    ) as desk:
         tuned = tuning.tune(question, contestants, desk, accept)
     if tuned.winner is None:
         return _without(run, model, tuned, finalists[0], serving)
@@ -137,9 +146,13 @@ def decision(tuned: Tuned, winner: Trial, server: str, release_name: str) -> Dec
         settings=winner.settings, reasons=reasons.reasons(found, winner),
         heading=reasons.heading(found, winner, server), backend=winner.entrant.backend,
     )  # fmt: skip
-    beyond, limit = book.over(winner)
-    missed = beyond > 1 and limit in {known.text for known in book.question.slo.limits} | {judging.NONE_REFUSED}
-    error = _missed(book.question, winner, record, beyond, limit) if missed and book.question.slo.limits else None
+    if not book.question.slo.limits:
+        return Decision(winner.entrant.id, setup, record)
+    beyond, limit = book.missed(winner)
+    if beyond > 1:
+        return Decision(winner.entrant.id, setup, record, _missed(book.question, winner, record, beyond, limit))
+    lacking = judging.unshown(book.figures(winner), book.question.slo)
+    error = _unshown(record, book.figures(winner), *lacking) if lacking is not None else None
     return Decision(winner.entrant.id, setup, record, error)
 
 
@@ -161,6 +174,16 @@ def _without(run: Run, model: Model, tuned: Tuned, first: Finalist, serving: Ser
         )
     run.progress.note(f"nothing was tuned: {failed[0] if failed else 'no configuration answered'}")
     return chosen
+
+
+def _unshown(record: Tuning, best: Figures, limit: str, seen: int, needed: int) -> SloError:
+    budget = 1.5 * (record.seconds + 2 * (needed - seen) / max(best.requests_per_s, 1e-3))
+    longer = f"Give more time (--tune-budget {budget:.0f}), or " if budget <= LONGEST_TUNE_S else "Give "
+    return SloError(
+        f"{limit} can't be shown: {seen:,} requests were measured, and with fewer than {needed:,} it may be luck that "
+        "none was slower",
+        f"Nothing is published. {longer}a limit of a lower percentile.",
+    )
 
 
 def _missed(question: Question, winner: Trial, record: Tuning, beyond: float, limit: str) -> SloError:
@@ -187,14 +210,15 @@ def _record(tuned: Tuned, winner: Trial | None, server: str, release_name: str) 
     gained = reasons.gain(book, winner) if winner is not None else None
     best = lines[winner.id] if winner is not None else None
     limit = question.slo.latency
-    limits = {known.text for known in question.slo.limits} | {judging.NONE_REFUSED}
-    beyond, name = book.over(winner) if winner is not None else (LARGEST, "")
+    met = winner is not None and book.missed(winner)[0] <= 1
+    if met and winner is not None:
+        met = judging.unshown(book.figures(winner), question.slo) is None
     return Tuning(
         triton=release_name, config="", default=lines.get(book.baseline.id), best=best, trials=tuple(lines.values()),
         traffic=question.ground.traffic.words, assumed=question.ground.traffic.assumed, slo=question.slo.words,
         limit_us=limit.bound if limit is not None else None, quantile=question.slo.quantile,
         objective=question.objective,
-        met=None if not question.slo.limits else winner is not None and not (beyond > 1 and name in limits),
+        met=met if question.slo.limits else None,
         why=tuned.found.why,
         limited_by=figures.limiting(best.figures, question.ground.cores) if best and best.figures else "",
         gain=gained[0] if gained else None, gain_ci=_finite(gained[1]) if gained else None, headroom=tuned.headroom,

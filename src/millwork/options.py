@@ -63,6 +63,7 @@ class Plan(Value):
     those that were named, in order; none for the usual ones of the model's kind.
 
     ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
+    ``rehearsed``: whether a repository was named, though it be a dry run's: then all is done as if for it.
     """
 
     model: Path
@@ -91,6 +92,7 @@ class Plan(Value):
     module: str = ""
     module_path: str = ""
     other_gpu: bool = False
+    rehearsed: bool = False
 
     @property
     def measurable(self) -> bool:
@@ -115,12 +117,13 @@ def understand(options: Options) -> tuple[Plan, Executor]:
     limits = Slo() if options.slo is None else slo.parse(options.slo)
     budget, said = _tuning(options, asked, where)
     target = find_target(options.target, Path(TARGETS_FILE))
+    repository = _repository(options)
     plan = Plan(
         model=Path(options.model).absolute(),
         data=None if options.data is None else Path(options.data).absolute(),
         label=options.label,
         target=target,
-        repository=_repository(options),
+        repository=None if options.dry_run else repository,
         name=name,
         margin=options.output == "margin",
         decided=options.output == "label",
@@ -139,6 +142,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         tune_asked=said,
         precisions=_precisions(options.precision, target),
         other_gpu=_other_gpu(options, target),
+        rehearsed=repository is not None,
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),
@@ -147,10 +151,10 @@ def understand(options: Options) -> tuple[Plan, Executor]:
 
 
 def objective_of(text: str | None, asked: Traffic) -> Objective:
-    """What was said; else latency in an open loop, whose throughput is given, and throughput in a closed one."""
-    if text is not None:
-        return slo.objective(text)
-    return "latency" if asked.open else "throughput"
+    """What was said, but throughput of an open loop, where it is given; else latency in an open loop and throughput in
+    a closed one."""
+    said = "throughput" if text is None else slo.objective(text)
+    return "latency" if asked.open and said == "throughput" else said
 
 
 def _tuning(options: Options, asked: Traffic, where: Address) -> tuple[float, bool]:
@@ -169,9 +173,9 @@ def _tuning(options: Options, asked: Traffic, where: Address) -> tuple[float, bo
 
 
 def _repository(options: Options) -> Repository | None:
-    """The repository to publish into, or None; UsageError for a model's own folder, which a typo makes of its
+    """The repository that was named, or None; UsageError for a model's own folder, which a typo makes of its
     parent."""
-    if options.repository is None or options.dry_run:
+    if options.repository is None:
         return None
     found = at(options.repository)
     if not isinstance(found, LocalRepository):

@@ -84,7 +84,7 @@ def run(options: Options, progress: Progress | None = None) -> Outcome:
         except MillworkError as stopped:
             error = stopped
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
-        _keep(job, found)
+        report.keep(found, directory, told)
         return Outcome(found, error)
 
 
@@ -92,10 +92,12 @@ def _prepare_server(job: Run) -> Serving:
     """Before any other work: a server that isn't there should be known at once."""
     job.progress.begin("triton", "which release, which backends")
     tunes = job.plan.tune_asked and bool(job.plan.tune_budget)
-    needed = (job.plan.repository is not None or tunes) and job.plan.measurable
+    needed = (job.plan.rehearsed or tunes) and job.plan.measurable
     serving = server.prepare(job.plan.triton, job.plan.triton_release, job.progress.detail, start=needed)
     what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
-    job.progress.end(f"{what} ({serving.release.name})")
+    untuned = job.plan.measurable and not job.plan.rehearsed and not serving.there and job.plan.tune_budget
+    why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if untuned else ""
+    job.progress.end(f"{what} ({serving.release.name}){why}")
     return serving
 
 
@@ -361,11 +363,6 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
 
 def _lines(judged: Sequence[Judged]) -> tuple[CandidateRecord, ...]:
     return tuple(one.record for one in judged)
-
-
-def _keep(job: Run, found: Record) -> None:
-    job.directory.write_record(found)
-    report.write(found, job.plan.run_dir)
 
 
 def _may_win(job: Run, truth: Truth, one: Judged) -> bool:

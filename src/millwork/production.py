@@ -14,7 +14,7 @@ from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import golden_rows
 from .artifacts.repository import Repository
 from .deciding import MOST_ROWS
-from .errors import MillworkError, UsageError
+from .errors import MillworkError, TargetError, UsageError
 from .executors import LocalExecutor
 from .progress import Progress
 from .reconfigure import Wish, published
@@ -45,6 +45,7 @@ class Watch:
     run_dir: Path | None
     budget_s: float
     apply: bool = False
+    sign: Path | None = None
 
 
 class Retuned(Value):
@@ -82,11 +83,14 @@ def _retuned(
     limit = was.slo.latency
     ground = Ground(
         traffic=traffic, cores=tuning.cores(), kind=now.kind, limit_us=limit.bound if limit is not None else None,
-        together=bundle.manifest.output.independent_rows,
+        together=bundle.manifest.output.independent_rows, served=now.max_batch,
     )  # fmt: skip
     progress.begin("estimate", "the published artifact's own times, here")
-    judged = fitness.judge(seen, now, bundle.manifest.triton_backend, _service(bundle, ground), ground, was)
-    progress.end("it fits" if judged.fits else "another configuration should do better")
+    judged = fitness.judge(seen, now, bundle.manifest.triton_backend, _service(bundle, ground, progress), ground, was)
+    expected = (
+        "another configuration should do better" if judged.proposal is not None else "what would do better isn't known"
+    )
+    progress.end("it fits" if judged.fits else expected, ok=judged.fits or judged.proposal is not None)
     found = Retuned(
         name=name, observed=seen, now=now.words, fitness=judged,
         proposed=judged.proposal.words if judged.proposal is not None else "",
@@ -99,14 +103,12 @@ def _retuned(
 
 
 def _wish(watch: Watch, name: str, ground: Ground, was: TunedFor) -> Wish:
-    """Tuned under the traffic that was seen, and the limit that was said before."""
-    objective: Objective = "throughput" if was.objective == "throughput" and not was.slo.limits else "latency"
-    if was.objective == "cost":
-        objective = "cost"
+    """Tuned under the traffic that was seen, whose throughput is given, and the limit that was said before."""
+    objective: Objective = "cost" if was.objective == "cost" else "latency"
     return Wish(
         repository=watch.repository, name=name, traffic=ground.traffic, slo=was.slo, objective=objective,
         budget_s=watch.budget_s,
-        triton=watch.triton, run_dir=(watch.run_dir or Path(".millwork") / name).absolute(),
+        triton=watch.triton, sign=watch.sign, run_dir=(watch.run_dir or Path(".millwork") / name).absolute(),
     )  # fmt: skip
 
 
@@ -133,8 +135,9 @@ def _observed(watch: Watch, name: str, progress: Progress) -> Observed:
     return counters.between(before, after, time.monotonic() - began)
 
 
-def _service(bundle: Bundle, ground: Ground) -> tuple[ServiceTime, ...]:
-    """How long the published artifact's calls take here; nothing where its engine isn't installed."""
+def _service(bundle: Bundle, ground: Ground, progress: Progress) -> tuple[ServiceTime, ...]:
+    """How long the published artifact's calls take here; nothing, and that is said, where its engine isn't installed,
+    or there is no sandbox for it."""
     manifest = bundle.manifest
     space = knobs.space(manifest.triton_backend, ground)
     threads = tuple(sorted({settings.threads for settings in space} | {1}))
@@ -147,5 +150,12 @@ def _service(bundle: Bundle, ground: Ground) -> tuple[ServiceTime, ...]:
             model_file=str(bundle.folder / manifest.model_file), parameters=manifest.parameters,
         )  # fmt: skip
         request = ProfileRequest(engines=(engine,), rows=str(folder / "rows.npz"), batches=batches, threads=threads)
-        done = tuning.service_times(LocalExecutor(), request, folder, gpu=ground.kind == "gpu")
-    return () if isinstance(done, Failure) else done.value.times
+        try:
+            done = tuning.service_times(LocalExecutor(), request, folder, gpu=ground.kind == "gpu")
+        except TargetError as error:
+            progress.note(f"no estimate: {error.message}")
+            return ()
+    if isinstance(done, Failure):
+        progress.note(f"no estimate: {done.message}")
+        return ()
+    return done.value.times

@@ -10,10 +10,11 @@ import msgspec
 
 from . import __version__, deciding, release, scratch, server, table, tuning
 from .artifacts import manifest as manifests
-from .artifacts import report, triton_config
+from .artifacts import report, signing, triton_config
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import golden_rows
 from .artifacts.repository import Repository
+from .artifacts.repository.base import Sign
 from .errors import MillworkError, PublicationError, SloError, UsageError
 from .executors import LocalExecutor
 from .files import sha256_file
@@ -29,8 +30,8 @@ from .validators.traffic import Traffic
 from .validators.triton.address import Address
 from .validators.tuning.knobs import Ground
 from .validators.tuning.load import tensors
-from .validators.tuning.search import Question
 from .validators.tuning.service import Engine
+from .validators.tuning.trials import Question
 from .values import SCHEMA, CandidateRecord, Manifest, Record, TargetSummary, Value, Winner
 
 RANK = 0
@@ -51,6 +52,7 @@ class Wish:
     run_dir: Path
     data: Path | None = None
     dry_run: bool = False
+    sign: Path | None = None
 
 
 class Rows(Value):
@@ -81,19 +83,24 @@ def tune(wish: Wish, progress: Progress) -> tuple[Record, MillworkError | None]:
 
 
 def _tune(wish: Wish, bundle: Bundle, progress: Progress) -> tuple[Record, MillworkError | None]:
+    seal = None if wish.sign is None else signing.signer(wish.sign)
+    if seal is None and not wish.dry_run and (bundle.folder / manifests.SIGNATURE_FILE).exists():
+        raise UsageError(
+            f"{wish.name}: the version that serves is signed, and the tuned one wouldn't be",
+            "Give the key with --sign, or --dry-run to look only.",
+        )
     serving = server.prepare(wish.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
     deciding.demand_visible(wish.slo, serving)
     with RunDirectory(wish.run_dir, progress.note) as directory:
-        record, error = _tuned(wish, bundle, serving, directory, progress)
-        directory.write_record(record)
-        report.write(record, wish.run_dir)
+        record, error = _tuned(wish, bundle, serving, directory, progress, seal)
+        report.keep(record, directory, progress)
     return record, error
 
 
 def _tuned(
-    wish: Wish, bundle: Bundle, serving: Serving, directory: RunDirectory, progress: Progress
+    wish: Wish, bundle: Bundle, serving: Serving, directory: RunDirectory, progress: Progress, seal: Sign | None
 ) -> tuple[Record, MillworkError | None]:
     contestant = Contestant(candidate(bundle.manifest), bundle, _engine(bundle), RANK)
     now = triton_config.settings_of(bundle.config)
@@ -101,6 +108,7 @@ def _tuned(
         traffic=wish.traffic, cores=tuning.cores(), kind=now.kind,
         limit_us=wish.slo.latency.bound if wish.slo.latency is not None else None, refusing=wish.slo.refused > 0,
         release=deciding.numbers(serving.release.name), together=bundle.manifest.output.independent_rows,
+        served=now.max_batch,
     )  # fmt: skip
     question = Question(ground, wish.slo, wish.objective, wish.budget_s, now.threads, present=now)
     assumed = f" ({wish.traffic.assumed} assumed)" if wish.traffic.assumed else ""
@@ -124,7 +132,7 @@ def _tuned(
         return record, None
     progress.begin("publish", f"{wish.repository.url}/{wish.name}")
     try:
-        publication, _ = release.publish([changed], wish.repository, serving, progress)
+        publication, _ = release.publish([changed], wish.repository, serving, progress, seal)
     except PublicationError as error:
         return _stopped(record, error), error
     progress.end(release.words(publication))

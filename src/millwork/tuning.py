@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from .artifacts import triton_config
 from .artifacts.bundle import Bundle
 from .artifacts.rehearsal import golden_rows
-from .errors import PublicationError
+from .errors import PublicationError, TargetError
 from .executors import Executor
 from .files import sha256_file
 from .progress import Progress
@@ -27,16 +28,17 @@ from .server import Serving, opened
 from .targets import machine
 from .validators.traffic import Traffic
 from .validators.triton import install
-from .validators.tuning import headroom, search
+from .validators.tuning import headroom, judging, search
 from .validators.tuning.figures import Round
 from .validators.tuning.load import samples
 from .validators.tuning.load.steps import LoadReply, LoadRequest, Where
 from .validators.tuning.rig import Golden, Loadable, Rig
-from .validators.tuning.search import Entrant, Found, Question, Trial, TrialError
+from .validators.tuning.search import Found
 from .validators.tuning.service import Engine, ProfileReply, ProfileRequest, ServiceTime
 from .validators.tuning.settings import Settings
+from .validators.tuning.trials import Entrant, Question, Trial, TrialError
 from .values import Headroom, Value
-from .worker import Done, Failure, Limits
+from .worker import MOST_MEMORY, Done, Failure, Limits
 
 ROUND_S, LONGEST_ROUND_S = 0.6, 3.0
 """Seconds of load a round."""
@@ -45,7 +47,8 @@ ENOUGH = 150
 HEADROOM_SHARE, HEADROOM_FROM_S = 0.15, 45.0
 """Of a budget of at least so many seconds, this share goes to the load sweep."""
 PROFILED = (1, 4, 16, 64, 256, 1024)
-ROUND_LIMITS = Limits(seconds=120.0)
+HERE = ("localhost", "127.0.0.1", "::1")
+ROUND_LIMITS = Limits(seconds=120.0, memory_bytes=MOST_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class Desk:
     name: str
     rows: Path
     round_s: float
+    confined: bool = True
+    """Whether the engines' own times are taken in a sandbox, as all that reads a model is unless the user trusts it."""
     memory: dict[int, int] = field(default_factory=dict)
     generator: str = ""
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -131,14 +136,14 @@ class Desk:
             "files": [(entry.path, entry.sha256) for entry in contestant.bundle.manifest.files if _decides(entry.path)],
             "config": triton_config.fingerprint(config), "traffic": traffic, "seconds": self.round_s, "round": sweep,
             "rows": sha256_file(self.rows), "host": platform.node(), "machine": machine(),
-            "server": self.serving.url or self.serving.installation,
+            "server": self.serving.url or self.serving.installation, "release": self.serving.release.name,
         }  # fmt: skip
         stage = self.directory.stage(
             what, key, lambda folder: self._round(trial, sweep, traffic, contestant, config, folder), TrialReply
         )
         reply = stage.value
         if reply.load is None:
-            raise TrialError(reply.failed)
+            raise TrialError(reply.failed, reply.spent_s)
         if reply.memory is not None:
             self.memory[trial.id] = reply.memory
         self.generator = self.generator or reply.load.generator
@@ -161,6 +166,9 @@ class Desk:
             served, memory = rig.ready(trial.id, _loadable(contestant.bundle, config))
         except TrialError as failed:
             return TrialReply(failed=str(failed), spent_s=time.monotonic() - began)
+        except PublicationError as gone:
+            self._demand_ours(gone.message)
+            raise TrialError(f"the server died of it: {gone.message}", time.monotonic() - began) from gone
         request = LoadRequest(
             where=_where(rig, self.serving), model=served, rows=str(self.rows), traffic=traffic, seconds=self.round_s,
             seed=sweep,
@@ -187,9 +195,16 @@ class Desk:
             self._rig.session.server_version()
             self._rig.drop(trial.id)
         except PublicationError:
-            self.close()
-            if self.serving.url:
-                raise PublicationError(f"the server at {self.serving.url} is gone: {failure.message}") from None
+            self._demand_ours(failure.message)
+
+    def _demand_ours(self, why: str) -> None:
+        """The server is gone. One of ours is started again for the next round; PublicationError for the user's."""
+        self.close()
+        if self.serving.url:
+            raise PublicationError(
+                f"the server at {self.serving.url} is gone: {why}",
+                "The same command goes on from the rounds that were had.",
+            )
 
 
 def tune(
@@ -200,6 +215,11 @@ def tune(
     Raises PublicationError where a user's server is gone, and what the run directory raises.
     """
     began = time.monotonic()
+    if desk.serving.url and urlsplit(desk.serving.url).hostname not in HERE:
+        desk.progress.note(
+            f"the cores of {desk.serving.url} can't be seen from here: instances times threads are tried up to the "
+            f"{question.ground.cores} of this machine"
+        )
     share = HEADROOM_SHARE if question.budget_s >= HEADROOM_FROM_S else 0.0
     entrants = _entrants(question, contestants, desk)
     narrowed = _less(question, question.budget_s * (1 - share))
@@ -207,16 +227,51 @@ def tune(
         narrowed, entrants, lambda trial, sweep: desk.measure(trial, sweep, question.ground.traffic),
         lambda trial: desk.memory.get(trial.id), desk.progress.detail,
     )  # fmt: skip
-    refused: dict[int, str] = {}
-    winner = None
-    for trial in found.ranking:
-        reason = accept(trial)
-        if not reason:
-            winner = trial
-            break
-        refused[trial.id] = reason
+    winner, refused = _taken(narrowed, desk, found, accept)
+    if winner is not None and not question.slo.limits and found.book.over(winner)[1] == judging.THE_RATE:
+        desk.progress.note(
+            f"nothing that was tried keeps up with {question.ground.traffic.words}: answers come ever later"
+        )
     room = _headroom(question, desk, found, winner, question.budget_s * share) if winner is not None and share else None
     return Tuned(found, winner, room, refused, desk.generator, time.monotonic() - began)
+
+
+def _taken(
+    question: Question, desk: Desk, found: Found, accept: Callable[[Trial], str]
+) -> tuple[Trial | None, dict[int, str]]:
+    """The first of the ranking that is accepted and, asked as often as its limit takes, still keeps it; or if none
+    does, the first that is accepted. And why others weren't."""
+    book = found.book
+    refused: dict[int, str] = {}
+    broke: list[Trial] = []
+    for i, trial in enumerate(found.ranking):
+        reason = accept(trial)
+        if reason:
+            refused[trial.id] = reason
+            continue
+        _more(question, desk, found, trial)
+        if trial.id in book.failed:
+            continue
+        others = [t for t in found.ranking[i + 1 :] if book.missed(t)[0] <= 1]
+        if book.missed(trial)[0] <= 1 or not (others or broke):
+            return trial, refused
+        broke.append(trial)
+    return (broke[0] if broke else None), refused
+
+
+def _more(question: Question, desk: Desk, found: Found, winner: Trial) -> None:
+    """More rounds of the winner alone, where its limit is of a percentile that takes more requests to be shown, as long
+    as there is time."""
+    book = found.book
+    while (lacking := judging.unshown(book.figures(winner), question.slo)) and book.spent_s < question.budget_s:
+        desk.progress.detail(f"{lacking[0]}: {lacking[1]:,} of {lacking[2]:,} requests")
+        if book.missed(winner)[0] > 1:
+            return
+        try:
+            book.rounds[winner.id].append(desk.measure(winner, book.sweeps + 1, question.ground.traffic))
+        except TrialError as error:
+            book.fail(winner, error)
+            return
 
 
 def round_seconds(traffic: Traffic, service_us: float) -> float:
@@ -246,26 +301,30 @@ def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk)
     }  # fmt: skip
 
     def produce(folder: Path) -> ProfileReply:
-        done = service_times(desk.executor, request, folder, gpu=ground.kind == "gpu")
+        done = service_times(desk.executor, request, folder, gpu=ground.kind == "gpu", confined=desk.confined)
         if isinstance(done, Failure):
-            desk.progress.note(f"tuning goes without an estimate of what to try first: {done.message}")
-            return ProfileReply(times=())
+            raise TargetError(done.message)
         return done.value
 
-    times: tuple[ServiceTime, ...] = desk.directory.stage("profile", key, produce, ProfileReply).value.times
+    times: tuple[ServiceTime, ...] = ()
+    try:
+        times = desk.directory.stage("profile", key, produce, ProfileReply).value.times
+    except TargetError as error:  # a kernel without a sandbox, or an engine that dies of it
+        desk.progress.note(f"tuning goes without an estimate of what to try first: {error.message}")
     return [
         Entrant(c.id, c.backend, c.rank, tuple(time for time in times if time.id == c.engine.id)) for c in contestants
     ]
 
 
 def service_times(
-    executor: Executor, request: ProfileRequest, folder: Path, *, gpu: bool
+    executor: Executor, request: ProfileRequest, folder: Path, *, gpu: bool, confined: bool = True
 ) -> Done[ProfileReply] | Failure:
-    """How long one call of each engine takes here. It may read what lies beside a model's file, as its runner does."""
+    """How long one call of each engine takes here. It may read what lies beside a model's file, as its runner does.
+    TargetError where the kernel has no sandbox, and it is to be ``confined``."""
     beside = [Path(engine.model_file).parent for engine in request.engines]
     return executor.run(
         "millwork.validators.tuning.service:profile", request, ProfileReply, folder=folder, limits=ROUND_LIMITS,
-        reads=beside, gpu=gpu,
+        reads=beside, gpu=gpu, confined=confined,
     )  # fmt: skip
 
 

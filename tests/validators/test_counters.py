@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from millwork import production
+from millwork.cli import retune
 from millwork.errors import UsageError
 from millwork.validators import traffic
 from millwork.validators.triton import counters
@@ -51,6 +53,11 @@ def test_a_page_is_the_sum_over_versions() -> None:
     assert counters.models(PAGE) == ("delays", "other")
     with pytest.raises(UsageError, match="no counters of a model called 'nothing'"):
         counters.parse(PAGE, "nothing")
+
+
+def test_several_gpus_are_used_as_much_as_on_average() -> None:
+    found = counters.parse(PAGE + 'nv_gpu_utilization{gpu_uuid="GPU-2"} 0.15\n', "delays")
+    assert found.gpu_use == pytest.approx(0.55)
 
 
 def test_what_happened_between_two_readings() -> None:
@@ -158,6 +165,23 @@ def test_another_traffic_than_was_tuned_for_is_told() -> None:
     assert any("tuned for 64 rows a request, and sees 1" in sign for sign in found.signs)
     assert any("tuned for 20 requests a second, and sees 100" in sign for sign in found.signs)
     assert fitness.tuned_for('name: "m"') == fitness.TunedFor()
+    recorded = heading.replace("batch=64 rate=20/s", "requests.csv (20 requests/s, 64 rows each)")
+    was = fitness.tuned_for(f'# ours\n{recorded}name: "m"')
+    assert (was.traffic, was.slo.words, was.objective) == (None, "p99<5ms", "latency")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (fitness.Fitness(fits=True, signs=()), "the configuration fits"),
+        (fitness.Fitness(fits=True, signs=("a sign",)), "no other configuration is expected to do better"),
+        (fitness.Fitness(fits=False, signs=("a sign",)), "can't be estimated here"),
+    ],
+)
+def test_retune_says_what_it_found(found: fitness.Fitness, said: str) -> None:
+    told = retune._said(production.Retuned(name="m", observed=seen(), now="1 instance", fitness=found))
+    assert said in told[-1]
+    assert len(told) == 2 + len(found.signs)
 
 
 def test_the_traffic_that_was_seen_has_its_mean_size() -> None:

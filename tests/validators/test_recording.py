@@ -112,4 +112,31 @@ def test_poisson_arrivals_have_the_rate_and_are_the_same_for_a_round() -> None:
     assert np.diff(plan.seconds).std() == pytest.approx(1 / 5000, rel=0.1), "exponential gaps"
     assert (plan.batch == 64).mean() == pytest.approx(0.5, abs=0.03)
     np.testing.assert_array_equal(plan.seconds, schedule.arrivals(asked, 4.0, seed=3).seconds)
-    assert len(schedule.arrivals(asked, 4.0, seed=4).seconds) != len(plan.seconds)
+    assert (schedule.arrivals(asked, 4.0, seed=4).seconds != plan.seconds).any()
+    assert plan.length == 4.0
+
+
+@pytest.mark.parametrize(("rate", "arrivals"), [("100/h", 1), ("30/min", 2), ("1000/s", 3000)])
+def test_a_round_offers_the_rate_and_is_never_empty(rate: str, arrivals: int) -> None:
+    asked = traffic.parse(f"batch=1 rate={rate}")
+    plans = [schedule.arrivals(asked, 3.0, seed) for seed in range(20)]
+    assert [len(plan.seconds) for plan in plans] == [arrivals] * 20
+    assert all(plan.seconds[-1] <= 3.0 for plan in plans)
+    assert arrivals / plans[0].length == pytest.approx(asked.rate)
+
+
+def test_a_clock_of_whole_seconds_is_spread(tmp_path: Path) -> None:
+    """300 requests a second as a table has them: not 300 at once."""
+    stamps = [f"2026-11-27T12:00:{second:02d}Z" for second in range(4) for _ in range(300)]
+    (tmp_path / "whole.csv").write_text("\n".join(["time", *stamps]))
+    asked = traffic.parse(str(tmp_path / "whole.csv"))
+    assert asked.rate == pytest.approx(300, rel=0.01)
+    plan = schedule.arrivals(asked, 0.6, seed=1)
+    assert len(plan.seconds) == pytest.approx(180, abs=2)
+    assert np.diff(plan.seconds).max() == pytest.approx(1 / 300, rel=0.01)
+    assert plan.length == 0.6
+    (tmp_path / "second.log").write_text('x [27/Nov/2026:12:00:00 +0000] "GET /"\n' * 40)
+    assert recording.read(tmp_path / "second.log").rate == pytest.approx(40, rel=0.05)
+    finer = [0.25, *range(1, 30)]
+    (tmp_path / "finer.csv").write_text("\n".join(["time", *map(str, finer)]))
+    np.testing.assert_array_equal(recording.read(tmp_path / "finer.csv").seconds, np.array(finer) - 0.25)

@@ -20,6 +20,7 @@ from millwork.compile.runners.load import runner
 from millwork.errors import UsageError
 from millwork.passes import base, table
 from millwork.passes.forest import Forest, check
+from millwork.passes.linear import Linear
 from millwork.passes.program import MissingSentinel, Program, encode
 from millwork.passes.trees.reach import reach
 from millwork.validators import steps
@@ -161,6 +162,27 @@ def test_a_model_that_tests_nothing_still_gets_rows() -> None:
     assert (made.tests, made.thresholds) == (0, 0)
     assert made.given.numbers.shape[0] > 0
     assert made.given.numbers.shape[1] == 5
+
+
+@pytest.mark.parametrize("sentinel", [None, -999.0])
+def test_a_linear_models_rows_hold_all_that_is_special_but_infinities(sentinel: float | None) -> None:
+    """In every column; and in no row more than one large number, so that it is all there is in the sum."""
+    weight = np.array([[0.5, 0.0], [-300.0, 2.0], [1e-3, 0.0], [0.0, 0.0]], np.float32)
+    none = random_forest(5, trees=0, features=4, outputs=2)
+    plain = replace(program_of(none), linear=Linear(weight=weight, bias=np.zeros(2, np.float32)), missing=sentinel)
+    made = adversarial(lowered(plain), limit=4000)
+    rows = made.given.numbers
+    assert rows.dtype == np.float32
+    assert rows.shape[1] == 4
+    zero = rows == 0
+    for found in (np.isnan(rows), zero & np.signbit(rows), zero & ~np.signbit(rows), np.abs(rows) == np.float32(1e-44),
+                  rows > 1e34, rows < -1e34, *([rows == np.float32(-999)] if sentinel else [])):  # fmt: skip
+        assert found.any(axis=0).all()
+    assert not np.isinf(rows).any()
+    with np.errstate(over="raise"):
+        products = np.abs(np.nan_to_num(rows)[:, :, None] * weight)
+    assert (products > 1e20).sum(axis=1).max() == 1
+    assert made.coverage.startswith("no trees: rows around 0 with NaN")
 
 
 # ── the step: adversarial rows, then the user's ───────────────────────────────────────────────────────────

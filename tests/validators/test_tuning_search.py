@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from millwork.validators import slo, traffic
-from millwork.validators.tuning import judging, knobs
+from millwork.validators.tuning import figures, judging, knobs
 from millwork.validators.tuning.estimate import estimate
 from millwork.validators.tuning.figures import Round
 from millwork.validators.tuning.knobs import Ground
 from millwork.validators.tuning.load.samples import Samples
 from millwork.validators.tuning.load.steps import ServerTime
-from millwork.validators.tuning.search import Entrant, Question, TrialError, search
+from millwork.validators.tuning.search import search
 from millwork.validators.tuning.service import ServiceTime
 from millwork.validators.tuning.settings import Settings
+from millwork.validators.tuning.trials import Entrant, Question, TrialError
 
 SERVICE = tuple(ServiceTime(id="m", threads=t, batches=(1, 64), us=(60.0, 1500.0 / t)) for t in (1, 2))
 ENTRANT = Entrant("m", "python", 0, SERVICE)
@@ -26,7 +27,7 @@ def question(spec="batch=1 clients=8", limit="", objective="throughput", budget=
 
 
 def taken(number, latency_us, rows_per_s, seed, spent=1.0):
-    """A round of 200 requests around a latency, at a rate."""
+    """A round of 200 requests around a latency, at a rate; its figures are its own."""
     rng = np.random.default_rng(seed)
     us = (latency_us * rng.lognormal(0, 0.1, 200)).astype(np.float32)
     zero, one = np.zeros(200, np.float32), np.ones(200, np.int32)
@@ -95,6 +96,129 @@ def test_what_breaks_the_limit_ranks_behind_what_keeps_it():
     assert beyond > 1
     assert name == "p99<1ms"
     assert none.ranking[0].settings.instances == 1, "the closest miss"
+
+
+def test_a_limit_is_no_price_that_speed_can_pay():
+    """Twice the throughput, and 3% over the limit; or over the default's p99, where nobody said one."""
+    world = World(lambda s: 1000.0 * s.instances, latency=lambda s: 4500.0 if s.instances > 1 else 3500.0, noise=0.01)
+    slow = taken(1, 3500.0, 1000.0, 1)
+    bound = 1.15 * float(np.quantile(slow.samples.answered, 0.99)) / 1e3
+    found = search(question(limit=f"p99<{bound:.3f}ms"), [ENTRANT], world.measure)
+    assert found.book.over(found.ranking[0])[0] <= 1
+    assert found.ranking[0].settings.instances == 1
+    assert any(t.settings.instances > 1 and found.book.over(t)[0] < 1.25 for t in found.ranking), "the temptation"
+    implied = World(by_instances, latency=lambda s: 1300.0 if s.instances > 1 else 1000.0)
+    best = search(question(), [ENTRANT], implied.measure).ranking[0]
+    assert best.settings.instances == 1
+
+
+def test_a_limit_of_the_users_is_judged_though_another_is_missed_by_more():
+    world = World(by_instances, latency=lambda s: 5000.0 if s.instances > 1 else 1000.0)
+    found = search(question(limit="memory<1MiB"), [ENTRANT], world.measure, memory=lambda _: 3 << 20)
+    double = next(trial for trial in found.ranking if trial.settings.instances > 1)
+    assert found.book.over(double)[1] == "p99 no worse than the default's"
+    assert found.book.missed(double) == (3.0, "memory<1MiB")
+
+
+@pytest.mark.parametrize("survivors", [1, 0])
+def test_a_trial_that_fails_later_is_out_too(survivors):
+    """The best of the first sweep kills the server in the second; or all do, the default too."""
+    world = World(by_instances, noise=0.01)
+    fine = list(knobs.space("python", question().ground)[:survivors])
+
+    def measure(trial, number):
+        if number > 1 and trial.settings not in fine:
+            raise TrialError("it died", spent_s=2.0)
+        return world.measure(trial, number)
+
+    found = search(question(), [ENTRANT], measure)
+    assert [trial.settings for trial in found.ranking[:1]] == fine
+    assert found.book.failed
+    assert not any(trial.id in found.book.failed for trial in found.ranking)
+    assert found.book.spent_s >= 2.0 * len(found.book.failed)
+
+
+def test_a_budget_that_is_spent_ends_a_sweep():
+    found = search(question(budget=20.0), [ENTRANT], lambda _, number: taken(number, 1000.0, 1000.0, 1, spent=15.0))
+    assert found.book.spent_s <= 20 + 15
+    assert found.ranking
+
+
+def test_what_was_in_no_sweep_with_the_default_cannot_win():
+    """The budget ends in the second sweep, which goes backwards, before the default's turn: a slow newcomer has only
+    figures that nothing was measured beside."""
+    first = len(search(question(), [ENTRANT], World(by_instances, noise=0.0).measure).book.trials)
+
+    def measure(trial, number):
+        return taken(number, 1000.0, 1000.0 if number == 1 else 900.0, 1, spent=1.0 if number == 1 else 80.0)
+
+    found = search(question(), [ENTRANT], measure)
+    assert first > len(found.book.rounds)
+    assert 1 in [r.number for r in found.book.rounds[found.ranking[0].id]]
+    assert 1 not in [r.number for r in found.book.rounds[found.ranking[-1].id]]
+
+
+def test_a_rate_that_is_not_kept_up_with_breaks_a_limit():
+    """An overload of a short round is no long tail yet; in production it would be."""
+    start = np.arange(1000) * 1e3
+    behind = Samples(start, (1000 + 0.15 * start).astype(np.float32), np.ones(1000, np.int32), np.zeros(1000, bool),
+                     np.zeros(1000, np.float32), 1.0)  # fmt: skip
+    times = ServerTime(queue_us=1, input_us=1, infer_us=1, output_us=1, requests=1, executions=1, rows=1, cpu_us=1)
+    seen = figures.pooled([Round(1, behind, times, "asyncio", 1.0)], (0.99,), None)
+    limits = slo.parse("p99<500ms")
+    assert seen.p99_us < 500e3
+    beyond, name = judging.over(seen, limits)
+    assert (beyond > 1, name) == (True, "the rate")
+
+
+def test_what_is_hopelessly_over_the_limit_is_not_asked_on():
+    """Two instances are twice as fast, and 30% over: one sweep more would tell nothing."""
+    world = World(lambda s: 1000.0 * s.instances, latency=lambda s: 4000.0 if s.instances > 1 else 2000.0, noise=0.01)
+    found = search(question(limit="p99<4ms"), [ENTRANT], world.measure)
+    assert found.ranking[0].settings.instances == 1
+    asked = {t.id: len(found.book.rounds[t.id]) for t in found.ranking if t.settings.instances > 1}
+    assert asked
+    assert max(asked.values()) <= 3, asked
+
+
+def test_a_percentile_takes_so_many_requests():
+    assert [judging.enough(quantile) for quantile in (0.5, 0.99, 0.999)] == [5, 299, 2995]
+    asked = question(limit="p99.9<5ms")
+    found = search(asked, [ENTRANT], World(by_instances).measure)
+    text, seen, needed = judging.unshown(found.book.figures(found.ranking[0]), asked.slo)
+    assert (text, needed) == ("p99.9<5ms", 2995)
+    assert seen < needed
+    assert judging.unshown(found.book.figures(found.ranking[0]), slo.parse("p90<5ms")) is None
+
+
+def test_more_clients_than_the_estimate_has_requests():
+    found = estimate(Settings(), "python", SERVICE[0], traffic.parse("batch=1 clients=4096"), 2)
+    assert found.throughput > 0
+
+
+def test_rows_that_clients_may_send_already_stay_allowed():
+    ground = Ground(traffic=traffic.parse("batch=1 rate=10/s"), cores=2, served=8192)
+    assert {s.max_batch for s in knobs.space("python", ground)} == {8192}
+
+
+def test_the_throughput_of_an_open_loop_is_what_was_answered():
+    """1,000 requests in a second: all in time, but for the last ones; or a third of them, the rest after its end."""
+    start = np.arange(1000) * 1e3
+    zero, one = np.zeros(1000, np.float32), np.ones(1000, np.int32)
+    in_time = Samples(start, np.full(1000, 20_000, np.float32), one, zero.astype(bool), zero, 1.0)
+    assert figures.rate(in_time) == figures.row_rate(in_time) == 1000
+    behind = Samples(start, (2 * start + 1000).astype(np.float32), one, zero.astype(bool), zero, 1.0, unanswered=100)
+    assert figures.rate(behind) == pytest.approx(333, abs=2)
+
+
+@pytest.mark.parametrize("latency_ms", [1, 200, 2000])
+def test_a_long_latency_is_no_backlog(latency_ms):
+    """A heavy model, or a server far away: answers come late, and not ever later."""
+    start = np.arange(600) * 1e3
+    zero, one = np.zeros(600, np.float32), np.ones(600, np.int32)
+    steady = Samples(start, np.full(600, 1e3 * latency_ms, np.float32), one, zero.astype(bool), zero, 0.6)
+    assert steady.kept_up
+    assert figures.rate(steady) == 1000
 
 
 def test_a_trial_that_cannot_serve_is_out_and_the_rest_go_on():

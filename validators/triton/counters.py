@@ -2,7 +2,7 @@
 
 Counters grow from the server's start on (microseconds, requests, rows), so what counts is the difference of two
 readings; gauges (pending, GPU) are as they are. A model of several versions, or a service of several servers, is their
-sum. See Triton's metrics documentation for the names.
+sum, and several GPUs are used as much as they are on average. See Triton's metrics documentation for the names.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ def read(url: str) -> str:
 def parse(text: str, model: str) -> Counters:
     """A metrics page's counters of ``model``; UsageError where it has none of it."""
     sums: dict[str, float] = {}
+    gpus = 0
     for line in text.splitlines():
         found = _LINE.match(line)
         if found is None:
@@ -85,6 +86,9 @@ def parse(text: str, model: str) -> Counters:
         labels = dict(_LABEL.findall(found["labels"] or ""))
         if labels.get("model", model) == model and ("model" in labels or found["name"] in GPU.values()):
             sums[found["name"]] = sums.get(found["name"], 0.0) + float(found["value"])
+            gpus += found["name"] == GPU["gpu_use"]
+    if gpus:
+        sums[GPU["gpu_use"]] /= gpus
     return _counters(sums.get, model)
 
 

@@ -23,8 +23,8 @@ from .load import schedule
 from .service import ServiceTime
 from .settings import Settings
 
-REQUESTS = 1500
-"""Simulated; the first tenth is warm-up."""
+REQUESTS, OF_A_CLIENT = 1500, 4
+"""Simulated, and of each client at least; the first tenth is warm-up."""
 
 ROUNDS = 3
 """Of the simulation, until how much it is slowed and what it answers agree."""
@@ -71,9 +71,10 @@ def _simulated(
 ) -> Expected:
     queue = _Queue(settings, backend, service, slow)
     rng = np.random.default_rng(0)
-    sizes = schedule.sizes(traffic, REQUESTS, rng).tolist()
+    count = max(REQUESTS, OF_A_CLIENT * (traffic.clients or 0))
+    sizes = schedule.sizes(traffic, count, rng).tolist()
     if traffic.rate is not None:
-        gaps = rng.exponential(1e6 / traffic.rate, REQUESTS)
+        gaps = rng.exponential(1e6 / traffic.rate, count)
         done = queue.open(np.cumsum(gaps).tolist(), sizes)
     else:
         done = queue.closed(traffic.clients or 1, sizes)

@@ -52,17 +52,23 @@ def pooled(rounds: Sequence[Round], quantiles: Sequence[float], memory: int | No
         batch_rows=float(np.median([r.server.rows for r in rounds])), queue_us=queue, compute_us=compute,
         outside_us=max(mean - queue - compute, 0.0),
         cores=float(np.median(rates) * np.median(cpu) * 1e-6) if cpu else None, memory_bytes=memory,
+        in_time=float(np.median([r.samples.share_in_time for r in rounds])),
     )  # fmt: skip
 
 
 def rate(samples: Samples) -> float:
-    """Requests answered a second."""
-    return float((~samples.refused).sum() / samples.seconds)
+    """Requests answered a second. A server that keeps up with an open loop answers at its rate."""
+    return float(_counted(samples).sum() / samples.seconds)
 
 
 def row_rate(samples: Samples) -> float:
     """Rows answered a second."""
-    return float(samples.rows[~samples.refused].sum() / samples.seconds)
+    return float(samples.rows[_counted(samples)].sum() / samples.seconds)
+
+
+def _counted(samples: Samples) -> npt.NDArray[np.bool_]:
+    """What a round's throughput is made of: all answers, or those that came within it where the server fell behind."""
+    return ~samples.refused if samples.kept_up else samples.within
 
 
 def where_it_goes(figures: Figures) -> str:

@@ -57,9 +57,12 @@ def tuned_for(config: str) -> TunedFor:
             continue
         try:
             limits = parse_slo(found["slo"]) if found["slo"] else Slo()
+        except UsageError:  # somebody's own words
+            limits = Slo()
+        try:
             return TunedFor(traffic=parse_traffic(found["traffic"]), slo=limits, objective=found["objective"])
         except UsageError:  # a recorded file's name, say
-            return TunedFor(objective=found["objective"])
+            return TunedFor(slo=limits, objective=found["objective"])
     return TunedFor()
 
 

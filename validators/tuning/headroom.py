@@ -12,12 +12,12 @@ import numpy as np
 
 from ...values import Headroom, LoadPoint
 from ..slo import Slo
-from .load.samples import Samples
+from . import figures
+from .load.samples import KEEPS_UP, Samples
 
 GROWTH = 1.3
 MOST_POINTS = 8
 HALVINGS = 2
-KEEPS_UP = 0.97
 STRETCH = 3.0
 """Times the tail under the tuned traffic, where the user said no limit."""
 LATE_US = 1000.0
@@ -60,12 +60,11 @@ def sweep(ask: Ask, slo: Slo, start: float, tail_us: float) -> Headroom | None:
 
 def _point(seen: Samples, slo: Slo, rate: float, bound: float) -> LoadPoint:
     answered = seen.answered
-    ends = seen.start_us[~seen.refused] + answered
-    inside = float((ends <= seen.seconds * 1.05e6).sum() / max(len(seen.latency_us), 1))
+    inside = float(seen.in_time.sum() / max(len(seen.latency_us), 1))
     p50, tail = (float(np.quantile(answered, q)) for q in (0.5, slo.quantile))
     kept = tail <= bound and inside >= KEEPS_UP
     refused = float(seen.refused.mean())
     return LoadPoint(
-        rate=round(rate, 3), answered=round(inside * len(seen.latency_us) / max(seen.seconds, 1e-9), 3), p50_us=p50,
+        rate=round(rate, 3), answered=round(figures.rate(seen), 3), p50_us=p50,
         tail_us=tail, kept=kept and refused <= slo.refused,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Is it within the limits, how good is it, and can it be told from another: figures to decisions.
 
-A trial's score in a round is a logarithm, so that differences are ratios. What breaks a limit pays for it ten times:
-it ranks behind all that keep the limits, and those among themselves by how far they are from them. Two trials are
-compared by the differences of the same rounds, which were measured one after the other.
+A trial's score in a round is a logarithm, so that differences are ratios. What breaks a limit ranks behind all that
+keep the limits; among those that break one, it costs ten times what it is over. Two trials are compared by the
+differences of the same rounds, which were measured one after the other.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from ...values import Figures, Interval
 from ..slo import Limit, Objective, Slo
 from .figures import Round, row_rate
+from .load.samples import KEEPS_UP
 
 PENALTY = 10.0
 MARGIN = 0.02
@@ -24,20 +26,41 @@ SLACK = 1.05
 """Where no latency limit is said, p99 may be this much of the default's: its own noise."""
 
 NONE_REFUSED = "none may be refused"
+THE_RATE = "the rate"
+"""What is asked in an open loop, whatever else is: a server that falls behind answers later and later."""
 
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 """Student's t, two-sided 95%, by degrees of freedom from 1 on."""
 
 
-def over(figures: Figures, slo: Slo, implied_us: float | None = None) -> tuple[float, str]:
+def enough(quantile: float) -> int:
+    """So many requests have one beyond the quantile with 95%: with fewer, a limit of it may seem kept by luck."""
+    return math.ceil(math.log(0.05) / math.log(quantile))
+
+
+def unshown(figures: Figures, slo: Slo) -> tuple[str, int, int] | None:
+    """A limit of a latency that too few requests were measured for: its text, how many were and how many it takes."""
+    lacking = [
+        limit for limit in slo.limits if limit.quantity == "latency" and figures.samples < enough(limit.quantile)
+    ]
+    worst = max(lacking, key=lambda limit: limit.quantile, default=None)
+    return None if worst is None else (worst.text, figures.samples, enough(worst.quantile))
+
+
+def over(figures: Figures, slo: Slo, implied_us: float | None = None, *, hopeful: bool = False) -> tuple[float, str]:
     """How many times the worst-kept limit ``figures`` are (1 and below: all are kept), and which limit that is.
 
-    ``implied_us``: a p99 not to be exceeded where the user said no latency limit.
+    ``implied_us``: a p99 not to be exceeded where the user said no latency limit. ``hopeful``: latencies are as low as
+    their interval has them.
     """
+    if hopeful:
+        figures = _hopeful(figures)
     found = [(limit.over(value), limit.text) for limit in slo.limits if (value := _value(figures, limit)) is not None]
     if figures.refused > slo.refused:
         said = next((limit.text for limit in slo.limits if limit.quantity == "refused"), NONE_REFUSED)
         found.append((1 + figures.refused - slo.refused, said))
+    if figures.in_time < KEEPS_UP:
+        found.append((KEEPS_UP / max(figures.in_time, 1e-3), THE_RATE))
     if implied_us is not None and slo.latency is None:
         found.append((figures.p99_us / (implied_us * SLACK), "p99 no worse than the default's"))
     return max(found, default=(0.0, ""))
@@ -89,6 +112,14 @@ def trimmed(values: Sequence[float]) -> tuple[float, float, int]:
 
 def _t(freedom: int) -> float:
     return _T[freedom - 1] if freedom <= len(_T) else 2.0
+
+
+def _hopeful(figures: Figures) -> Figures:
+    """The same, all latencies less by what the tail's interval has below it."""
+    low = figures.ci["tail_us"].low if "tail_us" in figures.ci else figures.tail_us
+    less = low / figures.tail_us if figures.tail_us > 0 else 1.0
+    quantiles = {name: value * less for name, value in figures.quantiles.items()}
+    return msgspec.structs.replace(figures, quantiles=quantiles, p99_us=figures.p99_us * less)
 
 
 def _value(figures: Figures, limit: Limit) -> float | None:

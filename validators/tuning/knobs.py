@@ -29,7 +29,8 @@ WIDE = 64
 @dataclass(frozen=True)
 class Ground:
     """What the knobs' values depend on. ``limit_us``: the latency limit, ``release``: Triton's, as (YY, MM).
-    ``together``: whether requests may share a batch; where rows affect each other they may not."""
+    ``together``: whether requests may share a batch; where rows affect each other they may not. ``served``: rows of a
+    request that clients may send already, which no tuning takes away."""
 
     traffic: Traffic
     cores: int
@@ -39,6 +40,7 @@ class Ground:
     refusing: bool = False
     release: tuple[int, int] = (24, 10)
     together: bool = True
+    served: int = 0
 
     @property
     def batched(self) -> bool:
@@ -47,7 +49,7 @@ class Ground:
 
     @property
     def max_batch(self) -> int:
-        return max(MAX_BATCH, *self.traffic.batches)
+        return max(MAX_BATCH, self.served, *self.traffic.batches)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import textwrap
 from ...values import Interval
 from . import judging
 from .knobs import BATCHING, Knob, table
-from .search import Book, Found, Trial
+from .search import Book, Found
+from .trials import Trial
 
 WIDTH = 100
 

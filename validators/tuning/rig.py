@@ -20,9 +20,9 @@ from ...errors import PublicationError
 from ..rows.given import Given
 from ..triton.client import Session
 from ..triton.golden import check_golden
-from ..triton.readiness import forget
+from ..triton.readiness import Good, forget
 from . import processes
-from .search import TrialError
+from .trials import TrialError
 
 FULL, FULL_ELSEWHERE = 16, 4
 """So many models at once, on a server of ours and on another's; the one that was asked least recently goes."""
@@ -58,6 +58,7 @@ class Rig(AbstractContextManager["Rig"]):
         self._name = name
         self._loaded: dict[int, str] = {}
         self._refused: list[str] = []
+        self._good: Good | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +70,8 @@ class Rig(AbstractContextManager["Rig"]):
 
     def ready(self, trial: int, model: Loadable) -> tuple[str, int | None]:
         """The name that the trial's model is served under, and the memory that loading it took, in bytes, if it was
-        loaded now. TrialError where the server refuses it, or it answers otherwise than the framework did."""
+        loaded now. TrialError where the server refuses it, or it answers otherwise than the framework did;
+        PublicationError where the server is gone."""
         if trial in self._loaded:
             self._loaded[trial] = self._loaded.pop(trial)  # asked most recently
             return self._loaded[trial], None
@@ -83,7 +85,9 @@ class Rig(AbstractContextManager["Rig"]):
         except PublicationError as error:
             self._loaded.pop(trial)
             self._refused.append(name)
+            self.session.server_version()
             raise TrialError(error.message) from error
+        self._good = (model.config, model.files)
         golden = model.golden
         given = golden.given
         verdict = check_golden(
@@ -101,9 +105,9 @@ class Rig(AbstractContextManager["Rig"]):
 
     def drop(self, trial: int) -> None:
         """Unload a trial's model."""
-        name = self._loaded.pop(trial, None)
-        if name is not None:
-            self.session.unload(name)
+        if trial in self._loaded:
+            self.session.unload(self._loaded[trial])
+            del self._loaded[trial]
 
     def clear(self) -> None:
         """Leave the server as it was: nothing of ours loaded, and what failed to load forgotten. An interrupt
@@ -113,11 +117,16 @@ class Rig(AbstractContextManager["Rig"]):
             try:
                 if self._loaded:
                     self.drop(next(iter(self._loaded)))
-                else:
-                    forget(self.session, self._refused.pop())
+                    continue
+                if not self.pid:  # ours is stopped in a moment
+                    forget(self.session, self._refused[-1], self._good)
+                self._refused.pop()
             except KeyboardInterrupt as error:
                 interrupted = error
             except PublicationError:  # the server is gone, and with it what was loaded
-                continue
+                if self._loaded:
+                    del self._loaded[next(iter(self._loaded))]
+                else:
+                    self._refused.pop()
         if interrupted is not None:
             raise interrupted

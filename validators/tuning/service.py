@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...compile.runners.load import runner
+from ...frozen import FilePath
 from ...values import Value
 from .load import tensors
 
@@ -21,7 +22,7 @@ class Engine(Value):
 
     id: str
     runner: str
-    model_file: str
+    model_file: FilePath
     parameters: dict[str, str]
 
 
@@ -29,7 +30,7 @@ class ProfileRequest(Value):
     """``rows``: a file of :mod:`.load.tensors`."""
 
     engines: tuple[Engine, ...]
-    rows: str
+    rows: FilePath
     batches: tuple[int, ...]
     threads: tuple[int, ...]
 

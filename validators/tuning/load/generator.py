@@ -28,16 +28,15 @@ GRACE_S = 1.0
 
 Requests = Mapping[int, Sequence[bytes]]
 """Serialized requests by their rows."""
-Line = tuple[float, float, float, int, bool]
-"""Seconds since the beginning: due, sent, answered; rows; refused."""
+Line = tuple[float, float, float, int, bool, bool]
+"""Seconds since the beginning: due, sent, answered; rows; refused; without an answer so far."""
 Send = Callable[[bytes], Awaitable[Any]]
 
 
 def open_loop(url: str, requests: Requests, schedule: Schedule) -> Samples:
     """Send by the schedule, whatever the server does."""
     lines, began = _run(url, lambda send: _open(send, _cycles(requests), schedule))
-    seconds = max(float(schedule.seconds[-1]) if len(schedule.seconds) else 0.0, 1e-9)
-    return _samples(lines, began, seconds)
+    return _samples(lines, began, schedule.length, unanswered=sum(line[5] for line in lines))
 
 
 def closed_loop(url: str, requests: Requests, order: Sequence[int], clients: int, seconds: float) -> Samples:
@@ -60,37 +59,31 @@ def _run(url: str, work: Callable[[Send], Awaitable[tuple[list[Line], float]]]) 
 
 
 async def _open(send: Send, payload: dict[int, Iterator[bytes]], schedule: Schedule) -> tuple[list[Line], float]:
-    lines: list[Line] = []
+    lines: dict[int, Line] = {}
     loop = asyncio.get_running_loop()
     flying: set[asyncio.Task[None]] = set()
 
-    async def ask(due: float, rows: int) -> None:
+    async def ask(number: int, due: float, rows: int) -> None:
         sent = time.perf_counter()
         refused = await _refused(send, next(payload[rows]))
-        lines.append((due, sent, time.perf_counter(), rows, refused))
+        lines[number] = (due, sent, time.perf_counter(), rows, refused, False)
 
     began = time.perf_counter() + 0.005
-    for due, rows in zip(schedule.seconds.tolist(), schedule.batch.tolist(), strict=True):
-        wait = began + due - time.perf_counter()
+    planned = list(zip((schedule.seconds + began).tolist(), schedule.batch.tolist(), strict=True))
+    for number, (due, rows) in enumerate(planned):
+        wait = due - time.perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
-        task = loop.create_task(ask(began + due, rows))
+        task = loop.create_task(ask(number, due, rows))
         flying.add(task)
         task.add_done_callback(flying.discard)
     if flying:
         await asyncio.wait(flying, timeout=GRACE_S)
     for task in flying:
         task.cancel()
-    missing = _unanswered(lines, schedule, began)
-    return lines + missing, began
-
-
-def _unanswered(lines: Sequence[Line], schedule: Schedule, began: float) -> list[Line]:
-    """Requests that had no answer by the end: they took at least until now."""
-    now = time.perf_counter()
-    answered = {line[0] for line in lines}
-    pairs = zip((schedule.seconds + began).tolist(), schedule.batch.tolist(), strict=True)
-    return [(due, now, now, rows, False) for due, rows in pairs if due not in answered]
+    now = time.perf_counter()  # what has no answer took at least until now
+    missing = [(due, due, now, rows, False, True) for i, (due, rows) in enumerate(planned) if i not in lines]
+    return [*lines.values(), *missing], began
 
 
 async def _closed(
@@ -103,7 +96,7 @@ async def _closed(
         while (sent := time.perf_counter()) < began + seconds:
             rows = next(sizes)
             refused = await _refused(send, next(payload[rows]))
-            lines.append((sent, sent, time.perf_counter(), rows, refused))
+            lines.append((sent, sent, time.perf_counter(), rows, refused, False))
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return lines, began
@@ -124,7 +117,7 @@ def _cycles(requests: Requests) -> dict[int, Iterator[bytes]]:
     return {rows: itertools.cycle(messages) for rows, messages in requests.items()}
 
 
-def _samples(lines: list[Line], began: float, seconds: float) -> Samples:
+def _samples(lines: list[Line], began: float, seconds: float, unanswered: int = 0) -> Samples:
     table = np.array([line[:3] for line in sorted(lines)], np.float64).reshape(-1, 3)
     ordered = sorted(lines)
     return Samples(
@@ -134,4 +127,5 @@ def _samples(lines: list[Line], began: float, seconds: float) -> Samples:
         refused=np.array([line[4] for line in ordered], np.bool_),
         late_us=((table[:, 1] - table[:, 0]) * 1e6).astype(np.float32),
         seconds=seconds,
+        unanswered=unanswered,
     )

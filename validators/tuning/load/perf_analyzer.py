@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from .... import wire
 from ....errors import PublicationError
 from .samples import Samples
 from .tensors import Tensors, perf_analyzer_json
@@ -61,7 +62,7 @@ def closed_loop(
     if done.returncode or not profile.exists():
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise PublicationError(f"perf_analyzer ended with {done.returncode}: {lines[-1] if lines else 'no word'}")
-    found = msgspec.json.decode(profile.read_bytes(), type=_Profile).experiments[0]
+    found = wire.decode(profile.read_bytes(), _Profile).experiments[0]
     given.unlink()
     profile.unlink()
     return _samples(found, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from .samples import Samples
 
 WARM_UP_S = 0.12
 """Before each round: caches, connections and the batcher's queues get going. No figure has it."""
+
+
+SETTLED_S, LONGEST_SETTLE_S = 0.1, 10.0
+"""A server that answers nothing for so long, or for three calls, has nothing left of a round; the longest wait."""
 
 
 class Where(Value):
@@ -74,10 +79,27 @@ def load(request: LoadRequest) -> LoadReply:
     before = _counters(request)
     seen, by = _ask(request, given, messages)
     after = _counters(request)
-    if not len(seen.answered):
+    if seen.unanswered:
+        _settle(request)
+    if not len(seen.answered) or seen.unanswered == len(seen.latency_us):
         raise PublicationError(f"{request.model} answered none of {len(seen.latency_us):,} requests")
     samples.save(seen, Path.cwd() / samples.SAMPLES_FILE)
     return LoadReply(generator=by, server=_difference(before, after))
+
+
+def _settle(request: LoadRequest) -> None:
+    """Wait until the server is through with what it still has of this round: it would slow the next trial's. What is
+    cancelled in a queue without dynamic batching is computed all the same."""
+    until = time.monotonic() + LONGEST_SETTLE_S
+    before, _ = _counters(request)
+    while time.monotonic() < until:
+        done = max(before.inference_stats.success.count, 1)
+        call_s = before.inference_stats.compute_infer.ns * 1e-9 / done
+        time.sleep(max(SETTLED_S, 3 * call_s))
+        now, _ = _counters(request)
+        if (now.inference_stats.success.count, now.execution_count) == (done, before.execution_count):
+            return
+        before = now
 
 
 def _sizes(request: LoadRequest) -> list[int]:
