@@ -28,6 +28,10 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+gc.set_threshold(100_000, 50, 100)
+"""Looking for cycles among what torch and its like have made took a twelfth of the time."""
+
+
 def pytest_sessionstart() -> None:
     """Tests send Ctrl-C to processes of theirs. A shell starts what runs in the background with SIGINT ignored, which
     those processes would inherit."""

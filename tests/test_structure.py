@@ -23,7 +23,7 @@ LAYERS = (
     # what a step needs to run at all
     ("", "frozen", "measurements", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps",
      "worker", "executors", "environments", "toolchains", "run_directory", "triton_releases", "progress",
-     "scratch", "archives", "table"),
+     "scratch", "archives", "csv_texts", "table"),
     ("passes",),
     ("compile",),
     ("validators",),

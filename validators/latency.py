@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ SAMPLES = 704
 FEWEST_FOR_P99 = 662
 BUDGET_S = 20.0
 """Seconds a candidate and batch size; a slow one ends with fewer samples, and then without a p99."""
+
+SHORTEST_US, LONGEST_US = 1e-4, 1e12
 
 QUANTILES = np.linspace(0, 1, 41)
 """Of the times, and of the differences of answers, for the pictures of their distributions."""
@@ -60,6 +63,13 @@ def measure(
             spent += sum(block) * 1e-6
         turn += 1
     return [Samples(name, batch, np.array(blocks[name])) for name, _ in candidates]
+
+
+def are_times(us: npt.NDArray[Any]) -> bool:
+    """Whether the array may be what :func:`measure` makes: no more blocks, and no time that can't be divided by."""
+    if us.dtype != np.float64 or us.ndim != 2 or us.shape[1] != BLOCK or not 0 < len(us) <= SAMPLES // BLOCK:
+        return False
+    return bool(((us > SHORTEST_US) & (us < LONGEST_US)).all())
 
 
 def summarise(samples: Samples, threads: int) -> Latency:

@@ -47,9 +47,10 @@ def optimize(
     threads: int = 1,
     dry_run: bool = False,
     sign: str | Path | None = None,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> Record:
-    """Convert, prove, measure and publish ``model``; the command ``optimize`` with the same options.
+    """Convert, prove, measure and publish ``model``; the command ``optimize``, without --executor and --json.
 
     ``model``: a path, or a fitted xgboost or catboost estimator or Booster, or a torch.nn.Module, with ``example`` (its
     arguments, as :func:`millwork.save_net` takes them; of one argument ``data`` will do) and ``task``. ``data``: a
@@ -89,6 +90,7 @@ def optimize(
             threads=threads,
             dry_run=dry_run,
             sign=None if sign is None else str(sign),
+            trust=trust,
         )
         outcome = pipeline.run(options, progress)
     if outcome.error is not None:

@@ -182,7 +182,8 @@ class Figures(Value):
     about, by its number (``0.999``). ``ci`` has 95% intervals by name.
     ``batch_rows``: rows of one execution, on average; ``queue_us``, ``compute_us`` and ``outside_us`` split a request's
     mean time: waiting in the server, in the backend, and on the way (gRPC, both ends). ``cores`` kept busy and
-    ``memory_bytes`` added are None where the server's processes can't be seen.
+    ``memory_bytes`` added are None where the server's processes can't be seen. ``in_time``: the share of the answers
+    that came by the end of their round, or soon after: all, where the server keeps up with the traffic.
     """
 
     requests_per_s: float
@@ -203,6 +204,7 @@ class Figures(Value):
     outside_us: float = 0.0
     cores: float | None = None
     memory_bytes: int | None = None
+    in_time: float = 1.0
 
 
 class TrialRecord(Value):
