@@ -23,7 +23,7 @@ from millwork.validators.triton.client import Session
 
 pytestmark = pytest.mark.triton
 
-SLOW_US = 40_000
+SLOW_US = 150_000
 
 
 @dataclass(frozen=True)

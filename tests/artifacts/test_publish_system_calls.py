@@ -1,7 +1,7 @@
 """A publisher that dies, is refused by the disk, or loses its power at each of its system calls.
 
 What is asserted, and how, is traced_publishers.py's. ``make faults`` tries all of it; here a power cut comes before
-every third call, each call is refused by one errno of three, and every ninth by a disk that stays full, by one that
+every fifth call, each call is refused by one errno of three, and every ninth by a disk that stays full, by one that
 stays broken, and is followed by a power cut after the next publication.
 """
 

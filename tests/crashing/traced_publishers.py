@@ -4,7 +4,7 @@
 
 MODE: publish; refused (the verification raises, so all is undone); rollback. TEMPLATE is a folder with a repository
 ``models`` in it, and the state folder beside that. FOLDER/found.json: the number of calls, and every problem in words.
-``some``: one errno a call instead of three, every third call of a run loses its power, and every ninth begins a disk
+``some``: one errno a call instead of three, every fifth call of a run loses its power, and every ninth begins a disk
 that stays full, another one that stays broken, and another is a death whose next publisher loses its power.
 
 Forked from one process, so that none of them pays for the imports.
@@ -75,7 +75,7 @@ class Scenario:
 
         def look(call: Call) -> int:
             self.demand_whole(work / "models", f"before call {len(calls)} ({words(call, work)})")
-            if self.every or len(calls) % 3 == 0:
+            if self.every or len(calls) % 5 == 0:
                 self.lose_power(disk, f"power lost before call {len(calls)} ({words(call, work)})", None)
             disk.follow(call)
             calls.append(call)

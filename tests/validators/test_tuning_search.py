@@ -211,6 +211,14 @@ def test_the_throughput_of_an_open_loop_is_what_was_answered():
     assert figures.rate(behind) == pytest.approx(333, abs=2)
 
 
+def test_one_stall_at_the_end_of_few_requests_is_no_backlog():
+    start = np.arange(60) * 50e3
+    latency = np.full(60, 1e3, np.float32)
+    latency[-3:] = 400e3
+    zero, one = np.zeros(60, np.float32), np.ones(60, np.int32)
+    assert Samples(start, latency, one, zero.astype(bool), zero, 3.0).kept_up
+
+
 @pytest.mark.parametrize("latency_ms", [1, 200, 2000])
 def test_a_long_latency_is_no_backlog(latency_ms):
     """A heavy model, or a server far away: answers come late, and not ever later."""
