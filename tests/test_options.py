@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 import pytest
 from models import records
+from models.forests import source_of
 
 from millwork.artifacts import report
-from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.errors import UsageError
 from millwork.options import Options, understand
 from millwork.progress import Silent
 from millwork.run_directory import RunDirectory
 from millwork.validators import steps
-from millwork.values import FeatureContract, OutputContract, Provenance
+from millwork.values import OutputContract
 
 
 def test_a_dry_run_for_a_repository_does_all_but_publish(tmp_path: Path) -> None:
@@ -47,13 +47,8 @@ def test_an_open_loops_throughput_is_given(traffic: str, said: str | None, meant
 
 
 def test_a_label_that_no_metric_uses_is_told() -> None:
-    signature = Signature(
-        provenance=Provenance(path="m", format="xgboost-json", sha256="", framework="xgboost", framework_version=""),
-        features=FeatureContract(names=("a",), named=True),
-        output=OutputContract(kind="value", task="ranking", labels=("value",)),
-        objective="rank:ndcg",
-        oracle=Oracle(framework="xgboost", version="", native_file="m", parameters={}),
-    )
+    ranking = OutputContract(kind="value", task="ranking", labels=("value",))
+    signature = msgspec.structs.replace(source_of().signature, output=ranking)
     request = steps.RowsRequest(lowered="", signature=signature, label="y")
     (note,) = steps._demand_labels(request, np.zeros(3))
     assert "--label y isn't used" in note

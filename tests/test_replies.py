@@ -8,24 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from models.forests import source_of
 
 from millwork import stages
 from millwork.compile import backends
 from millwork.compile.backends.base import Built
-from millwork.compile.frontends.loaded import Oracle, Signature
 from millwork.compile.runners import load as runners
 from millwork.compile.steps import Loaded
 from millwork.errors import ModelError
 from millwork.validators.triton import install
-from millwork.values import FeatureContract, OutputContract, Provenance
 
-SIGNATURE = Signature(
-    provenance=Provenance(path="m", format="xgboost-json", sha256="", framework="xgboost", framework_version="3.0.0"),
-    features=FeatureContract(names=("a",), named=True),
-    output=OutputContract(kind="value", task="regression", labels=("value",)),
-    objective="reg:squarederror",
-    oracle=Oracle(framework="xgboost", version="3.0.0", native_file="model.ubj", parameters={}),
-)
+SIGNATURE = source_of().signature
 BUILT = Built(backend="onnx", precision="fp32", model_file="model.onnx", runner="onnx_runner",
               triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",))  # fmt: skip
 

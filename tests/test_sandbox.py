@@ -334,11 +334,17 @@ def look_at_itself(_: Said) -> Said:
 """
 
 
+def beside_steps(folder: Path, module: str) -> Path:
+    """A step's own folder, beside a module of :data:`STEPS`."""
+    (folder / f"{module}.py").write_text(STEPS)
+    own = folder / "own"
+    own.mkdir()
+    return own
+
+
 @pytest.mark.parametrize("gpu", [True, False])
 def test_a_step_is_told_its_profile(gpu: bool, tmp_path: Path) -> None:
-    (tmp_path / "gpu_steps.py").write_text(STEPS)
-    own = tmp_path / "own"
-    own.mkdir()
+    own = beside_steps(tmp_path, "gpu_steps")
     done = worker.run("gpu_steps:look_at_itself", Said([]), Said, folder=own, extra_path=tmp_path, gpu=gpu)
     assert isinstance(done, Done), done
     assert done.value.said == (["seen"] if gpu else ["PermissionError"])
@@ -355,9 +361,7 @@ def test_a_step_sees_no_secret_and_its_thread_variables(
     safe: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does its memory have one: what it was started with is what /proc shows, which the profile for GPUs reads."""
-    (tmp_path / "variable_steps.py").write_text(STEPS)
-    own = tmp_path / "own"
-    own.mkdir()
+    own = beside_steps(tmp_path, "variable_steps")
     for name in SECRETS:
         monkeypatch.setenv(name, "hidden")
     monkeypatch.setenv("KMP_BLOCKTIME", "7")
@@ -384,9 +388,7 @@ def test_work_in_threads_passes_where_threads_are_to_be_pinned(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sandbox lets no thread be pinned by its number, and libgomp would end the process for it."""
-    (tmp_path / "threaded_steps.py").write_text(STEPS)
-    own = tmp_path / "own"
-    own.mkdir()
+    own = beside_steps(tmp_path, "threaded_steps")
     name, _, value = variable.partition("=")
     monkeypatch.setenv(name, value)
     done = worker.run("threaded_steps:work", Said([]), Said, folder=own, extra_path=tmp_path)

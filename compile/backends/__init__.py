@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from ...errors import UsageError
+from ..runners.load import GROUP
 from .base import Backend, NetBackend
-
-GROUP = "millwork.backends"
 
 
 def _reference() -> Backend:

@@ -34,6 +34,8 @@ ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost
 """What each runner runs on."""
 
 
+GROUP = "millwork.backends"
+"""The entry points by which third parties' packages add backends."""
 PACKAGES = frozenset({
     *(name for names in DISTRIBUTIONS.values() for name in names), "onnxruntime", "onnxruntime-gpu", "treelite",
     "pandas", "numpy", "cuda-bindings", "cuda-python", "tensorrt", "nvforest-cu13",
@@ -67,7 +69,7 @@ def is_runner(name: str) -> bool:
 
 
 def _of_third_parties() -> set[str]:
-    packages = [point.dist for point in entry_points(group="millwork.backends") if point.dist is not None]
+    packages = [point.dist for point in entry_points(group=GROUP) if point.dist is not None]
     needed = [re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0] for dist in packages for need in dist.requires or ()]
     return {_plain(name) for name in (*needed, *(dist.name for dist in packages))}
 

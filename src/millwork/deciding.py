@@ -101,16 +101,9 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     rows = _rows(run, truth)
     seconds = tuning.round_seconds(plan.traffic, 0.0 if plan.traffic.open else _service_us(finalists[0]))
     with Desk(
-        run.directory,
-        run.executor,
-        run.progress,
-        serving,
-        contestants,
-        plan.name,
-        rows,
-        seconds,
+        run.directory, run.executor, run.progress, serving, contestants, plan.name, rows, seconds,
         confined=not plan.trust,
-    ) as desk:
+    ) as desk:  # fmt: skip
         tuned = tuning.tune(question, contestants, desk, accept)
     if tuned.winner is None:
         return _without(run, model, tuned, finalists[0], serving)
@@ -210,9 +203,10 @@ def _record(tuned: Tuned, winner: Trial | None, server: str, release_name: str) 
     gained = reasons.gain(book, winner) if winner is not None else None
     best = lines[winner.id] if winner is not None else None
     limit = question.slo.latency
-    met = winner is not None and book.missed(winner)[0] <= 1
-    if met and winner is not None:
-        met = judging.unshown(book.figures(winner), question.slo) is None
+    met = (
+        winner is not None and book.missed(winner)[0] <= 1
+        and judging.unshown(book.figures(winner), question.slo) is None
+    )  # fmt: skip
     return Tuning(
         triton=release_name, config="", default=lines.get(book.baseline.id), best=best, trials=tuple(lines.values()),
         traffic=question.ground.traffic.words, assumed=question.ground.traffic.assumed, slo=question.slo.words,

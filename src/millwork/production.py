@@ -28,7 +28,6 @@ from .validators.tuning.knobs import Ground
 from .validators.tuning.load import tensors
 from .validators.tuning.service import Engine, ProfileRequest, ServiceTime
 from .values import Record, Value
-from .worker import Failure
 
 
 @dataclass(frozen=True)
@@ -151,11 +150,7 @@ def _service(bundle: Bundle, ground: Ground, progress: Progress) -> tuple[Servic
         )  # fmt: skip
         request = ProfileRequest(engines=(engine,), rows=str(folder / "rows.npz"), batches=batches, threads=threads)
         try:
-            done = tuning.service_times(LocalExecutor(), request, folder, gpu=ground.kind == "gpu")
+            return tuning.service_times(LocalExecutor(), request, folder, gpu=ground.kind == "gpu").times
         except TargetError as error:
             progress.note(f"no estimate: {error.message}")
             return ()
-    if isinstance(done, Failure):
-        progress.note(f"no estimate: {done.message}")
-        return ()
-    return done.value.times

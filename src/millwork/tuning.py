@@ -38,7 +38,7 @@ from .validators.tuning.service import Engine, ProfileReply, ProfileRequest, Ser
 from .validators.tuning.settings import Settings
 from .validators.tuning.trials import Entrant, Question, Trial, TrialError
 from .values import Headroom, Value
-from .worker import MOST_MEMORY, Done, Failure, Limits
+from .worker import MOST_MEMORY, Failure, Limits
 
 ROUND_S, LONGEST_ROUND_S = 0.6, 3.0
 """Seconds of load a round."""
@@ -301,10 +301,7 @@ def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk)
     }  # fmt: skip
 
     def produce(folder: Path) -> ProfileReply:
-        done = service_times(desk.executor, request, folder, gpu=ground.kind == "gpu", confined=desk.confined)
-        if isinstance(done, Failure):
-            raise TargetError(done.message)
-        return done.value
+        return service_times(desk.executor, request, folder, gpu=ground.kind == "gpu", confined=desk.confined)
 
     times: tuple[ServiceTime, ...] = ()
     try:
@@ -318,14 +315,18 @@ def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk)
 
 def service_times(
     executor: Executor, request: ProfileRequest, folder: Path, *, gpu: bool, confined: bool = True
-) -> Done[ProfileReply] | Failure:
+) -> ProfileReply:
     """How long one call of each engine takes here. It may read what lies beside a model's file, as its runner does.
-    TargetError where the kernel has no sandbox, and it is to be ``confined``."""
+    TargetError where that can't be had: an engine isn't here or dies of it, or it is to be ``confined``, and the kernel
+    has no sandbox."""
     beside = [Path(engine.model_file).parent for engine in request.engines]
-    return executor.run(
+    done = executor.run(
         "millwork.validators.tuning.service:profile", request, ProfileReply, folder=folder, limits=ROUND_LIMITS,
         reads=beside, gpu=gpu, confined=confined,
     )  # fmt: skip
+    if isinstance(done, Failure):
+        raise TargetError(done.message)
+    return done.value
 
 
 def _space(contestant: Contestant, question: Question) -> tuple[Settings, ...]:
