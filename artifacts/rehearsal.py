@@ -65,9 +65,11 @@ def golden_rows(folder: Path, manifest: Manifest) -> tuple[Given, Answers]:
     golden = archives.read(path, LARGEST_GOLDEN)
     rows, answers, categories = golden.get("x"), golden.get("y"), golden.get("c")
     if not (
-        _is_table(rows, "f4") and _is_table(answers, "f4") and len(rows) == len(answers)
+        _is_table(rows, "f4")
+        and _is_table(answers, "f4")
+        and len(rows) == len(answers)
         and (categories is None or (_is_table(categories, "U", "i8") and len(categories) == len(rows)))
-    ):  # fmt: skip
+    ):
         raise ModelError(f"{path}: not golden rows and the answers to them")
     return Given(rows, categories), answers
 

@@ -66,8 +66,12 @@ class ConfigRequest(Value):
 def render(request: ConfigRequest, version: int = 1) -> str:
     """The text of config.pbtxt, serving ``version`` only. :class:`UsageError` for a count below one."""
     settings = request.settings
-    counts = {"features": request.features + request.categories, "max_batch": settings.max_batch,
-              "instances": settings.instances, "threads": settings.threads}  # fmt: skip
+    counts = {
+        "features": request.features + request.categories,
+        "max_batch": settings.max_batch,
+        "instances": settings.instances,
+        "threads": settings.threads,
+    }
     for field, count in counts.items():
         if count < 1:
             raise UsageError(f"{request.name}: {field} is {count}; expected a whole number of 1 or more")

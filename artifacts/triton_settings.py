@@ -73,8 +73,11 @@ def read(config: ModelConfig, *, default_instances: int = 1) -> Settings:
     gpu = bool(groups) and groups[0].kind == groups[0].KIND_GPU
     batching = config.HasField("dynamic_batching")
     dynamic = config.dynamic_batching
-    own = {name: config.parameters[name].string_value for name in OWN_PARAMETERS.get(backend, ())
-           if name in config.parameters}  # fmt: skip
+    own = {
+        name: config.parameters[name].string_value
+        for name in OWN_PARAMETERS.get(backend, ())
+        if name in config.parameters
+    }
     if config.optimization.cuda.graphs:
         own[CUDA_GRAPHS] = "true"
     if config.optimization.cuda.busy_wait_events:

@@ -76,11 +76,15 @@ def measured(backend: str, runs: int) -> dict[str, Any]:
                 interval = slower_by(first, second)[1]
                 apart[batch] += not interval.low <= 1 <= interval.high
     return {
-        "runs": runs, "declared_different": different, "share": different / runs,
+        "runs": runs,
+        "declared_different": different,
+        "share": different / runs,
         "interval_leaves_out_1": {str(batch): count / runs for batch, count in apart.items()},
-        "largest_ratio": round(max(max(ratio, 1 / ratio) for ratio in ratios), 4), "traffic": TRAFFIC,
-        "cores": os.cpu_count(), "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+        "largest_ratio": round(max(max(ratio, 1 / ratio) for ratio in ratios), 4),
+        "traffic": TRAFFIC,
+        "cores": os.cpu_count(),
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
 def twice(judge: Gate, backend: str, scratch: Path) -> tuple[Timed, Timed]:

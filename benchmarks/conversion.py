@@ -68,9 +68,12 @@ def step(model: str, folder: str, backend: str) -> None:
         into.mkdir()
         os.chdir(into)
         request = steps.BuildRequest(
-            backend=backend, lowered=str(Path(folder) / "lowered.npz"),
-            native=str(Path(folder) / signature.oracle.native_file), signature=signature, release="25.12",
-        )  # fmt: skip
+            backend=backend,
+            lowered=str(Path(folder) / "lowered.npz"),
+            native=str(Path(folder) / signature.oracle.native_file),
+            signature=signature,
+            release="25.12",
+        )
         reply = steps.build(request)
         assert reply.built is not None, reply.unsupported
     seconds = time.perf_counter() - start
@@ -103,14 +106,25 @@ def main() -> int:
                 command = [sys.executable, __file__, "--step", str(path), str(folder), what]
                 done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 artifact = sum(f.stat().st_size for f in (folder / what).glob("*"))
-                done |= {"model": name, "step": what, "model_mb": path.stat().st_size / 2**20,
-                         "artifact_mb": artifact / 2**20}  # fmt: skip
+                done |= {
+                    "model": name,
+                    "step": what,
+                    "model_mb": path.stat().st_size / 2**20,
+                    "artifact_mb": artifact / 2**20,
+                }
                 results.append(done)
-                print(f"{name:16}{what:8}{done['seconds']:9.2f}{done['peak_mb']:9.0f}{done['model_mb']:10.1f}"
-                      f"{done['artifact_mb']:13.1f}")  # fmt: skip
+                print(
+                    f"{name:16}{what:8}{done['seconds']:9.2f}{done['peak_mb']:9.0f}{done['model_mb']:10.1f}"
+                    f"{done['artifact_mb']:13.1f}"
+                )
     if asked.out:
-        document = {"trees": asked.trees, "depth": asked.depth, "machine": platform.machine(),
-                    "python": platform.python_version(), "steps": results}  # fmt: skip
+        document = {
+            "trees": asked.trees,
+            "depth": asked.depth,
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "steps": results,
+        }
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(json.dumps(document, indent=1) + "\n")
     return 0

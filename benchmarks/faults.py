@@ -78,9 +78,14 @@ def tried(backend: str, tries: int) -> dict[str, Any]:
             if verdict == PASSED:
                 through.append(f"{kind}, {name}, seed {seed - 1}")
     return {
-        "tries": sum(kinds.values()), "passed": len(through), "got_through": through, "kinds": dict(kinds),
-        "verdicts": dict(failed), "models": list(gates), "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+        "tries": sum(kinds.values()),
+        "passed": len(through),
+        "got_through": through,
+        "kinds": dict(kinds),
+        "verdicts": dict(failed),
+        "models": list(gates),
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
 class Apart:

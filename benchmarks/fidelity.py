@@ -102,13 +102,15 @@ def _leave(name: str, judged: Gate, model: Path, folder: Path) -> None:
     native = judged.signature.oracle.native_file
     shutil.copyfile(judged.native, folder / native)
     meta = {
-        "name": name, "framework": judged.signature.oracle.framework, "native": native,
+        "name": name,
+        "framework": judged.signature.oracle.framework,
+        "native": native,
         "format": judged.signature.oracle.parameters.get("format", ""),
         "pickle": model.name if model.suffix == ".pkl" else "",
         "json": _as_json(judged, folder),
         "classifier": judged.signature.output.task in ("binary", "multiclass", "multilabel"),
         "categories": judged.given.categories is not None,
-    }  # fmt: skip
+    }
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
@@ -128,10 +130,15 @@ def peer(path: str, cases: Path, scratch: Path) -> dict[str, str]:
     script = Path(__file__).with_name("fidelity_peers.py")
     with contextlib.suppress(subprocess.CalledProcessError):
         subprocess.run(
-            [str(made.python), str(script), path, str(cases), str(out)], check=True, stdout=subprocess.DEVNULL,
-            env={"PYTHONPATH": str(ROOT / "tests"), "PATH": f"{made.python.parent}:{os.environ['PATH']}",
-                 "HOME": str(scratch)},
-        )  # fmt: skip
+            [str(made.python), str(script), path, str(cases), str(out)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={
+                "PYTHONPATH": str(ROOT / "tests"),
+                "PATH": f"{made.python.parent}:{os.environ['PATH']}",
+                "HOME": str(scratch),
+            },
+        )
     return json.loads(out.read_text()) if out.exists() else {}
 
 
@@ -154,8 +161,10 @@ def summary(results: dict[str, dict[str, str]]) -> str:
 def page(results: dict[str, dict[str, str]]) -> str:
     """docs/fidelity.md."""
     parts = [INTRODUCTION]
-    for framework, peers in (("xgboost", ("onnxmltools", "treelite", "tl2cgen", "hummingbird")),
-                             ("catboost", ("catboost-onnx",))):  # fmt: skip
+    for framework, peers in (
+        ("xgboost", ("onnxmltools", "treelite", "tl2cgen", "hummingbird")),
+        ("catboost", ("catboost-onnx",)),
+    ):
         columns = (*backends.ON_CPU, *peers)
         heads = [*(f"`{name}`" for name in backends.ON_CPU), *(PATHS[path][0] for path in peers)]
         rows = {name: row for name, row in results.items() if name.startswith(framework)}

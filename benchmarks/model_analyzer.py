@@ -63,9 +63,9 @@ def main() -> None:
     for spec in options.traffic.split(";"):
         with bench.held(options.lock):
             cell = compared(options.model, spec)
-        document["cells"] = [
-            c for c in document["cells"] if (c["model"], c["traffic"]) != (options.model, spec)
-        ] + [cell]  # fmt: skip
+        document["cells"] = [c for c in document["cells"] if (c["model"], c["traffic"]) != (options.model, spec)] + [
+            cell
+        ]
         output.write_text(json.dumps(document, indent=1) + "\n")
         print(json.dumps(cell, indent=1), flush=True)
 
@@ -98,9 +98,12 @@ def compared(model: str, spec: str) -> dict[str, Any]:
     for name, choice, rounds, took in zip(names, choices, seen, seconds, strict=True):
         times, interval = bench.ratio(rounds, seen[1], ground)
         lines[name] = {
-            "words": choice.words, "search_s": round(took, 1), **bench.figures(rounds), "to_model_analyzer": times,
+            "words": choice.words,
+            "search_s": round(took, 1),
+            **bench.figures(rounds),
+            "to_model_analyzer": times,
             "to_model_analyzer_ci": interval,
-        }  # fmt: skip
+        }
     return {"model": model, "traffic": spec, "model_analyzer_configurations": tried, "choices": lines}
 
 
@@ -120,25 +123,35 @@ def searched(scratch: Path, published: Path, traffic: Traffic) -> tuple[Settings
     libraries = os.pathsep.join(own.libraries)
     paths = f"{own.environment.python.parent if own.environment else ''}{os.pathsep}$PATH"
     started = wrapper(
-        scratch / "tritonserver", f"LD_LIBRARY_PATH={libraries} PATH={paths} ORT_DISABLE_TELEMETRY=1",
+        scratch / "tritonserver",
+        f"LD_LIBRARY_PATH={libraries} PATH={paths} ORT_DISABLE_TELEMETRY=1",
         [own.server, f"--backend-directory={own.backends}", f"--cache-directory={own.caches}"],
-    )  # fmt: skip
+    )
     (batch,) = traffic.batches
     asked = wrapper(
-        scratch / "perf_analyzer", f"LD_LIBRARY_PATH={os.pathsep.join(own.perf_libraries)}", [own.perf_analyzer or ""],
+        scratch / "perf_analyzer",
+        f"LD_LIBRARY_PATH={os.pathsep.join(own.perf_libraries)}",
+        [own.perf_analyzer or ""],
         ["-b", str(batch)],
-    )  # fmt: skip
+    )
     grpc, http, metrics = free_ports()
     options: dict[str, object] = {
-        "model-repository": repository, "profile-models": published.name,
-        "output-model-repository-path": out, "export-path": export,
-        "checkpoint-directory": scratch / "checkpoints", "triton-launch-mode": "local", "triton-server-path": started,
-        "perf-analyzer-path": asked, "run-config-search-mode": "quick",
+        "model-repository": repository,
+        "profile-models": published.name,
+        "output-model-repository-path": out,
+        "export-path": export,
+        "checkpoint-directory": scratch / "checkpoints",
+        "triton-launch-mode": "local",
+        "triton-server-path": started,
+        "perf-analyzer-path": asked,
+        "run-config-search-mode": "quick",
         "run-config-search-min-model-batch-size": batch,
-        "run-config-search-min-concurrency": traffic.clients, "run-config-search-max-concurrency": traffic.clients,
-        "triton-grpc-endpoint": f"127.0.0.1:{grpc}", "triton-http-endpoint": f"127.0.0.1:{http}",
+        "run-config-search-min-concurrency": traffic.clients,
+        "run-config-search-max-concurrency": traffic.clients,
+        "triton-grpc-endpoint": f"127.0.0.1:{grpc}",
+        "triton-http-endpoint": f"127.0.0.1:{http}",
         "triton-metrics-url": f"http://127.0.0.1:{metrics}/metrics",
-    }  # fmt: skip
+    }
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [str(environment.python.with_name("model-analyzer")), "profile", *given, "--skip-detailed-reports"]
     began = time.monotonic()

@@ -49,9 +49,14 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
     own = nets.Net(graph, loaded.interface)
     _rows(net, folder)
     found: dict[str, Any] = {
-        "kind": kind, "answer": loaded.interface.answer, "features": loaded.interface.features,
-        "parameters": own.parameters, "files": {}, "notes": {}, "absent": {},
-    }  # fmt: skip
+        "kind": kind,
+        "answer": loaded.interface.answer,
+        "features": loaded.interface.features,
+        "parameters": own.parameters,
+        "files": {},
+        "notes": {},
+        "absent": {},
+    }
     _save(own, "fp32", found)
     for name in ("fp16", "int8"):
         reply = _lowered(net, own, name, folder)
@@ -89,10 +94,14 @@ def _lowered(net: Net, own: nets.Net, name: str, folder: Path) -> precision.Prec
     for file, which in zip(("calibration", "judging"), apart(len(net.x)), strict=True):
         np.savez(folder / f"{file}.npz", **{key: values[which] for key, values in feeds.items()})  # type: ignore[arg-type]
     request = precision.PrecisionRequest(
-        graph=str(folder / "graph.onnx"), precision="fp16" if name == "fp16" else "int8",
-        calibration=str(folder / "calibration.npz"), judging=str(folder / "judging.npz"), limit=USUAL[name],
-        answer=own.interface.answer, symmetric=False,  # as for a CPU target
-    )  # fmt: skip
+        graph=str(folder / "graph.onnx"),
+        precision="fp16" if name == "fp16" else "int8",
+        calibration=str(folder / "calibration.npz"),
+        judging=str(folder / "judging.npz"),
+        limit=USUAL[name],
+        answer=own.interface.answer,
+        symmetric=False,  # as for a CPU target
+    )
     return precision.lower(request)
 
 

@@ -56,8 +56,14 @@ def main() -> None:
         repository.mkdir()
         fill(repository)
         cells = measured(repository, Path(scratch), rows, asked, options.rounds, options.seconds)
-    document = {"machine": machine(), "triton": install.TRITON_VERSION, "rounds": options.rounds,
-                "seconds": options.seconds, "cells": cells, "targets": targets(cells)}  # fmt: skip
+    document = {
+        "machine": machine(),
+        "triton": install.TRITON_VERSION,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "cells": cells,
+        "targets": targets(cells),
+    }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "serving.json").write_text(json.dumps(document, indent=1) + "\n")
     text = page(document)
@@ -102,10 +108,16 @@ def published(kind: str, triton: str) -> Path:
     root = MODELS / f"serving-{kind}"
     shutil.rmtree(root, ignore_errors=True)
     options = Options(
-        model=str(MODELS / "serving.ubj"), data=str(MODELS / "serving-rows.npz"), repository=str(root), name="m",
-        backends=kind.partition("-")[0], traffic="batch=1", tune_budget=0, run_dir=str(MODELS / f"run-serving-{kind}"),
+        model=str(MODELS / "serving.ubj"),
+        data=str(MODELS / "serving-rows.npz"),
+        repository=str(root),
+        name="m",
+        backends=kind.partition("-")[0],
+        traffic="batch=1",
+        tune_budget=0,
+        run_dir=str(MODELS / f"run-serving-{kind}"),
         triton=triton,
-    )  # fmt: skip
+    )
     _, error = pipeline.run(options)
     if error is not None:
         raise error
@@ -121,10 +133,22 @@ def with_empty_backend(installation: install.Installation, folder: Path) -> inst
     (backends / "empty").mkdir()
     sources = Path(kernel.__file__).parent
     subprocess.run(
-        ["c++", "-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-static-libstdc++", "-static-libgcc",
-         f"-I{sources}", str(HERE / "empty_backend.cpp"), "-o", str(backends / "empty" / "libtriton_empty.so")],
+        [
+            "c++",
+            "-std=c++17",
+            "-O2",
+            "-fPIC",
+            "-shared",
+            "-fvisibility=hidden",
+            "-static-libstdc++",
+            "-static-libgcc",
+            f"-I{sources}",
+            str(HERE / "empty_backend.cpp"),
+            "-o",
+            str(backends / "empty" / "libtriton_empty.so"),
+        ],
         check=True,
-    )  # fmt: skip
+    )
     return msgspec.structs.replace(installation, backends=str(backends))
 
 
@@ -149,9 +173,16 @@ def measured(
                 order = list(enumerate(SERVED))
                 for number, what in order if sweep % 2 else order[::-1]:
                     samples = perf_analyzer.closed_loop(
-                        installation.perf_analyzer or "", installation.perf_libraries, running.grpc_url, f"m{number}",
-                        tensors, batch, clients, seconds, scratch,
-                    )  # fmt: skip
+                        installation.perf_analyzer or "",
+                        installation.perf_libraries,
+                        running.grpc_url,
+                        f"m{number}",
+                        tensors,
+                        batch,
+                        clients,
+                        seconds,
+                        scratch,
+                    )
                     seen[what].append(samples)
             cells.append({"batch": batch, "clients": clients, "served": {w: figures(s) for w, s in seen.items()}})
             print(cells[-1], flush=True)

@@ -119,9 +119,15 @@ def published(name: str) -> Path:
         if not path.exists():
             trained(name, path)
         options = Options(
-            model=str(path), data=str(asked(name)), repository=str(root), name=published_as, backends=backend,
-            traffic="batch=1,64", tune_budget=0, run_dir=str(MODELS / f"run-{published_as}"),
-        )  # fmt: skip
+            model=str(path),
+            data=str(asked(name)),
+            repository=str(root),
+            name=published_as,
+            backends=backend,
+            traffic="batch=1,64",
+            tune_budget=0,
+            run_dir=str(MODELS / f"run-{published_as}"),
+        )
         _, error = pipeline.run(options)
         if error is not None:
             raise error
@@ -333,11 +339,15 @@ def grid(desk: Desk, entrants: list[Entrant], ground: Ground) -> tuple[Trial, in
 
 def grid_of(entrants: list[Entrant], ground: Ground) -> list[Trial]:
     return [
-        Trial(0, entrant, Settings(
-            instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch
-        ))
+        Trial(
+            0,
+            entrant,
+            Settings(
+                instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch
+            ),
+        )
         for entrant, i, t, delay in itertools.product(entrants, (1, 2, 3), (1, 2), DELAYS)
-    ]  # fmt: skip
+    ]
 
 
 def side_by_side(
@@ -376,18 +386,34 @@ def summary(
     for choice, seconds, ranking, rounds in zip(*tuned, others, strict=True):
         to_grid, grid_ci = ratio(rounds, best, ground)
         to_default, default_ci = ratio(rounds, default, ground)
-        lines.append({
-            "words": choice.words, "seconds": round(seconds, 1), "trials": len(ranking), **figures(rounds),
-            "to_grid": to_grid, "to_grid_ci": grid_ci, "to_default": to_default, "to_default_ci": default_ci,
-            "ranking": ranking,
-        })  # fmt: skip
+        lines.append(
+            {
+                "words": choice.words,
+                "seconds": round(seconds, 1),
+                "trials": len(ranking),
+                **figures(rounds),
+                "to_grid": to_grid,
+                "to_grid_ci": grid_ci,
+                "to_default": to_default,
+                "to_default_ci": default_ci,
+                "ranking": ranking,
+            }
+        )
     return {
-        "model": model, "asked": spec, "traffic": found.words, "objective": objective_of(None, found),
+        "model": model,
+        "asked": spec,
+        "traffic": found.words,
+        "objective": objective_of(None, found),
         "grid": {
-            "configurations": tried[0], "seconds": round(tried[1], 1), "words": grid_best.words, **figures(best),
+            "configurations": tried[0],
+            "seconds": round(tried[1], 1),
+            "words": grid_best.words,
+            **figures(best),
         },
-        "default": figures(default), "tuned": lines, "pairs": pairs(list(tuned[0]), others, ground),
-    }  # fmt: skip
+        "default": figures(default),
+        "tuned": lines,
+        "pairs": pairs(list(tuned[0]), others, ground),
+    }
 
 
 def pairs(choices: list[Trial], seen: list[list[Round]], ground: Ground) -> list[dict[str, Any]]:

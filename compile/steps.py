@@ -62,9 +62,14 @@ def load(request: LoadRequest) -> Loaded:
     folder = Path.cwd()
     rows = Path(request.data) if request.data else None
     model = read(
-        Path(request.path), folder, margin=request.margin, data=rows, label=request.label, task=request.task,
+        Path(request.path),
+        folder,
+        margin=request.margin,
+        data=rows,
+        label=request.label,
+        task=request.task,
         module=(request.module, request.module_path),
-    )  # fmt: skip
+    )
     if request.decided:
         model = decided(model)
     (folder / model.signature.oracle.native_file).write_bytes(model.native)
@@ -182,7 +187,12 @@ def _build_net(request: BuildRequest, source: Source, release: triton_releases.R
         return Unsupported(reason=f"{request.backend}: has no form for a net in {request.precision}")
     rows = Path(request.calibration) if request.calibration else None
     order = NetOrder(
-        net=net.load(Path(request.lowered)), source=source, folder=Path.cwd(), release=release, calibration=rows,
-        for_gpu=request.for_gpu, batches=request.batches,
-    )  # fmt: skip
+        net=net.load(Path(request.lowered)),
+        source=source,
+        folder=Path.cwd(),
+        release=release,
+        calibration=rows,
+        for_gpu=request.for_gpu,
+        batches=request.batches,
+    )
     return backend.build(order)

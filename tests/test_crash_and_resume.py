@@ -52,13 +52,26 @@ def deaths(files: Files, folder: Path, number: int, which: str = "stages", quick
     temporary.mkdir()
     desk = Desk(folder, files)
     words = [
-        files.clicks, "--data", files.rows, "--label", LABEL, *quick, "--name", NAME, "--json",
-        "--repository", desk.repository, "--run-dir", desk.run_dir,
-    ]  # fmt: skip
+        files.clicks,
+        "--data",
+        files.rows,
+        "--label",
+        LABEL,
+        *quick,
+        "--name",
+        NAME,
+        "--json",
+        "--repository",
+        desk.repository,
+        "--run-dir",
+        desk.run_dir,
+    ]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(folder), str(number), which, *map(str, words)],
-        capture_output=True, text=True, env={**os.environ, "TMPDIR": str(temporary)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     assert done.returncode == 0, done.stderr
     return Deaths(desk, temporary, json.loads((folder / "deaths.json").read_bytes()))
 

@@ -65,9 +65,13 @@ def record(said: Said) -> Record:
 
 
 def ask(
-    running: RunningServer, name: str, rows: npt.NDArray[Any] | pd.DataFrame, *, load: bool = False,
+    running: RunningServer,
+    name: str,
+    rows: npt.NDArray[Any] | pd.DataFrame,
+    *,
+    load: bool = False,
     categories: tuple[str, npt.NDArray[Any]] | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """As any client would, with nothing of ours. ``categories``: their Triton type, and values for input__1."""
     tensors = []
     sent = np.ascontiguousarray(rows, np.float32)
@@ -227,8 +231,17 @@ def test_categories_are_sent_as_they_are(
     values = values.astype(np.int64) if kind == "INT64" else values
     near(ask(running, name, frame[list(features.names)], categories=(kind, values)), case.expected)
 
-    said = millwork("predict", "--repository", shop.repository, "--name", name, "--input", case.data, "--output",
-                    tmp_path / "answers.npy")  # fmt: skip
+    said = millwork(
+        "predict",
+        "--repository",
+        shop.repository,
+        "--name",
+        name,
+        "--input",
+        case.data,
+        "--output",
+        tmp_path / "answers.npy",
+    )
     assert said.code == 0, said.err
     near(np.load(tmp_path / "answers.npy"), case.expected)
 

@@ -18,9 +18,14 @@ from millwork.progress import Silent
 from millwork.server import Serving
 
 PLAN = PlanFacts(
-    flavour="tensorrt", build="11.4.0.106", gpu="NVIDIA A100-SXM4-40GB", compute_capability="8.0", driver="580.95.05",
-    onnx_sha256="0" * 64, profiles=((1, 1, 1), (2, 64, 4096)),
-)  # fmt: skip
+    flavour="tensorrt",
+    build="11.4.0.106",
+    gpu="NVIDIA A100-SXM4-40GB",
+    compute_capability="8.0",
+    driver="580.95.05",
+    onnx_sha256="0" * 64,
+    profiles=((1, 1, 1), (2, 64, 4096)),
+)
 SAME = Place(build="11.4.0.106", gpu="NVIDIA A100-SXM4-40GB", compute_capability="8.0")
 L4 = Place(build="11.4.0.106", gpu="NVIDIA L4", compute_capability="8.9")
 A100_80 = msgspec.structs.replace(SAME, gpu="NVIDIA A100-SXM4-80GB")

@@ -57,16 +57,22 @@ def nvml(found: list[Gpu], *, loses: bool = False, text: type = str, slices: dic
         return index, place
 
     return types.SimpleNamespace(
-        NVMLError=NvmlError, nvmlInit=lambda: None, nvmlShutdown=lambda: None, nvmlDeviceGetCount=lambda: len(found),
-        nvmlDeviceGetHandleByIndex=lambda index: index, nvmlDeviceGetName=name,
+        NVMLError=NvmlError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: len(found),
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=name,
         nvmlSystemGetDriverVersion=lambda: told(A100.driver),
         nvmlDeviceGetCudaComputeCapability=lambda index: map(int, found[index].compute_capability.split(".")),
         nvmlDeviceGetMemoryInfo=lambda index: types.SimpleNamespace(
             total=int((parts[index] if index in parts else found[index]).memory_gib * 2**30)
         ),
-        NVML_DEVICE_MIG_ENABLE=1, nvmlDeviceGetMigMode=mode, nvmlDeviceGetMaxMigDeviceCount=lambda _: 7,
+        NVML_DEVICE_MIG_ENABLE=1,
+        nvmlDeviceGetMigMode=mode,
+        nvmlDeviceGetMaxMigDeviceCount=lambda _: 7,
         nvmlDeviceGetMigDeviceHandleByIndex=part_of,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("text", [str, bytes])
@@ -183,5 +189,11 @@ def test_the_options_of_another_gpu_and_of_a_targets_precisions(
 def test_every_gpu_of_the_table_has_its_capability() -> None:
     found = {name: target.compute_capability for name, target in targets.TABLE.items() if target.kind == "gpu"}
     assert found == {
-        "t4": "7.5", "a100": "8.0", "a10g": "8.6", "l4": "8.9", "l40s": "8.9", "h100": "9.0", "h200": "9.0",
-    }  # fmt: skip
+        "t4": "7.5",
+        "a100": "8.0",
+        "a10g": "8.6",
+        "l4": "8.9",
+        "l40s": "8.9",
+        "h100": "9.0",
+        "h200": "9.0",
+    }

@@ -127,8 +127,9 @@ def test_what_an_honest_step_leaves_is_taken(own: Path) -> None:
 
 
 def test_a_script_is_held_to_the_same(own: Path, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text("import os\nos.close(os.open('hole', os.O_CREAT | os.O_WRONLY))\n"
-                                        "os.truncate('hole', 1 << 40)\n")  # fmt: skip
+    (tmp_path / "script.py").write_text(
+        "import os\nos.close(os.open('hole', os.O_CREAT | os.O_WRONLY))\nos.truncate('hole', 1 << 40)\n"
+    )
     outcome = worker.run_script(
         tmp_path / "script.py", [], python=sys.executable, folder=own, limits=LIMITS, confined=False
     )

@@ -27,8 +27,14 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
     folder = tmp_path_factory.mktemp("run")
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     xgboost.XGBRegressor(n_estimators=3).fit(rows, rows[:, 0]).save_model(folder / "model.ubj")
-    return Options(model=str(folder / "model.ubj"), backends="onnx", traffic="batch=1", triton="none", dry_run=True,
-                   run_dir=str(folder / "run"))  # fmt: skip
+    return Options(
+        model=str(folder / "model.ubj"),
+        backends="onnx",
+        traffic="batch=1",
+        triton="none",
+        dry_run=True,
+        run_dir=str(folder / "run"),
+    )
 
 
 def tampered(step: str, tamper: Tamper, options: Options, monkeypatch: pytest.MonkeyPatch) -> MillworkError | None:
@@ -92,10 +98,14 @@ READ = "while it was measured: what it measured can't be read: samples.npz: "
         ("measure", lambda folder, _: (folder / "samples.npz").write_bytes(b"PK"), ParityError, READ),
         ("measure", samples(**{"onnx-fp32@1": TIMES * 0}), ParityError, READ),
         ("measure", samples(**{"other@1": TIMES}), ParityError, "it measured something else than it was asked"),
-        ("measure", lambda _, reply: msgspec.structs.replace(reply, latency={}), ParityError,
-         "it measured something else than it was asked"),
+        (
+            "measure",
+            lambda _, reply: msgspec.structs.replace(reply, latency={}),
+            ParityError,
+            "it measured something else than it was asked",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_isnt_there_is_the_steps_failure(
     step: str, tamper: Tamper, kind: type[MillworkError], told: str, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,11 +36,13 @@ def test_a_dry_run_for_a_repository_does_all_but_publish(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("traffic", "said", "meant"),
     [
-        ("batch=1 rate=5/s", "throughput", "latency"), ("batch=1 rate=5/s", None, "latency"),
-        ("batch=1 rate=5/s", "cost", "cost"), ("batch=1 clients=2", "throughput", "throughput"),
+        ("batch=1 rate=5/s", "throughput", "latency"),
+        ("batch=1 rate=5/s", None, "latency"),
+        ("batch=1 rate=5/s", "cost", "cost"),
+        ("batch=1 clients=2", "throughput", "throughput"),
         ("batch=1 clients=2", None, "throughput"),
     ],
-)  # fmt: skip
+)
 def test_an_open_loops_throughput_is_given(traffic: str, said: str | None, meant: str) -> None:
     plan, _ = understand(Options(model="m.json", traffic=traffic, objective=said))
     assert plan.objective == meant

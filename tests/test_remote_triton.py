@@ -43,9 +43,11 @@ def remote(request, triton_installation, tmp_path):
     for name in getattr(request, "param", ("python", "millwork")):
         (backends / name).symlink_to(Path(triton_installation.backends, name).resolve())
     with server.start(
-        msgspec.structs.replace(triton_installation, backends=str(backends)), repository, log=tmp_path / "triton.log",
+        msgspec.structs.replace(triton_installation, backends=str(backends)),
+        repository,
+        log=tmp_path / "triton.log",
         strict_readiness=True,
-    ) as running:  # fmt: skip
+    ) as running:
         yield running
 
 
@@ -69,9 +71,14 @@ def becomes_ready(running: server.RunningServer, session: Session) -> bool:
 
 def publish(model_file, tmp_path, remote, backends="onnx", **more):
     options = Options(
-        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends=backends,
-        traffic="batch=1", triton=remote.grpc_url, **more,
-    )  # fmt: skip
+        model=str(model_file),
+        repository=str(tmp_path / "models"),
+        run_dir=str(tmp_path / "run"),
+        backends=backends,
+        traffic="batch=1",
+        triton=remote.grpc_url,
+        **more,
+    )
     return pipeline.run(options)
 
 
@@ -129,9 +136,13 @@ def test_a_server_of_another_repository_keeps_its_model(model_file, tmp_path, re
     assert error is None
     assert found.publication.verified
     options = Options(
-        model=str(model_file), repository=str(tmp_path / "typo"), run_dir=str(tmp_path / "other"), backends="onnx",
-        traffic="batch=1", triton=remote.grpc_url,
-    )  # fmt: skip
+        model=str(model_file),
+        repository=str(tmp_path / "typo"),
+        run_dir=str(tmp_path / "other"),
+        backends="onnx",
+        traffic="batch=1",
+        triton=remote.grpc_url,
+    )
     _, error = pipeline.run(options)
     assert isinstance(error, PublicationError)
     assert "serves a 'price' (version 1) that isn't in" in error.message
@@ -144,9 +155,14 @@ def test_a_server_of_another_repository_keeps_its_model(model_file, tmp_path, re
 def test_a_rehearsal_that_failed_is_held_again(model_file, tmp_path, triton_installation, monkeypatch):
     """What was in the way, the machine's memory say, may be gone: a failure is no stage to go on from."""
     options = Options(
-        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends="onnx",
-        traffic="batch=1", tune_budget=0.0, dry_run=True,
-    )  # fmt: skip
+        model=str(model_file),
+        repository=str(tmp_path / "models"),
+        run_dir=str(tmp_path / "run"),
+        backends="onnx",
+        traffic="batch=1",
+        tune_budget=0.0,
+        dry_run=True,
+    )
     with monkeypatch.context() as patched:
         failed = release.Rehearsed(agreed=False, reason="no memory", max_abs=0.0, server="")
         patched.setattr(release, "rehearse", lambda *_: failed)
@@ -165,9 +181,14 @@ def test_a_rehearsal_that_failed_is_held_again(model_file, tmp_path, triton_inst
 @pytest.mark.parametrize("remote", [("millwork",)], indirect=True)
 def test_a_server_that_has_none_of_the_backends_is_told_so(model_file, tmp_path, remote):
     options = Options(
-        model=str(model_file), repository=str(tmp_path / "models"), run_dir=str(tmp_path / "run"), backends="onnx",
-        traffic="batch=1 clients=1", tune_budget=2, triton=remote.grpc_url,
-    )  # fmt: skip
+        model=str(model_file),
+        repository=str(tmp_path / "models"),
+        run_dir=str(tmp_path / "run"),
+        backends="onnx",
+        traffic="batch=1 clients=1",
+        tune_budget=2,
+        triton=remote.grpc_url,
+    )
     record, error = pipeline.run(options)
     assert isinstance(error, PublicationError)
     assert "unable to find backend library" in error.message

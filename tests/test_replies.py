@@ -19,16 +19,25 @@ from millwork.errors import ModelError
 from millwork.validators.triton import install
 
 SIGNATURE = source_of().signature
-BUILT = Built(backend="onnx", precision="fp32", model_file="model.onnx", runner="onnx_runner",
-              triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",))  # fmt: skip
+BUILT = Built(
+    backend="onnx",
+    precision="fp32",
+    model_file="model.onnx",
+    runner="onnx_runner",
+    triton_backend="onnxruntime",
+    parameters={},
+    requirements=("onnxruntime",),
+)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": "3.0/../../../evil-1.0.tar.gz"}, {"version": "3 @ file:///evil"}, {"framework": "evil"},
+        {"version": "3.0/../../../evil-1.0.tar.gz"},
+        {"version": "3 @ file:///evil"},
+        {"framework": "evil"},
     ],
-)  # fmt: skip
+)
 def test_a_reader_that_answers_nonsense_is_refused(change: dict[str, str]) -> None:
     def loaded(**oracle: str) -> Loaded:
         own = msgspec.structs.replace(SIGNATURE.oracle, **oracle)
@@ -44,10 +53,15 @@ def test_a_reader_that_answers_nonsense_is_refused(change: dict[str, str]) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        {"requirements": ("evil",)}, {"requirements": ("./evil-1.0.tar.gz",)}, {"requirements": ("xgboost==3/..",)},
-        {"requirements": ("--index-url=x",)}, {"runner": "../../x"}, {"runner": "evil"}, {"runner": "a.b-c"},
+        {"requirements": ("evil",)},
+        {"requirements": ("./evil-1.0.tar.gz",)},
+        {"requirements": ("xgboost==3/..",)},
+        {"requirements": ("--index-url=x",)},
+        {"runner": "../../x"},
+        {"runner": "evil"},
+        {"runner": "a.b-c"},
     ],
-)  # fmt: skip
+)
 def test_a_builder_that_answers_nonsense_is_refused(change: dict[str, object]) -> None:
     assert not stages.strange(BUILT)
     assert "it is to be run by" in stages.strange(msgspec.structs.replace(BUILT, **change))
@@ -64,11 +78,19 @@ def test_a_manifest_installs_nothing_of_its_own_choice() -> None:
 @pytest.mark.parametrize(
     ("requirement", "may"),
     [
-        ("onnxruntime>=1.20,<2", True), ("ONNXRuntime_GPU", True), ("their-engine[fast]>=1.2", True),
-        ("their_engine", True), ("what-it-needs~=1.0", True), ("numpy ; os_name", False), ("numpy@https://x", False),
-        ("numpy>=1 @ file:///x", False), ("something-else", False), ("numpy/../x", False), ("numpy==1/../x", False),
+        ("onnxruntime>=1.20,<2", True),
+        ("ONNXRuntime_GPU", True),
+        ("their-engine[fast]>=1.2", True),
+        ("their_engine", True),
+        ("what-it-needs~=1.0", True),
+        ("numpy ; os_name", False),
+        ("numpy@https://x", False),
+        ("numpy>=1 @ file:///x", False),
+        ("something-else", False),
+        ("numpy/../x", False),
+        ("numpy==1/../x", False),
     ],
-)  # fmt: skip
+)
 def test_a_third_partys_backend_may_need_what_its_package_requires(
     requirement: str, may: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,9 +118,15 @@ def test_a_prometheus_that_scrapes_the_server_says_the_same(production, tmp_path
         f"global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: triton, static_configs: {targets}}}]\n"
     )
     with subprocess.Popen(
-        ["prometheus", f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'series'}",
-         f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as prometheus:  # fmt: skip
+        [
+            "prometheus",
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--storage.tsdb.path={tmp_path / 'series'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as prometheus:
         try:
             url = f"http://127.0.0.1:{port}"
             asked = urllib.parse.quote("count_over_time(nv_inference_request_success[10s]) >= 8")
@@ -149,9 +155,17 @@ def scraped(url):
 def test_a_change_is_applied_under_load_and_can_be_taken_back(production, tmp_path):
     version = served_version(production.repository, "clicks")
     said = retune(
-        production, "--metrics", production.running.metrics_url, "--seconds", "2", "--apply", "--tune-budget", "6",
-        "--run-dir", tmp_path / "run",
-    )  # fmt: skip
+        production,
+        "--metrics",
+        production.running.metrics_url,
+        "--seconds",
+        "2",
+        "--apply",
+        "--tune-budget",
+        "6",
+        "--run-dir",
+        tmp_path / "run",
+    )
     assert said.code == 0, said.err
     record = said.document()["record"]
     assert record["publication"]["version"] == version + 1

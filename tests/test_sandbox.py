@@ -456,8 +456,9 @@ def test_trust_runs_the_whole_job_without_it_and_says_so(tmp_path: Path, monkeyp
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     model = tmp_path / "model.ubj"
     xgboost.XGBRegressor(n_estimators=3).fit(rows, rows[:, 0]).save_model(model)
-    options = Options(model=str(model), backends="onnx", traffic="batch=1", triton="none", dry_run=True,
-                      run_dir=str(tmp_path / "run"))  # fmt: skip
+    options = Options(
+        model=str(model), backends="onnx", traffic="batch=1", triton="none", dry_run=True, run_dir=str(tmp_path / "run")
+    )
     monkeypatch.setattr(sandbox, "landlock_version", lambda: 0)
     with pytest.raises(TargetError, match="no Landlock"):
         pipeline.run(options)

@@ -181,9 +181,12 @@ def build(checkout: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """As a user would: ``pip wheel``, in an isolated environment; the kernel in a hurry, since nobody runs it."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(checkout)]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=checkout.parent,
+        command,
+        capture_output=True,
+        text=True,
+        cwd=checkout.parent,
         env={**os.environ, "PYTHONSAFEPATH": "1", "CXXFLAGS": "-O0"},
-    )  # fmt: skip
+    )
 
 
 def test_the_wheel_holds_everything(checkout: Path, tmp_path: Path) -> None:

@@ -86,11 +86,14 @@ def test_arrays_by_position(tmp_path: Path) -> None:
 
 def test_numbers_of_every_type_become_float32(tmp_path: Path) -> None:
     columns = {
-        "int64": pa.array([1, None, 3], pa.int64()), "uint8": pa.array([0, 255, 7], pa.uint8()),
-        "bool": pa.array([True, False, None]), "null": pa.nulls(3),
+        "int64": pa.array([1, None, 3], pa.int64()),
+        "uint8": pa.array([0, 255, 7], pa.uint8()),
+        "bool": pa.array([True, False, None]),
+        "null": pa.nulls(3),
         "decimal": pa.array([decimal.Decimal("1.25"), None, decimal.Decimal("-3.5")], pa.decimal128(5, 2)),
-        "half": pa.array(np.array([0.5, 1.0, np.nan], np.float16)), "float64": pa.array([0.1, 1e300, -1e-300]),
-    }  # fmt: skip
+        "half": pa.array(np.array([0.5, 1.0, np.nan], np.float16)),
+        "float64": pa.array([0.1, 1e300, -1e-300]),
+    }
     features = FeatureContract(names=tuple(columns), named=True)
     found = read(parquet(columns, tmp_path / "rows.parquet"), features)
     nan = np.nan
@@ -460,9 +463,14 @@ def of_csv(text: str, folder: Path, known: tuple[str, ...] = (), **contract: Any
     path = folder / "rows.csv"
     path.write_text("age,place\n" + "".join(f"1,{field}\n" for field in text.split("|")))
     features = FeatureContract(
-        names=("age",), named=True, category_names=("place",), category_dtype="string", order=("age", "place"),
-        categories={"place": known} if known else {}, **contract,
-    )  # fmt: skip
+        names=("age",),
+        named=True,
+        category_names=("place",),
+        category_dtype="string",
+        order=("age", "place"),
+        categories={"place": known} if known else {},
+        **contract,
+    )
     found = read(path, features).categories
     assert found is not None
     return [str(word) for word in found[:, 0]]
@@ -544,9 +552,13 @@ def test_only_the_categories_of_a_csv_are_texts(tmp_path: Path) -> None:
     assert found.labels is not None
     assert found.labels.tolist() == [3, 4]
     unnamed = FeatureContract(
-        names=("f1",), named=False, category_names=("f0", "f2"), category_dtype="string", order=("f0", "f1", "f2"),
+        names=("f1",),
+        named=False,
+        category_names=("f0", "f2"),
+        category_dtype="string",
+        order=("f0", "f1", "f2"),
         categories={"f0": ("01", "02"), "f2": ("2024-01-05",)},
-    )  # fmt: skip
+    )
     (tmp_path / "other.csv").write_text("b,a,c\n01,1,2024-01-05\n02,2,2024-01-06\n")
     found = read(tmp_path / "other.csv", unnamed)
     assert found.rows.tolist() == [[1], [2]]
@@ -603,9 +615,12 @@ def bombs(folder: Path) -> dict[Path, str]:
         for _ in range(65):
             writer.write_table(pa.table({"a": column}), row_group_size=len(column))
     return {
-        zeros: "its rows would take", short: "2,199,023,255,552 values in", plain: "values in",
-        many: "an archive of 1,500 arrays", rows: "its rows would take",
-    }  # fmt: skip
+        zeros: "its rows would take",
+        short: "2,199,023,255,552 values in",
+        plain: "values in",
+        many: "an archive of 1,500 arrays",
+        rows: "its rows would take",
+    }
 
 
 def test_archives_that_grow_are_refused_before_they_are_read(tmp_path: Path) -> None:

@@ -151,9 +151,18 @@ def test_tune_changes_the_configuration_only(shop, tmp_path):
     plain = triton_config.with_settings(config.read_text(), slow)
     config.write_text(plain)
     said = millwork(
-        "tune", "clicks", "--repository", shop.repository, "--traffic", TRAFFIC, "--tune-budget", "6",
-        "--run-dir", tmp_path / "run", "--json",
-    )  # fmt: skip
+        "tune",
+        "clicks",
+        "--repository",
+        shop.repository,
+        "--traffic",
+        TRAFFIC,
+        "--tune-budget",
+        "6",
+        "--run-dir",
+        tmp_path / "run",
+        "--json",
+    )
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert found["publication"]["version"] == before + 1
@@ -179,9 +188,12 @@ def loadable(factor=2.0, source=SLEEPS):
     x = np.ones((4, 3), np.float32)
     tensor = {"data_type": "TYPE_FP32", "dims": [3]}
     config = {
-        "backend": "python", "max_batch_size": 8, "input": [{"name": "input__0", **tensor}],
-        "output": [{"name": "output__0", **tensor}], "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
-    }  # fmt: skip
+        "backend": "python",
+        "max_batch_size": 8,
+        "input": [{"name": "input__0", **tensor}],
+        "output": [{"name": "output__0", **tensor}],
+        "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
+    }
     return Loadable(
         files={"file:1/model.py": source.encode()},
         config=lambda name: json.dumps({"name": name, **config}),
@@ -232,9 +244,10 @@ def ask(running, installation, folder, spec, perf_analyzer):
     rows = folder / "rows.npz"
     np.savez(rows, input__0=np.ones((64, 3), np.float32))
     where = steps.Where(
-        url=running.grpc_url, perf_analyzer=installation.perf_analyzer if perf_analyzer else "",
+        url=running.grpc_url,
+        perf_analyzer=installation.perf_analyzer if perf_analyzer else "",
         libraries=installation.perf_libraries,
-    )  # fmt: skip
+    )
     request = steps.LoadRequest(
         where=where, model="theirs", rows=str(rows), traffic=traffic.parse(spec), seconds=1.2, seed=1
     )

@@ -69,11 +69,14 @@ def test_as_it_was_made(desk: Desk) -> None:
         *((lambda version, bit=bit: flip(version / "manifest.json", bit), "manifest.json") for bit in range(8)),
         (lambda version: (version / "manifest.json").write_text("[]"), "not a manifest"),
         (lambda version: (version / "config.pbtxt").unlink(), "config.pbtxt is missing"),
-        (lambda version: (version.parent / "config.pbtxt").write_text(
-            (version.parent / "config.pbtxt").read_text().replace("count: 1", "count: 7")),
-         "config.pbtxt, by which it serves, was changed"),
+        (
+            lambda version: (version.parent / "config.pbtxt").write_text(
+                (version.parent / "config.pbtxt").read_text().replace("count: 1", "count: 7")
+            ),
+            "config.pbtxt, by which it serves, was changed",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_file_that_isnt_is_named(desk: Desk, version: Path, harm, told: str) -> None:
     harm(version)
     refused(verify(desk), 3, told)

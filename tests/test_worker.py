@@ -322,9 +322,17 @@ def test_a_reply_that_is_made_to_hurt_is_a_failure(
     tmp_path: Path, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ending = Ending(
-        status=0, stopped="", reply=reply, log=tmp_path / "log", log_tail="", limits=SMALL, seconds=0.1, last_bytes=0,
-        peak_bytes=0, oom_killed=False,
-    )  # fmt: skip
+        status=0,
+        stopped="",
+        reply=reply,
+        log=tmp_path / "log",
+        log_tail="",
+        limits=SMALL,
+        seconds=0.1,
+        last_bytes=0,
+        peak_bytes=0,
+        oom_killed=False,
+    )
     monkeypatch.setattr(worker, "supervise", lambda *_, **__: ending)
     assert failed(run("reply", tmp_path)).kind == "error"
 

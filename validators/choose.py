@@ -64,9 +64,10 @@ def choose(contenders: Sequence[Contender], samples: Sequence[Samples], traffic:
     behind = {c.id: behind[c.id] for c in able if c is not fastest}
     times = {c.id: times[c.id] for c in able}
     return Choice(
-        winner=Winner(id=winner.id, why=_why_won(winner, fastest, tied, behind, times)), lost=lost,
+        winner=Winner(id=winner.id, why=_why_won(winner, fastest, tied, behind, times)),
+        lost=lost,
         times=dict(sorted(times.items(), key=lambda pair: pair[1])),
-    )  # fmt: skip
+    )
 
 
 def _median(samples: Samples) -> float:
@@ -110,9 +111,12 @@ def _not_named(loser: Contender, fastest: Contender, behind: Mapping[str, tuple[
 
 
 def _why_won(
-    winner: Contender, fastest: Contender, tied: Sequence[Contender],
-    behind: Mapping[str, tuple[float, Interval]], times: Mapping[str, float],
-) -> str:  # fmt: skip
+    winner: Contender,
+    fastest: Contender,
+    tied: Sequence[Contender],
+    behind: Mapping[str, tuple[float, Interval]],
+    times: Mapping[str, float],
+) -> str:
     if not behind:
         return "the only candidate that passed"
     if winner is not fastest:

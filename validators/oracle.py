@@ -72,9 +72,16 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None], *, trust: bool 
 
 
 def ask(
-    oracle: Oracle, native: Path, rows: Path, categories: Path | None, folder: Path, python: str, limits: Limits,
-    *, confined: bool = True,
-) -> Asked:  # fmt: skip
+    oracle: Oracle,
+    native: Path,
+    rows: Path,
+    categories: Path | None,
+    folder: Path,
+    python: str,
+    limits: Limits,
+    *,
+    confined: bool = True,
+) -> Asked:
     """The framework's answers and leaves for ``rows`` (.npy, float32 [N, F]) and ``categories`` ([N, C]), written into
     ``folder``.
 
@@ -92,9 +99,14 @@ def ask(
     (folder / "request.json").write_text(json.dumps(request))
     reads = [native, rows, runners.source(f"{oracle.framework}_runner"), *([] if categories is None else [categories])]
     done = worker.run_script(
-        Path(runners.source("ask")), [str(folder / "request.json")], python=python, folder=folder, limits=limits,
-        reads=reads, confined=confined,
-    )  # fmt: skip
+        Path(runners.source("ask")),
+        [str(folder / "request.json")],
+        python=python,
+        folder=folder,
+        limits=limits,
+        reads=reads,
+        confined=confined,
+    )
     with contextlib.suppress(OSError):  # the process may have done anything to it
         (folder / "request.json").unlink()
     if isinstance(done, worker.Failure):

@@ -77,8 +77,10 @@ def _wrong_leaves(got: Leaves, expected: Leaves) -> npt.NDArray[np.bool_]:
 
 def ulps(a: Answers, b: Answers) -> npt.NDArray[np.int64]:
     """Distance in float32 numbers between ``a`` and ``b``; 0 for two NaN, a huge one for one NaN."""
-    order = [np.where(bits < 0, np.int64(-(2**31)) - bits, bits) for bits in
-             (np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64) for x in (a, b))]  # fmt: skip
+    order = [
+        np.where(bits < 0, np.int64(-(2**31)) - bits, bits)
+        for bits in (np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64) for x in (a, b))
+    ]
     apart = np.abs(order[0] - order[1])
     nan = np.isnan(a).astype(int) + np.isnan(b).astype(int)
     return np.where(nan == 2, 0, np.where(nan == 1, 2**32, apart))
@@ -115,12 +117,19 @@ def judge(
     if labels is not None and len(labels):
         found = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
     parity = Parity(
-        rows=len(given), leaf_mismatches=wrong_leaves, wrong_values=wrong_values,
-        max_abs=_worst(apart), max_rel=_worst(relative),
-        max_ulp=int(ulps(candidate, framework).max(initial=0)), decision_flips=flips(output, framework, candidate),
-        metric=found[0] if found else None, metrics=found, errors=_errors(apart),
-        tolerance=tolerance.words, coverage=coverage,
-    )  # fmt: skip
+        rows=len(given),
+        leaf_mismatches=wrong_leaves,
+        wrong_values=wrong_values,
+        max_abs=_worst(apart),
+        max_rel=_worst(relative),
+        max_ulp=int(ulps(candidate, framework).max(initial=0)),
+        decision_flips=flips(output, framework, candidate),
+        metric=found[0] if found else None,
+        metrics=found,
+        errors=_errors(apart),
+        tolerance=tolerance.words,
+        coverage=coverage,
+    )
     if wrong.any(axis=1).sum() <= tolerance.share * len(given):
         wrong = ~(apart <= FURTHEST * allowed) | np.isinf(apart)
     flipped = parity.decision_flips > tolerance.flips * len(given)
@@ -177,9 +186,15 @@ def _worst(values: npt.NDArray[np.float64]) -> float:
 
 
 def _reason(
-    parity: Parity, leaves: tuple[Leaves, Leaves] | None, wrong: npt.NDArray[np.bool_],
-    apart: npt.NDArray[np.float64], framework: Answers, candidate: Answers, *, flipped: bool,
-) -> str:  # fmt: skip
+    parity: Parity,
+    leaves: tuple[Leaves, Leaves] | None,
+    wrong: npt.NDArray[np.bool_],
+    apart: npt.NDArray[np.float64],
+    framework: Answers,
+    candidate: Answers,
+    *,
+    flipped: bool,
+) -> str:
     if leaves is not None and leaves[0].shape != leaves[1].shape:
         return f"the artifact has {leaves[0].shape[1]} trees, the model {leaves[1].shape[1]}"
     if parity.leaf_mismatches and leaves is not None:

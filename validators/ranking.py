@@ -84,6 +84,9 @@ def _paired(name: str, rows: int, framework: Scored, candidate: Scored) -> Metri
     known = difference[np.isfinite(difference)]  # a resample may have no row of a class
     low, high = (float(q) for q in np.quantile(known, [0.025, 0.975])) if len(known) else (0.0, 0.0)
     return Metric(
-        name=name, framework=float(framework(every)[0]), candidate=float(candidate(every)[0]),
-        difference=Interval(low=low, high=high), rows=rows,
-    )  # fmt: skip
+        name=name,
+        framework=float(framework(every)[0]),
+        candidate=float(candidate(every)[0]),
+        difference=Interval(low=low, high=high),
+        rows=rows,
+    )

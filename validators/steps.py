@@ -108,9 +108,13 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
             np.save(folder / LABELS_FILE, _plain(labels[judging]), allow_pickle=False)
     givens.save(givens.joined([made] if own is None else [made, own]), folder)
     return RowsReply(
-        adversarial=len(made), user=0 if own is None else len(own), labelled=labels is not None,
-        coverage=net_rows.COVERAGE, notes=notes, calibration=0 if own is None else len(apart),
-    )  # fmt: skip
+        adversarial=len(made),
+        user=0 if own is None else len(own),
+        labelled=labels is not None,
+        coverage=net_rows.COVERAGE,
+        notes=notes,
+        calibration=0 if own is None else len(apart),
+    )
 
 
 class CheckRequest(Value):
@@ -164,17 +168,24 @@ def _check_trees(request: CheckRequest) -> Verdict:
     np.save(Path.cwd() / "answers.npy", candidate)
     allowed = tolerance.parse(request.tolerance) if request.tolerance else _derived(lowered, final, given)
     verdict = parity.judge(
-        given, answers, candidate, (got_leaves, wanted), allowed, request.signature.output,
-        node_table=backend.node_table(request.built, folder, lowered), coverage=request.coverage,
+        given,
+        answers,
+        candidate,
+        (got_leaves, wanted),
+        allowed,
+        request.signature.output,
+        node_table=backend.node_table(request.built, folder, lowered),
+        coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
-    )  # fmt: skip
+    )
     found = worst.worst_rows(given, answers, candidate, request.signature.features, request.adversarial)
     moved = verdict.parity.leaf_mismatches
     said = plain_fp16.finding(lowered, given, request.adversarial, moved) if request.built.backend == "tensor" else ""
     return msgspec.structs.replace(
-        verdict, engine=engine_of(request.built.runner, engine),
+        verdict,
+        engine=engine_of(request.built.runner, engine),
         parity=msgspec.structs.replace(verdict.parity, worst=found, finding=said),
-    )  # fmt: skip
+    )
 
 
 def _check_net(request: CheckRequest) -> Verdict:
@@ -192,23 +203,33 @@ def _check_net(request: CheckRequest) -> Verdict:
     given, framework, candidate = given[skip:], framework[skip:], candidate[skip:]
     own = framework[request.adversarial - skip :]
     allowed = (
-        tolerance.of_labels(precision, len(output.classes or output.labels)) if output.kind == "label"
-        else tolerance.given_of_precision(request.tolerance, precision) if request.tolerance
+        tolerance.of_labels(precision, len(output.classes or output.labels))
+        if output.kind == "label"
+        else tolerance.given_of_precision(request.tolerance, precision)
+        if request.tolerance
         else tolerance.of_precision(precision, own if len(own) else framework, probability=output.kind == "probability")
-    )  # fmt: skip
+    )
     verdict = parity.judge(
-        given, framework, candidate, None, allowed, output, coverage=request.coverage,
+        given,
+        framework,
+        candidate,
+        None,
+        allowed,
+        output,
+        coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
-    )  # fmt: skip
+    )
     if allowed.flips < 1 and verdict.passed and output.kind == "label":
         allowed = msgspec.structs.replace(allowed, abs=1.05 * verdict.parity.max_abs)
     elif allowed.share and verdict.passed:  # what a server answers is held against the worst that was let pass
         allowed = msgspec.structs.replace(allowed, abs=max(allowed.abs, 1.05 * verdict.parity.max_abs))
     found = worst.worst_rows(given, framework, candidate, request.signature.features, request.adversarial - skip)
     return msgspec.structs.replace(
-        verdict, engine=engine_of(request.built.runner, engine), allowed=allowed,
+        verdict,
+        engine=engine_of(request.built.runner, engine),
+        allowed=allowed,
         parity=msgspec.structs.replace(verdict.parity, worst=found),
-    )  # fmt: skip
+    )
 
 
 def _derived(lowered: Program, final: npt.NDArray[np.int32], given: Given) -> Tolerance:

@@ -14,9 +14,12 @@ MOST, MOST_INPUTS, MOST_OUTPUTS = 5, 40, 8
 
 
 def worst_rows(
-    given: Given, framework: npt.NDArray[np.float32], candidate: npt.NDArray[np.float32], features: FeatureContract,
+    given: Given,
+    framework: npt.NDArray[np.float32],
+    candidate: npt.NDArray[np.float32],
+    features: FeatureContract,
     adversarial: int,
-) -> tuple[WorstRow, ...]:  # fmt: skip
+) -> tuple[WorstRow, ...]:
     """At most five, the worst first; none where all are answered to the bit. Answers [N, K]."""
     same = (framework == candidate) | (np.isnan(framework) & np.isnan(candidate))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -25,12 +28,15 @@ def worst_rows(
     order = np.argsort(-apart, kind="stable")[:MOST]
     return tuple(
         WorstRow(
-            row=int(row) - adversarial, inputs=_inputs(given, int(row), features),
-            framework=_words(framework[row]), candidate=_words(candidate[row]),
+            row=int(row) - adversarial,
+            inputs=_inputs(given, int(row), features),
+            framework=_words(framework[row]),
+            candidate=_words(candidate[row]),
             difference=float(min(apart[row], np.finfo(np.float64).max)),
         )
-        for row in order if apart[row] > 0
-    )  # fmt: skip
+        for row in order
+        if apart[row] > 0
+    )
 
 
 def _inputs(given: Given, row: int, features: FeatureContract) -> tuple[tuple[str, str], ...]:

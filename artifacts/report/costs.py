@@ -57,11 +57,12 @@ def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[
         Cell(words=line.precision),
         *(() if batch is None else _times(time)),
         *((_gpu_time(time), _size(line.gpu_bytes)) if on_gpu else ()),
-        _size(line.bytes), _size(line.memory_bytes),
+        _size(line.bytes),
+        _size(line.memory_bytes),
         Cell(words=text.difference(parity.max_abs), sort=parity.max_abs),
         Cell(words=text.whole(parity.decision_flips), sort=float(parity.decision_flips)),
         *(_metric(metrics.get(name)) for name in names),
-    )  # fmt: skip
+    )
     return Line(id=line.id, word=standing(record, line).word, cells=cells)
 
 
@@ -86,10 +87,13 @@ def _times(time: Latency | None) -> tuple[Cell, ...]:
         return (Cell(words=text.NONE),) * 3
     return (
         Cell(words=f"{text.micros(time.p50_us)} µs", sort=time.p50_us, small=text.interval(time.ci.get("p50_us"))),
-        Cell(words=text.NONE if time.p99_us is None else f"{text.micros(time.p99_us)} µs", sort=time.p99_us,
-             small=text.interval(time.ci.get("p99_us"))),
+        Cell(
+            words=text.NONE if time.p99_us is None else f"{text.micros(time.p99_us)} µs",
+            sort=time.p99_us,
+            small=text.interval(time.ci.get("p99_us")),
+        ),
         Cell(words=text.figures(time.rows_per_s), sort=time.rows_per_s),
-    )  # fmt: skip
+    )
 
 
 def _metric(metric: Metric | None) -> Cell:
@@ -99,9 +103,10 @@ def _metric(metric: Metric | None) -> Cell:
     low, high = metric.difference.low, metric.difference.high
     same = low == high == 0
     return Cell(
-        words=f"{metric.candidate:.4f}", sort=metric.candidate,
+        words=f"{metric.candidate:.4f}",
+        sort=metric.candidate,
         small="as the framework" if same else f"{low:+.1e} to {high:+.1e}",
-    )  # fmt: skip
+    )
 
 
 def _metrics(line: CandidateRecord) -> tuple[Metric, ...]:

@@ -96,8 +96,15 @@ def _tradeoff(record: Record) -> Picture | None:
             i = place(record, line)
             value = max(found[0] if found else 0.0, SMALLEST)
             places.append((p50, value))
-            axes.plot([p50], [value], linestyle="none", marker=_MARKERS[i % len(_MARKERS)], markersize=8,
-                      color=_SERIES[i % len(_SERIES)], label=line.id)  # fmt: skip
+            axes.plot(
+                [p50],
+                [value],
+                linestyle="none",
+                marker=_MARKERS[i % len(_MARKERS)],
+                markersize=8,
+                color=_SERIES[i % len(_SERIES)],
+                label=line.id,
+            )
         best = unbeaten(places)
         axes.plot(
             [x for x, _ in best], [y for _, y in best], drawstyle="steps-post", color=_SOFT, linewidth=1.0, zorder=1
@@ -110,11 +117,12 @@ def _tradeoff(record: Record) -> Picture | None:
         _legend(axes)
 
     return Picture(
-        key="tradeoff", title="What it costs, and what it buys",
+        key="tradeoff",
+        title="What it costs, and what it buys",
         foot=f"Each candidate that passed; the line joins those that no other beats in both. A difference below "
         f"{SMALLEST:g} is drawn there.",
         svg=_svg("tradeoff", draw),
-    )  # fmt: skip
+    )
 
 
 def _errors(record: Record) -> Picture | None:
@@ -131,10 +139,11 @@ def _errors(record: Record) -> Picture | None:
         _shares(axes, "share of the rows\nthat are no further off")
 
     return Picture(
-        key="errors", title="How far answers are off",
+        key="errors",
+        title="How far answers are off",
         foot="A curve further left is closer to the framework. Candidates that answer to the bit aren't drawn.",
         svg=_svg("errors", draw),
-    )  # fmt: skip
+    )
 
 
 def _times(record: Record) -> Picture | None:
@@ -153,10 +162,11 @@ def _times(record: Record) -> Picture | None:
         _shares(axes, "share of the calls\nthat are no slower")
 
     return Picture(
-        key="times", title="How long calls take",
+        key="times",
+        title="How long calls take",
         foot="In process, candidates interleaved. The right end of a curve is the slowest call that was seen.",
         svg=_svg("times", draw),
-    )  # fmt: skip
+    )
 
 
 def _layers(record: Record) -> list[Picture]:
@@ -182,10 +192,11 @@ def _layer_costs(line: CandidateRecord) -> Picture:
 
     left = f" The {len(line.layers) - len(costs)} others cost less." if len(line.layers) > len(costs) else ""
     return Picture(
-        key=f"layers-{line.id}", title=f"What each layer of {line.id} costs",
+        key=f"layers-{line.id}",
+        title=f"What each layer of {line.id} costs",
         foot=f"Root mean square, on rows that calibrated nothing.{left}",
         svg=_svg(f"layers-{line.id}", draw, height=max(1.2 + 0.28 * len(costs), 1.8)),
-    )  # fmt: skip
+    )
 
 
 def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
@@ -202,8 +213,15 @@ def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
 def _steps(axes: Axes, i: int, values: Sequence[float], label: str) -> None:
     share = [k / (len(values) - 1) for k in range(len(values))]
-    axes.plot(values, share, drawstyle="steps-post", color=_SERIES[i % len(_SERIES)],
-              linestyle=_DASHES[i % len(_DASHES)], linewidth=1.8, label=label)  # fmt: skip
+    axes.plot(
+        values,
+        share,
+        drawstyle="steps-post",
+        color=_SERIES[i % len(_SERIES)],
+        linestyle=_DASHES[i % len(_DASHES)],
+        linewidth=1.8,
+        label=label,
+    )
 
 
 def _shares(axes: Axes, what: str) -> None:
@@ -234,13 +252,26 @@ def _svg(key: str, draw: Draw, *, height: float = HEIGHT) -> str:
     from matplotlib.figure import Figure
 
     settings = {
-        "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": key, "font.family": "sans-serif",
+        "text.parse_math": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": key,
+        "font.family": "sans-serif",
         "font.size": 10.0,
-        "text.color": _INK, "axes.edgecolor": _LINE, "axes.labelcolor": _SOFT, "xtick.color": _SOFT,
-        "ytick.color": _SOFT, "xtick.labelcolor": _SOFT, "ytick.labelcolor": _INK, "axes.spines.top": False,
-        "axes.spines.right": False, "axes.grid": True, "grid.color": _LINE, "grid.linewidth": 0.7,
-        "axes.axisbelow": True, "hatch.color": _SERIES[0],
-    }  # fmt: skip
+        "text.color": _INK,
+        "axes.edgecolor": _LINE,
+        "axes.labelcolor": _SOFT,
+        "xtick.color": _SOFT,
+        "ytick.color": _SOFT,
+        "xtick.labelcolor": _SOFT,
+        "ytick.labelcolor": _INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": _LINE,
+        "grid.linewidth": 0.7,
+        "axes.axisbelow": True,
+        "hatch.color": _SERIES[0],
+    }
     out = io.StringIO()
     with rc_context(settings):  # type: ignore[arg-type]
         figure = Figure(figsize=(WIDTH, height), layout="constrained")

@@ -121,7 +121,7 @@ def tensors(record: Record) -> tuple[Fact, ...]:
                 f"in this order: {', '.join(model.outputs)}",
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def versions(record: Record) -> tuple[Fact, ...]:

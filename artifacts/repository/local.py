@@ -56,9 +56,13 @@ class LocalRepository(Value):
         return ledgers.read(layout.locate(self.root, name)).manifests.get(version, "")
 
     def publish(
-        self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,
+        self,
+        bundle: Bundle,
+        *,
+        verify: Verify | None = None,
+        restored: Restored | None = None,
         sign: Sign | None = None,
-    ) -> Publication:  # fmt: skip
+    ) -> Publication:
         return publication.publish(bundle, self.root, verify=verify, restored=restored, sign=sign)
 
     def rollback(

@@ -64,9 +64,12 @@ def forest(folder: Path, trees: int, depth: int, features: int) -> None:
         leaf_map = np.load(found.folder / "leaf_map.npy")
         leaf_rows = gating.expected_leaves(found.program, leaf_map, found.leaves)
         np.savez_compressed(
-            folder / "expected.npz", rows=found.rows, answers=found.answers, leaf_rows=leaf_rows,
+            folder / "expected.npz",
+            rows=found.rows,
+            answers=found.answers,
+            leaf_rows=leaf_rows,
             tree_leaves=(leaf_rows - lowered.forest.tree_start[:-1]).astype(np.int32),
-        )  # fmt: skip
+        )
     with (folder / "checkpoint.tl").open("wb") as file:
         fil.write(lowered, triton_releases.find("25.12").treelite, file)
     cuda_file.write(lowered, folder / "forest.cuda")
@@ -87,9 +90,16 @@ def net(folder: Path) -> None:
         program = torch.export.export(made.module, (given,), dynamic_shapes=({0: batch},))
         torch.export.save(program, folder / "net.pt2")
         torch.onnx.export(
-            program, (given,), folder / "model.onnx", dynamo=True, verbose=False, external_data=False,
-            input_names=["input__0"], output_names=["output__0"], opset_version=20,
-        )  # fmt: skip
+            program,
+            (given,),
+            folder / "model.onnx",
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+            input_names=["input__0"],
+            output_names=["output__0"],
+            opset_version=20,
+        )
     with torch.inference_mode():
         answers = made.module(torch.from_numpy(made.x)).reshape(len(made.x), -1).numpy()
     np.savez_compressed(folder / "expected.npz", rows=made.x, answers=answers)

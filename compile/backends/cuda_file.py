@@ -101,21 +101,38 @@ def packed(program: Program) -> tuple[dict[str, int], Arrays]:
     trees = _trees(forest, columns.test, order, wide=wide)
     doubles = forest.leaf_value.dtype == np.float64
     numbers = {
-        "inputs": program.n_columns, "columns": max(len(columns.column), 1), "trees": forest.n_trees,
-        "outputs": forest.n_outputs, "answers": program.n_probabilities, "leaf_stride": stride, "wide": int(wide),
-        "rank_bytes": columns.bytes_a_rank, "doubles": int(doubles), "or_equal": int(forest.comparison == "<="),
-        "average": int(forest.reduction == "average"), "base_last": int(doubles),
-        "postprocess": POSTPROCESS.index(program.postprocess), "nodes": forest.n_nodes, "depth": forest.depth(),
-    }  # fmt: skip
+        "inputs": program.n_columns,
+        "columns": max(len(columns.column), 1),
+        "trees": forest.n_trees,
+        "outputs": forest.n_outputs,
+        "answers": program.n_probabilities,
+        "leaf_stride": stride,
+        "wide": int(wide),
+        "rank_bytes": columns.bytes_a_rank,
+        "doubles": int(doubles),
+        "or_equal": int(forest.comparison == "<="),
+        "average": int(forest.reduction == "average"),
+        "base_last": int(doubles),
+        "postprocess": POSTPROCESS.index(program.postprocess),
+        "nodes": forest.n_nodes,
+        "depth": forest.depth(),
+    }
     counts = np.bincount(forest.tree_output[order], minlength=forest.n_outputs) if not wide else np.zeros(0, int)
     arrays: Arrays = {
-        "search": columns.search, "feature": columns.feature.ravel(), "column": columns.column.ravel(),
-        "member": forest.set_member.astype("<u4"), "set_start": forest.set_start.astype("<u4"),
-        "sentinel": encoding_tables(program)["sentinels"].astype("<f4"), **trees,
-        "tree_id": order.astype("<u4"), "leaf_row": leaf.astype("<i4"), "leaf_value": value.ravel(),
+        "search": columns.search,
+        "feature": columns.feature.ravel(),
+        "column": columns.column.ravel(),
+        "member": forest.set_member.astype("<u4"),
+        "set_start": forest.set_start.astype("<u4"),
+        "sentinel": encoding_tables(program)["sentinels"].astype("<f4"),
+        **trees,
+        "tree_id": order.astype("<u4"),
+        "leaf_row": leaf.astype("<i4"),
+        "leaf_value": value.ravel(),
         "output_start": np.cumsum([0, *counts]).astype("<u4"),
-        "base": forest.base_scores.astype(forest.leaf_value.dtype), "group": groups(trees["tree_at"]),
-    }  # fmt: skip
+        "base": forest.base_scores.astype(forest.leaf_value.dtype),
+        "group": groups(trees["tree_at"]),
+    }
     return numbers, arrays
 
 
@@ -161,9 +178,12 @@ def _columns(forest: Forest, sources: npt.NDArray[Any], size: int) -> Columns:
         search.append(_heap(own, levels))
         at += len(search[-1])
     return Columns(
-        tests, np.array(features, "<u4").reshape(-1, 6), table.astype("<u4").reshape(-1, 3),
-        np.concatenate([np.zeros(0, "<f4"), *search]).astype("<f4"), size,
-    )  # fmt: skip
+        tests,
+        np.array(features, "<u4").reshape(-1, 6),
+        table.astype("<u4").reshape(-1, 3),
+        np.concatenate([np.zeros(0, "<f4"), *search]).astype("<f4"),
+        size,
+    )
 
 
 def _heap(thresholds: npt.NDArray[np.float32], levels: int) -> npt.NDArray[np.float32]:
@@ -210,9 +230,12 @@ def _trees(forest: Forest, test: npt.NDArray[np.uint32], order: Integers, *, wid
             stream[tree_at[place[own]][:, None] + np.arange(chunk.shape[1])] = chunk
             slots[tree_slot[place[own]][:, None] + np.arange(1 << p)] = target[last]
     return {
-        "tree": stream, "tree_at": tree_at.astype("<u4"), "tree_slot": tree_slot[:-1].astype("<u4"),
-        "slot_target": slots, "deep": deep.ravel(),
-    }  # fmt: skip
+        "tree": stream,
+        "tree_at": tree_at.astype("<u4"),
+        "tree_slot": tree_slot[:-1].astype("<u4"),
+        "slot_target": slots,
+        "deep": deep.ravel(),
+    }
 
 
 def _heaps(

@@ -83,16 +83,20 @@ class Fil:
         several = program.n_probabilities > 1 and source.signature.output.kind != "probability"
         in_fil = not (encoded or several or program.decision is not None) and program.postprocess in IN_FIL
         return Built(
-            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="treelite_runner",
+            backend=self.name,
+            precision=self.precision,
+            model_file=MODEL_FILE,
+            runner="treelite_runner",
             triton_backend="fil" if in_fil else "python",
             parameters={
-                "answer": program.postprocess, **({"encoder": ENCODER_FILE} if encoded else {}),
+                "answer": program.postprocess,
+                **({"encoder": ENCODER_FILE} if encoded else {}),
                 **({"decision": program.decision.how, "cut": repr(program.decision.cut)} if program.decision else {}),
             },
             requirements=(f"treelite=={release.treelite}",),
             timed_by="Treelite's interpreter, not FIL itself" if in_fil else "",
             files=(ENCODER_FILE, ENCODING_FILE) if encoded else (),
-        )  # fmt: skip
+        )
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ..runners.treelite_runner import Runner

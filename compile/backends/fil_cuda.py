@@ -71,10 +71,13 @@ class FilCuda:
             return Unsupported(reason=f"{self.name}: FIL itself doesn't give this model's answer")
         rows = near_thresholds(program, max(self.batches))
         return msgspec.structs.replace(
-            made, backend=self.name, runner=RUNNER, requirements=(f"treelite=={release.treelite}", "nvforest-cu13"),
+            made,
+            backend=self.name,
+            runner=RUNNER,
+            requirements=(f"treelite=={release.treelite}", "nvforest-cu13"),
             timed_by="nvForest with its copies, not Triton's FIL",
             parameters={**made.parameters, **self.tune(folder / MODEL_FILE, rows, self.batches)},
-        )  # fmt: skip
+        )
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ..runners.nvforest_runner import Runner

@@ -56,10 +56,16 @@ class Hummingbird:
         (folder / MODEL_FILE).write_bytes(model.SerializeToString())
         np.save(folder / LEAVES_FILE, np.load(Path(source.converted) / LEAVES_FILE, allow_pickle=False))
         return Built(
-            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
-            triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",), foreign=foreign(model),
+            backend=self.name,
+            precision=self.precision,
+            model_file=MODEL_FILE,
+            runner="onnx_runner",
+            triton_backend="onnxruntime",
+            parameters={},
+            requirements=("onnxruntime",),
+            foreign=foreign(model),
             passes=(said.note,),
-        )  # fmt: skip
+        )
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         """Of each row the places of its leaves among the forest's, by the slots that the graph itself looks up."""
@@ -101,7 +107,7 @@ def leaves_before(forest: Forest) -> npt.NDArray[np.int64]:
 
 def spliced(
     program: Program, made: Feed, folder: Path, said: Converted, release: Release, source_sha256: str
-) -> onnx.ModelProto:  # fmt: skip
+) -> onnx.ModelProto:
     """Hummingbird's graph in ``folder`` behind the program's encoders, in front of its answer."""
     graph = Graph()
     row = encoded(graph, program, layout(program))

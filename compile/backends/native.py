@@ -51,11 +51,15 @@ class Native:
         native_file.write(program, path, crossover(path))
         decision = program.decision
         return Built(
-            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="native_runner",
+            backend=self.name,
+            precision=self.precision,
+            model_file=MODEL_FILE,
+            runner="native_runner",
             triton_backend=kernel.TRITON_BACKEND,
             parameters={} if decision is None else {"decision": decision.how, "cut": repr(decision.cut)},
-            requirements=(), files=(LIBRARY,),
-        )  # fmt: skip
+            requirements=(),
+            files=(LIBRARY,),
+        )
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ..runners.native_runner import Runner
@@ -116,10 +120,22 @@ def _read_back(held: native_file.Sections) -> Table:
     threshold[number] = held["thresholds"][start[feature[number]] + test[number]]
     chosen = np.where(flags & native_file.CATEGORICAL > 0, test.astype(np.int64), -1)
     parts = [
-        held["columns"], held["tree_start"], feature, threshold, chosen, flags & native_file.NAN_LEFT, held["left"],
-        held["right"], held["leaf_value"], held["leaf_number"], held["tree_output"], held["base_scores"],
-        held["set_start"], held["set_member"], held["sentinels"],
-    ]  # fmt: skip
+        held["columns"],
+        held["tree_start"],
+        feature,
+        threshold,
+        chosen,
+        flags & native_file.NAN_LEFT,
+        held["left"],
+        held["right"],
+        held["leaf_value"],
+        held["leaf_number"],
+        held["tree_output"],
+        held["base_scores"],
+        held["set_start"],
+        held["set_member"],
+        held["sentinels"],
+    ]
     encoders = native_file.SECTIONS[native_file.SECTIONS.index("vocabulary_start") :]
     return _one(parts, {name: held[name] for name in encoders if name in held})
 
@@ -129,12 +145,22 @@ def _must_be(program: Program) -> Table:
     forest, test = program.forest, ~program.forest.is_leaf
     leaf = np.flatnonzero(~test)
     parts = [
-        program.columns, forest.tree_start, forest.feature,
-        np.where(test & ~forest.is_categorical, forest.threshold, np.float32(0)), forest.category_set,
-        forest.default_left & test, np.where(test, forest.left, 0), np.where(test, forest.right, 0),
-        forest.leaf_value[leaf], forest.leaf_number[leaf], forest.tree_output, forest.base_scores, forest.set_start,
-        forest.set_member, encoding_tables(program)["sentinels"],
-    ]  # fmt: skip
+        program.columns,
+        forest.tree_start,
+        forest.feature,
+        np.where(test & ~forest.is_categorical, forest.threshold, np.float32(0)),
+        forest.category_set,
+        forest.default_left & test,
+        np.where(test, forest.left, 0),
+        np.where(test, forest.right, 0),
+        forest.leaf_value[leaf],
+        forest.leaf_number[leaf],
+        forest.tree_output,
+        forest.base_scores,
+        forest.set_start,
+        forest.set_member,
+        encoding_tables(program)["sentinels"],
+    ]
     given = native_file.sections(program)
     encoders = native_file.SECTIONS[native_file.SECTIONS.index("vocabulary_start") :]
     return _one(parts, {name: given[name] for name in encoders if name in given})

@@ -85,11 +85,15 @@ def built(program: Program, beside: tuple[str, ...], limit: int) -> Built:
     decision = program.decision
     labels = {} if decision is None else {"decision": decision.how, "cut": repr(decision.cut)}
     return Built(
-        backend="native-cuda", precision="fp32", model_file=MODEL_FILE, runner="cuda_runner",
+        backend="native-cuda",
+        precision="fp32",
+        model_file=MODEL_FILE,
+        runner="cuda_runner",
         triton_backend=kernel.TRITON_BACKEND,
-        parameters={"crossover": str(limit), "tensors": "device", **labels}, requirements=("cuda-bindings",),
+        parameters={"crossover": str(limit), "tensors": "device", **labels},
+        requirements=("cuda-bindings",),
         files=beside,
-    )  # fmt: skip
+    )
 
 
 def put_kernels(folder: Path, capability: str) -> tuple[str, ...]:

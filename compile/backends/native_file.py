@@ -56,11 +56,23 @@ def write(program: Program, path: Path, crossover: int = 0) -> None:
         at += len(blobs[-1])
     forest = program.forest
     head = struct.pack(
-        "<9I4B2I", len(parts), program.n_columns, program.n_encoded, forest.n_features, forest.n_trees,
-        forest.n_outputs, forest.leaf_value.shape[1], forest.n_nodes, int(forest.is_leaf.sum()),
-        forest.comparison == "<=", forest.reduction == "average", forest.leaf_value.dtype == np.float64,
-        POSTPROCESS.index(program.postprocess), crossover, forest.leaf_value.dtype == np.float64,
-    )  # fmt: skip
+        "<9I4B2I",
+        len(parts),
+        program.n_columns,
+        program.n_encoded,
+        forest.n_features,
+        forest.n_trees,
+        forest.n_outputs,
+        forest.leaf_value.shape[1],
+        forest.n_nodes,
+        int(forest.is_leaf.sum()),
+        forest.comparison == "<=",
+        forest.reduction == "average",
+        forest.leaf_value.dtype == np.float64,
+        POSTPROCESS.index(program.postprocess),
+        crossover,
+        forest.leaf_value.dtype == np.float64,
+    )
     body = head + bytes(HEADER - 24 - len(head)) + b"".join(entries)
     body += bytes(_aligned(HEADER + ENTRY * len(parts)) - 24 - len(body)) + b"".join(blobs)
     checked = struct.pack("<Q", at) + body
@@ -146,8 +158,16 @@ def _encoders(categories: Categories) -> Sections:
     out["ctr_shape"] = np.array(
         [[len(c.categories), len(c.columns), len(c.features), len(c.keys), c.width] for c in ctrs], "<u4"
     ).ravel()
-    for name, dtype in (("categories", "<u4"), ("columns", "<u4"), ("borders", "<f4"), ("nan", "u1"),
-                        ("features", "<u4"), ("values", "<i8"), ("keys", "<u8"), ("table", "<f4")):  # fmt: skip
+    for name, dtype in (
+        ("categories", "<u4"),
+        ("columns", "<u4"),
+        ("borders", "<f4"),
+        ("nan", "u1"),
+        ("features", "<u4"),
+        ("values", "<i8"),
+        ("keys", "<u8"),
+        ("table", "<f4"),
+    ):
         parts = [getattr(ctr, name).ravel() for ctr in ctrs]
         out[f"ctr_{name}"] = np.concatenate([np.zeros(0, dtype), *(part.astype(dtype) for part in parts)]).astype(dtype)
     return out

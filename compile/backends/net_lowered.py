@@ -37,10 +37,14 @@ def lowered(net: Net, precision: Precision, given: Path, folder: Path, *, symmet
     for file, which in ((CALIBRATION_FILE, calibrating), (JUDGING_FILE, judging)):
         np.savez(folder / file, **{name: values[which] for name, values in feeds.items()})  # type: ignore[arg-type]
     request = steps.PrecisionRequest(
-        graph=str(folder / GRAPH_FILE), precision=precision, calibration=str(folder / CALIBRATION_FILE),
-        judging=str(folder / JUDGING_FILE), limit=gap.USUAL[precision],
-        answer=net.interface.answer, symmetric=symmetric,
-    )  # fmt: skip
+        graph=str(folder / GRAPH_FILE),
+        precision=precision,
+        calibration=str(folder / CALIBRATION_FILE),
+        judging=str(folder / JUDGING_FILE),
+        limit=gap.USUAL[precision],
+        answer=net.interface.answer,
+        symmetric=symmetric,
+    )
     before = {path.name for path in folder.iterdir()} - {GRAPH_FILE, CALIBRATION_FILE, JUDGING_FILE}
     reply = steps.lower(request)
     made = None if reply.refused or reply.note is None else onnx.load_model(folder / steps.TYPED_FILE)

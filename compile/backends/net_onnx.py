@@ -51,10 +51,17 @@ class NetOnnx:
             notes = (*notes, *((note,) if note else ()))
         (order.folder / MODEL_FILE).write_bytes(model.SerializeToString())
         return Built(
-            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
-            triton_backend="onnxruntime", parameters={"providers": self.provider} if self.provider else {},
-            requirements=(self.requirement,), foreign=foreign(model), passes=notes, layers=found.layers,
-        )  # fmt: skip
+            backend=self.name,
+            precision=self.precision,
+            model_file=MODEL_FILE,
+            runner="onnx_runner",
+            triton_backend="onnxruntime",
+            parameters={"providers": self.provider} if self.provider else {},
+            requirements=(self.requirement,),
+            foreign=foreign(model),
+            passes=notes,
+            layers=found.layers,
+        )
 
 
 def typed(order: NetOrder, precision: str) -> Typed | str:

@@ -22,10 +22,14 @@ class NetReference:
         native = Path(order.source.native)
         shutil.copyfile(native, order.folder / native.name)
         return Built(
-            backend=self.name, precision=self.precision, model_file=native.name, runner="torch_runner",
-            triton_backend="python", parameters=order.source.signature.oracle.parameters,
+            backend=self.name,
+            precision=self.precision,
+            model_file=native.name,
+            runner="torch_runner",
+            triton_backend="python",
+            parameters=order.source.signature.oracle.parameters,
             requirements=(requirement("torch", installed("torch") or ""),),
-        )  # fmt: skip
+        )
 
 
 def backend(precision: str) -> NetBackend:

@@ -50,18 +50,25 @@ def must_be(forest: Forest, plan: Layout) -> Table:
     test = ~forest.is_leaf
     branch = MODES[b"BRANCH_LT" if forest.comparison == "<" else b"BRANCH_LEQ"]
     own = [
-        tree + BASE_TREE, np.arange(forest.n_nodes) - start, plan.column, plan.threshold,
-        np.where(test, forest.left - start, 0), np.where(test, forest.right - start, 0), forest.default_left,
+        tree + BASE_TREE,
+        np.arange(forest.n_nodes) - start,
+        plan.column,
+        plan.threshold,
+        np.where(test, forest.left - start, 0),
+        np.where(test, forest.right - start, 0),
+        forest.default_left,
         np.where(test, branch, MODES[b"LEAF"]),
-    ]  # fmt: skip
+    ]
     nodes = [np.append(0, column) for column in own]
     nodes[-1][0] = MODES[b"LEAF"]
     leaf, target, weight = leaf_weights(forest)
     base = np.arange(forest.n_outputs)
     leaves = [
-        np.concatenate([0 * base, tree[leaf] + BASE_TREE]), np.concatenate([0 * base, leaf - start[leaf]]),
-        np.concatenate([base, target]), np.concatenate([forest.base_scores, weight]),
-    ]  # fmt: skip
+        np.concatenate([0 * base, tree[leaf] + BASE_TREE]),
+        np.concatenate([0 * base, leaf - start[leaf]]),
+        np.concatenate([base, target]),
+        np.concatenate([forest.base_scores, weight]),
+    ]
     return np.concatenate([_in_order(2, *nodes), _in_order(3, *leaves)])
 
 

@@ -97,9 +97,14 @@ def _look_up(graph: Graph, value: str, output: str, keys: list[Any], *, text: bo
     """int64: the place of a value among ``keys``, their number where it isn't there."""
     known = keys or [""] if text else keys or [0]  # where no key is known: a LabelEncoder needs one
     return graph.add(
-        "LabelEncoder", [value], output, "ai.onnx.ml", values_int64s=list(range(len(keys))) or [0],
-        default_int64=len(keys), **({"keys_strings": known} if text else {"keys_int64s": known}),
-    )  # fmt: skip
+        "LabelEncoder",
+        [value],
+        output,
+        "ai.onnx.ml",
+        values_int64s=list(range(len(keys))) or [0],
+        default_int64=len(keys),
+        **({"keys_strings": known} if text else {"keys_int64s": known}),
+    )
 
 
 def _ctr(graph: Graph, categories: Categories, k: int, ctr: Ctr, numbers: str, places: dict[int, str]) -> str:

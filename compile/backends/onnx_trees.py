@@ -37,10 +37,15 @@ class OnnxTrees:
             )
         operators = write(program, release, source.signature.provenance.sha256, folder / MODEL_FILE)
         return Built(
-            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
-            triton_backend="onnxruntime", parameters={}, requirements=("onnxruntime",),
+            backend=self.name,
+            precision=self.precision,
+            model_file=MODEL_FILE,
+            runner="onnx_runner",
+            triton_backend="onnxruntime",
+            parameters={},
+            requirements=("onnxruntime",),
             foreign=operators,
-        )  # fmt: skip
+        )
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         model = onnx.load_model(str(folder / built.model_file))

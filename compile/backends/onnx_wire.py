@@ -49,8 +49,12 @@ def save(model: onnx.ModelProto, op_type: str, columns: Iterable[tuple[str, Colu
 def _attributes(columns: Iterable[tuple[str, Column]]) -> Iterator[bytes]:
     for name, values in columns:
         if values.dtype == np.float64:
-            yield _attribute(f"{name}_as_tensor", onnx.AttributeProto.TENSOR, _TENSOR,
-                             [numpy_helper.from_array(values, f"{name}_as_tensor").SerializeToString()])  # fmt: skip
+            yield _attribute(
+                f"{name}_as_tensor",
+                onnx.AttributeProto.TENSOR,
+                _TENSOR,
+                [numpy_helper.from_array(values, f"{name}_as_tensor").SerializeToString()],
+            )
         elif values.dtype == np.float32:
             yield _attribute(name, onnx.AttributeProto.FLOATS, _FLOATS, [values.astype("<f4").tobytes()])
         elif values.dtype == np.uint8:

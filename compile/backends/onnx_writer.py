@@ -81,10 +81,12 @@ def finished(parts: Graph, program: Program, release: Release, source_sha256: st
     """The model of a graph that computes ``margin``: the answer appended, within what the release reads, tidied."""
     answered(Tail.of(program), parts)
     graph = helper.make_graph(
-        parts.nodes, "millwork", inputs(program),
+        parts.nodes,
+        "millwork",
+        inputs(program),
         [helper.make_tensor_value_info("output__0", TensorProto.FLOAT, ["N", program.n_answers])],
         list(parts.constants.values()),
-    )  # fmt: skip
+    )
     limits = release.onnx
     opset = max(OPSET, min(limits.opset, NEWEST_OPSET))
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]

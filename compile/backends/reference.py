@@ -34,10 +34,14 @@ class Reference:
         frames = oracle.framework == "xgboost" and "columns" in oracle.parameters
         shutil.copyfile(native, folder / native.name)
         return Built(
-            backend=self.name, precision=self.precision, model_file=native.name,
-            runner=f"{oracle.framework}_runner", triton_backend="python", parameters=oracle.parameters,
+            backend=self.name,
+            precision=self.precision,
+            model_file=native.name,
+            runner=f"{oracle.framework}_runner",
+            triton_backend="python",
+            parameters=oracle.parameters,
             requirements=(requirement(oracle.framework, oracle.version), *(() if not frames else ("pandas",))),
-        )  # fmt: skip
+        )
 
     def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         engine = runner(built.runner)(folder / built.model_file, built.parameters, 1)

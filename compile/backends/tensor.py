@@ -56,10 +56,15 @@ class TensorTrees:
         model = write(program, made, self.precision, release, source.signature.provenance.sha256)
         (folder / MODEL_FILE).write_bytes(model.SerializeToString())
         return Built(
-            backend=self.name, precision=self.precision, model_file=MODEL_FILE, runner="onnx_runner",
-            triton_backend="onnxruntime", parameters={"providers": self.providers} if self.providers else {},
-            requirements=(self.requirement,), foreign=foreign(model),
-        )  # fmt: skip
+            backend=self.name,
+            precision=self.precision,
+            model_file=MODEL_FILE,
+            runner="onnx_runner",
+            triton_backend="onnxruntime",
+            parameters={"providers": self.providers} if self.providers else {},
+            requirements=(self.requirement,),
+            foreign=foreign(model),
+        )
 
     def _refusal(self, program: Program, made: Plan, source: Source) -> str:
         """Why this precision can't hold the program; empty where it can."""

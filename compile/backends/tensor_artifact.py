@@ -37,8 +37,11 @@ def read_back(model: onnx.ModelProto, program: Program, plan: Plan) -> tuple[Tab
         raise ModelError(f"the artifact lacks the constant {absent[0]}")
     keys = lookups(program, plan.layout)
     got = [*(held[name].ravel() for name in wanted), vocabulary_keys(model), _tests(held, plan)]
-    must = [*(table.ravel() for table in wanted.values()),
-            *(lookup(*keys[name]) for name in sorted(keys)), _must_test(program, plan)]  # fmt: skip
+    must = [
+        *(table.ravel() for table in wanted.values()),
+        *(lookup(*keys[name]) for name in sorted(keys)),
+        _must_test(program, plan),
+    ]
     return _one(got), _one(must)
 
 
@@ -54,8 +57,10 @@ def _others(program: Program, plan: Plan) -> dict[str, npt.NDArray[Any]]:
     """Constants that follow from nothing but the forest's own arrays."""
     forest = program.forest
     out: dict[str, npt.NDArray[Any]] = {
-        "leaf_at": plan.leaf_at, "leaf_value": leaf_values(forest), "base_scores": forest.base_scores.astype(np.float32)
-    }  # fmt: skip
+        "leaf_at": plan.leaf_at,
+        "leaf_value": leaf_values(forest),
+        "base_scores": forest.base_scores.astype(np.float32),
+    }
     if plan.form == "walk":
         out["left"] = plan.left
     return out
@@ -101,7 +106,8 @@ def _must_test(program: Program, plan: Plan) -> Table:
         node = level.ravel()
         there = node != PADDING
         found += [
-            np.where(there, where.column[node], -1), np.where(there, where.threshold[node], np.nan),
+            np.where(there, where.column[node], -1),
+            np.where(there, where.threshold[node], np.nan),
             np.where(there, ~forest.default_left[node], False),
-        ]  # fmt: skip
+        ]
     return _one(found)

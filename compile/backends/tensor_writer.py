@@ -89,8 +89,9 @@ def _sources(graph: Graph, row: str, sources: Sources, comparison: str, precisio
             above = graph.add(passes, [own, edge], f"passes_{g}")
             ranked.append(graph.add("Cast", [above], f"rank_{g}", to=TensorProto.FLOAT))
         else:
-            ranked.append(_counted(graph, f"rank_{g}", _last(graph, own, f"x_{g}"), passes, f"edges_{g}",
-                                   tables[f"edges_{g}"]))  # fmt: skip
+            ranked.append(
+                _counted(graph, f"rank_{g}", _last(graph, own, f"x_{g}"), passes, f"edges_{g}", tables[f"edges_{g}"])
+            )
     ranks = ranked[0] if len(ranked) == 1 else graph.add("Concat", ranked, "column_ranks", axis=1)
     if not np.array_equal(sources.of_column, np.arange(len(sources.column))):
         own = graph.constant("of_column", sources.of_column.astype(np.int32))

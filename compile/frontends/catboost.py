@@ -189,17 +189,24 @@ def _contract(
     if not features.category_names:
         return contract, _NO_WORDS
     contract = FeatureContract(
-        names=features.names, named=features.named, dtypes=contract.dtypes,
-        category_names=features.category_names, category_dtype="string", order=features.order,
-    )  # fmt: skip
+        names=features.names,
+        named=features.named,
+        dtypes=contract.dtypes,
+        category_names=features.category_names,
+        category_dtype="string",
+        order=features.order,
+    )
     given = None if data is None else tables.distinct_categories(data, contract, label)
     words = catboost_vocabulary.recover(document, features.category_names, given, path)
     return FeatureContract(
-        names=features.names, named=features.named, dtypes=contract.dtypes,
+        names=features.names,
+        named=features.named,
+        dtypes=contract.dtypes,
         categories=dict(zip(features.category_names, words.words, strict=True)),
-        category_names=features.category_names, category_dtype="int64" if words.integer else "string",
+        category_names=features.category_names,
+        category_dtype="int64" if words.integer else "string",
         order=features.order,
-    ), words  # fmt: skip
+    ), words
 
 
 def _labels(information: Document, count: int, *, margin: bool, probability: bool) -> tuple[str, ...]:

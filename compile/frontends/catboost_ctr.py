@@ -65,8 +65,9 @@ def _combination(
     ctrs: Sequence[Document], tables: Document, nan_right: npt.NDArray[np.bool_], n_categories: int
 ) -> Ctr:
     """All CTRs of one list of elements. Their tables may have different keys; one key stands for all of them."""
-    elements = {kind: [e for e in ctrs[0]["elements"] if e["combination_element"] == kind]
-                for kind in (CATEGORY, FLOAT, EXACT)}  # fmt: skip
+    elements = {
+        kind: [e for e in ctrs[0]["elements"] if e["combination_element"] == kind] for kind in (CATEGORY, FLOAT, EXACT)
+    }
     if sum(map(len, elements.values())) != len(ctrs[0]["elements"]):
         raise ModelError("a CTR combines elements of a kind that is not supported")
     used = [int(e["cat_feature_index"]) for kind in (CATEGORY, EXACT) for e in elements[kind]]

@@ -130,9 +130,8 @@ def _telling(
 
 
 def _combined(
-    table: Combination, doubtful: set[int], words: list[dict[str, int]], others: Mapping[str, int],
-    names: Sequence[str],
-) -> tuple[str, str]:  # fmt: skip
+    table: Combination, doubtful: set[int], words: list[dict[str, int]], others: Mapping[str, int], names: Sequence[str]
+) -> tuple[str, str]:
     """What lacks in the table, or an empty text, and a note. Values among ``others`` that its keys are made of are
     added to ``words``."""
     called = " with ".join(names[c] for c in table.categories)

@@ -45,9 +45,7 @@ def _up_to_64(s: bytes, n: int) -> int:
     z = _word(s, 24)
     a = _word(s, 0) + (n + _word(s, n - 16)) * K0
     first, second = _quarter(a, z, _word(s, 8), _word(s, 16))
-    third, fourth = _quarter(
-        _word(s, 16) + _word(s, n - 32), _word(s, n - 8), _word(s, n - 24), _word(s, n - 16)
-    )  # fmt: skip
+    third, fourth = _quarter(_word(s, 16) + _word(s, n - 32), _word(s, n - 8), _word(s, n - 24), _word(s, n - 16))
     r = _fold(((first + fourth) * K2 + (third + second) * K0) & MASK)
     return _fold((r * K0 + second) & MASK) * K2 & MASK
 

@@ -22,9 +22,15 @@ from .sniff import Format, sniff
 
 
 def read(
-    path: Path, scratch: Path, *, margin: bool = False, data: Path | None = None, label: str | None = None,
-    task: str = "", module: tuple[str, str] = ("", ""),
-) -> LoadedModel:  # fmt: skip
+    path: Path,
+    scratch: Path,
+    *,
+    margin: bool = False,
+    data: Path | None = None,
+    label: str | None = None,
+    task: str = "",
+    module: tuple[str, str] = ("", ""),
+) -> LoadedModel:
     """Load ``path``. ``scratch`` is a folder for files that a framework's exporter needs; ``margin``: raw scores;
     ``data``: rows that may know the values of CatBoost's categories, ``label``: the column of them that is no feature.
 
@@ -69,9 +75,14 @@ def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedM
             return _xgboost(ubjson.parse(content, str(path)), content, "model.ubj", where, margin=asked.margin)
         case "catboost-json":
             return catboost.load(
-                _json(content, path, CatBoostExport), content, "model.json", where,
-                margin=asked.margin, data=asked.data, label=asked.label,
-            )  # fmt: skip
+                _json(content, path, CatBoostExport),
+                content,
+                "model.json",
+                where,
+                margin=asked.margin,
+                data=asked.data,
+                label=asked.label,
+            )
         case "catboost-cbm":
             return _cbm(content, where, asked)
         case "torch-pt2" | "torch-weights":
@@ -173,9 +184,8 @@ def _cbm(content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
     exported.unlink()
     order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model, where.path)
     return catboost.load(
-        document, content, "model.cbm", where,
-        margin=asked.margin, leaf_order=order, data=asked.data, label=asked.label,
-    )  # fmt: skip
+        document, content, "model.cbm", where, margin=asked.margin, leaf_order=order, data=asked.data, label=asked.label
+    )
 
 
 _DAMAGED = (AttributeError, LookupError, TypeError, ValueError, OverflowError)

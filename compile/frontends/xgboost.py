@@ -72,10 +72,19 @@ def load(
     learner = _mapping(_get(document, "learner", provenance.path), "learner", provenance.path)
     try:
         return _load(
-            learner, document, native, native_file, provenance,
-            margin=margin, missing=missing, labels=labels, wrapped=wrapped, best_iteration=best_iteration,
-            estimator=estimator, custom_objective=custom_objective,
-        )  # fmt: skip
+            learner,
+            document,
+            native,
+            native_file,
+            provenance,
+            margin=margin,
+            missing=missing,
+            labels=labels,
+            wrapped=wrapped,
+            best_iteration=best_iteration,
+            estimator=estimator,
+            custom_objective=custom_objective,
+        )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
             f"{provenance.path}: not a complete XGBoost model: {type(error).__name__}: {error}",
@@ -232,10 +241,18 @@ def _linear(model: Document, n_features: int, base_scores: npt.NDArray[np.float3
 def _no_trees(n_features: int, base_scores: npt.NDArray[np.float32]) -> Forest:
     none = np.zeros(0, np.int32)
     return Forest(
-        tree_start=np.zeros(1, np.int32), feature=none, threshold=np.zeros(0, np.float32), left=none, right=none,
-        default_left=np.zeros(0, np.bool_), leaf_value=np.zeros((0, 1), np.float32), leaf_number=none,
-        tree_output=none, base_scores=base_scores, n_features=n_features,
-    )  # fmt: skip
+        tree_start=np.zeros(1, np.int32),
+        feature=none,
+        threshold=np.zeros(0, np.float32),
+        left=none,
+        right=none,
+        default_left=np.zeros(0, np.bool_),
+        leaf_value=np.zeros((0, 1), np.float32),
+        leaf_number=none,
+        tree_output=none,
+        base_scores=base_scores,
+        n_features=n_features,
+    )
 
 
 def _base_scores(parameters: Document, objective: objectives.Objective, outputs: int) -> npt.NDArray[np.float32]:

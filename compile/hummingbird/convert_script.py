@@ -43,18 +43,27 @@ def main(given: Path) -> dict[str, str]:
     numbers = converted(feed, feed["leaf"][:, None] + 1.0, kind)  # 0: no leaf
     example = torch.zeros((3, len(feed["column"])), dtype=torch.float32)
     torch.onnx.export(
-        made, (example,), FILE, input_names=["sources"], output_names=["margin"], opset_version=OPSET,
-        dynamic_axes={"sources": {0: "N"}, "margin": {0: "N"}}, dynamo=False,
-    )  # fmt: skip
+        made,
+        (example,),
+        FILE,
+        input_names=["sources"],
+        output_names=["margin"],
+        opset_version=OPSET,
+        dynamic_axes={"sources": {0: "N"}, "margin": {0: "N"}},
+        dynamo=False,
+    )
     graph = onnx.load_model(FILE)
     named = [one.name for one in graph.graph.initializer if one.name.endswith(f".{TABLES[kind]}")]
     if len(named) != 1:
         raise RuntimeError(f"expected one table of leaves in Hummingbird's graph, found {len(named)}")
     np.save("leaves.npy", table(numbers, kind)[:, 0].astype(np.int64) - 1)
     return {
-        "hummingbird": hummingbird.__version__, "torch": torch.__version__, "implementation": kind, "table": named[0],
+        "hummingbird": hummingbird.__version__,
+        "torch": torch.__version__,
+        "implementation": kind,
+        "table": named[0],
         "trees": str(trees),
-    }  # fmt: skip
+    }
 
 
 def converted(feed: dict[str, Any], value: Any, kind: str) -> Any:
@@ -73,12 +82,14 @@ def converted(feed: dict[str, Any], value: Any, kind: str) -> Any:
         forest.estimators_.append(
             SimpleNamespace(
                 tree_=SimpleNamespace(
-                    children_left=place[feed["left"][own][order]], children_right=place[feed["right"][own][order]],
-                    feature=feed["source"][own][order], threshold=feed["threshold"][own][order].astype(np.float64),
+                    children_left=place[feed["left"][own][order]],
+                    children_right=place[feed["right"][own][order]],
+                    feature=feed["source"][own][order],
+                    threshold=feed["threshold"][own][order].astype(np.float64),
                     value=(value[own][order] * (len(start) - 1))[:, :, None],
                 )
             )
-        )  # fmt: skip
+        )
     return convert(forest, "torch", extra_config={"tree_implementation": kind}).model
 
 

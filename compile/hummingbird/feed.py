@@ -78,7 +78,7 @@ def feed(program: Program) -> Feed | str:
         threshold=np.append(np.float32(0), np.where(forest.is_leaf, np.float32(0), bound)).astype(np.float32),
         value=np.concatenate([forest.base_scores.astype(np.float32)[None, :], values(forest)]).astype(np.float64),
         leaf=_with_base(0, np.where(forest.is_leaf, order - first, -1)),
-    )  # fmt: skip
+    )
 
 
 def values(forest: Forest) -> npt.NDArray[np.float32]:

@@ -87,10 +87,12 @@ def _lowered(lowering: Lowering, judging: Feeds, request: PrecisionRequest, fold
         )
     onnx.save_model(lowering.typed(mixture.kept), folder / TYPED_FILE)
     return PrecisionReply(
-        gap=mixture.gap, unmixed=mixture.unmixed, layers=layers.marked(costs, mixture.kept),
+        gap=mixture.gap,
+        unmixed=mixture.unmixed,
+        layers=layers.marked(costs, mixture.kept),
         excluded=lowering.excluded,
         note=PassNote(name=lowering.precision, modified=True, summary=_words(lowering, mixture)),
-    )  # fmt: skip
+    )
 
 
 def _words(lowering: Lowering, mixture: Mixture) -> str:

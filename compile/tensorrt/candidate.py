@@ -21,9 +21,14 @@ LARGEST_GRAPH = 64
 
 
 def build(
-    onnx: Path, precision: str, profiles: Sequence[Profile], folder: Path, *, hardware: Hardware = "NONE",
+    onnx: Path,
+    precision: str,
+    profiles: Sequence[Profile],
+    folder: Path,
+    *,
+    hardware: Hardware = "NONE",
     version_compatible: bool = False,
-) -> Built | Unsupported:  # fmt: skip
+) -> Built | Unsupported:
     """The engine of ``onnx`` for this machine's first GPU, in ``folder``; its precision is the graph's own."""
     if not gpus.visible():
         return no_gpu()
@@ -37,10 +42,12 @@ def build(
             api,
             onnx,
             engine.Settings(
-                profiles=tuple(profiles), hardware=hardware, version_compatible=version_compatible,
+                profiles=tuple(profiles),
+                hardware=hardware,
+                version_compatible=version_compatible,
                 timing_cache=kept(timings),
             ),
-        )  # fmt: skip
+        )
     except engine.VersionError as error:
         return Unsupported(reason=f"tensorrt: {error}")
     if isinstance(made, engine.Refused):
@@ -48,15 +55,27 @@ def build(
     (folder / PLAN_FILE).write_bytes(made.plan)
     keep(timings, made.timing_cache)
     facts = PlanFacts(
-        flavour="tensorrt", build=api.__version__, gpu=gpu.name, compute_capability=gpu.compute_capability,
-        driver=gpu.driver, onnx_sha256=sha256_file(onnx), profiles=tuple(profiles), hardware=hardware,
+        flavour="tensorrt",
+        build=api.__version__,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
+        driver=gpu.driver,
+        onnx_sha256=sha256_file(onnx),
+        profiles=tuple(profiles),
+        hardware=hardware,
         version_compatible=version_compatible,
-    )  # fmt: skip
+    )
     graphs = ",".join(str(tuned) for _, tuned, _ in profiles if tuned <= LARGEST_GRAPH)
     return Built(
-        backend="tensorrt", precision=precision, model_file=PLAN_FILE, runner=RUNNER, triton_backend="tensorrt",
-        parameters={"graphs": graphs} if graphs else {}, requirements=("tensorrt", "cuda-python"), plan=facts,
-    )  # fmt: skip
+        backend="tensorrt",
+        precision=precision,
+        model_file=PLAN_FILE,
+        runner=RUNNER,
+        triton_backend="tensorrt",
+        parameters={"graphs": graphs} if graphs else {},
+        requirements=("tensorrt", "cuda-python"),
+        plan=facts,
+    )
 
 
 def no_gpu() -> Unsupported:

@@ -153,9 +153,13 @@ def build(api: Module, onnx: Path, settings: Settings) -> Built | Refused:
     if plan is None:
         return Refused("build", _blamed(log, network))
     return Built(
-        plan=bytes(plan), seconds=time.perf_counter() - started, layers=network.num_layers, memory=_memory(log),
-        timing_cache=_timing_cache(api, config), warnings=tuple(dict.fromkeys(log.warnings)),
-    )  # fmt: skip
+        plan=bytes(plan),
+        seconds=time.perf_counter() - started,
+        layers=network.num_layers,
+        memory=_memory(log),
+        timing_cache=_timing_cache(api, config),
+        warnings=tuple(dict.fromkeys(log.warnings)),
+    )
 
 
 def parse(api: Module, onnx: Path) -> int | Refused:
@@ -188,10 +192,12 @@ def layers_of(text: str) -> tuple[Layer, ...]:
         outputs = entry.get("Outputs") or [{}]
         found.append(
             Layer(
-                name=entry.get("Name", ""), kind=entry.get("LayerType", ""), tactic=entry.get("TacticName", ""),
+                name=entry.get("Name", ""),
+                kind=entry.get("LayerType", ""),
+                tactic=entry.get("TacticName", ""),
                 precision=outputs[0].get("Format/Datatype", "") if isinstance(outputs[0], dict) else "",
             )
-        )  # fmt: skip
+        )
     return tuple(found)
 
 

@@ -69,18 +69,29 @@ def interpreter() -> str | None:
 
 
 def ask(
-    onnx: Path, target: Target, profiles: Sequence[Profile], folder: Path, python: str, limits: Limits,
-    *, confined: bool = True,
-) -> Preflight:  # fmt: skip
+    onnx: Path,
+    target: Target,
+    profiles: Sequence[Profile],
+    folder: Path,
+    python: str,
+    limits: Limits,
+    *,
+    confined: bool = True,
+) -> Preflight:
     """The answer for the graph in ``onnx`` and a GPU target, asked of ``python``'s TensorRT-RTX in a process of its own
     that works in ``folder``. A compiler that crashes or hangs is an answer, too: ``unknown``."""
     capability = target.compute_capability or ""
     request = {"onnx": str(onnx), "capability": capability, "profiles": [list(profile) for profile in profiles]}
     (folder / "request.json").write_text(json.dumps(request))
     done = worker.run_script(
-        SCRIPT, [str(folder / "request.json")], python=python, folder=folder, limits=limits, reads=[onnx],
+        SCRIPT,
+        [str(folder / "request.json")],
+        python=python,
+        folder=folder,
+        limits=limits,
+        reads=[onnx],
         confined=confined,
-    )  # fmt: skip
+    )
     with contextlib.suppress(OSError):  # the process may have done anything to it
         (folder / "request.json").unlink()
     reply = done if isinstance(done, worker.Failure) else worker.read_reply(done, Reply)
@@ -100,23 +111,31 @@ def judge(reply: Reply, target: Target) -> Preflight:
     problem = reply.refused.problems[0] if reply.refused is not None else Problem(message="")
     if reply.refused is not None and reply.refused.stage == "parse":
         return msgspec.structs.replace(
-            found, verdict="refused", reason=_words(reply.refused.problems), node=problem.node,
+            found,
+            verdict="refused",
+            reason=_words(reply.refused.problems),
+            node=problem.node,
             operator=problem.operator,
-        )  # fmt: skip
+        )
     if reply.capability != asked:
         outcome = f"it builds for {reply.capability}" if reply.built else f"for {reply.capability}: {problem.message}"
         return msgspec.structs.replace(
-            found, verdict="parses", built_for=reply.capability if reply.built else "",
+            found,
+            verdict="parses",
+            built_for=reply.capability if reply.built else "",
             reason=f"TensorRT-RTX has no code for {asked}: every operator is taken by its parser, and {outcome}",
-        )  # fmt: skip
+        )
     if reply.refused is None:
         return found
     if asked == TURING and TURING_REFUSES in problem.message:
         return msgspec.structs.replace(
-            found, verdict="parses", node=problem.node, operator=problem.operator,
+            found,
+            verdict="parses",
+            node=problem.node,
+            operator=problem.operator,
             reason=f"TensorRT-RTX compiles float16 alone for {asked} ({problem.message}): every operator is taken by "
             "its parser, and the GPU itself has to show that it builds",
-        )  # fmt: skip
+        )
     return msgspec.structs.replace(
         found, verdict="refused", reason=_words(reply.refused.problems), node=problem.node, operator=problem.operator
     )
@@ -126,9 +145,12 @@ def not_plain(target: Target, operators: Iterable[str]) -> Preflight:
     """A graph with operators of ai.onnx.ml: TensorRT has none of them."""
     names = ", ".join(operators)
     return Preflight(
-        target=target.name, compute_capability=target.compute_capability or "", verdict="refused",
-        reason=f"not for TensorRT: {names} ({TREES})", operator=names,
-    )  # fmt: skip
+        target=target.name,
+        compute_capability=target.compute_capability or "",
+        verdict="refused",
+        reason=f"not for TensorRT: {names} ({TREES})",
+        operator=names,
+    )
 
 
 def unknown(target: Target, reason: str) -> Preflight:

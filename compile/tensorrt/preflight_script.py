@@ -27,9 +27,13 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     asked = request["capability"]
     capability = asked if asked in known else stand_in(asked, known)
     reply: dict[str, Any] = {
-        "version": tensorrt_rtx.__version__, "capabilities": known, "capability": capability, "built": None,
-        "refused": None, "layers": 0,
-    }  # fmt: skip
+        "version": tensorrt_rtx.__version__,
+        "capabilities": known,
+        "capability": capability,
+        "built": None,
+        "refused": None,
+        "layers": 0,
+    }
     onnx = Path(request["onnx"])
     parsed = engine.parse(tensorrt_rtx, onnx)
     if not isinstance(parsed, int):

@@ -24,9 +24,13 @@ def hummingbird(run: Run, model: Model, limits: Limits) -> Path | str:
 
     def fed(folder: Path) -> Fed:
         done = run.executor.run(
-            "millwork.compile.steps:feed_hummingbird", FeedRequest(lowered=str(model.lowered_program)), Fed,
-            folder=folder, limits=limits, confined=confined,
-        )  # fmt: skip
+            "millwork.compile.steps:feed_hummingbird",
+            FeedRequest(lowered=str(model.lowered_program)),
+            Fed,
+            folder=folder,
+            limits=limits,
+            confined=confined,
+        )
         if isinstance(done, Failure):
             raise CandidateError(done)
         return done.value
@@ -43,7 +47,8 @@ def hummingbird(run: Run, model: Model, limits: Limits) -> Path | str:
         return done
 
     key = {
-        "feed": sha256_file(fed_file), "script": sha256_file(conversion.SCRIPT),
+        "feed": sha256_file(fed_file),
+        "script": sha256_file(conversion.SCRIPT),
         "tool": toolchains.named(conversion.TOOLCHAIN).requirements,
-    }  # fmt: skip
+    }
     return run.directory.stage("convert-hummingbird", key, converted, Converted).folder

@@ -101,9 +101,16 @@ def decide(run: Run, model: Model, truth: Truth, finalists: Sequence[Finalist], 
     rows = _rows(run, truth)
     seconds = tuning.round_seconds(plan.traffic, 0.0 if plan.traffic.open else _service_us(finalists[0]))
     with Desk(
-        run.directory, run.executor, run.progress, serving, contestants, plan.name, rows, seconds,
+        run.directory,
+        run.executor,
+        run.progress,
+        serving,
+        contestants,
+        plan.name,
+        rows,
+        seconds,
         confined=not plan.trust,
-    ) as desk:  # fmt: skip
+    ) as desk:
         tuned = tuning.tune(question, contestants, desk, accept)
     if tuned.winner is None:
         return _without(run, model, tuned, finalists[0], serving)
@@ -136,9 +143,11 @@ def decision(tuned: Tuned, winner: Trial, server: str, release_name: str) -> Dec
     found, book = tuned.found, tuned.found.book
     record = _record(tuned, winner, server, release_name)
     setup = Setup(
-        settings=winner.settings, reasons=reasons.reasons(found, winner),
-        heading=reasons.heading(found, winner, server), backend=winner.entrant.backend,
-    )  # fmt: skip
+        settings=winner.settings,
+        reasons=reasons.reasons(found, winner),
+        heading=reasons.heading(found, winner, server),
+        backend=winner.entrant.backend,
+    )
     if not book.question.slo.limits:
         return Decision(winner.entrant.id, setup, record)
     beyond, limit = book.missed(winner)
@@ -204,20 +213,33 @@ def _record(tuned: Tuned, winner: Trial | None, server: str, release_name: str) 
     best = lines[winner.id] if winner is not None else None
     limit = question.slo.latency
     met = (
-        winner is not None and book.missed(winner)[0] <= 1
+        winner is not None
+        and book.missed(winner)[0] <= 1
         and judging.unshown(book.figures(winner), question.slo) is None
-    )  # fmt: skip
+    )
     return Tuning(
-        triton=release_name, config="", default=lines.get(book.baseline.id), best=best, trials=tuple(lines.values()),
-        traffic=question.ground.traffic.words, assumed=question.ground.traffic.assumed, slo=question.slo.words,
-        limit_us=limit.bound if limit is not None else None, quantile=question.slo.quantile,
+        triton=release_name,
+        config="",
+        default=lines.get(book.baseline.id),
+        best=best,
+        trials=tuple(lines.values()),
+        traffic=question.ground.traffic.words,
+        assumed=question.ground.traffic.assumed,
+        slo=question.slo.words,
+        limit_us=limit.bound if limit is not None else None,
+        quantile=question.slo.quantile,
         objective=question.objective,
         met=met if question.slo.limits else None,
         why=tuned.found.why,
         limited_by=figures.limiting(best.figures, question.ground.cores) if best and best.figures else "",
-        gain=gained[0] if gained else None, gain_ci=_finite(gained[1]) if gained else None, headroom=tuned.headroom,
-        server=server, generator=tuned.generator, considered=len(tuned.found.space), seconds=round(book.spent_s, 1),
-    )  # fmt: skip
+        gain=gained[0] if gained else None,
+        gain_ci=_finite(gained[1]) if gained else None,
+        headroom=tuned.headroom,
+        server=server,
+        generator=tuned.generator,
+        considered=len(tuned.found.space),
+        seconds=round(book.spent_s, 1),
+    )
 
 
 def _line(tuned: Tuned, trial: Trial) -> TrialRecord:
@@ -225,18 +247,25 @@ def _line(tuned: Tuned, trial: Trial) -> TrialRecord:
     known = trial.id in book.rounds
     reason = tuned.refused.get(trial.id, book.failed.get(trial.id, ""))
     return TrialRecord(
-        id=trial.id, candidate=trial.entrant.id, backend=trial.entrant.backend, settings=said(trial.settings),
-        words=trial.settings.words, figures=book.figures(trial) if known else None,
-        over=min(book.over(trial)[0], LARGEST) if known else 0.0, reason=reason,
-    )  # fmt: skip
+        id=trial.id,
+        candidate=trial.entrant.id,
+        backend=trial.entrant.backend,
+        settings=said(trial.settings),
+        words=trial.settings.words,
+        figures=book.figures(trial) if known else None,
+        over=min(book.over(trial)[0], LARGEST) if known else 0.0,
+        reason=reason,
+    )
 
 
 def said(settings: Settings) -> dict[str, str]:
     """The settings by name, as text."""
     fields = msgspec.structs.asdict(settings)
     own = fields.pop("own")
-    plain_ones = {name: "/".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
-                  for name, value in fields.items()}  # fmt: skip
+    plain_ones = {
+        name: "/".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+        for name, value in fields.items()
+    }
     return {**plain_ones, **own}
 
 
@@ -249,20 +278,25 @@ def _contestants(run: Run, model: Model, truth: Truth, finalist: Finalist, servi
     bundles = release.enter(run, model, truth, finalist.built, finalist.evidence, serving, settings)
     built = finalist.built.built
     engine = Engine(
-        id=built.id, runner=built.runner, model_file=str(finalist.built.folder / built.model_file),
+        id=built.id,
+        runner=built.runner,
+        model_file=str(finalist.built.folder / built.model_file),
         parameters=built.parameters,
-    )  # fmt: skip
+    )
     return [Contestant(built.id, bundle, engine, finalist.rank) for bundle in bundles]
 
 
 def _ground(run: Run, model: Model, served: Release | None) -> Ground:
     limit = run.plan.slo.latency
     return Ground(
-        traffic=run.plan.traffic, cores=tuning.cores(), kind="gpu" if run.plan.target.kind == "gpu" else "cpu",
-        limit_us=limit.bound if limit is not None else None, refusing=run.plan.slo.refused > 0,
+        traffic=run.plan.traffic,
+        cores=tuning.cores(),
+        kind="gpu" if run.plan.target.kind == "gpu" else "cpu",
+        limit_us=limit.bound if limit is not None else None,
+        refusing=run.plan.slo.refused > 0,
         release=numbers(served.name) if served is not None else (24, 10),
         together=model.signature.output.independent_rows,
-    )  # fmt: skip
+    )
 
 
 def numbers(release_name: str) -> tuple[int, int]:

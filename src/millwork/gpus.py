@@ -69,10 +69,11 @@ def _nvml() -> Sight | None:
 def _with_slices(pynvml: Any, handle: Any, driver: str) -> list[Gpu]:
     """The GPU of ``handle``; where it is cut into MIG instances, those: nothing runs on the whole of it then."""
     whole = Gpu(
-        name=_text(pynvml.nvmlDeviceGetName(handle)), driver=driver,
+        name=_text(pynvml.nvmlDeviceGetName(handle)),
+        driver=driver,
         compute_capability=".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
         memory_gib=_memory_gib(pynvml, handle),
-    )  # fmt: skip
+    )
     try:
         cut = pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
     except pynvml.NVMLError:  # a GPU that has no MIG
@@ -107,9 +108,12 @@ def _nvidia_smi() -> Sight:
         return Sight(why="none here: nvidia-smi isn't installed")
     try:
         asked = subprocess.run(
-            [program, QUERY, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=20,
+            [program, QUERY, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Sight(why=f"nvidia-smi fails: {error}")
     found = tuple(gpu for line in asked.stdout.splitlines() if (gpu := _of_line(line)) is not None)

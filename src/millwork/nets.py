@@ -12,10 +12,17 @@ from .errors import TargetError, UsageError
 
 
 def save_net(
-    module: Any, example: Any, path: str | Path, *, task: str | None = None, names: Sequence[str] = (),
-    code_names: Sequence[str] = (), labels: Sequence[object] = (), code_counts: Sequence[int] = (),
+    module: Any,
+    example: Any,
+    path: str | Path,
+    *,
+    task: str | None = None,
+    names: Sequence[str] = (),
+    code_names: Sequence[str] = (),
+    labels: Sequence[object] = (),
+    code_counts: Sequence[int] = (),
     threshold: float | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Export ``module`` (a torch.nn.Module, which is put into evaluation for that) and write it to ``path``, a .pt2.
 
     ``example``: its arguments, arrays or tensors of at least 2 rows: numbers float32 [N, F], codes int64 [N, C], or a
@@ -40,10 +47,13 @@ def save_net(
     if out.suffix != ".pt2":
         raise UsageError(f"{out}: expected a file ending in .pt2")
     card = cards.Card(
-        task=cards.task_of(task) if task else "", names=tuple(names), code_names=tuple(code_names),
-        labels=tuple(str(label) for label in labels), code_counts=tuple(int(count) for count in code_counts),
+        task=cards.task_of(task) if task else "",
+        names=tuple(names),
+        code_names=tuple(code_names),
+        labels=tuple(str(label) for label in labels),
+        code_counts=tuple(int(count) for count in code_counts),
         threshold=threshold,
-    )  # fmt: skip
+    )
     made = export.export(module, _tensors(example, torch), weights.accept)
     torch.export.save(made.program, str(out), extra_files={cards.CARD_FILE: msgspec.json.encode(card).decode()})
     return out

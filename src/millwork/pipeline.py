@@ -112,10 +112,14 @@ def _judge(job: Run, model: Model, truth: Truth, variant: Variant, target: Relea
             job.progress.end(f"{name}: unsupported")
             return Judged(msgspec.structs.replace(line, status="unsupported", reason=built))
         line = msgspec.structs.replace(
-            line, id=built.built.id, bytes=built.bytes, build_s=round(built.seconds, 3),
-            passes=(*model.lowered.notes, *built.built.passes), served_by=built.built.triton_backend,
+            line,
+            id=built.built.id,
+            bytes=built.bytes,
+            build_s=round(built.seconds, 3),
+            passes=(*model.lowered.notes, *built.built.passes),
+            served_by=built.built.triton_backend,
             layers=built.built.layers,
-        )  # fmt: skip
+        )
         job.progress.end(f"{name}: {built.bytes / 1024:,.0f} KiB", cached=built.cached)
         job.progress.begin("check", line.id)
         stage = stages.check(job, model, truth, built)
@@ -132,8 +136,9 @@ def _judge(job: Run, model: Model, truth: Truth, variant: Variant, target: Relea
         f"{line.id}: {told} on {verdict.parity.rows:,} rows, "
         + ("" if model.signature.is_net else f"{verdict.parity.leaf_mismatches or 0:,} wrong leaves, ")
         + f"answers within {verdict.parity.max_abs:.1e}",
-        cached=stage.cached, ok=verdict.passed,
-    )  # fmt: skip
+        cached=stage.cached,
+        ok=verdict.passed,
+    )
     line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
     return Judged(line, built, allowed=verdict.allowed, engine=verdict.engine)
 
@@ -227,9 +232,14 @@ def _finalist(one: Judged, found: Record) -> Finalist:
     if one.built is None or one.record.parity is None or one.allowed is None:
         raise InternalError(f"{one.record.id} passed without having been built and checked")
     evidence = Evidence(
-        model=found.model, parity=one.record.parity, latency=one.record.latency, target=found.target,
-        engine=one.engine, golden_abs=one.allowed.abs, golden_rel=one.allowed.rel,
-    )  # fmt: skip
+        model=found.model,
+        parity=one.record.parity,
+        latency=one.record.latency,
+        target=found.target,
+        engine=one.engine,
+        golden_abs=one.allowed.abs,
+        golden_rel=one.allowed.rel,
+    )
     return Finalist(one.built, evidence, backends.rank(one.record.backend))
 
 
@@ -251,9 +261,7 @@ def _with_decision(found: Record, decision: Decision) -> Record:
             msgspec.structs.replace(line, reason=_behind(tuning, winner.id)) if line.id == winner.id else line
             for line in candidates
         )
-    return msgspec.structs.replace(
-        found, winner=Winner(id=decision.id, why=why), candidates=candidates, tuning=tuning,
-    )  # fmt: skip
+    return msgspec.structs.replace(found, winner=Winner(id=decision.id, why=why), candidates=candidates, tuning=tuning)
 
 
 def _behind(tuning: Tuning, name: str) -> str:
@@ -346,19 +354,27 @@ def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) ->
     return Record(
         schema=SCHEMA,
         model=ModelSummary(
-            framework=signature.provenance.framework, objective=signature.objective,
-            sha256=signature.provenance.sha256, features=signature.features.names, outputs=signature.output.labels,
-            framework_version=signature.provenance.framework_version, oracle_version=truth.interpreter.version,
-            path=signature.provenance.path, trees=model.lowered.trees, output_kind=signature.output.kind,
-            missing=signature.features.missing, notes=signature.notes,
-            categories=signature.features.category_names, category_dtype=signature.features.category_dtype,
+            framework=signature.provenance.framework,
+            objective=signature.objective,
+            sha256=signature.provenance.sha256,
+            features=signature.features.names,
+            outputs=signature.output.labels,
+            framework_version=signature.provenance.framework_version,
+            oracle_version=truth.interpreter.version,
+            path=signature.provenance.path,
+            trees=model.lowered.trees,
+            output_kind=signature.output.kind,
+            missing=signature.features.missing,
+            notes=signature.notes,
+            categories=signature.features.category_names,
+            category_dtype=signature.features.category_dtype,
         ),
         target=measured_here(plan.target, other_gpu=plan.other_gpu),
         candidates=_lines(judged),
         notes=tuple(note for note in notes if note),
         run_dir=str(plan.run_dir),
         millwork=__version__,
-    )  # fmt: skip
+    )
 
 
 def _lines(judged: Sequence[Judged]) -> tuple[CandidateRecord, ...]:

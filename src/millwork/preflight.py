@@ -82,9 +82,12 @@ def _stage(run: Run, built: BuiltCandidate, python: str) -> Stage[Preflight]:
     ranges = profiles.of(traffic, largest=max(MAX_BATCH, *traffic))
     graph = built.folder / built.built.model_file
     key = {
-        "graph": sha256_file(graph), "target": run.plan.target, "profiles": ranges, "builder": _builder(),
+        "graph": sha256_file(graph),
+        "target": run.plan.target,
+        "profiles": ranges,
+        "builder": _builder(),
         "python": platform.python_version(),
-    }  # fmt: skip
+    }
 
     def produce(folder: Path) -> Preflight:
         return preflight.ask(graph, run.plan.target, ranges, folder, python, LIMITS, confined=not run.plan.trust)

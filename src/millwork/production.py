@@ -67,9 +67,7 @@ def retune(watch: Watch, progress: Progress) -> tuple[Retuned, MillworkError | N
         return _retuned(watch, name, published(watch.repository, name, copies), progress)
 
 
-def _retuned(
-    watch: Watch, name: str, bundle: Bundle, progress: Progress
-) -> tuple[Retuned, MillworkError | None]:  # fmt: skip
+def _retuned(watch: Watch, name: str, bundle: Bundle, progress: Progress) -> tuple[Retuned, MillworkError | None]:
     progress.begin("counters", watch.prometheus or watch.metrics)
     seen = _observed(watch, name, progress)
     progress.end(
@@ -81,9 +79,13 @@ def _retuned(
     traffic = fitness.traffic_of(seen)
     limit = was.slo.latency
     ground = Ground(
-        traffic=traffic, cores=tuning.cores(), kind=now.kind, limit_us=limit.bound if limit is not None else None,
-        together=bundle.manifest.output.independent_rows, served=now.max_batch,
-    )  # fmt: skip
+        traffic=traffic,
+        cores=tuning.cores(),
+        kind=now.kind,
+        limit_us=limit.bound if limit is not None else None,
+        together=bundle.manifest.output.independent_rows,
+        served=now.max_batch,
+    )
     progress.begin("estimate", "the published artifact's own times, here")
     judged = fitness.judge(seen, now, bundle.manifest.triton_backend, _service(bundle, ground, progress), ground, was)
     expected = (
@@ -91,10 +93,13 @@ def _retuned(
     )
     progress.end("it fits" if judged.fits else expected, ok=judged.fits or judged.proposal is not None)
     found = Retuned(
-        name=name, observed=seen, now=now.words, fitness=judged,
+        name=name,
+        observed=seen,
+        now=now.words,
+        fitness=judged,
         proposed=judged.proposal.words if judged.proposal is not None else "",
         tuned_for=was.traffic.words if was.traffic is not None else "",
-    )  # fmt: skip
+    )
     if not watch.apply or judged.fits:
         return found, None
     record, error = reconfigure.tune(_wish(watch, name, ground, was), progress)
@@ -105,10 +110,16 @@ def _wish(watch: Watch, name: str, ground: Ground, was: TunedFor) -> Wish:
     """Tuned under the traffic that was seen, whose throughput is given, and the limit that was said before."""
     objective: Objective = "cost" if was.objective == "cost" else "latency"
     return Wish(
-        repository=watch.repository, name=name, traffic=ground.traffic, slo=was.slo, objective=objective,
+        repository=watch.repository,
+        name=name,
+        traffic=ground.traffic,
+        slo=was.slo,
+        objective=objective,
         budget_s=watch.budget_s,
-        triton=watch.triton, sign=watch.sign, run_dir=(watch.run_dir or Path(".millwork") / name).absolute(),
-    )  # fmt: skip
+        triton=watch.triton,
+        sign=watch.sign,
+        run_dir=(watch.run_dir or Path(".millwork") / name).absolute(),
+    )
 
 
 def _only_one(watch: Watch) -> str:
@@ -145,9 +156,11 @@ def _service(bundle: Bundle, ground: Ground, progress: Progress) -> tuple[Servic
     with scratch.folder("retune") as folder:
         tensors.save(folder / "rows.npz", golden_rows(bundle.folder, manifest)[0][:MOST_ROWS])
         engine = Engine(
-            id=reconfigure.candidate(manifest), runner=manifest.runner,
-            model_file=str(bundle.folder / manifest.model_file), parameters=manifest.parameters,
-        )  # fmt: skip
+            id=reconfigure.candidate(manifest),
+            runner=manifest.runner,
+            model_file=str(bundle.folder / manifest.model_file),
+            parameters=manifest.parameters,
+        )
         request = ProfileRequest(engines=(engine,), rows=str(folder / "rows.npz"), batches=batches, threads=threads)
         try:
             return tuning.service_times(LocalExecutor(), request, folder, gpu=ground.kind == "gpu").times

@@ -69,9 +69,12 @@ def published(repository: Repository, name: str, scratch: Path) -> Bundle:
         raise UsageError(f"{folder}: millwork didn't publish this version", "Publish it with optimize first.")
     manifest = manifests.read_intact(folder)
     return Bundle(
-        folder=folder, name=name, config=repository.config(name), manifest=manifest,
+        folder=folder,
+        name=name,
+        config=repository.config(name),
+        manifest=manifest,
         manifest_sha256=manifests.sha256(folder),
-    )  # fmt: skip
+    )
 
 
 def tune(wish: Wish, progress: Progress) -> tuple[Record, MillworkError | None]:
@@ -105,11 +108,15 @@ def _tuned(
     contestant = Contestant(candidate(bundle.manifest), bundle, _engine(bundle), RANK)
     now = triton_config.settings_of(bundle.config)
     ground = Ground(
-        traffic=wish.traffic, cores=tuning.cores(), kind=now.kind,
-        limit_us=wish.slo.latency.bound if wish.slo.latency is not None else None, refusing=wish.slo.refused > 0,
-        release=deciding.numbers(serving.release.name), together=bundle.manifest.output.independent_rows,
+        traffic=wish.traffic,
+        cores=tuning.cores(),
+        kind=now.kind,
+        limit_us=wish.slo.latency.bound if wish.slo.latency is not None else None,
+        refusing=wish.slo.refused > 0,
+        release=deciding.numbers(serving.release.name),
+        together=bundle.manifest.output.independent_rows,
         served=now.max_batch,
-    )  # fmt: skip
+    )
     question = Question(ground, wish.slo, wish.objective, wish.budget_s, now.threads, present=now)
     assumed = f" ({wish.traffic.assumed} assumed)" if wish.traffic.assumed else ""
     progress.begin("tune", f"{wish.name} under {wish.traffic.words}{assumed}")
@@ -147,9 +154,11 @@ def candidate(manifest: Manifest) -> str:
 def _engine(bundle: Bundle) -> Engine:
     manifest = bundle.manifest
     return Engine(
-        id=candidate(manifest), runner=manifest.runner, model_file=str(bundle.folder / manifest.model_file),
+        id=candidate(manifest),
+        runner=manifest.runner,
+        model_file=str(bundle.folder / manifest.model_file),
         parameters=manifest.parameters,
-    )  # fmt: skip
+    )
 
 
 def _service_us(manifest: Manifest) -> float:
@@ -179,20 +188,28 @@ def _record(wish: Wish, bundle: Bundle, decision: deciding.Decision, serving: Se
     manifest = bundle.manifest
     name = candidate(manifest)
     line = CandidateRecord(
-        id=name, backend=manifest.backend, precision=manifest.precision, status="passed", parity=manifest.parity,
-        latency=manifest.latency, served_by=manifest.triton_backend,
+        id=name,
+        backend=manifest.backend,
+        precision=manifest.precision,
+        status="passed",
+        parity=manifest.parity,
+        latency=manifest.latency,
+        served_by=manifest.triton_backend,
         bytes=sum(entry.bytes for entry in manifest.files if entry.path == manifest.model_file),
-    )  # fmt: skip
+    )
     tuned = decision.tuning
     if tuned is None:
         raise SloError("nothing was measured")
     return Record(
-        schema=SCHEMA, model=manifest.model,
+        schema=SCHEMA,
+        model=manifest.model,
         target=TargetSummary(name="host", measured_on=f"{machine()}, {platform.node()}", is_target=True),
-        candidates=(line,), winner=Winner(id=name, why="what is published; only its configuration was tuned"),
+        candidates=(line,),
+        winner=Winner(id=name, why="what is published; only its configuration was tuned"),
         tuning=msgspec.structs.replace(tuned, config=bundle.config, triton=serving.release.name),
-        run_dir=str(wish.run_dir), millwork=__version__,
-    )  # fmt: skip
+        run_dir=str(wish.run_dir),
+        millwork=__version__,
+    )
 
 
 def _stopped(record: Record, error: MillworkError) -> Record:

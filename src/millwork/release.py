@@ -64,9 +64,14 @@ class Setup(Value):
 
 
 def enter(
-    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
+    run: Run,
+    model: Model,
+    truth: Truth,
+    candidate: BuiltCandidate,
+    evidence: Evidence,
+    serving: Serving,
     settings: Settings,
-) -> tuple[Bundle, ...]:  # fmt: skip
+) -> tuple[Bundle, ...]:
     """A candidate as bundles to be tried on the server, one for each Triton backend that could serve it."""
     setup = Setup(settings=settings)
     stages = [
@@ -133,16 +138,29 @@ def _key(
 ) -> dict[str, object]:
     """What decides a bundle."""
     return {
-        "built": candidate.built, "file": sha256_file(candidate.folder / candidate.built.model_file),
-        "evidence": evidence, "backend": backend, "release": serving.release, "name": run.plan.name,
-        "answers": sha256_file(truth.answers_file), "setup": setup, "server": serving.installation or serving.url,
-    }  # fmt: skip
+        "built": candidate.built,
+        "file": sha256_file(candidate.folder / candidate.built.model_file),
+        "evidence": evidence,
+        "backend": backend,
+        "release": serving.release,
+        "name": run.plan.name,
+        "answers": sha256_file(truth.answers_file),
+        "setup": setup,
+        "server": serving.installation or serving.url,
+    }
 
 
 def _assembled(
-    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
-    backend: str, folder: Path, setup: Setup,
-) -> Prepared:  # fmt: skip
+    run: Run,
+    model: Model,
+    truth: Truth,
+    candidate: BuiltCandidate,
+    evidence: Evidence,
+    serving: Serving,
+    backend: str,
+    folder: Path,
+    setup: Setup,
+) -> Prepared:
     version = folder / "version"
     version.mkdir()
     own = {} if setup.backend else candidate.built.parameters  # what was measured on the server is left as it is
@@ -151,21 +169,37 @@ def _assembled(
     rows = given.load(truth.rows_folder, mapped=True)
     exact = not model.signature.is_net or candidate.built.precision == "fp32" or not truth.rows.user
     golden = (
-        golden_rows(rows, answers, truth.rows.adversarial, hard=exact) if model.signature.output.independent_rows
+        golden_rows(rows, answers, truth.rows.adversarial, hard=exact)
+        if model.signature.output.independent_rows
         else (rows[:GOLDEN_TOGETHER], np.asarray(answers[:GOLDEN_TOGETHER]))
-    )  # fmt: skip
+    )
     bundle = assemble(
-        version, run.plan.name, candidate.built, candidate.folder, backend, serving.release, model.signature,
-        evidence, golden, settings=settings,
-    )  # fmt: skip
+        version,
+        run.plan.name,
+        candidate.built,
+        candidate.folder,
+        backend,
+        serving.release,
+        model.signature,
+        evidence,
+        golden,
+        settings=settings,
+    )
     config = triton_config.with_settings(bundle.config, settings, setup.reasons, setup.heading)
     return Prepared(triton_backend=backend, config=config, rehearsed=None)
 
 
 def _rehearsed(
-    run: Run, model: Model, truth: Truth, candidate: BuiltCandidate, evidence: Evidence, serving: Serving,
-    backend: str, folder: Path, setup: Setup,
-) -> Prepared:  # fmt: skip
+    run: Run,
+    model: Model,
+    truth: Truth,
+    candidate: BuiltCandidate,
+    evidence: Evidence,
+    serving: Serving,
+    backend: str,
+    folder: Path,
+    setup: Setup,
+) -> Prepared:
     """The same, and on a server of ours asked the golden rows. RehearsalError where it doesn't answer them: that isn't
     kept, since what is in the way may be the machine's memory."""
     made = _assembled(run, model, truth, candidate, evidence, serving, backend, folder, setup)
@@ -185,9 +219,8 @@ def load_bundle(folder: Path, config: str) -> Bundle:
     version = folder / "version"
     manifest = manifests.read_intact(version)
     return Bundle(
-        folder=version, name=manifest.name, config=config, manifest=manifest,
-        manifest_sha256=manifests.sha256(version),
-    )  # fmt: skip
+        folder=version, name=manifest.name, config=config, manifest=manifest, manifest_sha256=manifests.sha256(version)
+    )
 
 
 def publish(
@@ -248,9 +281,10 @@ def _demand_fit(bundle: Bundle) -> None:
     seen = gpus.visible()
     gpu = seen[0] if seen else None
     place = Place(
-        build=_installed("tensorrt"), gpu=gpu.name if gpu else "",
+        build=_installed("tensorrt"),
+        gpu=gpu.name if gpu else "",
         compute_capability=gpu.compute_capability if gpu else "",
-    )  # fmt: skip
+    )
     why = misfit(plan, place)
     if why:
         raise PublicationError(f"the plan doesn't run here: {why}", "Build it on the machine that serves it.")

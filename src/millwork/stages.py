@@ -58,34 +58,62 @@ def load(run: Run) -> Model:
     sha256 = _sha256(path)
     data = run.plan.data
     request = lowering.LoadRequest(
-        path=str(path), margin=run.plan.margin, data=str(data or ""), label=run.plan.label,
-        decided=run.plan.decided, task=run.plan.task, module=run.plan.module, module_path=run.plan.module_path,
-    )  # fmt: skip
+        path=str(path),
+        margin=run.plan.margin,
+        data=str(data or ""),
+        label=run.plan.label,
+        decided=run.plan.decided,
+        task=run.plan.task,
+        module=run.plan.module,
+        module_path=run.plan.module_path,
+    )
     loaded = _step(
-        run, "load", {"model": sha256, "name": path.name, "margin": run.plan.margin, "decided": run.plan.decided,
-         "tools": _tools("catboost", "torch", "onnxscript"), "task": run.plan.task, "module": run.plan.module,
-         "module_files": _digests(run.plan),
-         "data": _sha256(data) if data else "", "label": run.plan.label},
-        "millwork.compile.steps:load", request, Loaded, subject=f"Reading {path}", otherwise=ModelError,
+        run,
+        "load",
+        {
+            "model": sha256,
+            "name": path.name,
+            "margin": run.plan.margin,
+            "decided": run.plan.decided,
+            "tools": _tools("catboost", "torch", "onnxscript"),
+            "task": run.plan.task,
+            "module": run.plan.module,
+            "module_files": _digests(run.plan),
+            "data": _sha256(data) if data else "",
+            "label": run.plan.label,
+        },
+        "millwork.compile.steps:load",
+        request,
+        Loaded,
+        subject=f"Reading {path}",
+        otherwise=ModelError,
         left=lambda found: (lowering.program_file(found.signature), found.signature.oracle.native_file),
-    )  # fmt: skip
+    )
     demand_plain(loaded.value)
     program = loaded.folder / lowering.program_file(loaded.value.signature)
     lowered = _step(
-        run, "lower", {"program": sha256_file(program), "tools": _tools("onnx-ir")}, "millwork.compile.steps:lower",
-        lowering.LowerRequest(program=str(program)), Lowered, subject=f"Lowering {path}", otherwise=ModelError,
+        run,
+        "lower",
+        {"program": sha256_file(program), "tools": _tools("onnx-ir")},
+        "millwork.compile.steps:lower",
+        lowering.LowerRequest(program=str(program)),
+        Lowered,
+        subject=f"Lowering {path}",
+        otherwise=ModelError,
         left=lambda _: (
-            (lowering.LOWERED_NET_FILE,) if loaded.value.signature.is_net
+            (lowering.LOWERED_NET_FILE,)
+            if loaded.value.signature.is_net
             else (lowering.LOWERED_FILE, lowering.LEAF_MAP_FILE)
         ),
-    )  # fmt: skip
+    )
     model = Model(loaded.value, loaded.folder, lowered.value, lowered.folder)
     signature = model.signature
     wrote = f"{signature.provenance.framework} {signature.provenance.framework_version}".strip()
     size = (
-        f"{lowered.value.nodes:,} operators, {loaded.value.parameters:,} parameters" if signature.is_net
+        f"{lowered.value.nodes:,} operators, {loaded.value.parameters:,} parameters"
+        if signature.is_net
         else f"{lowered.value.trees:,} trees, {lowered.value.nodes:,} nodes"
-    )  # fmt: skip
+    )
     run.progress.end(
         f"{wrote}, {signature.objective}, {size}, {len(signature.features.all_names):,} features",
         cached=loaded.cached and lowered.cached,
@@ -118,17 +146,30 @@ def judge_by(run: Run, model: Model) -> Truth:
     if model.signature.is_net:
         adversarial, user = net_rows.limits(model.signature.output)
     request = gate.RowsRequest(
-        lowered=str(model.lowered_program), signature=model.signature, data=str(plan.data or ""), label=plan.label,
-        adversarial_limit=adversarial, user_limit=user,
-    )  # fmt: skip
+        lowered=str(model.lowered_program),
+        signature=model.signature,
+        data=str(plan.data or ""),
+        label=plan.label,
+        adversarial_limit=adversarial,
+        user_limit=user,
+    )
     key = {
-        "lowered": sha256_file(model.lowered_program), "data": _sha256(plan.data) if plan.data else "",
-        "label": plan.label, "features": model.signature.features, "output": model.signature.output,
-    }  # fmt: skip
+        "lowered": sha256_file(model.lowered_program),
+        "data": _sha256(plan.data) if plan.data else "",
+        "label": plan.label,
+        "features": model.signature.features,
+        "output": model.signature.output,
+    }
     rows = _step(
-        run, "rows", key, "millwork.validators.steps:rows", request, RowsReply, subject="Making rows",
+        run,
+        "rows",
+        key,
+        "millwork.validators.steps:rows",
+        request,
+        RowsReply,
+        subject="Making rows",
         left=lambda found: (gate.ROWS_FILE, *((gate.LABELS_FILE,) if found.labelled else ())),
-    )  # fmt: skip
+    )
     labelled = ", labelled" if rows.value.labelled else ""
     run.progress.end(f"{rows.value.adversarial:,} adversarial, {rows.value.user:,} yours{labelled}", cached=rows.cached)
     for text in rows.value.notes:
@@ -139,15 +180,29 @@ def judge_by(run: Run, model: Model) -> Truth:
     given = categories if categories.is_file() else None
 
     def ask(folder: Path) -> Asked:
-        return oracle.ask(model.signature.oracle, model.native, rows_file, given, folder, interpreter.python, LIMITS,
-                          confined=not run.plan.trust)  # fmt: skip
+        return oracle.ask(
+            model.signature.oracle,
+            model.native,
+            rows_file,
+            given,
+            folder,
+            interpreter.python,
+            LIMITS,
+            confined=not run.plan.trust,
+        )
 
     asked = run.directory.stage(
         "oracle",
-        {"native": sha256_file(model.native), "oracle": model.signature.oracle, "rows": sha256_file(rows_file),
-         "categories": "" if given is None else sha256_file(given), "version": interpreter.version},
-        ask, Asked,
-    )  # fmt: skip
+        {
+            "native": sha256_file(model.native),
+            "oracle": model.signature.oracle,
+            "rows": sha256_file(rows_file),
+            "categories": "" if given is None else sha256_file(given),
+            "version": interpreter.version,
+        },
+        ask,
+        Asked,
+    )
     run.progress.end(f"{model.signature.oracle.framework} {asked.value.version} itself", cached=asked.cached)
     if interpreter.note:
         run.progress.note(interpreter.note)
@@ -173,23 +228,32 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
     if isinstance(converted, str):
         return converted
     request = lowering.BuildRequest(
-        backend=variant.backend, lowered=str(model.lowered_program), native=str(model.native),
-        signature=model.signature, release=release.name, precision=variant.precision,
+        backend=variant.backend,
+        lowered=str(model.lowered_program),
+        native=str(model.native),
+        signature=model.signature,
+        release=release.name,
+        precision=variant.precision,
         batches=run.plan.traffic.batches if variant.backend in backends.ON_GPU else (1,),
         calibration=str(truth.calibration or "") if model.signature.is_net and variant.precision != "fp32" else "",
-        for_gpu=run.plan.target.kind == "gpu", converted=str(converted) if converted.name else "",
-    )  # fmt: skip
+        for_gpu=run.plan.target.kind == "gpu",
+        converted=str(converted) if converted.name else "",
+    )
     key = {
-        "backend": variant.backend, "precision": variant.precision, "lowered": sha256_file(model.lowered_program),
+        "backend": variant.backend,
+        "precision": variant.precision,
+        "lowered": sha256_file(model.lowered_program),
         "native": sha256_file(model.native),
-        "signature": model.signature, "release": release,
+        "signature": model.signature,
+        "release": release,
         "tools": _tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost", "torch", "nvidia-modelopt"),
         "provider": backends.provider(variant.backend),
-        "calibration": _content(truth.rows_folder) if request.calibration else "", "batches": request.batches,
+        "calibration": _content(truth.rows_folder) if request.calibration else "",
+        "batches": request.batches,
         "gpu": (gpus.visible(), _engine(variant.backend)) if variant.backend in backends.ON_GPU else (),
         "for_gpu": request.for_gpu and model.signature.is_net,
         "converted": _content(converted) if request.converted else "",
-    }  # fmt: skip
+    }
 
     def produce(folder: Path) -> Timing:
         done = run.executor.run(
@@ -226,40 +290,60 @@ def check(
     threads = run.plan.threads if threads is None else threads
     labels = truth.rows_folder / gate.LABELS_FILE
     request = gate.CheckRequest(
-        built=candidate.built, folder=str(candidate.folder), program=str(model.program),
-        lowered=str(model.lowered_program), leaf_map=str(model.lower_folder / lowering.LEAF_MAP_FILE),
-        rows=str(truth.rows_file), labels=str(labels) if truth.rows.labelled else "",
+        built=candidate.built,
+        folder=str(candidate.folder),
+        program=str(model.program),
+        lowered=str(model.lowered_program),
+        leaf_map=str(model.lower_folder / lowering.LEAF_MAP_FILE),
+        rows=str(truth.rows_file),
+        labels=str(labels) if truth.rows.labelled else "",
         framework_answers=str(truth.answers_file),
         framework_leaves=str(truth.answers_folder / oracle.LEAVES_FILE),
-        signature=model.signature, tolerance=run.plan.tolerance, coverage=truth.rows.coverage,
-        threads=threads, adversarial=truth.rows.adversarial,
+        signature=model.signature,
+        tolerance=run.plan.tolerance,
+        coverage=truth.rows.coverage,
+        threads=threads,
+        adversarial=truth.rows.adversarial,
         own_sha256=sha256_file(model.native) if candidate.built.backend == "reference" else "",
-    )  # fmt: skip
+    )
     key = {
-        "built": _content(candidate.folder), "loaded": _content(model.load_folder),
-        "lowered": _content(model.lower_folder), "rows": _content(truth.rows_folder),
-        "framework": _content(truth.answers_folder), "tolerance": run.plan.tolerance, "threads": threads,
-        "machine": machine(), "tools": _engine(candidate.built.backend),
-    }  # fmt: skip
+        "built": _content(candidate.folder),
+        "loaded": _content(model.load_folder),
+        "lowered": _content(model.lower_folder),
+        "rows": _content(truth.rows_folder),
+        "framework": _content(truth.answers_folder),
+        "tolerance": run.plan.tolerance,
+        "threads": threads,
+        "machine": machine(),
+        "tools": _engine(candidate.built.backend),
+    }
     return run.directory.stage(
-        f"check-{candidate.built.backend}", key,
+        f"check-{candidate.built.backend}",
+        key,
         lambda folder: _candidate_step(run, truth, "millwork.validators.steps:check", request, Verdict, folder),
         Verdict,
-    )  # fmt: skip
+    )
 
 
 def measure(run: Run, truth: Truth, candidates: list[BuiltCandidate], batches: tuple[int, ...]) -> Stage[MeasureReply]:
     """All candidates in one process, interleaved. CandidateError where the step dies."""
     timed = tuple(Timed(built=c.built, folder=str(c.folder)) for c in candidates)
     request = gate.MeasureRequest(
-        candidates=timed, rows=str(truth.rows_file), skip=truth.rows.adversarial if truth.rows.user else 0,
-        batches=batches, threads=run.plan.threads,
-    )  # fmt: skip
+        candidates=timed,
+        rows=str(truth.rows_file),
+        skip=truth.rows.adversarial if truth.rows.user else 0,
+        batches=batches,
+        threads=run.plan.threads,
+    )
     key = {
-        "built": [_content(c.folder) for c in candidates], "rows": _content(truth.rows_folder), "batches": batches,
-        "threads": run.plan.threads, "machine": machine(), "host": platform.node(),
+        "built": [_content(c.folder) for c in candidates],
+        "rows": _content(truth.rows_folder),
+        "batches": batches,
+        "threads": run.plan.threads,
+        "machine": machine(),
+        "host": platform.node(),
         "tools": [_engine(c.built.backend) for c in candidates],
-    }  # fmt: skip
+    }
     wanted = {(c.built.id, batch) for c in candidates for batch in batches}
 
     def produce(folder: Path) -> MeasureReply:
@@ -278,9 +362,17 @@ def measure(run: Run, truth: Truth, candidates: list[BuiltCandidate], batches: t
 
 
 def _step(
-    run: Run, name: str, key: Mapping[str, object], step: str, request: msgspec.Struct, reply: type[R], *,
-    subject: str, otherwise: type[ModelError | UsageError] | None = None, left: Callable[[R], Iterable[str]],
-) -> Stage[R]:  # fmt: skip
+    run: Run,
+    name: str,
+    key: Mapping[str, object],
+    step: str,
+    request: msgspec.Struct,
+    reply: type[R],
+    *,
+    subject: str,
+    otherwise: type[ModelError | UsageError] | None = None,
+    left: Callable[[R], Iterable[str]],
+) -> Stage[R]:
     """A stage that the run can't do without: its failure ends the run. ``left``: the files that a reply promises."""
 
     def produce(folder: Path) -> R:

@@ -213,9 +213,12 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
             + (", and fill those as for the model's training." if not features.category_nulls else "."),
         )
     if not (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind) or pa.types.is_null(kind)
-    ):  # fmt: skip
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    ):
         raise UsageError(
             f"{path}: column {name!r} holds {kind}, and the model takes it as a category of text or integers"
         )

@@ -134,10 +134,16 @@ class Desk:
         config = triton_config.with_settings(contestant.bundle.config, trial.settings)
         key = {
             "files": [(entry.path, entry.sha256) for entry in contestant.bundle.manifest.files if _decides(entry.path)],
-            "config": triton_config.fingerprint(config), "traffic": traffic, "seconds": self.round_s, "round": sweep,
-            "rows": sha256_file(self.rows), "host": platform.node(), "machine": machine(),
-            "server": self.serving.url or self.serving.installation, "release": self.serving.release.name,
-        }  # fmt: skip
+            "config": triton_config.fingerprint(config),
+            "traffic": traffic,
+            "seconds": self.round_s,
+            "round": sweep,
+            "rows": sha256_file(self.rows),
+            "host": platform.node(),
+            "machine": machine(),
+            "server": self.serving.url or self.serving.installation,
+            "release": self.serving.release.name,
+        }
         stage = self.directory.stage(
             what, key, lambda folder: self._round(trial, sweep, traffic, contestant, config, folder), TrialReply
         )
@@ -148,9 +154,12 @@ class Desk:
             self.memory[trial.id] = reply.memory
         self.generator = self.generator or reply.load.generator
         return Round(
-            number=sweep, samples=samples.load(stage.folder / samples.SAMPLES_FILE), server=reply.load.server,
-            generator=reply.load.generator, spent_s=reply.spent_s,
-        )  # fmt: skip
+            number=sweep,
+            samples=samples.load(stage.folder / samples.SAMPLES_FILE),
+            server=reply.load.server,
+            generator=reply.load.generator,
+            spent_s=reply.spent_s,
+        )
 
     def contestant(self, trial: Trial) -> Contestant:
         """Whose configuration the trial is."""
@@ -170,9 +179,13 @@ class Desk:
             self._demand_ours(gone.message)
             raise TrialError(f"the server died of it: {gone.message}", time.monotonic() - began) from gone
         request = LoadRequest(
-            where=_where(rig, self.serving), model=served, rows=str(self.rows), traffic=traffic, seconds=self.round_s,
+            where=_where(rig, self.serving),
+            model=served,
+            rows=str(self.rows),
+            traffic=traffic,
+            seconds=self.round_s,
             seed=sweep,
-        )  # fmt: skip
+        )
         done = self.executor.run(
             "millwork.validators.tuning.load.steps:load",
             request,
@@ -224,9 +237,12 @@ def tune(
     entrants = _entrants(question, contestants, desk)
     narrowed = _less(question, question.budget_s * (1 - share))
     found = search.search(
-        narrowed, entrants, lambda trial, sweep: desk.measure(trial, sweep, question.ground.traffic),
-        lambda trial: desk.memory.get(trial.id), desk.progress.detail,
-    )  # fmt: skip
+        narrowed,
+        entrants,
+        lambda trial, sweep: desk.measure(trial, sweep, question.ground.traffic),
+        lambda trial: desk.memory.get(trial.id),
+        desk.progress.detail,
+    )
     winner, refused = _taken(narrowed, desk, found, accept)
     if winner is not None and not question.slo.limits and found.book.over(winner)[1] == judging.THE_RATE:
         desk.progress.note(
@@ -296,9 +312,12 @@ def _entrants(question: Question, contestants: Sequence[Contestant], desk: Desk)
     request = ProfileRequest(engines=tuple(engines.values()), rows=str(desk.rows), batches=batches, threads=threads)
     key = {
         "engines": [(e.id, e.runner, sha256_file(Path(e.model_file)), e.parameters) for e in engines.values()],
-        "rows": sha256_file(desk.rows), "batches": batches, "threads": threads, "machine": machine(),
+        "rows": sha256_file(desk.rows),
+        "batches": batches,
+        "threads": threads,
+        "machine": machine(),
         "host": platform.node(),
-    }  # fmt: skip
+    }
 
     def produce(folder: Path) -> ProfileReply:
         return service_times(desk.executor, request, folder, gpu=ground.kind == "gpu", confined=desk.confined)
@@ -321,9 +340,15 @@ def service_times(
     has no sandbox."""
     beside = [Path(engine.model_file).parent for engine in request.engines]
     done = executor.run(
-        "millwork.validators.tuning.service:profile", request, ProfileReply, folder=folder, limits=ROUND_LIMITS,
-        reads=beside, gpu=gpu, confined=confined,
-    )  # fmt: skip
+        "millwork.validators.tuning.service:profile",
+        request,
+        ProfileReply,
+        folder=folder,
+        limits=ROUND_LIMITS,
+        reads=beside,
+        gpu=gpu,
+        confined=confined,
+    )
     if isinstance(done, Failure):
         raise TargetError(done.message)
     return done.value

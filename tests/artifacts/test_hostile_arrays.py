@@ -93,11 +93,20 @@ TIMES = np.full((latency.SAMPLES // latency.BLOCK, latency.BLOCK), 3.0)
 @pytest.mark.parametrize(
     "arrays",
     [
-        {"a@b": TIMES}, {"a": TIMES}, {"a@1": TIMES.astype(np.float32)}, {"a@1": TIMES[:, :3]}, {"a@1": TIMES[:0]},
-        {"a@1": np.concatenate([TIMES, TIMES])}, {"a@1": TIMES * 0}, {"a@1": TIMES * np.nan}, {"a@1": TIMES * np.inf},
-        {"a@1": TIMES * -1}, {"a@" + "9" * 5000: TIMES}, {"a@\u0661": TIMES},
+        {"a@b": TIMES},
+        {"a": TIMES},
+        {"a@1": TIMES.astype(np.float32)},
+        {"a@1": TIMES[:, :3]},
+        {"a@1": TIMES[:0]},
+        {"a@1": np.concatenate([TIMES, TIMES])},
+        {"a@1": TIMES * 0},
+        {"a@1": TIMES * np.nan},
+        {"a@1": TIMES * np.inf},
+        {"a@1": TIMES * -1},
+        {"a@" + "9" * 5000: TIMES},
+        {"a@\u0661": TIMES},
     ],
-)  # fmt: skip
+)
 def test_samples_are_times(own: Path, arrays: dict[str, Any]) -> None:
     np.savez(own / "samples.npz", **arrays)
     with pytest.raises(ModelError, match="isn't an array of times"):
@@ -122,11 +131,15 @@ ROWS = np.zeros((3, 2), np.float32)
 @pytest.mark.parametrize(
     "arrays",
     [
-        {"x": ROWS}, {"y": ROWS}, {"x": ROWS, "y": ROWS[:2]}, {"x": ROWS[0], "y": ROWS[0]},
-        {"x": ROWS.astype(np.float64), "y": ROWS}, {"x": ROWS, "y": ROWS, "c": ROWS},
+        {"x": ROWS},
+        {"y": ROWS},
+        {"x": ROWS, "y": ROWS[:2]},
+        {"x": ROWS[0], "y": ROWS[0]},
+        {"x": ROWS.astype(np.float64), "y": ROWS},
+        {"x": ROWS, "y": ROWS, "c": ROWS},
         {"x": ROWS, "y": ROWS, "c": np.array([["a"]])},
     ],
-)  # fmt: skip
+)
 def test_golden_rows_are_rows_and_answers(own: Path, arrays: dict[str, Any], manifest: Manifest) -> None:
     np.savez(own / "golden.npz", **arrays)
     with pytest.raises(ModelError, match=r"golden\.npz: not golden rows"):

@@ -149,9 +149,14 @@ def test_pinning_keeps_what_it_does_not_know() -> None:
 
 def test_an_engine_says_its_profiles_and_the_sizes_of_its_graphs_whatever_is_tuned() -> None:
     plan = PlanFacts(
-        flavour="tensorrt", build="11.4.0.106", gpu="NVIDIA L4", compute_capability="8.9", driver="580.95.05",
-        onnx_sha256="0" * 64, profiles=((1, 1, 1), (2, 64, 1024)),
-    )  # fmt: skip
+        flavour="tensorrt",
+        build="11.4.0.106",
+        gpu="NVIDIA L4",
+        compute_capability="8.9",
+        driver="580.95.05",
+        onnx_sha256="0" * 64,
+        profiles=((1, 1, 1), (2, 64, 1024)),
+    )
     asked = msgspec.structs.replace(
         request("tensorrt"), plan=plan, parameters={"graphs": "1,64"}, settings=Settings(kind="gpu")
     )

@@ -63,8 +63,11 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     (tmp_path / "1").mkdir()
     built = native_cuda.built(PROGRAM, (), 256)
     cuda_file.write(PROGRAM, tmp_path / "1" / built.model_file)
-    manifest = {"parameters": {**built.parameters, "threads": "1"}, "features": {"names": list("abcde")},
-                "model_file": built.model_file}  # fmt: skip
+    manifest = {
+        "parameters": {**built.parameters, "threads": "1"},
+        "features": {"names": list("abcde")},
+        "model_file": built.model_file,
+    }
     (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest))
     asked: dict[str, str] = {}
 
@@ -74,9 +77,11 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
     triton, own = ModuleType("triton_python_backend_utils"), ModuleType("millwork_runner")
     triton.__dict__.update(
-        Tensor=Tensor, InferenceResponse=Response, TritonError=str,
+        Tensor=Tensor,
+        InferenceResponse=Response,
+        TritonError=str,
         get_input_tensor_by_name=lambda request, name: request.get(name),
-    )  # fmt: skip
+    )
     own.__dict__["Runner"] = opened
     monkeypatch.setitem(sys.modules, triton.__name__, triton)
     monkeypatch.setitem(sys.modules, own.__name__, own)
@@ -86,8 +91,15 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     served = module.TritonPythonModel()
-    served.initialize({"model_repository": str(tmp_path), "model_version": "1", "model_config": "{}",
-                       "model_instance_kind": "GPU", "model_instance_device_id": "3"})  # fmt: skip
+    served.initialize(
+        {
+            "model_repository": str(tmp_path),
+            "model_version": "1",
+            "model_config": "{}",
+            "model_instance_kind": "GPU",
+            "model_instance_device_id": "3",
+        }
+    )
     assert asked["device"] == "3"
     return served
 
@@ -120,11 +132,16 @@ def test_its_configuration_asks_for_the_gpu() -> None:
     built = native_cuda.built(PROGRAM, (), 256)
     text = render(
         ConfigRequest(
-            name="delays", triton_backend="python", release=find("26.03"), model_file=built.model_file,
-            model_sha256="5e" * 32, features=5, parameters=built.parameters,
+            name="delays",
+            triton_backend="python",
+            release=find("26.03"),
+            model_file=built.model_file,
+            model_sha256="5e" * 32,
+            features=5,
+            parameters=built.parameters,
             output=OutputContract(kind="probability", task="binary", labels=("0", "1"), threshold=0.5),
         )
-    )  # fmt: skip
+    )
     config = triton_config.parse(text)
     assert config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
     (group,) = config.instance_group

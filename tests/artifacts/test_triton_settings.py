@@ -13,9 +13,14 @@ from millwork.values import OutputContract
 
 def request(backend, release="24.10"):
     return ConfigRequest(
-        name="m", triton_backend=backend, release=find(release), model_file="model.onnx", model_sha256="5e" * 32,
-        features=5, output=OutputContract(kind="value", task="regression", labels=("y",)),
-    )  # fmt: skip
+        name="m",
+        triton_backend=backend,
+        release=find(release),
+        model_file="model.onnx",
+        model_sha256="5e" * 32,
+        features=5,
+        output=OutputContract(kind="value", task="regression", labels=("y",)),
+    )
 
 
 CASES = [

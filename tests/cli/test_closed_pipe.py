@@ -31,9 +31,16 @@ def nobody_reads() -> Iterator[int]:
 def job(desk: Desk) -> list[str]:
     """Of kept stages: it takes no time, and publishes what serves already."""
     return [
-        "optimize", str(desk.files.clicks), "--data", str(desk.files.rows), "--repository", str(desk.repository),
-        "--run-dir", str(desk.run_dir), *QUICK,
-    ]  # fmt: skip
+        "optimize",
+        str(desk.files.clicks),
+        "--data",
+        str(desk.files.rows),
+        "--repository",
+        str(desk.repository),
+        "--run-dir",
+        str(desk.run_dir),
+        *QUICK,
+    ]
 
 
 @pytest.fixture

@@ -216,8 +216,10 @@ def test_only_ctrl_c_is_a_stop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> N
     ends(KeyboardInterrupt())
     said = millwork("optimize", desk.files.clicks, *QUICK)
     assert (said.code, said.out, said.err.strip()) == (
-        130, "", "stopped; finished stages are kept, and the same command goes on from there",
-    )  # fmt: skip
+        130,
+        "",
+        "stopped; finished stages are kept, and the same command goes on from there",
+    )
     ends(EOFError("No data left in file"))
     said = millwork("optimize", desk.files.clicks, *QUICK)
     refused(said, 70, "a bug in millwork: EOFError: No data left in file")

@@ -76,14 +76,18 @@ def ids(*wanted: str, precisions: tuple[str, ...] = (), net: bool = False, gpu: 
 
 def test_what_is_built_where_nobody_says():
     assert ids() == ["reference-fp32", "onnx-fp32", "fil-fp32", "native-fp32", "tensor-fp32"]
-    assert ids(gpu=True) == [
-        *ids(), "fil-cuda-fp32", "native-cuda-fp32", *(f"{name}-fp32" for name in TENSORS_ON_GPU)
-    ]  # fmt: skip
+    assert ids(gpu=True) == [*ids(), "fil-cuda-fp32", "native-cuda-fp32", *(f"{name}-fp32" for name in TENSORS_ON_GPU)]
     assert ids(net=True) == ["reference-fp32", "onnx-fp32", "onnx-fp16", "onnx-int8"]
     assert ids(net=True, gpu=True)[-8:] == [
-        "onnx-cuda-fp32", "onnx-cuda-fp16", "onnx-tensorrt-fp32", "onnx-tensorrt-fp16", "onnx-tensorrt-int8",
-        "tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8",
-    ]  # fmt: skip
+        "onnx-cuda-fp32",
+        "onnx-cuda-fp16",
+        "onnx-tensorrt-fp32",
+        "onnx-tensorrt-fp16",
+        "onnx-tensorrt-int8",
+        "tensorrt-fp32",
+        "tensorrt-fp16",
+        "tensorrt-int8",
+    ]
 
 
 def test_what_is_named_is_tried_even_if_only_to_say_why_not():

@@ -68,9 +68,12 @@ def framework_says(model: Any, rows: Any) -> Any:
         return model.predict_proba(rows) if hasattr(model, "predict_proba") else model.predict(rows)[:, None]
     loss = model.get_all_params()["loss_function"] if model.get_all_params() else "RMSE"
     kind = (
-        "Probability" if loss in ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
-        else "Exponent" if loss.startswith(("Poisson", "Tweedie")) else "RawFormulaVal"
-    )  # fmt: skip
+        "Probability"
+        if loss in ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
+        else "Exponent"
+        if loss.startswith(("Poisson", "Tweedie"))
+        else "RawFormulaVal"
+    )
     return model.predict(rows, prediction_type=kind).reshape(len(rows), -1)
 
 
@@ -138,15 +141,20 @@ def answers_of(made: Built, folder: Path, rows: Any) -> Any:
 @given(
     shape=st.fixed_dictionaries(
         {
-            "seed": st.integers(0, 10**9), "trees": st.integers(1, 8), "depth": st.integers(0, 6),
-            "features": st.integers(1, 6), "outputs": st.integers(1, 3), "comparison": st.sampled_from(["<", "<="]),
-            "vector_leaves": st.booleans(), "dtype": st.sampled_from([np.float32, np.float64]),
+            "seed": st.integers(0, 10**9),
+            "trees": st.integers(1, 8),
+            "depth": st.integers(0, 6),
+            "features": st.integers(1, 6),
+            "outputs": st.integers(1, 3),
+            "comparison": st.sampled_from(["<", "<="]),
+            "vector_leaves": st.booleans(),
+            "dtype": st.sampled_from([np.float32, np.float64]),
         }
     ),
     postprocess=st.sampled_from(POSTPROCESSES),
     backend=st.sampled_from(["onnx", "fil"]),
     unused=st.integers(0, 2),
-)  # fmt: skip
+)
 @settings(max_examples=120, deadline=None)
 def test_a_program_of_any_shape(
     shape: dict[str, Any], postprocess: str, backend: str, unused: int, tmp_path_factory: pytest.TempPathFactory
@@ -271,9 +279,10 @@ def test_a_model_of_another_kind_has_no_leaves_to_probe() -> None:
     from onnx import TensorProto, helper
 
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])], "g",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-    )  # fmt: skip
+    )
     with pytest.raises(ModelError, match="expected one TreeEnsembleRegressor in the artifact, found 0"):
         leaf_probe(helper.make_model(graph))

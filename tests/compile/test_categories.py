@@ -37,15 +37,25 @@ def agrees(backend: str, program: Program, folder: Path, rows: Any, categories: 
 
 
 @given(
-    seed=st.integers(0, 10**9), trees=st.integers(1, 6), depth=st.integers(1, 5), features=st.integers(1, 5),
-    categorical=st.integers(1, 5), comparison=st.sampled_from(["<", "<="]),
+    seed=st.integers(0, 10**9),
+    trees=st.integers(1, 6),
+    depth=st.integers(1, 5),
+    features=st.integers(1, 5),
+    categorical=st.integers(1, 5),
+    comparison=st.sampled_from(["<", "<="]),
     backend=st.sampled_from(["onnx", "fil", "native", "tensor"]),
-)  # fmt: skip
+)
 @settings(max_examples=60, deadline=None)
 def test_codes_of_categories_among_the_numbers(
-    seed: int, trees: int, depth: int, features: int, categorical: int, comparison: str, backend: str,
+    seed: int,
+    trees: int,
+    depth: int,
+    features: int,
+    categorical: int,
+    comparison: str,
+    backend: str,
     tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
+) -> None:
     """Codes in a set and not, negative ones, fractions, 2^24 and more, infinities and NaN."""
     categorical = min(categorical, features)
     forest = random_forest(

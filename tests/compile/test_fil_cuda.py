@@ -71,13 +71,19 @@ def test_what_was_tuned_is_in_the_configuration(release: str, carried: bool) -> 
     config = text_format.Parse(
         render(
             ConfigRequest(
-                name="m", triton_backend="fil", release=found, model_file="checkpoint.tl", model_sha256="0" * 64,
-                features=3, output=OutputContract(kind="probability", task="binary", labels=("0", "1")),
-                settings=settings, parameters=tuned,
+                name="m",
+                triton_backend="fil",
+                release=found,
+                model_file="checkpoint.tl",
+                model_sha256="0" * 64,
+                features=3,
+                output=OutputContract(kind="probability", task="binary", labels=("0", "1")),
+                settings=settings,
+                parameters=tuned,
             )
         ),
         model_config_pb2.ModelConfig(),
-    )  # fmt: skip
+    )
     assert config.instance_group[0].kind == config.instance_group[0].KIND_GPU
     said = {
         name: config.parameters[name].string_value for name in ("layout", "chunk_size") if name in config.parameters

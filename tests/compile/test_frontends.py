@@ -67,9 +67,10 @@ def test_a_booster_is_the_same_in_every_format(name: str, tmp_path: Path) -> Non
 def test_a_wrapper_is_the_same_in_every_format(name: str, tmp_path: Path) -> None:
     given = rows()
     wrapper = (
-        xgboost_models.model(name) if name != "float-labels"
+        xgboost_models.model(name)
+        if name != "float-labels"
         else xgb.XGBClassifier(n_estimators=4, max_depth=3, n_jobs=1).fit(given, (target(given) > 0).astype(float))
-    )  # fmt: skip
+    )
     made = [loaded(wrapper, tmp_path / file) for file in XGBOOST_FORMATS]
     for other in made[1:]:
         assert bits(other.program) == bits(made[0].program)
@@ -409,7 +410,7 @@ def _own_objective(truth: Any, predicted: Any) -> Any:
         (_with_embeddings, "embedding features"),
     ],
     ids=["text", "embeddings"],
-)  # fmt: skip
+)
 def test_what_isnt_supported_of_catboost_is_refused_by_name(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=said):
         loaded(make(), tmp_path / "m.cbm")

@@ -57,9 +57,19 @@ def test_without_its_environment_it_says_how_to_have_it(tmp_path: Path, monkeypa
     monkeypatch.setenv("MILLWORK_CACHE", str(tmp_path / "cache"))
     save(model("binary"), tmp_path / "model.json")
     said = millwork(
-        "optimize", tmp_path / "model.json", "--backends", "onnx,hummingbird", "--triton", "none", "--dry-run",
-        "--traffic", "batch=1", "--run-dir", tmp_path / "run", "--json",
-    )  # fmt: skip
+        "optimize",
+        tmp_path / "model.json",
+        "--backends",
+        "onnx,hummingbird",
+        "--triton",
+        "none",
+        "--dry-run",
+        "--traffic",
+        "batch=1",
+        "--run-dir",
+        tmp_path / "run",
+        "--json",
+    )
     assert said.code == 0, said.err
     line = said.document()["candidates"][1]
     assert (line["id"], line["status"]) == ("hummingbird-fp32", "unsupported")

@@ -108,9 +108,19 @@ def test_averages(folder: Path, shape: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("postprocess", "outputs"),
-    [("sigmoid", 2), ("binary", 1), ("softmax", 3), ("exp", 1), ("hinge", 2), ("binary-hinge", 1), ("binary-raw", 1),
-     ("sort", 3), ("mean-variance", 2), ("identity", 2)],
-)  # fmt: skip
+    [
+        ("sigmoid", 2),
+        ("binary", 1),
+        ("softmax", 3),
+        ("exp", 1),
+        ("hinge", 2),
+        ("binary-hinge", 1),
+        ("binary-raw", 1),
+        ("sort", 3),
+        ("mean-variance", 2),
+        ("identity", 2),
+    ],
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_transforms_are_within_two_units_in_the_last_place(
     postprocess: str, outputs: int, dtype: type, folder: Path
@@ -134,8 +144,19 @@ def test_transforms_are_within_two_units_in_the_last_place(
     assert distance.max() <= (16 if postprocess == "softmax" and dtype is np.float32 else 2)
 
 
-@pytest.mark.parametrize("objective", ["binary:logistic", "multi:softprob", "count:poisson", "reg:gamma", "Logloss",
-                                       "MultiClass", "MultiClassOneVsAll", "Poisson"])  # fmt: skip
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "binary:logistic",
+        "multi:softprob",
+        "count:poisson",
+        "reg:gamma",
+        "Logloss",
+        "MultiClass",
+        "MultiClassOneVsAll",
+        "Poisson",
+    ],
+)
 def test_margins_are_the_frameworks_to_the_bit_and_answers_within_two_units(
     objective: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -153,8 +174,15 @@ def test_margins_are_the_frameworks_to_the_bit_and_answers_within_two_units(
         margin, answer = (booster.predict(xgboost.DMatrix(more), output_margin=raw) for raw in (True, False))
     else:
         path = tmp_path / "model.cbm"
-        model = catboost.CatBoost({"loss_function": objective, "iterations": 60, "verbose": 0, "learning_rate": 0.8,
-                                   "allow_writing_files": False}).fit(rows, label)  # fmt: skip
+        model = catboost.CatBoost(
+            {
+                "loss_function": objective,
+                "iterations": 60,
+                "verbose": 0,
+                "learning_rate": 0.8,
+                "allow_writing_files": False,
+            }
+        ).fit(rows, label)
         model.save_model(str(path))
         kind = "Exponent" if objective == "Poisson" else "Probability"
         margin, answer = (model.predict(more, prediction_type=raw) for raw in ("RawFormulaVal", kind))
@@ -189,12 +217,17 @@ def test_more_thresholds_than_a_byte_or_two_hold(folder: Path) -> None:
     left[::3], right[::3] = np.arange(n) * 3 + 1, np.arange(n) * 3 + 2
     feature = np.where(left >= 0, 0, -1).astype(np.int32)
     forest = random_forest(0, features=2).replacing(
-        tree_start=(np.arange(n + 1) * 3).astype(np.int32), feature=feature, threshold=threshold, left=left,
+        tree_start=(np.arange(n + 1) * 3).astype(np.int32),
+        feature=feature,
+        threshold=threshold,
+        left=left,
         right=right,
-        default_left=np.zeros(3 * n, np.bool_), leaf_value=np.ones((3 * n, 1), np.float32),
-        leaf_number=np.where(left < 0, np.tile([0, 1, 2], n), -1).astype(np.int32), tree_output=np.zeros(n, np.int32),
+        default_left=np.zeros(3 * n, np.bool_),
+        leaf_value=np.ones((3 * n, 1), np.float32),
+        leaf_number=np.where(left < 0, np.tile([0, 1, 2], n), -1).astype(np.int32),
+        tree_output=np.zeros(n, np.int32),
         n_features=1,
-    )  # fmt: skip
+    )
     rows = np.concatenate([threshold[::6001], [np.nan, np.inf, -np.inf]]).astype(np.float32)[:, None]
     program = program_of(forest)
     for plan in ("rows", "blocks"):
@@ -307,8 +340,10 @@ def test_nothing_beside_a_table_is_read(guarded: str, tmp_path: Path) -> None:
             np.save(path.with_suffix(".margins.npy"), margins(forest, leaves(forest, rows)))
     done = subprocess.run(
         [sys.executable, "-c", GUARDED, str(tmp_path), *filter(here, ISAS)],
-        env=os.environ | {"LD_PRELOAD": str(library), "GUARDED": guarded}, capture_output=True, text=True,
-    )  # fmt: skip
+        env=os.environ | {"LD_PRELOAD": str(library), "GUARDED": guarded},
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
@@ -331,8 +366,18 @@ def test_the_boundary_checks_what_it_is_given(folder: Path) -> None:
     rows = np.zeros((4, 5), np.float32)
 
     def ask(**changed: Any) -> int:
-        given = {"handle": runner.handle, "kind": 0, "plan": 0, "threads": 1, "rows": rows.ctypes.data, "n": 4,
-                 "stride": 5, "categories": None, "size": 0, "out": out.ctypes.data} | changed  # fmt: skip
+        given = {
+            "handle": runner.handle,
+            "kind": 0,
+            "plan": 0,
+            "threads": 1,
+            "rows": rows.ctypes.data,
+            "n": 4,
+            "stride": 5,
+            "categories": None,
+            "size": 0,
+            "out": out.ctypes.data,
+        } | changed
         return int(library.mw_predict(*given.values()))
 
     assert ask() == 0

@@ -321,8 +321,20 @@ def test_a_nested_tree_of_great_depth_is_an_error_and_no_crash(tmp_path: Path) -
     assert "nested too deeply" in str(errors[0]) or "maximum recursion" in str(errors[0])
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "null", "3", '"text"', '{"learner": 3}', '{"learner": {}}',
-                                     '{"features_info": {}, "model_info": {}}', '{"oblivious_trees": []}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        "null",
+        "3",
+        '"text"',
+        '{"learner": 3}',
+        '{"learner": {}}',
+        '{"features_info": {}, "model_info": {}}',
+        '{"oblivious_trees": []}',
+    ],
+)
 def test_json_of_something_else(content: str, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(content)
     with pytest.raises(ModelError):

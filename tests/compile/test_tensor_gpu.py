@@ -81,8 +81,10 @@ def test_a_provider_that_is_not_there_is_never_the_cpus(
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
     assert isinstance(made, Built)
     assert (made.id, made.parameters, made.requirements) == (
-        f"{name}-int32", {"providers": providers}, ("onnxruntime-gpu",)
-    )  # fmt: skip
+        f"{name}-int32",
+        {"providers": providers},
+        ("onnxruntime-gpu",),
+    )
     if set(providers.split(",")) <= set(onnxruntime.get_available_providers()):
         pytest.skip("this onnxruntime has the provider")
     with pytest.raises(ProviderError, match="has no "):
@@ -107,9 +109,14 @@ def test_an_engine_has_a_twin_that_says_leaves(
         profiles.append(ranges)
         shutil.copy(graph, folder / candidate.PLAN_FILE)
         return Built(
-            backend="tensorrt", precision=precision, model_file=candidate.PLAN_FILE, runner=candidate.RUNNER,
-            triton_backend="tensorrt", parameters={}, requirements=(),
-        )  # fmt: skip
+            backend="tensorrt",
+            precision=precision,
+            model_file=candidate.PLAN_FILE,
+            runner=candidate.RUNNER,
+            triton_backend="tensorrt",
+            parameters={},
+            requirements=(),
+        )
 
     class Runner:
         def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
@@ -135,9 +142,15 @@ def test_an_engine_has_a_twin_that_says_leaves(
 
 def test_a_category_of_text_is_none_of_tensorrts(tmp_path: Path, l4: None, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Built(
-        backend="tensorrt", precision="fp32", model_file="model.onnx", runner="", triton_backend="", parameters={},
-        requirements=(), foreign=("LabelEncoder",),
-    )  # fmt: skip
+        backend="tensorrt",
+        precision="fp32",
+        model_file="model.onnx",
+        runner="",
+        triton_backend="",
+        parameters={},
+        requirements=(),
+        foreign=("LabelEncoder",),
+    )
     monkeypatch.setattr(TensorTrees, "build", lambda *_: plain)
     made = TensorRtTrees().build(program_of(random_forest(1, trees=1, depth=1)), SOURCE, tmp_path, RELEASE)
     assert isinstance(made, Unsupported)

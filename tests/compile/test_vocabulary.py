@@ -253,10 +253,13 @@ def test_of_too_many_sums_a_sample_is_tried_or_none(monkeypatch: pytest.MonkeyPa
     assert explain(table, hashes) is None
 
 
-@pytest.mark.parametrize(("budget", "said"), [
-    (8 * 7 * 2, "whether every value of left with right is known can't be shown"),
-    (7 * 50, "left with right: the values in 50 of their 56 combinations are known"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (8 * 7 * 2, "whether every value of left with right is known can't be shown"),
+        (7 * 50, "left with right: the values in 50 of their 56 combinations are known"),
+    ],
+)
 def test_what_wasnt_tried_is_told(budget: int, said: str, combined: Any, tmp_path: Path, monkeypatch: Any) -> None:
     model, given, _ = combined
     model.save_model(str(tmp_path / "model.json"), format="json")

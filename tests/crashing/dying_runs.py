@@ -97,9 +97,13 @@ def run(folder: Path, where: str, name: str, die: Die, words: list[str]) -> dict
     signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
     return {
-        "signal": signalled, "code": code, "out": out.read_text(), "err": err.read_text(), "pid": child,
+        "signal": signalled,
+        "code": code,
+        "out": out.read_text(),
+        "err": err.read_text(),
+        "pid": child,
         "processes": json.loads(pids.read_text()),
-    }  # fmt: skip
+    }
 
 
 def descendants() -> list[int]:

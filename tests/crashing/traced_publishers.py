@@ -209,13 +209,19 @@ class Scenario:
         litter = [str(path.relative_to(state)) for part in ("staging", "trash") for path in (state / part).iterdir()]
         litter += [path.name for path in (state / "ledger").iterdir() if path.name != f"{name}.json"]
         litter += [path.name for path in repository.iterdir() if path.name != name]
-        litter += [path.name for path in (repository / name).iterdir()
-                   if path.name != "config.pbtxt" and not path.name.isdigit()]  # fmt: skip
+        litter += [
+            path.name
+            for path in (repository / name).iterdir()
+            if path.name != "config.pbtxt" and not path.name.isdigit()
+        ]
         if litter or in_flight(repository, name) is not None:
             self.problems.append(f"{where}: the next publication left {litter or 'one in flight'}")
-        broken = [entry.version for entry in versions(repository, name)
-                  if not (entry.folder / FOREIGN).exists()
-                  and (entry.manifest is None or manifests.verify_files(entry.folder))]  # fmt: skip
+        broken = [
+            entry.version
+            for entry in versions(repository, name)
+            if not (entry.folder / FOREIGN).exists()
+            and (entry.manifest is None or manifests.verify_files(entry.folder))
+        ]
         if broken or served_version(repository, name) != done.version:
             self.problems.append(f"{where}: after the next publication {broken or done.version} isn't whole")
         return done.version

@@ -74,10 +74,18 @@ def _seeds(target: str) -> list[bytes]:
     import seeds
 
     kept = {
-        "ubjson": "ubj", "ubjson member": "ubj", "xgboost": "json", "catboost": "json", "pickles": "pkl",
-        "streams": "joblib", "sniff": "json", "manifest": "manifest", "config": "config", "npz": "npz",
+        "ubjson": "ubj",
+        "ubjson member": "ubj",
+        "xgboost": "json",
+        "catboost": "json",
+        "pickles": "pkl",
+        "streams": "joblib",
+        "sniff": "json",
+        "manifest": "manifest",
+        "config": "config",
+        "npz": "npz",
         "csv": "csv",
-    }.get(target)  # fmt: skip
+    }.get(target)
     if kept is not None:
         return [content for content in seeds.SEEDS[kept]() if len(content) <= LONGEST]
     return [text.encode() for text in SPECS.get(target, ())]

@@ -30,10 +30,16 @@ def main() -> None:
     for seed in range(24):
         outputs = seed % 3 + 1
         forest = random_forest(
-            seed, trees=1 + seed % 11, depth=seed % 9, features=2 + seed % 5, categorical=seed % 3, outputs=outputs,
-            vector_leaves=seed % 2 == 1, comparison=("<", "<=")[seed % 2],
+            seed,
+            trees=1 + seed % 11,
+            depth=seed % 9,
+            features=2 + seed % 5,
+            categorical=seed % 3,
+            outputs=outputs,
+            vector_leaves=seed % 2 == 1,
+            comparison=("<", "<=")[seed % 2],
             dtype=(np.float32, np.float64)[seed // 2 % 2],
-        )  # fmt: skip
+        )
         kinds = POSTPROCESS[outputs]
         native_file.write(program_of(forest, kinds[seed % len(kinds)]), folder / f"forest-{seed:02}.packed")
     for outputs in (1, 3):

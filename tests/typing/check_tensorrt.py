@@ -74,8 +74,9 @@ def check(folder: Path, version: str) -> int:
     options = ["--strict", "--allow-untyped-calls", "--follow-imports=silent", "--config-file", ROOT / "pyproject.toml"]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *options, "--cache-dir", folder / "cache", fits, runner],
-        env={**os.environ, "MYPYPATH": f"{stubs}:{ROOT / 'src'}"}, cwd=folder,
-    )  # fmt: skip
+        env={**os.environ, "MYPYPATH": f"{stubs}:{ROOT / 'src'}"},
+        cwd=folder,
+    )
     sys.stderr.write(f"TensorRT {version}: {'agrees' if done.returncode == 0 else 'DISAGREES'}\n")
     return done.returncode
 

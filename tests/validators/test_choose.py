@@ -21,8 +21,9 @@ def taken(name: str, us: float, batch: int = 1, noise: float = 0.03) -> Samples:
 
 
 def chosen(times: dict[Contender, float], traffic: tuple[Share, ...] = ONE, **noise: Any) -> Any:
-    return choose(list(times), [taken(c.id, us, share.batch, **noise) for c, us in times.items() for share in traffic],
-                  traffic)  # fmt: skip
+    return choose(
+        list(times), [taken(c.id, us, share.batch, **noise) for c, us in times.items() for share in traffic], traffic
+    )
 
 
 def test_the_fastest_wins_beyond_noise() -> None:

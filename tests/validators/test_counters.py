@@ -41,8 +41,17 @@ nv_gpu_memory_total_bytes{gpu_uuid="GPU-1"} 16e9
 
 
 def seen(**changes: float) -> Observed:
-    usual = {"seconds": 10.0, "requests": 1000.0, "failures": 0.0, "rate": 100.0, "rows_a_request": 1.0,
-             "rows_a_call": 1.0, "queue_us": 10.0, "compute_us": 200.0, "pending": 0.0}  # fmt: skip
+    usual = {
+        "seconds": 10.0,
+        "requests": 1000.0,
+        "failures": 0.0,
+        "rate": 100.0,
+        "rows_a_request": 1.0,
+        "rows_a_call": 1.0,
+        "queue_us": 10.0,
+        "compute_us": 200.0,
+        "pending": 0.0,
+    }
     return Observed(**{**usual, **changes})
 
 
@@ -62,8 +71,9 @@ def test_several_gpus_are_used_as_much_as_on_average() -> None:
 
 def test_what_happened_between_two_readings() -> None:
     after = counters.parse(PAGE, "delays")
-    before = counters.Counters(requests=500, rows=2000, executions=125, queue_us=1e6, infer_us=230_000, input_us=10_000,
-                               output_us=10_000)  # fmt: skip
+    before = counters.Counters(
+        requests=500, rows=2000, executions=125, queue_us=1e6, infer_us=230_000, input_us=10_000, output_us=10_000
+    )
     found = counters.between(before, after, 10.0)
     assert (found.rate, found.rows_a_request, found.rows_a_call) == (50, 4, 16)
     assert (found.queue_us, found.compute_us) == (2000, 500)

@@ -22,9 +22,16 @@ COOL = State(
     sm_mhz=1980, memory_mhz=2619, most_sm_mhz=1980, busy=5, celsius=40, watts=120.0, used_bytes=0, own_bytes=100
 )
 HOT = State(
-    sm_mhz=1200, memory_mhz=2619, most_sm_mhz=1980, busy=99, celsius=88, watts=700.0, used_bytes=0, own_bytes=1100,
+    sm_mhz=1200,
+    memory_mhz=2619,
+    most_sm_mhz=1980,
+    busy=99,
+    celsius=88,
+    watts=700.0,
+    used_bytes=0,
+    own_bytes=1100,
     slowed=("thermal slowdown (hardware)",),
-)  # fmt: skip
+)
 LINE = Latency(batch=3, p50_us=50.0, p99_us=None, rows_per_s=1.0, ci={})
 ROWS = Given(np.arange(20, dtype=np.float32).reshape(10, 2), None)
 
@@ -88,8 +95,15 @@ def test_the_step_asks_nvml_for_candidates_of_a_gpu_alone(tmp_path: Path, monkey
         return watches[-1]
 
     monkeypatch.setattr(gpu_watch, "watch", watch)
-    gpu = Built(backend="native-cuda", precision="fp32", model_file="m", runner="r", triton_backend="python",
-                parameters={}, requirements=())  # fmt: skip
+    gpu = Built(
+        backend="native-cuda",
+        precision="fp32",
+        model_file="m",
+        runner="r",
+        triton_backend="python",
+        parameters={},
+        requirements=(),
+    )
     cpu = msgspec.structs.replace(gpu, backend="native")
 
     def measured(*built: Built) -> steps.MeasureReply:

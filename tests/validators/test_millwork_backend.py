@@ -73,12 +73,17 @@ def put(repository: Path, name: str, program: Program, version: int = 1, **chang
     labels = tuple(map(str, range(given.pop("width", program.n_answers))))
     categories = program.categories
     request = ConfigRequest(
-        name=name, triton_backend="millwork", release=find("24.10"), model_file="forest.packed",
-        model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(), features=program.n_columns,
+        name=name,
+        triton_backend="millwork",
+        release=find("24.10"),
+        model_file="forest.packed",
+        model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        features=program.n_columns,
         categories=0 if categories is None else len(categories.vocabularies),
         category_dtype="int64" if categories is not None and categories.integer else "string",
-        output=OutputContract(kind="value", task="regression", labels=labels), **given,
-    )  # fmt: skip
+        output=OutputContract(kind="value", task="regression", labels=labels),
+        **given,
+    )
     (repository / name / "config.pbtxt").write_text(render(request, version))
     return path
 

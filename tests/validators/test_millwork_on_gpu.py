@@ -61,10 +61,15 @@ def put(folder: Path, name: str, program: Program, crossover: int = 300, decisio
     labels = {"decision": decision, "cut": cut} if decision else {}
     width = 1 if decision in ("second", "largest") else program.n_answers
     request = ConfigRequest(
-        name=name, triton_backend="millwork", release=find("26.03"), model_file=built.model_file,
-        model_sha256="5e" * 32, features=FEATURES, parameters=built.parameters | labels,
+        name=name,
+        triton_backend="millwork",
+        release=find("26.03"),
+        model_file=built.model_file,
+        model_sha256="5e" * 32,
+        features=FEATURES,
+        parameters=built.parameters | labels,
         output=OutputContract(kind="value", task="regression", labels=tuple(map(str, range(width)))),
-    )  # fmt: skip
+    )
     (folder / name / "config.pbtxt").write_text(render(request))
     return version
 
@@ -166,13 +171,18 @@ def test_many_clients_and_a_model_that_comes_and_goes(
 
 
 @pytest.mark.triton
-@pytest.mark.parametrize(("change", "says"), [
-    ("cut-fatbin", "forest.fatbin isn't as long as it says"),
-    ("fatbin-of-another", "forest.fatbin has no code for Emulated .compute capability 9.0."),
-    ("no-fatbin", "a forest for GPUs needs its kernels beside it"), ("no-gpu-3", "GPU 3: "),
-    ("damaged", "the file has changed since it was written"), ("crossover", "crossover is 'few'"),
-    ("cpu", "the forest is packed for GPUs: set instance_group.kind to KIND_GPU"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("cut-fatbin", "forest.fatbin isn't as long as it says"),
+        ("fatbin-of-another", "forest.fatbin has no code for Emulated .compute capability 9.0."),
+        ("no-fatbin", "a forest for GPUs needs its kernels beside it"),
+        ("no-gpu-3", "GPU 3: "),
+        ("damaged", "the file has changed since it was written"),
+        ("crossover", "crossover is 'few'"),
+        ("cpu", "the forest is packed for GPUs: set instance_group.kind to KIND_GPU"),
+    ],
+)
 def test_what_cant_be_loaded_says_why(change: str, says: str, session: Session, repository: Path) -> None:
     name = f"not-{change}"
     version = put(repository, name, BINARY)
@@ -224,12 +234,21 @@ class Asked(ctypes.Structure):
     """``Asked`` of gpu_requests.cpp."""
 
     _fields_ = [
-        ("pieces", ctypes.POINTER(ctypes.c_void_p)), ("sizes", ctypes.POINTER(ctypes.c_uint64)),
-        ("n_pieces", ctypes.c_uint32), ("in_memory", ctypes.c_int), ("in_device", ctypes.c_int64),
-        ("rows", ctypes.c_int64), ("features", ctypes.c_int64), ("out", ctypes.c_void_p),
-        ("out_memory", ctypes.c_int), ("out_device", ctypes.c_int64), ("error", ctypes.c_char * 256),
-        ("sent", ctypes.c_int), ("released", ctypes.c_int), ("success", ctypes.c_int),
-    ]  # fmt: skip
+        ("pieces", ctypes.POINTER(ctypes.c_void_p)),
+        ("sizes", ctypes.POINTER(ctypes.c_uint64)),
+        ("n_pieces", ctypes.c_uint32),
+        ("in_memory", ctypes.c_int),
+        ("in_device", ctypes.c_int64),
+        ("rows", ctypes.c_int64),
+        ("features", ctypes.c_int64),
+        ("out", ctypes.c_void_p),
+        ("out_memory", ctypes.c_int),
+        ("out_device", ctypes.c_int64),
+        ("error", ctypes.c_char * 256),
+        ("sent", ctypes.c_int),
+        ("released", ctypes.c_int),
+        ("success", ctypes.c_int),
+    ]
 
 
 @dataclass(frozen=True)
@@ -346,7 +365,7 @@ def apart(check: str, *arguments: object, **variables: str) -> None:
     environment = {**os.environ, "PYTHONPATH": here, "FAKE_CUDA_GPUS": "2", **variables}
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], env=environment, capture_output=True, text=True
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -375,9 +394,12 @@ def check_places(driver: str, requests: str, version: str) -> None:
     right(Wanted(rows[:64], given_device=1), Wanted(rows[64:70]))
     right(Wanted(rows[:9], wanted_device=1))
     right(
-        Wanted(rows[:5], 1, CPU, GPU), Wanted(rows[5:6], 2, GPU, CPU), Wanted(rows[6:300], 1, CPU, CPU),
-        Wanted(rows[300:410], 4), Wanted(rows[410:], 1, CPU, GPU),
-    )  # fmt: skip
+        Wanted(rows[:5], 1, CPU, GPU),
+        Wanted(rows[5:6], 2, GPU, CPU),
+        Wanted(rows[6:300], 1, CPU, CPU),
+        Wanted(rows[300:410], 4),
+        Wanted(rows[410:], 1, CPU, GPU),
+    )
     wrong, good = one.ask(Wanted(rows[:4, :3].copy()), Wanted(rows[:6]))
     assert "isn't of the model's type and of shape" in wrong
     assert good.tobytes() == must[:6].tobytes()

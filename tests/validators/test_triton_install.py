@@ -116,8 +116,13 @@ def test_the_servers_python_is_first_and_nothing_points_it_elsewhere(triton_inst
 def test_the_server_gets_no_secret_but_its_stores(store: bool, triton_installation: Installation) -> None:
     """The model runs in it. It reads an object store itself, and no other repository needs those credentials."""
     never = {"MILLWORK_KEY_PASSWORD", "PIP_INDEX_URL", "HF_TOKEN", "my_password", "CLIENT_SECRET", "VENDOR_API_KEY"}
-    of_stores = {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AZURE_STORAGE_ACCOUNT_KEY",
-                 "GOOGLE_APPLICATION_CREDENTIALS"}  # fmt: skip
+    of_stores = {
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+    }
     others = {"HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM", "HTTPS_PROXY"}
     given = dict.fromkeys(never | of_stores | others, "x")
     got = install.server_variables(triton_installation, given, store=store)

@@ -161,8 +161,14 @@ def test_what_was_in_no_sweep_with_the_default_cannot_win():
 def test_a_rate_that_is_not_kept_up_with_breaks_a_limit():
     """An overload of a short round is no long tail yet; in production it would be."""
     start = np.arange(1000) * 1e3
-    behind = Samples(start, (1000 + 0.15 * start).astype(np.float32), np.ones(1000, np.int32), np.zeros(1000, bool),
-                     np.zeros(1000, np.float32), 1.0)  # fmt: skip
+    behind = Samples(
+        start,
+        (1000 + 0.15 * start).astype(np.float32),
+        np.ones(1000, np.int32),
+        np.zeros(1000, bool),
+        np.zeros(1000, np.float32),
+        1.0,
+    )
     times = ServerTime(queue_us=1, input_us=1, infer_us=1, output_us=1, requests=1, executions=1, rows=1, cpu_us=1)
     seen = figures.pooled([Round(1, behind, times, "asyncio", 1.0)], (0.99,), None)
     limits = slo.parse("p99<500ms")

@@ -111,11 +111,13 @@ def between(before: Counters, after: Counters, seconds: float) -> Observed:
     return observed(
         Counters(
             **{name: getattr(after, name) - getattr(before, name) for name in COUNTERS},
-            pending=after.pending, gpu_use=after.gpu_use, gpu_used_bytes=after.gpu_used_bytes,
+            pending=after.pending,
+            gpu_use=after.gpu_use,
+            gpu_used_bytes=after.gpu_used_bytes,
             gpu_bytes=after.gpu_bytes,
         ),
         seconds,
-    )  # fmt: skip
+    )
 
 
 def observed(grown: Counters, seconds: float) -> Observed:
@@ -128,12 +130,18 @@ def observed(grown: Counters, seconds: float) -> Observed:
         )
     memory = grown.gpu_used_bytes / grown.gpu_bytes if grown.gpu_used_bytes and grown.gpu_bytes else None
     return Observed(
-        seconds=seconds, requests=grown.requests, failures=grown.failures, rate=grown.requests / seconds,
-        rows_a_request=grown.rows / grown.requests, rows_a_call=grown.rows / grown.executions,
+        seconds=seconds,
+        requests=grown.requests,
+        failures=grown.failures,
+        rate=grown.requests / seconds,
+        rows_a_request=grown.rows / grown.requests,
+        rows_a_call=grown.rows / grown.executions,
         queue_us=grown.queue_us / grown.requests,
-        compute_us=(grown.input_us + grown.infer_us + grown.output_us) / grown.requests, pending=grown.pending,
-        gpu_use=grown.gpu_use, gpu_memory=memory,
-    )  # fmt: skip
+        compute_us=(grown.input_us + grown.infer_us + grown.output_us) / grown.requests,
+        pending=grown.pending,
+        gpu_use=grown.gpu_use,
+        gpu_memory=memory,
+    )
 
 
 def from_prometheus(url: str, model: str, seconds: float) -> Observed:
@@ -160,9 +168,12 @@ def _counters(value: Callable[[str], float | None], model: str) -> Counters:
         raise UsageError(f"no counters of a model called {model!r}", "Is it loaded there, and has it been asked?")
     counted: dict[str, float] = {field: value(name) or 0.0 for field, name in COUNTERS.items()}
     return Counters(
-        **counted, pending=value(PENDING) or 0.0, gpu_use=value(GPU["gpu_use"]),
-        gpu_used_bytes=value(GPU["gpu_used_bytes"]), gpu_bytes=value(GPU["gpu_bytes"]),
-    )  # fmt: skip
+        **counted,
+        pending=value(PENDING) or 0.0,
+        gpu_use=value(GPU["gpu_use"]),
+        gpu_used_bytes=value(GPU["gpu_used_bytes"]),
+        gpu_bytes=value(GPU["gpu_bytes"]),
+    )
 
 
 def _query(url: str, expression: str) -> float | None:

@@ -82,10 +82,11 @@ def _simulated(
     latency = np.array([end - start for start, end in counted]) + (FRONT_US + CLIENT_US) * slow
     spent = max(end for _, end in counted) - counted[0][0]
     return Expected(
-        throughput=len(counted) / max(spent, 1.0) * 1e6, p50_us=float(np.median(latency)),
+        throughput=len(counted) / max(spent, 1.0) * 1e6,
+        p50_us=float(np.median(latency)),
         tail_us=float(np.quantile(latency, quantile)),
         busy=queue.worked_us * settings.threads / max(*(end for _, end in done), 1.0),
-    )  # fmt: skip
+    )
 
 
 class _Queue:

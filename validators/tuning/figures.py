@@ -44,16 +44,26 @@ def pooled(rounds: Sequence[Round], quantiles: Sequence[float], memory: int | No
     )
     cpu = [r.server.cpu_us for r in rounds if r.server.cpu_us is not None]
     return Figures(
-        requests_per_s=float(np.median(rates)), rows_per_s=float(np.median(rows)), p50_us=p50,
-        p90_us=quantile(latency, 0.9)[0], p99_us=p99, tail_us=value, mean_us=mean, samples=len(latency),
-        rounds=len(rounds), ci={name: found for name, found in intervals.items() if found is not None},
+        requests_per_s=float(np.median(rates)),
+        rows_per_s=float(np.median(rows)),
+        p50_us=p50,
+        p90_us=quantile(latency, 0.9)[0],
+        p99_us=p99,
+        tail_us=value,
+        mean_us=mean,
+        samples=len(latency),
+        rounds=len(rounds),
+        ci={name: found for name, found in intervals.items() if found is not None},
         quantiles={f"{q:g}": quantile(latency, q)[0] for q in quantiles},
         refused=sum(int(r.samples.refused.sum()) for r in rounds) / max(sent, 1),
-        batch_rows=float(np.median([r.server.rows for r in rounds])), queue_us=queue, compute_us=compute,
+        batch_rows=float(np.median([r.server.rows for r in rounds])),
+        queue_us=queue,
+        compute_us=compute,
         outside_us=max(mean - queue - compute, 0.0),
-        cores=float(np.median(rates) * np.median(cpu) * 1e-6) if cpu else None, memory_bytes=memory,
+        cores=float(np.median(rates) * np.median(cpu) * 1e-6) if cpu else None,
+        memory_bytes=memory,
         in_time=float(np.median([r.samples.share_in_time for r in rounds])),
-    )  # fmt: skip
+    )
 
 
 def rate(samples: Samples) -> float:
@@ -83,8 +93,11 @@ def where_it_goes(figures: Figures) -> str:
 
 def limiting(figures: Figures, cores: int) -> str:
     """What keeps it from being faster: the part that takes most, and whether the machine is full."""
-    parts = {"waiting in the server's queue": figures.queue_us, "computing": figures.compute_us,
-             "the way between client and model (gRPC, client)": figures.outside_us}  # fmt: skip
+    parts = {
+        "waiting in the server's queue": figures.queue_us,
+        "computing": figures.compute_us,
+        "the way between client and model (gRPC, client)": figures.outside_us,
+    }
     largest = max(parts, key=lambda name: parts[name])
     full = figures.cores is not None and figures.cores > 0.7 * cores
     busy = f"; the server keeps {figures.cores:.1f} of {cores} cores busy" if full else ""

@@ -73,9 +73,10 @@ def traffic_of(observed: Observed) -> Traffic:
     shares = [Share(batch=low, share=1 - above), *([Share(batch=low + 1, share=above)] if above > 0.005 else [])]
     total = sum(share.share for share in shares)
     return Traffic(
-        shares=tuple(Share(batch=s.batch, share=s.share / total) for s in shares), rate=observed.rate,
+        shares=tuple(Share(batch=s.batch, share=s.share / total) for s in shares),
+        rate=observed.rate,
         assumed="the counters have the mean size of a request, not its spread",
-    )  # fmt: skip
+    )
 
 
 def judge(
@@ -96,9 +97,12 @@ def judge(
     best = min(options, key=lambda pair: (round(math.log(max(pair[0].tail_us, 1.0)), 2), pair[1].simplicity))
     better = present.tail_us > WORTH * best[0].tail_us
     return Fitness(
-        fits=not better, signs=tuple(signs), proposal=best[1] if better else None, now_us=present.tail_us,
+        fits=not better,
+        signs=tuple(signs),
+        proposal=best[1] if better else None,
+        now_us=present.tail_us,
         proposed_us=best[0].tail_us,
-    )  # fmt: skip
+    )
 
 
 def _signs(observed: Observed) -> list[str]:

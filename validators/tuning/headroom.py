@@ -52,10 +52,12 @@ def sweep(ask: Ask, slo: Slo, start: float, tail_us: float) -> Headroom | None:
         return None
     words = slo.latency.text if slo.latency is not None else f"p99 below {bound / 1e3:.3g} ms, {STRETCH:g} times now's"
     return Headroom(
-        points=tuple(sorted(points, key=lambda point: point.rate)), rate=low or None, breaks_at=high or None,
+        points=tuple(sorted(points, key=lambda point: point.rate)),
+        rate=low or None,
+        breaks_at=high or None,
         limit=words,
         client_bound=saturated,
-    )  # fmt: skip
+    )
 
 
 def _point(seen: Samples, slo: Slo, rate: float, bound: float) -> LoadPoint:
@@ -65,6 +67,9 @@ def _point(seen: Samples, slo: Slo, rate: float, bound: float) -> LoadPoint:
     kept = tail <= bound and inside >= KEEPS_UP
     refused = float(seen.refused.mean())
     return LoadPoint(
-        rate=round(rate, 3), answered=round(figures.rate(seen), 3), p50_us=p50,
-        tail_us=tail, kept=kept and refused <= slo.refused,
-    )  # fmt: skip
+        rate=round(rate, 3),
+        answered=round(figures.rate(seen), 3),
+        p50_us=p50,
+        tail_us=tail,
+        kept=kept and refused <= slo.refused,
+    )

@@ -126,7 +126,10 @@ def _value(figures: Figures, limit: Limit) -> float | None:
     """The figure that a limit is about; None where it couldn't be seen."""
     values: dict[str, float | None] = {
         "latency": figures.quantiles.get(f"{limit.quantile:g}"),
-        "requests": figures.requests_per_s, "rows": figures.rows_per_s, "cores": figures.cores,
-        "memory": None if figures.memory_bytes is None else float(figures.memory_bytes), "refused": None,
-    }  # fmt: skip
+        "requests": figures.requests_per_s,
+        "rows": figures.rows_per_s,
+        "cores": figures.cores,
+        "memory": None if figures.memory_bytes is None else float(figures.memory_bytes),
+        "refused": None,
+    }
     return values[limit.quantity]

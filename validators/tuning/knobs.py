@@ -97,9 +97,11 @@ BATCHING = Knob("batching", "dynamic_batching", "requests that wait are answered
 DELAY = Knob("delay_us", "dynamic_batching.max_queue_delay_microseconds", "how long a batch waits for more", _delays)
 PREFERRED = Knob("preferred", "dynamic_batching.preferred_batch_size", "sizes that end the wait at once", lambda _: ())
 QUEUE = Knob(
-    "max_queue", "dynamic_batching.default_queue_policy.max_queue_size", "requests that may wait; more are refused",
+    "max_queue",
+    "dynamic_batching.default_queue_policy.max_queue_size",
+    "requests that may wait; more are refused",
     _queues,
-)  # fmt: skip
+)
 
 
 def _threads(path: str) -> Knob:
@@ -166,8 +168,10 @@ def triton_default(backend: str, ground: Ground) -> Settings:
     return Settings(
         instances=DEFAULT_INSTANCES.get((backend, ground.kind), 1),
         threads=ground.cores if ground.kind == "cpu" else 1,
-        batching=False, max_batch=ground.max_batch, kind=ground.kind,
-    )  # fmt: skip
+        batching=False,
+        max_batch=ground.max_batch,
+        kind=ground.kind,
+    )
 
 
 def untuned(ground: Ground, threads: int) -> Settings:

@@ -31,9 +31,7 @@ def heading(found: Found, winner: Trial, server: str) -> str:
     book = found.book
     question, figures = book.question, book.figures(winner)
     slo = f", limit {question.slo.words}" if question.slo.limits else ""
-    best = (
-        f"{figures.rows_per_s:,.0f} rows/s, p50 {figures.p50_us:,.0f} µs, p99 {figures.p99_us:,.0f} µs"
-    )  # fmt: skip
+    best = f"{figures.rows_per_s:,.0f} rows/s, p50 {figures.p50_us:,.0f} µs, p99 {figures.p99_us:,.0f} µs"
     lines = [
         f"Tuned on {server} for {question.ground.traffic.words}{slo}; objective: {question.objective}.",
         f"{best}, {len(book.rounds)} configurations measured, {figures.samples:,} requests of this one.",
@@ -123,10 +121,14 @@ def _differs_only(a: Trial, b: Trial, knob: Knob) -> bool:
 def _all(trial: Trial) -> dict[str, object]:
     settings = trial.settings
     return {
-        "instances": settings.instances, "threads": settings.threads, "batching": settings.batching,
-        "delay_us": settings.delay_us, "preferred": settings.preferred, "max_queue": settings.max_queue,
+        "instances": settings.instances,
+        "threads": settings.threads,
+        "batching": settings.batching,
+        "delay_us": settings.delay_us,
+        "preferred": settings.preferred,
+        "max_queue": settings.max_queue,
         **settings.own,
-    }  # fmt: skip
+    }
 
 
 def _value(trial: Trial, knob: Knob) -> str:

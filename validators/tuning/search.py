@@ -135,9 +135,13 @@ class Found:
     space: tuple[Trial, ...] = ()
 
 
-def search(question: Question, entrants: Sequence[Entrant], measure: Measure,
-           memory: Callable[[Trial], int | None] = lambda _: None,
-           told: Callable[[str], None] = lambda _: None) -> Found:  # fmt: skip
+def search(
+    question: Question,
+    entrants: Sequence[Entrant],
+    measure: Measure,
+    memory: Callable[[Trial], int | None] = lambda _: None,
+    told: Callable[[str], None] = lambda _: None,
+) -> Found:
     """Find the best configuration of the best entrant. Where every trial failed, the ranking is empty."""
     book = Book(question, memory)
     space = trials.space(question, entrants)

@@ -114,8 +114,10 @@ def problems(store: Store, place: Place, version: int, expected: tuple[FileDiges
             found.append(f"{entry.path} is missing")
             continue
         if (digest, size) != (entry.sha256, entry.bytes):
-            found.append(f"{entry.path} was changed: sha256 {digest[:12]}… of {size} bytes, expected "
-                         f"{entry.sha256[:12]}… of {entry.bytes}")  # fmt: skip
+            found.append(
+                f"{entry.path} was changed: sha256 {digest[:12]}… of {size} bytes, expected "
+                f"{entry.sha256[:12]}… of {entry.bytes}"
+            )
     return found
 
 

@@ -207,9 +207,7 @@ def _adopted(store: Store, place: Place, now: Served | None, digest: str) -> Hel
     return records.changed(store, place, held)
 
 
-def _committed(
-    store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None
-) -> Held:  # fmt: skip
+def _committed(store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None) -> Held:
     """The version once config.pbtxt names it. What isn't committed is taken away again."""
     flight: Held | None = None
     try:
@@ -220,9 +218,13 @@ def _committed(
                 _upload(store, place, bundle, folder, flight.record.version, sign)
             base = _pinned(store, place)
             ready = records.changed(
-                store, place, flight, state="committing", before=None if base is None else base.version,
+                store,
+                place,
+                flight,
+                state="committing",
+                before=None if base is None else base.version,
                 config_before=None if base is None else base.text.encode(),
-            )  # fmt: skip
+            )
             if ready is not None:
                 flight = ready
                 if not _passed(flight.record, base, records.read_all(store, place)) and _commit(

@@ -51,9 +51,16 @@ def opened(content: bytes) -> ExportedProgram:
 
 
 def of_program(
-    program: ExportedProgram, content: bytes, card: Card, where: Provenance, version: str, *,
-    task: NetTask | None, margin: bool, notes: tuple[str, ...] = (),
-) -> LoadedModel:  # fmt: skip
+    program: ExportedProgram,
+    content: bytes,
+    card: Card,
+    where: Provenance,
+    version: str,
+    *,
+    task: NetTask | None,
+    margin: bool,
+    notes: tuple[str, ...] = (),
+) -> LoadedModel:
     """The same of a program that is open, with the bytes it was read from."""
     _demand_evaluation(program)
     _demand_numbers(program)
@@ -69,26 +76,44 @@ def of_program(
     output = _output(card, face, answer, margin=margin, independent=independent)
     features = msgspec.structs.replace(_features(card, face, counts), finite=finite)
     parameters = {
-        "answer": answer, "inputs": ",".join(face.inputs), "counts": ",".join(map(str, counts)),
-        "outputs": str(face.outputs), **({"finite": "yes"} if finite else {}),
-    }  # fmt: skip
+        "answer": answer,
+        "inputs": ",".join(face.inputs),
+        "counts": ",".join(map(str, counts)),
+        "outputs": str(face.outputs),
+        **({"finite": "yes"} if finite else {}),
+    }
     signature = Signature(
         provenance=msgspec.structs.replace(where, framework="torch", framework_version=version),
-        features=features, output=output, objective=f"net ({card.task or 'regression'})",
+        features=features,
+        output=output,
+        objective=f"net ({card.task or 'regression'})",
         oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=parameters),
         notes=(*notes, *_told(card, face, own, bounded=bounded, independent=independent, finite=finite)),
-    )  # fmt: skip
-    net = Net(graph, NetInterface(features=face.features, codes=face.codes, outputs=face.outputs, answer=answer,
-                                  code_counts=counts, finite=finite))  # fmt: skip
+    )
+    net = Net(
+        graph,
+        NetInterface(
+            features=face.features,
+            codes=face.codes,
+            outputs=face.outputs,
+            answer=answer,
+            code_counts=counts,
+            finite=finite,
+        ),
+    )
     return LoadedModel(signature=signature, program=net, native=content)
 
 
 def _demand_evaluation(program: ExportedProgram) -> None:
     training = any(
-        name in str(node.target) and len(node.args) > place and node.args[place] is True
+        name in str(node.target)
+        and len(node.args) > place
+        and node.args[place] is True
         and (name not in _STATISTICS or node.args[_STATISTICS[name]] is not None)
-        for node in program.graph.nodes if node.op == "call_function" for name, place in _TRAINS
-    )  # fmt: skip
+        for node in program.graph.nodes
+        if node.op == "call_function"
+        for name, place in _TRAINS
+    )
     if program.graph_signature.buffers_to_mutate or training:
         raise ModelError(
             "the net was exported in training: it changes as it is asked, or drops values at random",
@@ -182,10 +207,14 @@ def _output(card: Card, face: Interface, answer: Postprocess, *, margin: bool, i
     if not card.labels and count == 1:
         labels = ("margin",) if kind == "margin" else ("value",)
     return OutputContract(
-        kind=kind, task=task, labels=labels, independent_rows=independent,
-        threshold=(0.5 if card.threshold is None else card.threshold) if task == "binary" and kind == "probability"
+        kind=kind,
+        task=task,
+        labels=labels,
+        independent_rows=independent,
+        threshold=(0.5 if card.threshold is None else card.threshold)
+        if task == "binary" and kind == "probability"
         else None,
-    )  # fmt: skip
+    )
 
 
 def _features(card: Card, face: Interface, counts: tuple[int, ...]) -> FeatureContract:
@@ -198,10 +227,14 @@ def _features(card: Card, face: Interface, counts: tuple[int, ...]) -> FeatureCo
     if set(names) & set(code_names):
         raise ModelError(f"a number and a code are both called {min(set(names) & set(code_names))!r}")
     return FeatureContract(
-        names=names, named=named, dtypes=("float32",) * len(names), category_names=code_names,
-        category_dtype="int64" if code_names else "", order=(*names, *code_names) if code_names else (),
+        names=names,
+        named=named,
+        dtypes=("float32",) * len(names),
+        category_names=code_names,
+        category_dtype="int64" if code_names else "",
+        order=(*names, *code_names) if code_names else (),
         code_counts=counts,
-    )  # fmt: skip
+    )
 
 
 def _told(card: Card, face: Interface, own: str, *, bounded: bool, independent: bool, finite: bool) -> tuple[str, ...]:

@@ -163,8 +163,10 @@ def _demand_same(
         asked = batch(rows, size)
         with torch.no_grad():
             expected = first(run(*asked)).reshape(size, -1).numpy()
-        feeds = {NUMBERS if role == "numbers" else CODES: tensor.numpy()
-                 for role, tensor in zip(interface.inputs, asked, strict=True)}  # fmt: skip
+        feeds = {
+            NUMBERS if role == "numbers" else CODES: tensor.numpy()
+            for role, tensor in zip(interface.inputs, asked, strict=True)
+        }
         given = {own.name: feeds[own.name] for own in session.get_inputs()}
         got = session.run([RAW], given)[0]
         size_of = max(float(np.abs(expected).max(initial=0.0)), 1e-6)

@@ -30,10 +30,16 @@ SAVE = "Save torch.save(net.state_dict(), path), or better the whole net by mill
 
 
 def load(
-    content: bytes, where: Provenance, module: str, folder: str, *, task: NetTask | None, margin: bool, data: Path |
-    None,
+    content: bytes,
+    where: Provenance,
+    module: str,
+    folder: str,
+    *,
+    task: NetTask | None,
+    margin: bool,
+    data: Path | None,
     label: str | None,
-) -> LoadedModel:  # fmt: skip
+) -> LoadedModel:
     """``folder``: where the factory's package lies, if it isn't installed. ModelError for a file that isn't a state
     dict, or doesn't fit the module; UsageError for the factory."""
     state = _state(content)
@@ -56,9 +62,15 @@ def load(
     torch.export.save(exported.program, saved)
     found = archive.read(saved.getvalue())
     return net.of_program(
-        net.opened(found.content), found.content, Card(names=names), where, "", task=task, margin=margin,
+        net.opened(found.content),
+        found.content,
+        Card(names=names),
+        where,
+        "",
+        task=task,
+        margin=margin,
         notes=exported.notes,
-    )  # fmt: skip
+    )
 
 
 def accept(program: Any) -> None:

@@ -15,8 +15,13 @@ from .terminal import TerminalProgress
 @click.option(
     "--repository", required=True, metavar="URL", help="The Triton model repository: a folder, s3://, gs:// or az://."
 )
-@click.option("--triton", default="managed", show_default=True, metavar="WHERE",
-              help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
+@click.option(
+    "--triton",
+    default="managed",
+    show_default=True,
+    metavar="WHERE",
+    help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.",
+)
 @click.option("--sign", metavar="KEY.pem", help="Sign the version with this private key (elliptic curve, PEM).")
 def publish(run_dir: str, repository: str, triton: str, sign: str | None) -> int:
     """Publish what the run in RUN_DIR chose.

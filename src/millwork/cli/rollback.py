@@ -14,8 +14,13 @@ from .terminal import TerminalProgress
 )
 @click.option("--name", required=True, metavar="NAME", help="The model's name in it.")
 @click.option("--version", "number", type=int, metavar="N", help="Default: the version that served before.")
-@click.option("--triton", default="managed", show_default=True, metavar="WHERE",
-              help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
+@click.option(
+    "--triton",
+    default="managed",
+    show_default=True,
+    metavar="WHERE",
+    help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.",
+)
 def rollback(repository: str, name: str, number: int | None, triton: str) -> int:
     """Let an earlier version serve again.
 

@@ -192,10 +192,10 @@ def test_the_artifact_runs_without_the_package(with_gpu: None, library: Path, tm
     np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), run(PROGRAM, rows), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    ({"linear": object()}, "a linear model has no trees"),
-    ({"categories": object()}, "categories of its own"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"linear": object()}, "a linear model has no trees"), ({"categories": object()}, "categories of its own")],
+)
 def test_what_it_cant_is_refused_by_name(change: dict[str, Any], reason: str) -> None:
     assert reason in cuda_file.refused(replace(PROGRAM, **change))
 

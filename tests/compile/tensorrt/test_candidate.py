@@ -70,5 +70,7 @@ def test_what_the_inspector_says_is_read() -> None:
     text = """{"Layers": ["plain", {"Name": "first", "LayerType": "gemm", "TacticName": "sm80_xmma",
                "Outputs": [{"Name": "h", "Format/Datatype": "Half"}]}, {"Name": "last", "Outputs": []}]}"""
     assert engine.layers_of(text) == (
-        engine.Layer("plain", ""), engine.Layer("first", "gemm", "sm80_xmma", "Half"), engine.Layer("last", ""),
-    )  # fmt: skip
+        engine.Layer("plain", ""),
+        engine.Layer("first", "gemm", "sm80_xmma", "Half"),
+        engine.Layer("last", ""),
+    )

@@ -85,10 +85,12 @@ CATBOOST = {"trees": 6, "depth": 4, "categorical": 0, "comparison": "<=", "dtype
     [
         *((XGBOOST, precision, "a100", "builds") for precision in ("fp32", "fp16", "int32")),
         *((CATBOOST, precision, "a100", "builds") for precision in ("fp32", "fp16", "int32")),
-        (XGBOOST, "fp32", "l4", "builds"), (XGBOOST, "int32", "a10g", "builds"),
-        (XGBOOST, "fp16", "t4", "builds"), (XGBOOST, "fp16", "h100", "parses"),
+        (XGBOOST, "fp32", "l4", "builds"),
+        (XGBOOST, "int32", "a10g", "builds"),
+        (XGBOOST, "fp16", "t4", "builds"),
+        (XGBOOST, "fp16", "h100", "parses"),
     ],
-)  # fmt: skip
+)
 def test_trees_as_tensors_build_in_every_precision(
     forest: dict[str, Any], precision: str, target: str, verdict: str, rtx: Environment, tmp_path: Path
 ) -> None:

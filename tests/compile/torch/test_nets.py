@@ -51,9 +51,11 @@ def built(model: Any, folder: Path) -> Path:
         backend = backends.find_net(name, "fp32")
         assert backend is not None
         order = NetOrder(
-            nets.Net(graph, model.program.interface), Source(native=str(native), signature=model.signature),
-            folder / name, RELEASE,
-        )  # fmt: skip
+            nets.Net(graph, model.program.interface),
+            Source(native=str(native), signature=model.signature),
+            folder / name,
+            RELEASE,
+        )
         made = backend.build(order)
         (folder / name / "built.json").write_bytes(msgspec.json.encode(made))
     return folder
@@ -108,12 +110,13 @@ def test_unknown_codes_are_answered_nan(exported: Callable[[str], Path], tmp_pat
 @pytest.mark.parametrize(
     ("task", "layers", "labels"),
     [
-        ("binary", nn.Linear(3, 2), ("0", "1")), ("multilabel", nn.Linear(3, 4), ("0", "1", "2", "3")),
+        ("binary", nn.Linear(3, 2), ("0", "1")),
+        ("multilabel", nn.Linear(3, 4), ("0", "1", "2", "3")),
         ("binary", nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()), ("0", "1")),
         ("multiclass", nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)), ("0", "1", "2")),
         ("regression", nn.Linear(3, 1), ("value",)),
     ],
-)  # fmt: skip
+)
 def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: tuple[str, ...], tmp_path: Path) -> None:
     rows = torch.randn(8, 3)
     net = Net(layers.eval(), rows.numpy(), np.zeros(8), task)
@@ -138,11 +141,16 @@ def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: t
     ("task", "outputs", "own", "said"),
     [
         ("multiclass", 3, "Sigmoid", "each is a probability by itself"),
-        ("binary", 2, "Sigmoid", "each is a probability by itself"), ("binary", 1, "Softmax", "add up to 1"),
-        ("multilabel", 3, "Softmax", "add up to 1"), ("multiclass", 3, "Softmax", ""), ("binary", 1, "Sigmoid", ""),
-        ("multilabel", 3, "Sigmoid", ""), ("binary", 2, "Softmax", ""), ("multiclass", 3, "", ""),
+        ("binary", 2, "Sigmoid", "each is a probability by itself"),
+        ("binary", 1, "Softmax", "add up to 1"),
+        ("multilabel", 3, "Softmax", "add up to 1"),
+        ("multiclass", 3, "Softmax", ""),
+        ("binary", 1, "Sigmoid", ""),
+        ("multilabel", 3, "Sigmoid", ""),
+        ("binary", 2, "Softmax", ""),
+        ("multiclass", 3, "", ""),
     ],
-)  # fmt: skip
+)
 def test_an_activation_of_another_task_is_refused(task: Any, outputs: int, own: str, said: str) -> None:
     face = Interface(inputs=("numbers",), features=3, codes=0, outputs=outputs, flat=False, extra=0)
     with pytest.raises(ModelError, match=said) if said else contextlib.nullcontext():
@@ -202,9 +210,11 @@ class Both(nn.Module):
 @pytest.mark.parametrize(
     ("task", "activation", "first"),
     [
-        ("multiclass", nn.Softmax(1), False), ("multilabel", nn.Sigmoid(), True), ("multilabel", nn.Softmax(1), False),
+        ("multiclass", nn.Softmax(1), False),
+        ("multilabel", nn.Sigmoid(), True),
+        ("multilabel", nn.Softmax(1), False),
     ],
-)  # fmt: skip
+)
 def test_what_a_further_output_ends_in_is_not_the_firsts(
     task: str, activation: nn.Module, first: bool, tmp_path: Path
 ) -> None:
@@ -317,9 +327,14 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
         asked.append((graph.is_file(), precision, profiles))
         (folder / "model.plan").write_bytes(b"plan")
         return Built(
-            backend="tensorrt", precision=precision, model_file="model.plan", runner="tensorrt_runner",
-            triton_backend="tensorrt", parameters={}, requirements=(),
-        )  # fmt: skip
+            backend="tensorrt",
+            precision=precision,
+            model_file="model.plan",
+            runner="tensorrt_runner",
+            triton_backend="tensorrt",
+            parameters={},
+            requirements=(),
+        )
 
     monkeypatch.setattr(
         gpus,

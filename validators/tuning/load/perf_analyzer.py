@@ -40,23 +40,52 @@ class _Profile(msgspec.Struct):
 
 
 def closed_loop(
-    program: str, libraries: tuple[str, ...], url: str, model: str, tensors: Tensors, batch: int, clients: int,
-    seconds: float, folder: Path,
-) -> Samples:  # fmt: skip
+    program: str,
+    libraries: tuple[str, ...],
+    url: str,
+    model: str,
+    tensors: Tensors,
+    batch: int,
+    clients: int,
+    seconds: float,
+    folder: Path,
+) -> Samples:
     """``clients`` threads that each send when their last request is answered, for ``seconds``."""
     given, profile = folder / "requests.json", folder / "profile.json"
     given.write_bytes(perf_analyzer_json(tensors, batch))
     command = [
-        program, "-m", model, "-i", "grpc", "-u", url.removeprefix("grpc://"), "-b", str(batch),
-        "--concurrency-range", str(clients), "-p", str(max(int(seconds * 1000 / WINDOWS), 20)), "-r", str(WINDOWS),
-        "-s", "9999", "--input-data", str(given), "--profile-export-file", str(profile),
-    ]  # fmt: skip
+        program,
+        "-m",
+        model,
+        "-i",
+        "grpc",
+        "-u",
+        url.removeprefix("grpc://"),
+        "-b",
+        str(batch),
+        "--concurrency-range",
+        str(clients),
+        "-p",
+        str(max(int(seconds * 1000 / WINDOWS), 20)),
+        "-r",
+        str(WINDOWS),
+        "-s",
+        "9999",
+        "--input-data",
+        str(given),
+        "--profile-export-file",
+        str(profile),
+    ]
     path = os.pathsep.join([*libraries, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep)
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=START_S + 6 * seconds,
+            command,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=START_S + 6 * seconds,
             env={**os.environ, "LD_LIBRARY_PATH": path},
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired as error:
         raise PublicationError(f"perf_analyzer had no figures after {error.timeout:.0f} s") from error
     if done.returncode or not profile.exists():

@@ -65,15 +65,25 @@ class Samples:
 
 def save(samples: Samples, path: Path) -> None:
     np.savez(
-        path, start_us=samples.start_us, latency_us=samples.latency_us, rows=samples.rows, refused=samples.refused,
-        late_us=samples.late_us, seconds=np.array(samples.seconds), unanswered=np.array(samples.unanswered),
-    )  # fmt: skip
+        path,
+        start_us=samples.start_us,
+        latency_us=samples.latency_us,
+        rows=samples.rows,
+        refused=samples.refused,
+        late_us=samples.late_us,
+        seconds=np.array(samples.seconds),
+        unanswered=np.array(samples.unanswered),
+    )
 
 
 def load(path: Path) -> Samples:
     with np.load(path, allow_pickle=False) as arrays:
         return Samples(
-            start_us=arrays["start_us"], latency_us=arrays["latency_us"], rows=arrays["rows"],
-            refused=arrays["refused"], late_us=arrays["late_us"], seconds=float(arrays["seconds"]),
+            start_us=arrays["start_us"],
+            latency_us=arrays["latency_us"],
+            rows=arrays["rows"],
+            refused=arrays["refused"],
+            late_us=arrays["late_us"],
+            seconds=float(arrays["seconds"]),
             unanswered=int(arrays["unanswered"]) if "unanswered" in arrays.files else 0,
-        )  # fmt: skip
+        )

@@ -124,9 +124,16 @@ def _ask(request: LoadRequest, given: tensors.Tensors, messages: generator.Reque
     clients = traffic.clients or 1
     if by == "perf_analyzer":
         return perf_analyzer.closed_loop(
-            where.perf_analyzer, where.libraries, where.url, request.model, given, traffic.batches[0], clients,
-            request.seconds, Path.cwd(),
-        ), by  # fmt: skip
+            where.perf_analyzer,
+            where.libraries,
+            where.url,
+            request.model,
+            given,
+            traffic.batches[0],
+            clients,
+            request.seconds,
+            Path.cwd(),
+        ), by
     order = schedule.sizes(traffic, schedule.STREAM, np.random.default_rng(request.seed)).tolist()
     return generator.closed_loop(where.url, messages, order, clients, request.seconds), by
 
@@ -158,7 +165,12 @@ def _difference(before: tuple[Any, float], after: tuple[Any, float]) -> ServerTi
 
     cpu = (after[1] - before[1]) * 1e6 / max(served, 1)
     return ServerTime(
-        queue_us=mean("queue"), input_us=mean("compute_input"), infer_us=mean("compute_infer"),
-        output_us=mean("compute_output"), requests=served, executions=runs, rows=rows / max(runs, 1),
+        queue_us=mean("queue"),
+        input_us=mean("compute_input"),
+        infer_us=mean("compute_infer"),
+        output_us=mean("compute_output"),
+        requests=served,
+        executions=runs,
+        rows=rows / max(runs, 1),
         cpu_us=cpu if after[1] else None,
-    )  # fmt: skip
+    )

@@ -65,12 +65,9 @@ def perf_analyzer_json(tensors: Tensors, batch: int) -> bytes:
     """What ``perf_analyzer --input-data`` reads. It makes a batch of ``batch`` of these, so each has one row."""
     rows = len(next(iter(tensors.values())))
     entries = [
-        {
-            name: {"content": _content(array[i]), "shape": list(array.shape[1:])}
-            for name, array in tensors.items()
-        }
+        {name: {"content": _content(array[i]), "shape": list(array.shape[1:])} for name, array in tensors.items()}
         for i in range(min(rows, max(VARIANTS, batch)))
-    ]  # fmt: skip
+    ]
     return msgspec.json.encode({"data": entries})
 
 
