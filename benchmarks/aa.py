@@ -2,11 +2,11 @@
 
     python benchmarks/aa.py [--runs 400] [--backends native,onnx]
 
-Each run is the real step (validators/steps.py: ``measure``), with both copies loaded anew, and the real ``choose``. The
-two are declared different where the choice finds no tie. Beside it, how often the 95% interval of a batch size leaves
-out 1: two copies in one process lie at other addresses, which makes one of them faster by a little for as long as it
-lives, and no statistics of that process tell. Results: benchmarks/results/aa.json. Ends with 1 if more than 5% of the
-runs are declared different.
+Each run is the real step (validators/gate_steps.py: ``measure``), with both copies loaded anew, and the real
+``choose``. The two are declared different where the choice finds no tie. Beside it, how often the 95% interval of a
+batch size leaves out 1: two copies in one process lie at other addresses, which makes one of them faster by a little
+for as long as it lives, and no statistics of that process tell. Results: benchmarks/results/aa.json. Ends with 1 if
+more than 5% of the runs are declared different.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 from models import xgboost_models  # noqa: E402 -- the tests' models
 from models.gate import Gate, gate  # noqa: E402
 
-from millwork.validators import steps  # noqa: E402
-from millwork.validators.choose import Contender, choose  # noqa: E402
+from millwork.validators import gate_steps  # noqa: E402
+from millwork.validators.choose_candidate import Contender, choose  # noqa: E402
+from millwork.validators.gate_steps import MeasureRequest, Timed, read_samples  # noqa: E402
 from millwork.validators.latency import Samples, slower_by  # noqa: E402
-from millwork.validators.steps import MeasureRequest, Timed, read_samples  # noqa: E402
 from millwork.validators.traffic import parse  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "aa.json"
@@ -99,10 +99,10 @@ def twice(judge: Gate, backend: str, scratch: Path) -> tuple[Timed, Timed]:
 
 def taken(judge: Gate, timed: tuple[Timed, ...], batches: tuple[int, ...], scratch: Path) -> list[Samples]:
     """The samples of one run of the real step."""
-    request = MeasureRequest(candidates=timed, rows=str(judge.folder / steps.ROWS_FILE), skip=0, batches=batches)
+    request = MeasureRequest(candidates=timed, rows=str(judge.folder / gate_steps.ROWS_FILE), skip=0, batches=batches)
     with contextlib.chdir(scratch):
-        steps.measure(request)
-    return read_samples(scratch / steps.SAMPLES_FILE)
+        gate_steps.measure(request)
+    return read_samples(scratch / gate_steps.SAMPLES_FILE)
 
 
 if __name__ == "__main__":

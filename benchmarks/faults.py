@@ -144,7 +144,7 @@ def kind_of(backend: str, seed: int) -> str:
 
 def judged(judge: Any, backend: str, folder: Path, seed: int) -> str | None:
     """What became of the artifact with the fault of that seed; None where the model has nothing of the kind."""
-    from millwork.compile.backends.base import Built
+    from millwork.compile.backends.table.base import Built
 
     plant = of_reference if backend == "reference" else of_program
     try:
@@ -159,10 +159,10 @@ def judged(judge: Any, backend: str, folder: Path, seed: int) -> str | None:
 
 def of_program(judge: Any, backend: str, folder: Path, seed: int) -> Any:
     """What the backend makes of a changed program."""
+    from millwork.compile.backends.table.base import Source
     from models.planted import FAULTS
 
-    from millwork.compile import backends
-    from millwork.compile.backends.base import Source
+    from millwork.compile.backends.table import table as backends
     from millwork.triton_releases import find
 
     random = np.random.default_rng(seed)

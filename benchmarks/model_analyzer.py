@@ -31,18 +31,20 @@ from pathlib import Path
 from typing import Any
 
 import tuning as bench
+from millwork.tuning.tune.knobs import Ground
+from millwork.tuning.tune.trials import Trial
+from millwork.tuning.tune.tune import Desk
 
-from millwork import environments, server, tuning
-from millwork.artifacts import triton_config
+from millwork import environments
 from millwork.targets import machine
-from millwork.tuning import Desk
+from millwork.triton import address, install
+from millwork.triton import config as triton_config
+from millwork.triton import serving as server
+from millwork.triton.settings import Settings
+from millwork.tuning.tune import knobs
+from millwork.tuning.tune import tune as tuning
 from millwork.validators import traffic as traffics
 from millwork.validators.traffic import Traffic
-from millwork.validators.triton import address, install
-from millwork.validators.tuning import knobs
-from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.settings import Settings
-from millwork.validators.tuning.trials import Trial
 
 VERSION = "1.58.0"
 REQUIREMENTS = (f"triton-model-analyzer=={VERSION}",)

@@ -20,14 +20,14 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from millwork.compile.backends.table.onnx.net_graph import finished
 from models.nets import KINDS, Net
 
 import millwork
 from millwork import triton_releases
-from millwork.compile import steps
-from millwork.compile.backends.net_graph import finished
+from millwork.compile import compile_steps
 from millwork.compile.frontends.torch import net as frontend
-from millwork.compile.precision import steps as precision
+from millwork.compile.precision import precision_steps as precision
 from millwork.compile.precision.gap import USUAL
 from millwork.compile.precision.rows import apart
 from millwork.passes import net as nets
@@ -45,7 +45,7 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
     net = KINDS[kind]()
     path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)  # type: ignore[arg-type]
     loaded = frontend.load(path.read_bytes(), WHERE, task=None, margin=False).program
-    graph, _ = steps.tidy(loaded.graph)
+    graph, _ = compile_steps.tidy(loaded.graph)
     own = nets.Net(graph, loaded.interface)
     _rows(net, folder)
     found: dict[str, Any] = {

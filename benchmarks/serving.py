@@ -24,16 +24,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pages
+from millwork.pipeline.optimize.options import Options
+from millwork.tuning.tune.load import perf_analyzer
 
-from millwork import pipeline
-from millwork.artifacts import triton_config
 from millwork.compile import kernel
-from millwork.options import Options
+from millwork.pipeline.optimize import optimize as pipeline
 from millwork.targets import machine
-from millwork.validators.triton import install, server
-from millwork.validators.triton.client import Session
-from millwork.validators.tuning.load import perf_analyzer
-from millwork.validators.tuning.settings import Settings
+from millwork.triton import config as triton_config
+from millwork.triton import install, server
+from millwork.triton.client import Session
+from millwork.triton.settings import Settings
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"

@@ -33,27 +33,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from millwork.pipeline.optimize.options import TUNE_S, Options, objective_of
+from millwork.tuning.tune.figures import Round, row_rate
+from millwork.tuning.tune.knobs import Ground
+from millwork.tuning.tune.load import tensors
+from millwork.tuning.tune.search import Found
+from millwork.tuning.tune.slo import Slo
+from millwork.tuning.tune.trials import Entrant, Question, Trial, TrialError
+from millwork.tuning.tune.tune import Contestant, Desk
 
-from millwork import pipeline, reconfigure, server, table, tuning
 from millwork.artifacts.repository import at
+from millwork.commands import tune as reconfigure
 from millwork.executors import LocalExecutor
-from millwork.options import TUNE_S, Options, objective_of
+from millwork.pipeline.optimize import optimize as pipeline
 from millwork.progress import Silent
-from millwork.run_directory import RunDirectory
+from millwork.storage import tables
+from millwork.storage.run_directory import RunDirectory
 from millwork.targets import machine
-from millwork.tuning import Contestant, Desk
+from millwork.triton import address
+from millwork.triton import serving as server
+from millwork.triton.settings import Settings
+from millwork.tuning.tune import knobs, scoring
+from millwork.tuning.tune import tune as tuning
 from millwork.validators import traffic as traffics
 from millwork.validators.rows.given import Given
-from millwork.validators.slo import Slo
 from millwork.validators.traffic import Traffic
-from millwork.validators.triton import address
-from millwork.validators.tuning import judging, knobs
-from millwork.validators.tuning.figures import Round, row_rate
-from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.load import tensors
-from millwork.validators.tuning.search import Found
-from millwork.validators.tuning.settings import Settings
-from millwork.validators.tuning.trials import Entrant, Question, Trial, TrialError
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"
@@ -273,7 +277,7 @@ def entrants_of(contestants: list[Contestant]) -> list[Entrant]:
 def asking(model: str, contestants: list[Contestant]) -> Path:
     """The file of the rows that requests are made of."""
     rows = MODELS / "ask.npz"
-    read = table.read(asked(model), contestants[0].bundle.manifest.features, None, limit=4096)
+    read = tables.read(asked(model), contestants[0].bundle.manifest.features, None, limit=4096)
     tensors.save(rows, Given(read.rows, read.categories))
     return rows
 
@@ -368,7 +372,7 @@ def merit(rounds: list[Round], ground: Ground) -> float:
     if not rounds:
         return -math.inf
     objective = objective_of(None, ground.traffic)
-    return float(np.median([judging.score(r, objective, 0.99, 1.0) for r in rounds]))
+    return float(np.median([scoring.score(r, objective, 0.99, 1.0) for r in rounds]))
 
 
 def summary(
@@ -428,10 +432,10 @@ def pairs(choices: list[Trial], seen: list[list[Round]], ground: Ground) -> list
 def ratio(a: list[Round], b: list[Round], ground: Ground) -> tuple[float, list[float]]:
     """a's figure of merit over b's (larger is better), paired by rounds, with its 95% interval."""
     objective = objective_of(None, ground.traffic)
-    mine, others = ({r.number: judging.score(r, objective, 0.99, 1.0) for r in rounds} for rounds in (a, b))
+    mine, others = ({r.number: scoring.score(r, objective, 0.99, 1.0) for r in rounds} for rounds in (a, b))
     common = sorted(mine.keys() & others.keys())
     gaps = [mine[n] - others[n] for n in common]
-    spread = judging.difference(gaps, [0.0] * len(gaps))
+    spread = scoring.difference(gaps, [0.0] * len(gaps))
     return math.exp(float(np.median(gaps))), [math.exp(max(spread.low, -50)), math.exp(min(spread.high, 50))]
 
 

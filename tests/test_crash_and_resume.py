@@ -20,12 +20,12 @@ from crashing.dying_runs import ORDER, PLACES, in_order
 from models.jobs import LABEL, QUICK, Desk, Files, litter
 
 from millwork.artifacts.repository import in_flight, versions
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
-from millwork.validators.triton.warden import SHARED_MEMORY
+from millwork.triton import server
+from millwork.triton.client import Session
+from millwork.triton.supervisor import SHARED_MEMORY
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 SCRIPT = Path(__file__).parent / "crashing" / "dying_runs.py"
 NAME = "clicks"

@@ -22,12 +22,12 @@ from models.jobs import COLUMNS, LABEL, Desk, Files, Said, litter, millwork
 
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.repository import find_version, in_flight, served_version, versions
-from millwork.validators.triton import server
-from millwork.validators.triton.server import RunningServer
+from millwork.triton import server
+from millwork.triton.server import RunningServer
 from millwork.values import Record
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 pytestmark = pytest.mark.triton
 
@@ -263,7 +263,7 @@ def test_answers_that_differ_once_published_leave_the_old_version(
     shop: Desk, running: RunningServer, remote: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if what is served answered otherwise than what was judged: the golden answers are made wrong by a little."""
-    from millwork import release
+    from millwork.pipeline.optimize import publish as release
 
     honest = release.golden_rows
 
@@ -301,7 +301,7 @@ def test_the_framework_itself_is_served_where_it_wins(shop: Desk) -> None:
 
 def test_answers_that_differ_before_anything_is_published(shop: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a server of ours the bundle is rehearsed first: the repository isn't touched at all."""
-    from millwork import release
+    from millwork.pipeline.optimize import publish as release
 
     monkeypatch.setattr(release, "golden_rows", lambda rows, answers, _, **_more: (rows[:4], answers[:4] * 2))
     said = shop.optimize(shop.files.again, "--name", "never", quick=MANAGED)

@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from millwork import gpus, release, triton_releases
+from millwork import gpus, triton_releases
 from millwork.artifacts import repository
-from millwork.engines import Place, PlanFacts, misfit
 from millwork.errors import PublicationError
 from millwork.gpus import Gpu
+from millwork.pipeline.optimize import publish as release
 from millwork.progress import Silent
-from millwork.server import Serving
+from millwork.triton.serving import Serving
+from millwork.values.tensorrt_plan import Place, PlanFacts, misfit
 
 PLAN = PlanFacts(
     flavour="tensorrt",

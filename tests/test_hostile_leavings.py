@@ -12,15 +12,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from millwork.compile.backends.table.tensorrt import preflight
 
-from millwork import files, run_directory, scratch, targets, worker
-from millwork.compile.frontends.loaded import Oracle
-from millwork.compile.hummingbird import conversion
+from millwork import targets, worker
+from millwork.compile.backends.hummingbird.backend import conversion
+from millwork.compile.frontends.loaded_model import Oracle
 from millwork.compile.runners import load as runners
-from millwork.compile.tensorrt import preflight
 from millwork.environments import Environment
 from millwork.errors import ModelError
-from millwork.run_directory import RunDirectory
+from millwork.storage import files, run_directory, scratch
+from millwork.storage.run_directory import RunDirectory
 from millwork.validators import oracle
 from millwork.worker import Done, Failure, Limits, sandbox
 

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 import xgboost
+from millwork.pipeline.optimize.options import Options
 
-from millwork import pipeline
 from millwork.errors import MillworkError, ModelError, ParityError
 from millwork.executors import LocalExecutor
-from millwork.options import Options
+from millwork.pipeline.optimize import optimize as pipeline
 from millwork.validators import latency, oracle
 from millwork.worker import Done
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from millwork.pipeline.optimize.options import Options, understand
 from models import records
 from models.forests import source_of
 
 from millwork.artifacts import report
 from millwork.errors import UsageError
-from millwork.options import Options, understand
 from millwork.progress import Silent
-from millwork.run_directory import RunDirectory
-from millwork.validators import steps
+from millwork.storage.run_directory import RunDirectory
+from millwork.validators import gate_steps
 from millwork.values import OutputContract
 
 
@@ -51,12 +51,12 @@ def test_an_open_loops_throughput_is_given(traffic: str, said: str | None, meant
 def test_a_label_that_no_metric_uses_is_told() -> None:
     ranking = OutputContract(kind="value", task="ranking", labels=("value",))
     signature = msgspec.structs.replace(source_of().signature, output=ranking)
-    request = steps.RowsRequest(lowered="", signature=signature, label="y")
-    (note,) = steps._demand_labels(request, np.zeros(3))
+    request = gate_steps.RowsRequest(lowered="", signature=signature, label="y")
+    (note,) = gate_steps._demand_labels(request, np.zeros(3))
     assert "--label y isn't used" in note
     plain = OutputContract(kind="value", task="regression", labels=("value",))
     used = msgspec.structs.replace(request, signature=msgspec.structs.replace(signature, output=plain))
-    assert steps._demand_labels(used, np.zeros(3)) == ()
+    assert gate_steps._demand_labels(used, np.zeros(3)) == ()
 
 
 class Told(Silent):

@@ -13,11 +13,10 @@ import numpy as np
 import onnx
 import pytest
 import treelite
+from millwork.compile.backends.table.base import Built
 from models import catboost_cases, xgboost_cases
 from models.gate import Gate, gate
 from onnx import numpy_helper
-
-from millwork.compile.backends.base import Built
 
 CASES = {
     "xgboost strings": xgboost_cases.CASES["categories, strings"],

@@ -17,12 +17,12 @@ import numpy as np
 import onnx
 import pytest
 import treelite
+from millwork.compile.backends.fil.cpu.cpu import write
+from millwork.compile.backends.table.base import Built
 from models import catboost_models, xgboost_models
 from models.gate import Gate, gate
 from onnx import helper, numpy_helper
 
-from millwork.compile.backends.base import Built
-from millwork.compile.backends.fil import write
 from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode
 from millwork.passes.trees.reach import reach

@@ -10,12 +10,11 @@ import numpy as np
 import onnx
 import pytest
 import xgboost as xgb
+from millwork.compile.backends.table.base import Built
 from models import xgboost_models
 from models.gate import Gate, gate
 from models.xgboost_models import rows, target
 from onnx import helper, numpy_helper
-
-from millwork.compile.backends.base import Built
 
 Plant = Callable[[onnx.ModelProto], None]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from millwork.compile.backends.table.base import Built, Source
 from models import planted, planted_reference, xgboost_models
 from models.gate import Gate, gate
 
-from millwork.compile import backends
-from millwork.compile.backends.base import Built, Source
+from millwork.compile.backends.table import table as backends
 from millwork.passes.program import Program
 from millwork.triton_releases import find
 

@@ -10,14 +10,15 @@ import msgspec
 import numpy as np
 import pytest
 import xgboost
+from millwork.pipeline.optimize.options import Options
 
-from millwork import pipeline, release
 from millwork.artifacts.repository import served_version, versions
 from millwork.errors import PublicationError, UsageError
-from millwork.options import Options
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
-from millwork.validators.triton.readiness import forget
+from millwork.pipeline.optimize import optimize as pipeline
+from millwork.pipeline.optimize import publish as release
+from millwork.triton import server
+from millwork.triton.client import Session
+from millwork.triton.readiness import forget
 
 pytestmark = pytest.mark.triton
 
@@ -118,7 +119,7 @@ def test_a_version_that_fails_leaves_the_old_one_serving_and_the_server_ready(
     def refuse(*_):
         raise PublicationError("golden rows differ")
 
-    monkeypatch.setattr("millwork.release._demand", refuse)
+    monkeypatch.setattr("millwork.pipeline.publish._demand", refuse)
     found, error = publish(model_file, tmp_path, remote, output="margin", threads=2)
     assert isinstance(error, PublicationError)
     assert f"version {first.publication.version} still serves" in error.message

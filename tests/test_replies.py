@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from millwork.compile.backends.table.base import Built
 from models.forests import source_of
 
-from millwork import stages
-from millwork.compile import backends
-from millwork.compile.backends.base import Built
+from millwork.compile.backends.table import table as backends
+from millwork.compile.compile_steps import Loaded
 from millwork.compile.runners import load as runners
-from millwork.compile.steps import Loaded
 from millwork.errors import ModelError
-from millwork.validators.triton import install
+from millwork.pipeline.optimize import stages
+from millwork.triton import install
 
 SIGNATURE = source_of().signature
 BUILT = Built(

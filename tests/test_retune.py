@@ -17,10 +17,10 @@ import msgspec
 import pytest
 from models.jobs import Desk, millwork
 
-from millwork.artifacts import triton_config
 from millwork.artifacts.repository import served_version
-from millwork.validators.triton import ports, server
-from millwork.validators.triton.client import Session
+from millwork.triton import config as triton_config
+from millwork.triton import ports, server
+from millwork.triton.client import Session
 
 pytestmark = pytest.mark.triton
 

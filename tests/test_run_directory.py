@@ -15,9 +15,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import millwork
 from millwork.errors import InternalError, ModelError, UsageError
-from millwork.files import atomic_write, sha256_file
-from millwork.run_directory import RunDirectory, changes
+from millwork.storage import run_directory
+from millwork.storage.files import atomic_write, sha256_file
+from millwork.storage.run_directory import RunDirectory, changes
 from millwork.targets import Target
 from millwork.values import SCHEMA, ModelSummary, Record, TargetSummary, Value
 
@@ -91,7 +93,7 @@ def test_stages_of_the_same_key_are_apart(tmp_path: Path) -> None:
 def test_another_version_of_millwork_makes_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with RunDirectory(tmp_path) as run:
         run.stage("build", KEY, build, Built)
-        monkeypatch.setattr("millwork.run_directory.__version__", "999")
+        monkeypatch.setattr("millwork.storage.run_directory.__version__", "999")
         assert not run.stage("build", KEY, build, Built).cached
 
 
@@ -200,7 +202,7 @@ def test_a_value_that_a_later_run_could_not_use_is_a_bug_now(tmp_path: Path, bad
 PROGRAM = """
     import sys
     from pathlib import Path
-    from millwork.run_directory import RunDirectory
+    from millwork.storage.run_directory import RunDirectory
 
     def first(folder):
         (folder / "a").write_text("a")
@@ -287,8 +289,8 @@ SMALL_DISK = """
     import os, sys
     from pathlib import Path
     from millwork.errors import UsageError
-    from millwork.files import atomic_write
-    from millwork.run_directory import RunDirectory
+    from millwork.storage.files import atomic_write
+    from millwork.storage.run_directory import RunDirectory
 
     def large(folder):
         (folder / "some").write_bytes(b"1" * 1000)
@@ -341,7 +343,7 @@ READ_ONLY = """
     import subprocess, sys
     from pathlib import Path
     from millwork.errors import UsageError
-    from millwork.run_directory import RunDirectory
+    from millwork.storage.run_directory import RunDirectory
 
     disk = Path(sys.argv[1])
     RunDirectory(disk).close()
@@ -406,3 +408,19 @@ def test_an_atomic_write_replaces_and_leaves_nothing_beside(tmp_path: Path) -> N
 def test_a_files_sha256(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_every_module_of_the_package_decides_what_is_kept(tmp_path: Path) -> None:
+    """Stages are kept under a digest of the code. A digest of one folder would keep them when another one changes."""
+    package = Path(millwork.__file__).parent
+    found = {path.relative_to(package).as_posix() for path in run_directory.sources()}
+    wanted = {"__init__.py", "storage/run_directory.py", "compile/frontends/xgboost/model.py", "passes/forest.py",
+              "validators/parity.py", "artifacts/repository/transaction.py", "pipeline/stages.py"}  # fmt: skip
+    assert wanted <= found
+    assert len(found) > 250
+    linked = tmp_path / "package"
+    linked.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "inner.py").write_text("")
+    (linked / "linked").symlink_to(tmp_path / "elsewhere")
+    assert [path.name for path in run_directory.sources(linked)] == ["inner.py"]

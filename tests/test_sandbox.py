@@ -14,15 +14,16 @@ import msgspec
 import numpy as np
 import pytest
 import xgboost
+from millwork.pipeline.optimize.options import Options
 
-from millwork import pipeline, worker
-from millwork.compile import steps
-from millwork.compile.frontends.loaded import Oracle, Signature
+from millwork import worker
+from millwork.compile import compile_steps
+from millwork.compile.frontends.loaded_model import Oracle, Signature
 from millwork.errors import TargetError
-from millwork.frozen import FilePath
-from millwork.options import Options
-from millwork.validators.steps import RowsRequest
+from millwork.pipeline.optimize import optimize as pipeline
+from millwork.validators.gate_steps import RowsRequest
 from millwork.values import FeatureContract, OutputContract, Provenance
+from millwork.values.base import FilePath
 from millwork.worker import Done, sandbox
 
 SANDBOX = Path(sandbox.__file__)
@@ -431,7 +432,12 @@ def test_models_are_read_in_it(tmp_path: Path) -> None:
     xgboost.XGBRegressor(n_estimators=3).fit(rows, rows[:, 0]).save_model(model)
     work = tmp_path / "work"
     work.mkdir()
-    done = worker.run("millwork.compile.steps:load", steps.LoadRequest(path=str(model)), steps.Loaded, folder=work)
+    done = worker.run(
+        "millwork.compile.compile_steps:load",
+        compile_steps.LoadRequest(path=str(model)),
+        compile_steps.Loaded,
+        folder=work,
+    )
     assert isinstance(done, Done), done
 
 
@@ -439,11 +445,11 @@ def test_a_kernel_without_it_is_refused_and_trust_is_the_way_past(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sandbox, "landlock_version", lambda: 0)
-    request = steps.LoadRequest(path=str(tmp_path / "model.ubj"))
+    request = compile_steps.LoadRequest(path=str(tmp_path / "model.ubj"))
     with pytest.raises(TargetError, match="no Landlock") as refused:
-        worker.run("millwork.compile.steps:load", request, steps.Loaded, folder=tmp_path)
+        worker.run("millwork.compile.compile_steps:load", request, compile_steps.Loaded, folder=tmp_path)
     assert "--trust" in (refused.value.hint or "")
-    worker.run("millwork.compile.steps:load", request, steps.Loaded, folder=tmp_path, confined=False)
+    worker.run("millwork.compile.compile_steps:load", request, compile_steps.Loaded, folder=tmp_path, confined=False)
 
 
 def test_this_machine_can_say_what_it_has() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from millwork import scratch
 from millwork.errors import ModelError
+from millwork.storage import scratch
 
 
 @pytest.fixture(autouse=True)

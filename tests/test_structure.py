@@ -21,16 +21,15 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 
 LAYERS = (
     # what a step needs to run at all
-    ("", "frozen", "measurements", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps",
-     "worker", "executors", "environments", "toolchains", "run_directory", "triton_releases", "progress",
-     "scratch", "archives", "csv_texts", "table"),
+    ("", "values", "errors", "gpus", "targets", "storage", "step_protocol", "worker", "executors", "environments",
+     "toolchains", "triton_releases", "progress"),
     ("passes",),
     ("compile",),
-    ("validators",),
+    ("validators", "triton"),
     ("artifacts",),
-    # the arrows of the pipeline, and what else a command may be about
-    ("options", "job", "conversions", "stages", "server", "release", "tuning", "deciding", "preflight", "reconfigure",
-     "production", "prediction", "verification", "diagnosis", "pipeline", "nets", "api"),
+    ("tuning",),
+    ("pipeline",),
+    ("commands", "export_net", "api"),
     ("cli",),
 )  # fmt: skip
 """The import order, lowest first, by the first part of a module's name; "" is the package itself (its version)."""
@@ -147,7 +146,7 @@ for command in app.COMMANDS:
 assert app.run(app.millwork, ["--help"]) == 0
 assert app.run(app.millwork, ["optimize", "--help"]) == 0
 print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
-import millwork.api, millwork.diagnosis, millwork.pipeline, millwork.prediction
+import millwork.api, millwork.commands.doctor, millwork.pipeline.optimize, millwork.commands.predict
 print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from millwork.errors import UsageError
-from millwork.table import NO_CATEGORY, NO_INTEGER, distinct_categories, read
+from millwork.storage.tables import NO_CATEGORY, NO_INTEGER, distinct_categories, read
 from millwork.values import FeatureContract
 
 NAMED = FeatureContract(names=("age", "income", "score"), named=True)

@@ -10,31 +10,32 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
+from millwork.tuning.tune.knobs import Ground
+from millwork.tuning.tune.load import load_steps, samples, tensors
+from millwork.tuning.tune.loaded_models import Golden, Loadable, Rig
+from millwork.tuning.tune.service_times import Engine
+from millwork.tuning.tune.slo import Slo
+from millwork.tuning.tune.trials import Entrant, Question, Trial, TrialError
 from models.forests import hard_rows, program_of, random_forest, source_of
 from models.jobs import Desk, millwork
 from tritonclient.grpc import InferenceServerClient
 
-from millwork import triton_releases, tuning, worker
-from millwork.artifacts import triton_config
+from millwork import triton_releases, worker
 from millwork.artifacts.repository import served_version
-from millwork.compile.backends import native
+from millwork.compile.backends.native.cpu import cpu
 from millwork.errors import PublicationError
 from millwork.executors import LocalExecutor
 from millwork.progress import Silent
-from millwork.run_directory import RunDirectory
-from millwork.server import Serving
-from millwork.validators import slo, traffic
+from millwork.storage.run_directory import RunDirectory
+from millwork.triton import config as triton_config
+from millwork.triton import install, server
+from millwork.triton.client import Session
+from millwork.triton.serving import Serving
+from millwork.triton.settings import Settings
+from millwork.tuning.tune import figures, search, slo
+from millwork.tuning.tune import tune as tuning
+from millwork.validators import traffic
 from millwork.validators.rows.given import Given
-from millwork.validators.slo import Slo
-from millwork.validators.triton import install, server
-from millwork.validators.triton.client import Session
-from millwork.validators.tuning import figures, search
-from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.load import samples, steps, tensors
-from millwork.validators.tuning.rig import Golden, Loadable, Rig
-from millwork.validators.tuning.service import Engine
-from millwork.validators.tuning.settings import Settings
-from millwork.validators.tuning.trials import Entrant, Question, Trial, TrialError
 from millwork.values import Record
 from millwork.worker import sandbox
 
@@ -91,7 +92,7 @@ def test_the_best_is_published_with_its_reasons(shop):
 
 def service_of(tmp_path, *, confined=True):
     program = program_of(random_forest(3, trees=20, depth=4, features=4), "binary")
-    built = native.backend().build(program, source_of(), tmp_path, triton_releases.newest())
+    built = cpu.backend().build(program, source_of(), tmp_path, triton_releases.newest())
     rows = tmp_path / "rows.npz"
     tensors.save(rows, Given(hard_rows(1, 64, 4), None))
     engine = Engine("native-fp32", built.runner, str(tmp_path / built.model_file), built.parameters)
@@ -243,16 +244,16 @@ def test_an_interrupt_leaves_the_server_as_it_was(running):
 def ask(running, installation, folder, spec, perf_analyzer):
     rows = folder / "rows.npz"
     np.savez(rows, input__0=np.ones((64, 3), np.float32))
-    where = steps.Where(
+    where = load_steps.Where(
         url=running.grpc_url,
         perf_analyzer=installation.perf_analyzer if perf_analyzer else "",
         libraries=installation.perf_libraries,
     )
-    request = steps.LoadRequest(
+    request = load_steps.LoadRequest(
         where=where, model="theirs", rows=str(rows), traffic=traffic.parse(spec), seconds=1.2, seed=1
     )
     done = worker.run(
-        "millwork.validators.tuning.load.steps:load", request, steps.LoadReply, folder=folder, confined=False
+        "millwork.tuning.load.load_steps:load", request, load_steps.LoadReply, folder=folder, confined=False
     )
     assert isinstance(done, worker.Done), done
     return done.value, samples.load(folder / samples.SAMPLES_FILE)
@@ -327,7 +328,7 @@ def test_a_winner_that_fails_while_it_is_asked_more_is_out():
     book.trials = [Trial(i, Entrant("m", "python", 0), Settings(instances=i)) for i in (1, 2)]
     start, one = np.arange(200) * 1e3, np.ones(200, np.int32)
     quick = samples.Samples(start, np.full(200, 900, np.float32), one, np.zeros(200, bool), 0 * start, 0.2)
-    none = steps.ServerTime(queue_us=1, input_us=1, infer_us=1, output_us=1, requests=1, executions=1, rows=1)
+    none = load_steps.ServerTime(queue_us=1, input_us=1, infer_us=1, output_us=1, requests=1, executions=1, rows=1)
     for trial in book.trials:
         book.rounds[trial.id] = [figures.Round(1, quick, none, "asyncio", 1.0)]
     found = search.Found(book, tuple(book.trials), "")

@@ -9,7 +9,7 @@ import pytest
 from models.jobs import Desk, millwork, refused
 
 from millwork.artifacts import manifest as manifests
-from millwork.run_directory import RunDirectory
+from millwork.storage.run_directory import RunDirectory
 from millwork.values import Value
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from millwork import wire
+from millwork.storage import wire
 from millwork.values import Value
 
 

@@ -161,9 +161,9 @@ def test_stray_files_fall_into_the_folder_and_temporary_ones_go(tmp_path: Path) 
     [
         "os:system",
         "millwork:__version__",
-        "millwork.files:atomic_write",
-        "millwork.files:Path",
-        "millwork.steps:_problem",
+        "millwork.storage.files:atomic_write",
+        "millwork.storage.files:Path",
+        "millwork.step_protocol:_problem",
         "millwork.nothing_of_that_name:build",
         "millwork.targets:nothing_of_that_name",
         "crashing_steps:_hidden",

@@ -9,12 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ...engines import PlanFacts
 from ...passes.net import Net
 from ...passes.program import Program
 from ...triton_releases import Release
 from ...values import LayerCost, PassNote, Value
-from ..frontends.loaded import Signature
+from ...values.tensorrt_plan import PlanFacts
+from ..frontends.loaded_model import Signature
 
 Leaves = npt.NDArray[np.int32]
 Table = npt.NDArray[np.float64]

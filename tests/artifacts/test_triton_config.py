@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from millwork import __version__
-from millwork.artifacts import triton_config
-from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
-from millwork.engines import PlanFacts
 from millwork.errors import ModelError, UsageError
+from millwork.triton import config as triton_config
+from millwork.triton.config import ConfigRequest, TritonBackend, render
+from millwork.triton.settings import Settings
 from millwork.triton_releases import find
-from millwork.validators.tuning.settings import Settings
 from millwork.values import OutputContract
+from millwork.values.tensorrt_plan import PlanFacts
 
 GOLDEN = Path(__file__).parent / "golden"
 

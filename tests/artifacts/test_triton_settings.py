@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from millwork.artifacts import triton_config
-from millwork.artifacts.triton_config import ConfigRequest
+from millwork.triton import config as triton_config
+from millwork.triton.config import ConfigRequest
+from millwork.triton.settings import Settings
 from millwork.triton_releases import find
-from millwork.validators.tuning.settings import Settings
 from millwork.values import OutputContract
 
 

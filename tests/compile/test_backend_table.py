@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from millwork import stages
-from millwork.compile import backends
+from millwork.compile.backends.table import table as backends
 from millwork.errors import UsageError
+from millwork.pipeline.optimize import stages
 
 ELSEWHERE = ("hummingbird",)
 

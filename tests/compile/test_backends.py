@@ -14,14 +14,14 @@ import treelite
 import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from millwork.compile.backends.table.base import Built, Unsupported
+from millwork.compile.backends.table.onnx.artifact import leaf_probe
 from models import catboost_models, xgboost_models
 from models.forests import hard_rows, program_of, random_forest, source_of
 from models.gate import Gate, gate
 
 from millwork import triton_releases
-from millwork.compile import backends
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.backends.onnx_artifact import leaf_probe
+from millwork.compile.backends.table import table as backends
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError, UsageError
 from millwork.passes.forest import leaves

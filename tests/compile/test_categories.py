@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from millwork.compile.backends.table.base import Built
 from models.encoders import ROWS, random_program
 from models.forests import hard_rows, program_of, random_forest, source_of
 from models.gate import gate
 from models.torture import CASES
 
 from millwork import triton_releases
-from millwork.compile import backends
-from millwork.compile.backends.base import Built
+from millwork.compile.backends.table import table as backends
 from millwork.compile.runners.load import runner
 from millwork.passes.categories import from_tables
 from millwork.passes.forest import leaves

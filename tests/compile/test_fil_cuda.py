@@ -12,21 +12,21 @@ import msgspec
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from millwork.compile.backends.fil.cpu.cpu import write
+from millwork.compile.backends.fil.cpu.cuda import FilCuda, near_thresholds
+from millwork.compile.backends.table.base import Built, ForBatches, Source, Unsupported
 from models.forests import program_of, random_forest
 from models.gate import Gate, gate
 from models.xgboost_models import model, save
 from tritonclient.grpc import model_config_pb2
 
 from millwork import gpus, triton_releases
-from millwork.artifacts import triton_settings
-from millwork.artifacts.triton_config import ConfigRequest, render
-from millwork.compile import backends
-from millwork.compile.backends import fil_cuda
-from millwork.compile.backends.base import Built, ForBatches, Source, Unsupported
-from millwork.compile.backends.fil import write
-from millwork.compile.backends.fil_cuda import FilCuda, near_thresholds
+from millwork.compile.backends.fil.cpu import cuda as fil_cuda
+from millwork.compile.backends.table import table as backends
 from millwork.gpus import Gpu
 from millwork.passes.forest import Rows, leaves
+from millwork.triton import config_settings
+from millwork.triton.config import ConfigRequest, render
 from millwork.values import OutputContract
 
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", driver="580.95.05", compute_capability="9.0", memory_gib=79.6)
@@ -67,7 +67,7 @@ def test_the_rows_that_it_is_tuned_by_take_many_ways() -> None:
 def test_what_was_tuned_is_in_the_configuration(release: str, carried: bool) -> None:
     found = triton_releases.find(release)
     tuned = {"answer": "binary", "device": "gpu", "layout": "layered", "chunk_size": "8", "align_bytes": "128"}
-    settings = triton_settings.carried(triton_settings.Settings(kind="gpu"), "fil", tuned, found)
+    settings = config_settings.carried(config_settings.Settings(kind="gpu"), "fil", tuned, found)
     config = text_format.Parse(
         render(
             ConfigRequest(
@@ -89,10 +89,10 @@ def test_what_was_tuned_is_in_the_configuration(release: str, carried: bool) -> 
         name: config.parameters[name].string_value for name in ("layout", "chunk_size") if name in config.parameters
     }
     assert said == ({"layout": "layered", "chunk_size": "8"} if carried else {})
-    measured = triton_settings.Settings(kind="gpu", own={"layout": "depth_first"})
+    measured = config_settings.Settings(kind="gpu", own={"layout": "depth_first"})
     if carried:
-        assert triton_settings.carried(measured, "fil", tuned, found).own["layout"] == "depth_first"
-    assert triton_settings.carried(triton_settings.Settings(), "fil", tuned, found).own == {}, "a CPU has its own"
+        assert config_settings.carried(measured, "fil", tuned, found).own["layout"] == "depth_first"
+    assert config_settings.carried(config_settings.Settings(), "fil", tuned, found).own == {}, "a CPU has its own"
 
 
 def on_the_cpu(model_file: Path, rows: Rows, batches: tuple[int, ...]) -> dict[str, str]:

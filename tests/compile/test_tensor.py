@@ -11,14 +11,14 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from millwork.compile.backends.table.base import Built, Unsupported
+from millwork.compile.backends.tensor.trees.plan import choose, plan
+from millwork.compile.backends.tensor.trees.trees import TensorTrees
 from models.forests import hard_rows, program_of, random_forest, source_of
 from onnx import TensorProto, numpy_helper
 
 from millwork import triton_releases
-from millwork.compile.backends import tensor_plan
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.backends.tensor import TensorTrees
-from millwork.compile.backends.tensor_plan import choose, plan
+from millwork.compile.backends.tensor.trees import plan as tensor_plan
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
 from millwork.passes.forest import Forest, check, leaves

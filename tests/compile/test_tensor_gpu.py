@@ -11,22 +11,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from millwork.compile.backends.table.base import Built, Unsupported
+from millwork.compile.backends.table.tensorrt import candidate
+from millwork.compile.backends.tensor.trees.gpu import TensorRtTrees
+from millwork.compile.backends.tensor.trees.trees import TensorTrees
 from models.forests import hard_rows, program_of, random_forest, source_of
 
 from millwork import gpus, triton_releases
-from millwork.artifacts.triton_settings import carried
-from millwork.compile import backends
-from millwork.compile.backends import tensor_gpu
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.backends.tensor import TensorTrees
-from millwork.compile.backends.tensor_gpu import TensorRtTrees
+from millwork.compile.backends.table import table as backends
+from millwork.compile.backends.tensor.trees import gpu as tensor_gpu
 from millwork.compile.runners.onnx_runner import ProviderError
-from millwork.compile.tensorrt import candidate
 from millwork.gpus import Gpu
 from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode
+from millwork.triton.config_settings import carried
+from millwork.triton.settings import Settings
 from millwork.validators import parity
-from millwork.validators.tuning.settings import Settings
 
 L4 = Gpu(name="NVIDIA L4", driver="580.95.05", compute_capability="8.9", memory_gib=24.0)
 RELEASE = triton_releases.find("25.12")

@@ -11,10 +11,10 @@ from typing import Any
 import catboost
 import numpy as np
 import pytest
+from millwork.compile.backends.table.base import Built, Source
 
 from millwork import triton_releases
-from millwork.compile import backends
-from millwork.compile.backends.base import Built, Source
+from millwork.compile.backends.table import table as backends
 from millwork.compile.frontends.read import read
 from millwork.compile.runners.load import runner
 from millwork.passes import base, table

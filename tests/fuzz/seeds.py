@@ -87,21 +87,21 @@ def _joblib() -> Iterator[bytes]:
 def _built(backend: str) -> Iterator[bytes]:
     import tempfile
 
+    from millwork.compile.backends.table.base import Built, Source
     from models.forests import program_of, random_forest
 
-    from millwork.compile import backends
-    from millwork.compile.backends.base import Built, Source
+    from millwork.compile.backends.table import table as backends
     from millwork.compile.frontends.read import read
     from millwork.passes import base, table
     from millwork.triton_releases import find
 
     if backend == "native":
-        from millwork.compile.backends import native_file
+        from millwork.compile.backends.native.cpu import cpu_file
 
         for seed in range(12):
             with tempfile.TemporaryDirectory() as folder:
                 forest = random_forest(seed, trees=1 + seed % 5, depth=seed % 5, features=3, categorical=seed % 2)
-                native_file.write(program_of(forest, "identity"), Path(folder) / "packed")
+                cpu_file.write(program_of(forest, "identity"), Path(folder) / "packed")
                 yield Path(folder, "packed").read_bytes()
         return
     for content in list(_ubj())[:4]:
@@ -177,9 +177,9 @@ def _manifest() -> Iterator[bytes]:
 
 
 def _config() -> Iterator[bytes]:
-    from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
+    from millwork.triton.config import ConfigRequest, TritonBackend, render
+    from millwork.triton.settings import Settings
     from millwork.triton_releases import find
-    from millwork.validators.tuning.settings import Settings
     from millwork.values import OutputContract
 
     output = OutputContract(kind="probability", task="binary", labels=("no", "yes"), threshold=0.5)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millwork.validators.choose import Contender, choose
+from millwork.validators.choose_candidate import Contender, choose
 from millwork.validators.latency import BLOCK, SAMPLES, Samples
 from millwork.validators.traffic import Share, parse
 

@@ -9,17 +9,17 @@ import urllib.parse
 from collections.abc import Iterator
 
 import pytest
+from millwork.tuning.tune.knobs import Ground
+from millwork.tuning.tune.service_times import ServiceTime
 
-from millwork import production
 from millwork.cli import retune
+from millwork.commands import retune as production
 from millwork.errors import UsageError
+from millwork.triton import counters
+from millwork.triton.counters import Observed
+from millwork.triton.settings import Settings
+from millwork.tuning.tune import fitness
 from millwork.validators import traffic
-from millwork.validators.triton import counters
-from millwork.validators.triton.counters import Observed
-from millwork.validators.tuning import fitness
-from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.service import ServiceTime
-from millwork.validators.tuning.settings import Settings
 
 PAGE = """# HELP nv_inference_request_success Number of successful inference requests, all batch sizes
 # TYPE nv_inference_request_success counter

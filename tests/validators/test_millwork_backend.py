@@ -21,23 +21,23 @@ import tritonclient.grpc
 from models.forests import hard_rows, program_of, random_forest
 from tritonclient.utils import InferenceServerException
 
-from millwork.artifacts.triton_config import ConfigRequest, render
-from millwork.compile.backends import native_file
+from millwork.compile.backends.native.cpu import cpu_file
 from millwork.compile.runners.native_runner import Runner
 from millwork.errors import PublicationError
 from millwork.passes.categories import Categories, Code
+from millwork.triton import server
+from millwork.triton.client import Session
+from millwork.triton.config import ConfigRequest, render
+from millwork.triton.settings import Settings
 from millwork.triton_releases import find
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
-from millwork.validators.tuning.settings import Settings
 from millwork.values import OutputContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from millwork.passes.program import Program
-    from millwork.validators.triton.install import Installation
-    from millwork.validators.triton.server import RunningServer
+    from millwork.triton.install import Installation
+    from millwork.triton.server import RunningServer
 
 pytestmark = pytest.mark.triton
 
@@ -68,7 +68,7 @@ def put(repository: Path, name: str, program: Program, version: int = 1, **chang
     folder = repository / name / str(version)
     folder.mkdir(parents=True)
     path = folder / "forest.packed"
-    native_file.write(program, path)
+    cpu_file.write(program, path)
     given: dict[str, Any] = {"settings": Settings(instances=1, threads=1, batching=True, max_batch=4096)} | changed
     labels = tuple(map(str, range(given.pop("width", program.n_answers))))
     categories = program.categories

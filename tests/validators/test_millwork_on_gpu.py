@@ -20,23 +20,24 @@ from conftest import once
 from models import fake_cuda
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.artifacts import triton_config
-from millwork.artifacts.triton_config import ConfigRequest, render
 from millwork.compile import kernel
-from millwork.compile.backends import cuda_file, native_cuda, native_file
+from millwork.compile.backends.native.cpu import cpu_file, cuda_file
+from millwork.compile.backends.native.cpu import cuda as native_cuda
 from millwork.compile.runners.native_runner import Runner
 from millwork.errors import PublicationError
+from millwork.triton import config as triton_config
+from millwork.triton import server
+from millwork.triton.client import Session
+from millwork.triton.config import ConfigRequest, render
 from millwork.triton_releases import find
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
 from millwork.values import OutputContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from millwork.passes.program import Program
-    from millwork.validators.triton.install import Installation
-    from millwork.validators.triton.server import RunningServer
+    from millwork.triton.install import Installation
+    from millwork.triton.server import RunningServer
 
 FEATURES = 5
 SEVERAL = program_of(random_forest(3, trees=40, depth=10, features=FEATURES, outputs=3), "softmax")
@@ -55,7 +56,7 @@ def put(folder: Path, name: str, program: Program, crossover: int = 300, decisio
     version = folder / name / "1"
     version.mkdir(parents=True)
     cuda_file.write(program, version / native_cuda.MODEL_FILE)
-    native_file.write(program, version / "expected.packed")
+    cpu_file.write(program, version / "expected.packed")
     (version / "forest.fatbin").write_bytes(fake_cuda.FATBIN)
     built = native_cuda.built(program, (), crossover)
     labels = {"decision": decision, "cut": cut} if decision else {}

@@ -13,7 +13,7 @@ import xgboost
 from models import xgboost_models
 from models.gate import gate
 
-from millwork.compile.frontends.loaded import Oracle
+from millwork.compile.frontends.loaded_model import Oracle
 from millwork.compile.runners.load import installed, requirement
 from millwork.errors import ModelError, TargetError
 from millwork.validators import oracle

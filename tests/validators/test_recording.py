@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from millwork.tuning.tune.load import schedule
 
 from millwork.errors import UsageError
 from millwork.validators import recording, traffic
-from millwork.validators.tuning.load import schedule
 
 TIMES = [i * 0.01 for i in range(100)]
 

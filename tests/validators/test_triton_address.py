@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from millwork.errors import UsageError
-from millwork.validators.triton.address import Folder, Managed, NoServer, Remote, parse
+from millwork.triton.address import Folder, Managed, NoServer, Remote, parse
 
 
 @pytest.mark.parametrize(

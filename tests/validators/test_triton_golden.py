@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millwork.validators.triton.client import reason
-from millwork.validators.triton.golden import batches
+from millwork.triton.client import reason
+from millwork.triton.golden import batches
 
 
 @given(rows=st.integers(1, 5000), limit=st.integers(0, 600))

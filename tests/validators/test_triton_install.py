@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from millwork.cli.triton import triton
 from millwork.errors import UsageError
-from millwork.validators.triton import install
+from millwork.triton import install
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 onnx = pytest.importorskip("onnx")
 

@@ -18,15 +18,15 @@ import psutil
 import pytest
 
 from millwork.errors import PublicationError, UsageError
-from millwork.validators.triton import install, ports, server, shared_memory
-from millwork.validators.triton.client import Session
-from millwork.validators.triton.golden import check_golden
+from millwork.triton import install, ports, server, shared_memory
+from millwork.triton.client import Session
+from millwork.triton.golden import check_golden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from millwork.validators.triton.install import Installation
-    from millwork.validators.triton.server import RunningServer
+    from millwork.triton.install import Installation
+    from millwork.triton.server import RunningServer
 
 pytestmark = pytest.mark.triton
 
@@ -237,8 +237,8 @@ def test_stopping_leaves_no_process_and_no_shared_memory(
 OWNER = """
 import sys
 from pathlib import Path
-from millwork.validators.triton import install, server
-from millwork.validators.triton.client import Session
+from millwork.triton import install, server
+from millwork.triton.client import Session
 one = server.start(install.find(), Path(sys.argv[1]), log=Path(sys.argv[2]))
 with Session(one.grpc_url) as session:
     session.load("scale")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from millwork.tuning.tune.estimate import estimate
+from millwork.tuning.tune.figures import Round
+from millwork.tuning.tune.knobs import Ground
+from millwork.tuning.tune.load.load_steps import ServerTime
+from millwork.tuning.tune.load.samples import Samples
+from millwork.tuning.tune.search import search
+from millwork.tuning.tune.service_times import ServiceTime
+from millwork.tuning.tune.trials import Entrant, Question, TrialError
 
-from millwork.validators import slo, traffic
-from millwork.validators.tuning import figures, judging, knobs
-from millwork.validators.tuning.estimate import estimate
-from millwork.validators.tuning.figures import Round
-from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.load.samples import Samples
-from millwork.validators.tuning.load.steps import ServerTime
-from millwork.validators.tuning.search import search
-from millwork.validators.tuning.service import ServiceTime
-from millwork.validators.tuning.settings import Settings
-from millwork.validators.tuning.trials import Entrant, Question, TrialError
+from millwork.triton.settings import Settings
+from millwork.tuning.tune import figures, knobs, scoring, slo
+from millwork.validators import traffic
 
 SERVICE = tuple(ServiceTime(id="m", threads=t, batches=(1, 64), us=(60.0, 1500.0 / t)) for t in (1, 2))
 ENTRANT = Entrant("m", "python", 0, SERVICE)
@@ -173,7 +173,7 @@ def test_a_rate_that_is_not_kept_up_with_breaks_a_limit():
     seen = figures.pooled([Round(1, behind, times, "asyncio", 1.0)], (0.99,), None)
     limits = slo.parse("p99<500ms")
     assert seen.p99_us < 500e3
-    beyond, name = judging.over(seen, limits)
+    beyond, name = scoring.over(seen, limits)
     assert (beyond > 1, name) == (True, "the rate")
 
 
@@ -188,13 +188,13 @@ def test_what_is_hopelessly_over_the_limit_is_not_asked_on():
 
 
 def test_a_percentile_takes_so_many_requests():
-    assert [judging.enough(quantile) for quantile in (0.5, 0.99, 0.999)] == [5, 299, 2995]
+    assert [scoring.enough(quantile) for quantile in (0.5, 0.99, 0.999)] == [5, 299, 2995]
     asked = question(limit="p99.9<5ms")
     found = search(asked, [ENTRANT], World(by_instances).measure)
-    text, seen, needed = judging.unshown(found.book.figures(found.ranking[0]), asked.slo)
+    text, seen, needed = scoring.unshown(found.book.figures(found.ranking[0]), asked.slo)
     assert (text, needed) == ("p99.9<5ms", 2995)
     assert seen < needed
-    assert judging.unshown(found.book.figures(found.ranking[0]), slo.parse("p90<5ms")) is None
+    assert scoring.unshown(found.book.figures(found.ranking[0]), slo.parse("p90<5ms")) is None
 
 
 def test_more_clients_than_the_estimate_has_requests():
@@ -272,7 +272,7 @@ def test_what_was_given_up_early_is_not_the_best_by_luck():
 
 
 def test_one_stumble_does_not_decide():
-    mean, error, _ = judging.trimmed([0.1, 0.1, 0.11, 0.09, 0.1, -3.0])
+    mean, error, _ = scoring.trimmed([0.1, 0.1, 0.11, 0.09, 0.1, -3.0])
     assert mean == pytest.approx(0.1, abs=0.01)
     assert error < 0.05
 

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import xgboost
 from conftest import once
+from millwork.compile.backends.table.base import Built, Unsupported
 from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 from models.gate import gate
 
 from millwork import gpus
-from millwork.compile.backends import cuda_file, native_cuda
-from millwork.compile.backends.base import Built, Unsupported
+from millwork.compile.backends.native.cpu import cuda as native_cuda
+from millwork.compile.backends.native.cpu import cuda_file
 from millwork.compile.runners import cuda_device, cuda_dlpack, cuda_runner
 from millwork.compile.runners.cuda_runner import FEW, Runner
 from millwork.passes.forest import leaves

@@ -8,11 +8,11 @@ import types
 from pathlib import Path
 
 import pytest
+from millwork.compile.backends.table.base import Built, Unsupported
+from millwork.compile.backends.table.tensorrt import candidate, engine
 from models import graphs
 
 from millwork import gpus
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.tensorrt import candidate, engine
 from millwork.gpus import Gpu
 
 L4 = Gpu(name="NVIDIA L4", driver="580.95.05", compute_capability="8.9", memory_gib=24.0)

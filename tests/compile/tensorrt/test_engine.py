@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from millwork.compile.tensorrt import engine
-from millwork.compile.tensorrt.engine import Built, Refused, Settings
+from millwork.compile.backends.table.tensorrt import engine
+from millwork.compile.backends.table.tensorrt.engine import Built, Refused, Settings
 
 
 class Severity(enum.IntEnum):

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from millwork.compile.backends.table.base import Built
+from millwork.compile.backends.table.tensorrt import preflight
+from millwork.compile.backends.tensor.trees.trees import TensorTrees
 from models import graphs
 from models.forests import program_of, random_forest, source_of
 from models.typed_graphs import cancelling
 
 from millwork import targets, triton_releases
-from millwork.compile.backends.base import Built
-from millwork.compile.backends.tensor import TensorTrees
 from millwork.compile.precision import fp16, int8
 from millwork.compile.precision.lowering import Lowering
-from millwork.compile.tensorrt import preflight
-from millwork.engines import Preflight
 from millwork.environments import Environment
+from millwork.values.tensorrt_plan import Preflight
 from millwork.worker import Limits
 
 PROFILES = ((1, 1, 1), (2, 64, 4096))

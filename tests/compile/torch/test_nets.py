@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from millwork.compile.backends.table.base import Built, NetOrder, Source, Unsupported
 from models.nets import KINDS, Net
 from torch import nn
 
 import millwork
 from millwork import gpus, triton_releases
-from millwork.compile import backends, steps
-from millwork.compile.backends.base import Built, NetOrder, Source, Unsupported
+from millwork.compile import compile_steps
+from millwork.compile.backends.table import table as backends
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
@@ -42,7 +43,7 @@ def read(path: Path, **options: Any) -> Any:
 
 
 def built(model: Any, folder: Path) -> Path:
-    graph, _ = steps.tidy(model.program.graph)
+    graph, _ = compile_steps.tidy(model.program.graph)
     (folder / "native").mkdir()
     native = folder / "native" / frontend.NATIVE
     native.write_bytes(model.native)
@@ -341,7 +342,7 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
         "look",
         lambda: gpus.Sight(gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)),
     )
-    monkeypatch.setattr("millwork.compile.tensorrt.candidate.build", build)
+    monkeypatch.setattr("millwork.compile.backends.tensorrt.candidate.build", build)
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
     folder = tmp_path / "engine"
     folder.mkdir()
