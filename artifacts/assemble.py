@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from .. import __version__
-from ..compile.backends.base import Built
+from ..compile.backends.base import Artifact
 from ..compile.frontends.loaded_model import Signature
 from ..compile.runners import load as runners
 from ..triton.config import ConfigRequest, TritonBackend, render
@@ -44,7 +44,7 @@ class Evidence(Value):
 def assemble(
     folder: Path,
     name: str,
-    built: Built,
+    built: Artifact,
     built_folder: Path,
     triton_backend: str,
     release: Release,

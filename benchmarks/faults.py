@@ -144,12 +144,12 @@ def kind_of(backend: str, seed: int) -> str:
 
 def judged(judge: Any, backend: str, folder: Path, seed: int) -> str | None:
     """What became of the artifact with the fault of that seed; None where the model has nothing of the kind."""
-    from millwork.compile.backends.table.base import Built
+    from millwork.compile.backends.base import Artifact
 
     plant = of_reference if backend == "reference" else of_program
     try:
         built = plant(judge, backend, folder, seed)
-        if not isinstance(built, Built):
+        if not isinstance(built, Artifact):
             return None
         verdict = judge.check(built, folder)
     except Exception as error:  # noqa: BLE001 -- an error is a failed candidate, as in a run
@@ -159,10 +159,10 @@ def judged(judge: Any, backend: str, folder: Path, seed: int) -> str | None:
 
 def of_program(judge: Any, backend: str, folder: Path, seed: int) -> Any:
     """What the backend makes of a changed program."""
-    from millwork.compile.backends.table.base import Source
     from models.planted import FAULTS
 
-    from millwork.compile.backends.table import table as backends
+    from millwork.compile.backends import table as backends
+    from millwork.compile.backends.base import Source
     from millwork.triton_releases import find
 
     random = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ from models.gate import Gate, gate  # noqa: E402
 from models.torture import CASES  # noqa: E402
 
 from millwork import environments  # noqa: E402
-from millwork.compile.backends.table import table as backends  # noqa: E402
+from millwork.compile.backends import table as backends  # noqa: E402
 
 PATHS = {
     "onnxmltools": ("onnxmltools", ["onnxmltools==1.16.0", "skl2onnx==1.20.0", "onnx", "onnxruntime",

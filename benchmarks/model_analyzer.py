@@ -31,9 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import tuning as bench
-from millwork.tuning.tune.knobs import Ground
-from millwork.tuning.tune.trials import Trial
-from millwork.tuning.tune.tune import Desk
 
 from millwork import environments
 from millwork.targets import machine
@@ -41,8 +38,11 @@ from millwork.triton import address, install
 from millwork.triton import config as triton_config
 from millwork.triton import serving as server
 from millwork.triton.settings import Settings
-from millwork.tuning.tune import knobs
-from millwork.tuning.tune import tune as tuning
+from millwork.tuning import knobs
+from millwork.tuning import tune as tuning
+from millwork.tuning.knobs import Ground
+from millwork.tuning.trials import Trial
+from millwork.tuning.tune import Desk
 from millwork.validators import traffic as traffics
 from millwork.validators.traffic import Traffic
 

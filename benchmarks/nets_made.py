@@ -20,12 +20,12 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from millwork.compile.backends.table.onnx.net_graph import finished
 from models.nets import KINDS, Net
 
 import millwork
 from millwork import triton_releases
 from millwork.compile import compile_steps
+from millwork.compile.backends.onnx.net_graph import finished
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.precision import precision_steps as precision
 from millwork.compile.precision.gap import USUAL

@@ -23,12 +23,12 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "artifacts")]
 
 from artifacts.conftest import manifest_of  # noqa: E402 -- the tests' bundles and clients
 from artifacts.test_publish_triton import ROWS, scaling  # noqa: E402
-from millwork.tuning.tune.load import perf_analyzer  # noqa: E402
 from models.asking import Seen, asking  # noqa: E402
 
 from millwork.artifacts.repository import publish, rollback, served_version  # noqa: E402
 from millwork.triton import install, server  # noqa: E402
 from millwork.triton.client import Session  # noqa: E402
+from millwork.tuning.load import perf_analyzer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "publications.json"
 ROLLBACK = 4

@@ -24,16 +24,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pages
-from millwork.pipeline.optimize.options import Options
-from millwork.tuning.tune.load import perf_analyzer
 
 from millwork.compile import kernel
-from millwork.pipeline.optimize import optimize as pipeline
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline.options import Options
 from millwork.targets import machine
 from millwork.triton import config as triton_config
 from millwork.triton import install, server
 from millwork.triton.client import Session
 from millwork.triton.settings import Settings
+from millwork.tuning.load import perf_analyzer
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"

@@ -33,19 +33,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from millwork.pipeline.optimize.options import TUNE_S, Options, objective_of
-from millwork.tuning.tune.figures import Round, row_rate
-from millwork.tuning.tune.knobs import Ground
-from millwork.tuning.tune.load import tensors
-from millwork.tuning.tune.search import Found
-from millwork.tuning.tune.slo import Slo
-from millwork.tuning.tune.trials import Entrant, Question, Trial, TrialError
-from millwork.tuning.tune.tune import Contestant, Desk
 
 from millwork.artifacts.repository import at
 from millwork.commands import tune as reconfigure
 from millwork.executors import LocalExecutor
-from millwork.pipeline.optimize import optimize as pipeline
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline.options import TUNE_S, Options, objective_of
 from millwork.progress import Silent
 from millwork.storage import tables
 from millwork.storage.run_directory import RunDirectory
@@ -53,8 +46,15 @@ from millwork.targets import machine
 from millwork.triton import address
 from millwork.triton import serving as server
 from millwork.triton.settings import Settings
-from millwork.tuning.tune import knobs, scoring
-from millwork.tuning.tune import tune as tuning
+from millwork.tuning import knobs, scoring
+from millwork.tuning import tune as tuning
+from millwork.tuning.figures import Round, row_rate
+from millwork.tuning.knobs import Ground
+from millwork.tuning.load import tensors
+from millwork.tuning.search import Found
+from millwork.tuning.slo import Slo
+from millwork.tuning.trials import Entrant, Question, Trial, TrialError
+from millwork.tuning.tune import Contestant, Desk
 from millwork.validators import traffic as traffics
 from millwork.validators.rows.given import Given
 from millwork.validators.traffic import Traffic

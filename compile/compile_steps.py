@@ -15,7 +15,7 @@ from ..passes.net import Net
 from ..values import PassNote, Value
 from ..values.base import FilePath
 from .backends import table as backends
-from .backends.base import Built, ForBatches, NetOrder, Source, Unsupported
+from .backends.base import Artifact, ForBatches, NetOrder, Source, Unsupported
 from .backends.hummingbird import conversion, feed
 from .frontends.decision import decided
 from .frontends.loaded_model import Signature
@@ -138,7 +138,7 @@ class BuildRequest(Value):
 class BuildReply(Value):
     """``built`` with its files in the working folder, or ``unsupported``: why there are none."""
 
-    built: Built | None = None
+    built: Artifact | None = None
     unsupported: str = ""
 
 
@@ -181,7 +181,7 @@ def feed_hummingbird(request: FeedRequest) -> Fed:
     return Fed()
 
 
-def _build_net(request: BuildRequest, source: Source, release: triton_releases.Release) -> Built | Unsupported:
+def _build_net(request: BuildRequest, source: Source, release: triton_releases.Release) -> Artifact | Unsupported:
     backend = backends.find_net(request.backend, request.precision)
     if backend is None:
         return Unsupported(reason=f"{request.backend}: has no form for a net in {request.precision}")

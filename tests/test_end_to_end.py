@@ -263,7 +263,7 @@ def test_answers_that_differ_once_published_leave_the_old_version(
     shop: Desk, running: RunningServer, remote: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if what is served answered otherwise than what was judged: the golden answers are made wrong by a little."""
-    from millwork.pipeline.optimize import publish as release
+    from millwork.pipeline import publish as release
 
     honest = release.golden_rows
 
@@ -301,7 +301,7 @@ def test_the_framework_itself_is_served_where_it_wins(shop: Desk) -> None:
 
 def test_answers_that_differ_before_anything_is_published(shop: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a server of ours the bundle is rehearsed first: the repository isn't touched at all."""
-    from millwork.pipeline.optimize import publish as release
+    from millwork.pipeline import publish as release
 
     monkeypatch.setattr(release, "golden_rows", lambda rows, answers, _, **_more: (rows[:4], answers[:4] * 2))
     said = shop.optimize(shop.files.again, "--name", "never", quick=MANAGED)

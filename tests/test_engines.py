@@ -13,7 +13,7 @@ from millwork import gpus, triton_releases
 from millwork.artifacts import repository
 from millwork.errors import PublicationError
 from millwork.gpus import Gpu
-from millwork.pipeline.optimize import publish as release
+from millwork.pipeline import publish as release
 from millwork.progress import Silent
 from millwork.triton.serving import Serving
 from millwork.values.tensorrt_plan import Place, PlanFacts, misfit

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from millwork.compile.backends.table.tensorrt import preflight
 
 from millwork import targets, worker
-from millwork.compile.backends.hummingbird.backend import conversion
+from millwork.compile.backends.hummingbird import conversion
+from millwork.compile.backends.tensorrt import preflight
 from millwork.compile.frontends.loaded_model import Oracle
 from millwork.compile.runners import load as runners
 from millwork.environments import Environment

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 import xgboost
-from millwork.pipeline.optimize.options import Options
 
 from millwork.errors import MillworkError, ModelError, ParityError
 from millwork.executors import LocalExecutor
-from millwork.pipeline.optimize import optimize as pipeline
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline.options import Options
 from millwork.validators import latency, oracle
 from millwork.worker import Done
 

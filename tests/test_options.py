@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from millwork.pipeline.optimize.options import Options, understand
 from models import records
 from models.forests import source_of
 
 from millwork.artifacts import report
 from millwork.errors import UsageError
+from millwork.pipeline.options import Options, understand
 from millwork.progress import Silent
 from millwork.storage.run_directory import RunDirectory
 from millwork.validators import gate_steps

@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 import pytest
 import treelite
-from millwork.compile.backends.table.base import Built
 from models import catboost_cases, xgboost_cases
 from models.gate import Gate, gate
 from onnx import numpy_helper
+
+from millwork.compile.backends.base import Artifact
 
 CASES = {
     "xgboost strings": xgboost_cases.CASES["categories, strings"],
@@ -36,7 +37,7 @@ def judge(name: str, scratch: Path) -> Gate:
 
 
 @functools.cache
-def built(name: str, backend: str, scratch: Path) -> tuple[Built, Path]:
+def built(name: str, backend: str, scratch: Path) -> tuple[Artifact, Path]:
     folder = scratch / name / backend
     made = judge(name, scratch).build(backend, folder).built
     assert made is not None

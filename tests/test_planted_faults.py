@@ -17,12 +17,12 @@ import numpy as np
 import onnx
 import pytest
 import treelite
-from millwork.compile.backends.fil.cpu.cpu import write
-from millwork.compile.backends.table.base import Built
 from models import catboost_models, xgboost_models
 from models.gate import Gate, gate
 from onnx import helper, numpy_helper
 
+from millwork.compile.backends.base import Artifact
+from millwork.compile.backends.fil.cpu import write
 from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode
 from millwork.passes.trees.reach import reach
@@ -44,7 +44,7 @@ class Candidate:
     """A built artifact that passes, and the gate that said so."""
 
     gate: Gate
-    built: Built
+    built: Artifact
     folder: Path
 
     @functools.cached_property

@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 import pytest
 import xgboost as xgb
-from millwork.compile.backends.table.base import Built
 from models import xgboost_models
 from models.gate import Gate, gate
 from models.xgboost_models import rows, target
 from onnx import helper, numpy_helper
+
+from millwork.compile.backends.base import Artifact
 
 Plant = Callable[[onnx.ModelProto], None]
 
@@ -36,7 +37,7 @@ MODELS = ("a number", "counts", "two classes, missing=-999", "several classes")
 
 
 @functools.cache
-def judge(name: str, scratch: Path) -> tuple[Gate, Built]:
+def judge(name: str, scratch: Path) -> tuple[Gate, Artifact]:
     """Without rows of the user's."""
     folder = scratch / name
     folder.mkdir()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from millwork.compile.backends.table.base import Built, Source
 from models import planted, planted_reference, xgboost_models
 from models.gate import Gate, gate
 
-from millwork.compile.backends.table import table as backends
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, Source
 from millwork.passes.program import Program
 from millwork.triton_releases import find
 
@@ -37,12 +37,12 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("programs")
 
 
-def written(gate: Gate, program: Program, backend: str, folder: Path) -> Built | None:
+def written(gate: Gate, program: Program, backend: str, folder: Path) -> Artifact | None:
     folder.mkdir()
     with contextlib.chdir(folder):
         source = Source(str(gate.native), gate.signature)
         made = backends.find(backend).build(program, source, folder, find(RELEASE))
-    return made if isinstance(made, Built) else None
+    return made if isinstance(made, Artifact) else None
 
 
 @pytest.mark.parametrize("backend", WRITERS)

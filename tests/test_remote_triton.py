@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 import xgboost
-from millwork.pipeline.optimize.options import Options
 
 from millwork.artifacts.repository import served_version, versions
 from millwork.errors import PublicationError, UsageError
-from millwork.pipeline.optimize import optimize as pipeline
-from millwork.pipeline.optimize import publish as release
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline import publish as release
+from millwork.pipeline.options import Options
 from millwork.triton import server
 from millwork.triton.client import Session
 from millwork.triton.readiness import forget

@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 import pytest
-from millwork.compile.backends.table.base import Built
 from models.forests import source_of
 
-from millwork.compile.backends.table import table as backends
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact
 from millwork.compile.compile_steps import Loaded
 from millwork.compile.runners import load as runners
 from millwork.errors import ModelError
-from millwork.pipeline.optimize import stages
+from millwork.pipeline import stages
 from millwork.triton import install
 
 SIGNATURE = source_of().signature
-BUILT = Built(
+BUILT = Artifact(
     backend="onnx",
     precision="fp32",
     model_file="model.onnx",

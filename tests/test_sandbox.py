@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 import xgboost
-from millwork.pipeline.optimize.options import Options
 
 from millwork import worker
 from millwork.compile import compile_steps
 from millwork.compile.frontends.loaded_model import Oracle, Signature
 from millwork.errors import TargetError
-from millwork.pipeline.optimize import optimize as pipeline
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline.options import Options
 from millwork.validators.gate_steps import RowsRequest
 from millwork.values import FeatureContract, OutputContract, Provenance
 from millwork.values.base import FilePath

@@ -10,19 +10,13 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
-from millwork.tuning.tune.knobs import Ground
-from millwork.tuning.tune.load import load_steps, samples, tensors
-from millwork.tuning.tune.loaded_models import Golden, Loadable, Rig
-from millwork.tuning.tune.service_times import Engine
-from millwork.tuning.tune.slo import Slo
-from millwork.tuning.tune.trials import Entrant, Question, Trial, TrialError
 from models.forests import hard_rows, program_of, random_forest, source_of
 from models.jobs import Desk, millwork
 from tritonclient.grpc import InferenceServerClient
 
 from millwork import triton_releases, worker
 from millwork.artifacts.repository import served_version
-from millwork.compile.backends.native.cpu import cpu
+from millwork.compile.backends.native import cpu
 from millwork.errors import PublicationError
 from millwork.executors import LocalExecutor
 from millwork.progress import Silent
@@ -32,8 +26,14 @@ from millwork.triton import install, server
 from millwork.triton.client import Session
 from millwork.triton.serving import Serving
 from millwork.triton.settings import Settings
-from millwork.tuning.tune import figures, search, slo
-from millwork.tuning.tune import tune as tuning
+from millwork.tuning import figures, search, slo
+from millwork.tuning import tune as tuning
+from millwork.tuning.knobs import Ground
+from millwork.tuning.load import load_steps, samples, tensors
+from millwork.tuning.loaded_models import Golden, Loadable, Rig
+from millwork.tuning.service_times import Engine
+from millwork.tuning.slo import Slo
+from millwork.tuning.trials import Entrant, Question, Trial, TrialError
 from millwork.validators import traffic
 from millwork.validators.rows.given import Given
 from millwork.values import Record

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..compile.backends import table as backends
-from ..compile.backends.base import Built
+from ..compile.backends.base import Artifact
 from ..compile.frontends.loaded_model import Signature
 from ..compile.runners.load import ENGINES, Runner, runner
 from ..errors import ModelError, UsageError
@@ -124,7 +124,7 @@ class CheckRequest(Value):
     are. ``own_sha256``: what the artifact's file must have where it is the framework's own, or empty: rows alone don't
     tell a number that is off by less than sums round."""
 
-    built: Built
+    built: Artifact
     folder: FilePath
     program: FilePath
     lowered: FilePath
@@ -270,7 +270,7 @@ def _first_leaves(forest: Any) -> npt.NDArray[np.intp]:
 class Timed(Value):
     """A candidate to be timed: its files, and where they lie."""
 
-    built: Built
+    built: Artifact
     folder: FilePath
 
 

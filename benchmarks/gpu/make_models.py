@@ -48,8 +48,8 @@ def forest(folder: Path, trees: int, depth: int, features: int) -> None:
     from models.gate import gate
 
     from millwork import triton_releases
-    from millwork.compile.backends.fil.cpu import cpu
-    from millwork.compile.backends.native.cpu import cuda_file
+    from millwork.compile.backends.fil import cpu
+    from millwork.compile.backends.native import cuda_file
     from millwork.validators import gate_steps as gating
 
     folder.mkdir(parents=True)

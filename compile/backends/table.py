@@ -2,7 +2,7 @@
 an entry point.
 
 A third party's package declares ``[project.entry-points."millwork.backends"]`` with ``name = "module:function"``,
-the function returning a :class:`~millwork.compile.backends.table.base.Backend`. A name clash is an error.
+the function returning a :class:`~millwork.compile.backends.base.Backend`. A name clash is an error.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from millwork.tuning.tune.service_times import ProfileRequest
 
 from millwork import worker
 from millwork.artifacts import bundle_rehearsal
@@ -21,7 +20,8 @@ from millwork.cli import app
 from millwork.commands import predict as prediction
 from millwork.errors import MillworkError, ModelError, TargetError
 from millwork.executors import LocalExecutor
-from millwork.tuning.tune import tune as tuning
+from millwork.tuning import tune as tuning
+from millwork.tuning.service_times import ProfileRequest
 from millwork.validators import gate_steps, latency
 from millwork.values import Manifest
 from millwork.worker import Done, Limits

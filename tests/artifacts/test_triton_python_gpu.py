@@ -18,7 +18,7 @@ from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 
 from millwork.artifacts import assemble
-from millwork.compile.backends.native.cpu import cuda, cuda_file
+from millwork.compile.backends.native import cuda, cuda_file
 from millwork.compile.runners import cuda_runner
 from millwork.passes.program import run
 from millwork.triton import config as triton_config

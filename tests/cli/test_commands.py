@@ -188,7 +188,7 @@ def test_triton_status() -> None:
 
 
 def test_a_bug_of_ours_is_said_with_a_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from millwork.pipeline.optimize import optimize as pipeline
+    from millwork.pipeline import optimize as pipeline
 
     def bug(*_: object) -> None:
         raise ZeroDivisionError("by zero")
@@ -205,7 +205,7 @@ def test_a_bug_of_ours_is_said_with_a_file(desk: Desk, monkeypatch: pytest.Monke
 
 def test_only_ctrl_c_is_a_stop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """An EOFError is a file that is cut short."""
-    from millwork.pipeline.optimize import optimize as pipeline
+    from millwork.pipeline import optimize as pipeline
 
     def ends(error: BaseException) -> None:
         def understand(*_: object) -> None:

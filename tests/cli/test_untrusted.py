@@ -13,7 +13,6 @@ import catboost as cb
 import msgspec
 import numpy as np
 import pytest
-from millwork.tuning.tune.fitness import Fitness
 from models import records
 from models.jobs import Desk, Said, millwork
 
@@ -24,9 +23,10 @@ from millwork.commands import retune as production
 from millwork.commands import tune as reconfigure
 from millwork.environments import Environment
 from millwork.errors import MillworkError, PublicationError
-from millwork.pipeline.optimize import optimize as pipeline
+from millwork.pipeline import optimize as pipeline
 from millwork.triton import client, install, server
 from millwork.triton.counters import Observed
+from millwork.tuning.fitness import Fitness
 from millwork.values import Figures, Headroom, Record, TrialRecord, Tuning
 
 EVIL = "\x1b]0;x\x07\x1b[2K[/x][red]\u202e\x9b2J"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from millwork.compile.backends.table import table as backends
+from millwork.compile.backends import table as backends
 from millwork.errors import UsageError
-from millwork.pipeline.optimize import stages
+from millwork.pipeline import stages
 
 ELSEWHERE = ("hummingbird",)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from millwork.compile.backends.table.base import Built
 from models.encoders import ROWS, random_program
 from models.forests import hard_rows, program_of, random_forest, source_of
 from models.gate import gate
 from models.torture import CASES
 
 from millwork import triton_releases
-from millwork.compile.backends.table import table as backends
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact
 from millwork.compile.runners.load import runner
 from millwork.passes.categories import from_tables
 from millwork.passes.forest import leaves
@@ -27,7 +27,7 @@ from millwork.passes.program import Program, encode, run
 def agrees(backend: str, program: Program, folder: Path, rows: Any, categories: Any = None) -> None:
     """The built artifact's leaves are the interpreter's, one by one, and its answers are."""
     made = backends.find(backend).build(program, source_of("catboost"), folder, triton_releases.find("25.12"))
-    assert isinstance(made, Built), made
+    assert isinstance(made, Artifact), made
     leaf = leaves(program.forest, encode(program, rows, categories))
     got = backends.find(backend).leaves(made, folder, rows, categories)
     assert np.array_equal(got, backends.find(backend).expected(program, leaf, leaf))

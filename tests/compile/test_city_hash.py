@@ -8,8 +8,9 @@ from pathlib import Path
 import catboost as cb
 import numpy as np
 import pytest
-from millwork.compile.frontends.catboost.model.city_hash import category_hash
 from models.catboost_models import QUIET
+
+from millwork.compile.frontends.catboost.city_hash import category_hash
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \u00e9\u00fc\u0448\u9752\U0001f600"
 

@@ -12,17 +12,17 @@ import msgspec
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from millwork.compile.backends.fil.cpu.cpu import write
-from millwork.compile.backends.fil.cpu.cuda import FilCuda, near_thresholds
-from millwork.compile.backends.table.base import Built, ForBatches, Source, Unsupported
 from models.forests import program_of, random_forest
 from models.gate import Gate, gate
 from models.xgboost_models import model, save
 from tritonclient.grpc import model_config_pb2
 
 from millwork import gpus, triton_releases
-from millwork.compile.backends.fil.cpu import cuda as fil_cuda
-from millwork.compile.backends.table import table as backends
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, ForBatches, Source, Unsupported
+from millwork.compile.backends.fil import cuda as fil_cuda
+from millwork.compile.backends.fil.cpu import write
+from millwork.compile.backends.fil.cuda import FilCuda, near_thresholds
 from millwork.gpus import Gpu
 from millwork.passes.forest import Rows, leaves
 from millwork.triton import config_settings
@@ -101,7 +101,7 @@ def on_the_cpu(model_file: Path, rows: Rows, batches: tuple[int, ...]) -> dict[s
     return {"device": "cpu", **tuned(model_file, rows, batches, "cpu", seconds=0.0)}
 
 
-def built(found: Gate, folder: Path) -> Built | Unsupported:
+def built(found: Gate, folder: Path) -> Artifact | Unsupported:
     folder.mkdir()
     backend = FilCuda(batches=(1, 33), lacking=lambda: "", tune=on_the_cpu)
     source = Source(native=str(found.native), signature=found.signature)
@@ -134,7 +134,7 @@ def test_another_forests_leaves_are_told(tmp_path: Path) -> None:
     """The gate sees through nvForest what it is to see: a checkpoint of a threshold that was moved."""
     found = gate(save(model("binary"), tmp_path / "model.json"), tmp_path / "gate")
     candidate = built(found, tmp_path / "built")
-    assert isinstance(candidate, Built)
+    assert isinstance(candidate, Artifact)
     lowered = found.lowered
     moved = np.where(lowered.forest.is_leaf, lowered.forest.threshold, lowered.forest.threshold + 0.5)
     forest = replace(lowered.forest, threshold=moved.astype(lowered.forest.threshold.dtype))

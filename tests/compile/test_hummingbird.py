@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from millwork.compile.backends.hummingbird.backend.backend import LEAF_TABLE
-from millwork.compile.backends.hummingbird.backend.feed import feed
 from models.forests import program_of, random_forest
 from models.gate import gate
 from models.jobs import millwork
 from models.xgboost_models import model, save
 from onnx import numpy_helper
 
+from millwork.compile.backends.hummingbird.backend import LEAF_TABLE
+from millwork.compile.backends.hummingbird.feed import feed
 from millwork.environments import Environment
 
 

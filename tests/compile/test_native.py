@@ -25,7 +25,7 @@ from models.emulated import COMPILER
 from models.forests import hard_rows, one_sided, perfect_forest, program_of, random_forest
 
 from millwork.compile import kernel
-from millwork.compile.backends.native.cpu import cpu_file
+from millwork.compile.backends.native import cpu_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import native_runner
 from millwork.compile.runners.native_runner import Runner

@@ -11,15 +11,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from millwork.compile.backends.table.base import Built, Unsupported
-from millwork.compile.backends.table.tensorrt import candidate
-from millwork.compile.backends.tensor.trees.gpu import TensorRtTrees
-from millwork.compile.backends.tensor.trees.trees import TensorTrees
 from models.forests import hard_rows, program_of, random_forest, source_of
 
 from millwork import gpus, triton_releases
-from millwork.compile.backends.table import table as backends
-from millwork.compile.backends.tensor.trees import gpu as tensor_gpu
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, Unsupported
+from millwork.compile.backends.tensor import gpu as tensor_gpu
+from millwork.compile.backends.tensor.gpu import TensorRtTrees
+from millwork.compile.backends.tensor.trees import TensorTrees
+from millwork.compile.backends.tensorrt import candidate
 from millwork.compile.runners.onnx_runner import ProviderError
 from millwork.gpus import Gpu
 from millwork.passes.forest import leaves
@@ -43,7 +43,7 @@ def program() -> Program:
     return program_of(random_forest(5, trees=7, depth=5, outputs=1, comparison="<", categorical=1))
 
 
-def judged(backend: Any, made: Built, folder: Path, program: Program) -> None:
+def judged(backend: Any, made: Artifact, folder: Path, program: Program) -> None:
     """Leaf by leaf, and by its constants."""
     rows = hard_rows(5, 3000, program.n_columns, 1)
     leaf = leaves(program.forest, encode(program, rows))
@@ -79,7 +79,7 @@ def test_a_provider_that_is_not_there_is_never_the_cpus(
 ) -> None:
     backend = backends.find(name, "int32")
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert (made.id, made.parameters, made.requirements) == (
         f"{name}-int32",
         {"providers": providers},
@@ -95,7 +95,7 @@ def test_a_provider_that_is_not_there_is_never_the_cpus(
 def test_leaves_are_asked_of_the_provider(precision: str, program: Program, tmp_path: Path, l4: None) -> None:
     backend = TensorTrees(precision, "onnx-cuda", providers="CPUExecutionProvider")
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     judged(backend, made, tmp_path, program)
 
 
@@ -105,10 +105,10 @@ def test_an_engine_has_a_twin_that_says_leaves(
     """TensorRT is made up: its engine is the graph itself, which ONNX Runtime runs."""
     profiles: list[Sequence[Any]] = []
 
-    def build(graph: Path, precision: str, ranges: Sequence[Any], folder: Path) -> Built:
+    def build(graph: Path, precision: str, ranges: Sequence[Any], folder: Path) -> Artifact:
         profiles.append(ranges)
         shutil.copy(graph, folder / candidate.PLAN_FILE)
-        return Built(
+        return Artifact(
             backend="tensorrt",
             precision=precision,
             model_file=candidate.PLAN_FILE,
@@ -130,7 +130,7 @@ def test_an_engine_has_a_twin_that_says_leaves(
     monkeypatch.setattr(tensor_gpu, "_runner", lambda: Runner)
     backend = TensorRtTrees("fp16").tuned_for((1, 64))
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert made.id == "tensorrt-fp16"
     assert profiles[0] == profiles[1]
     assert {tuned for _, tuned, _ in profiles[0]} >= {1, 64}
@@ -141,7 +141,7 @@ def test_an_engine_has_a_twin_that_says_leaves(
 
 
 def test_a_category_of_text_is_none_of_tensorrts(tmp_path: Path, l4: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Built(
+    plain = Artifact(
         backend="tensorrt",
         precision="fp32",
         model_file="model.onnx",

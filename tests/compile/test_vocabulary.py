@@ -11,12 +11,12 @@ import catboost as cb
 import numpy as np
 import pandas as pd
 import pytest
-from millwork.compile.frontends.catboost.model.combinations import Combination, explain
-from millwork.compile.frontends.catboost.model.vocabulary import unmix
 from models.catboost_cases import CASES, frame, frame_label
 from models.catboost_models import QUIET
 
-from millwork.compile.frontends.catboost.model import combinations as catboost_combinations
+from millwork.compile.frontends.catboost import combinations as catboost_combinations
+from millwork.compile.frontends.catboost.combinations import Combination, explain
+from millwork.compile.frontends.catboost.vocabulary import unmix
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError
 from millwork.passes.categories import mix

@@ -13,7 +13,7 @@ import pytest
 from models.gate import Gate, gate
 from models.torture import ALL, CASES
 
-from millwork.compile.backends.table import table as backends
+from millwork.compile.backends import table as backends
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
 from millwork.passes.program import run

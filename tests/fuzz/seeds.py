@@ -87,16 +87,16 @@ def _joblib() -> Iterator[bytes]:
 def _built(backend: str) -> Iterator[bytes]:
     import tempfile
 
-    from millwork.compile.backends.table.base import Built, Source
     from models.forests import program_of, random_forest
 
-    from millwork.compile.backends.table import table as backends
+    from millwork.compile.backends import table as backends
+    from millwork.compile.backends.base import Artifact, Source
     from millwork.compile.frontends.read import read
     from millwork.passes import base, table
     from millwork.triton_releases import find
 
     if backend == "native":
-        from millwork.compile.backends.native.cpu import cpu_file
+        from millwork.compile.backends.native import cpu_file
 
         for seed in range(12):
             with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def _built(backend: str) -> Iterator[bytes]:
             built = backends.find(backend).build(
                 lowered, Source(native=str(path), signature=found.signature), Path(folder), find("25.12")
             )
-            if isinstance(built, Built):
+            if isinstance(built, Artifact):
                 yield Path(folder, built.model_file).read_bytes()
 
 

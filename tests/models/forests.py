@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from millwork.compile.backends.table.base import Source
 
+from millwork.compile.backends.base import Source
 from millwork.compile.frontends.loaded_model import Oracle, Signature
 from millwork.passes.forest import VECTOR_LEAF, Forest, Rows, check
 from millwork.passes.program import Program

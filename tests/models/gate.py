@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from millwork.compile.backends.table.base import Built
 
 from millwork.compile import compile_steps as compiling
-from millwork.compile.backends.hummingbird.backend import conversion
+from millwork.compile.backends.base import Artifact
+from millwork.compile.backends.hummingbird import conversion
 from millwork.compile.frontends.loaded_model import Signature
 from millwork.compile.runners.load import runner
 from millwork.environments import Environment
@@ -90,7 +90,7 @@ class Gate:
         with contextlib.chdir(folder):
             return compiling.build(request)
 
-    def check(self, built: Built, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
+    def check(self, built: Artifact, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
         """The verdict on the files in ``folder``."""
         request = gating.CheckRequest(
             built=built,

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models.encoders import random_program
 from models.forests import program_of, random_forest
 
-from millwork.compile.backends.native.cpu import cpu_file
+from millwork.compile.backends.native import cpu_file
 
 POSTPROCESS = {
     1: ("identity", "binary", "hinge", "exp"),

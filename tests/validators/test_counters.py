@@ -9,8 +9,6 @@ import urllib.parse
 from collections.abc import Iterator
 
 import pytest
-from millwork.tuning.tune.knobs import Ground
-from millwork.tuning.tune.service_times import ServiceTime
 
 from millwork.cli import retune
 from millwork.commands import retune as production
@@ -18,7 +16,9 @@ from millwork.errors import UsageError
 from millwork.triton import counters
 from millwork.triton.counters import Observed
 from millwork.triton.settings import Settings
-from millwork.tuning.tune import fitness
+from millwork.tuning import fitness
+from millwork.tuning.knobs import Ground
+from millwork.tuning.service_times import ServiceTime
 from millwork.validators import traffic
 
 PAGE = """# HELP nv_inference_request_success Number of successful inference requests, all batch sizes

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from millwork.compile.backends.table.base import Built
 
+from millwork.compile.backends.base import Artifact
 from millwork.compile.runners import gpu_watch
 from millwork.compile.runners.gpu_watch import State
 from millwork.validators import gate_steps, gpu_figures
@@ -95,7 +95,7 @@ def test_the_step_asks_nvml_for_candidates_of_a_gpu_alone(tmp_path: Path, monkey
         return watches[-1]
 
     monkeypatch.setattr(gpu_watch, "watch", watch)
-    gpu = Built(
+    gpu = Artifact(
         backend="native-cuda",
         precision="fp32",
         model_file="m",
@@ -106,7 +106,7 @@ def test_the_step_asks_nvml_for_candidates_of_a_gpu_alone(tmp_path: Path, monkey
     )
     cpu = msgspec.structs.replace(gpu, backend="native")
 
-    def measured(*built: Built) -> gate_steps.MeasureReply:
+    def measured(*built: Artifact) -> gate_steps.MeasureReply:
         candidates = tuple(Timed(built=one, folder=str(tmp_path)) for one in built)
         return gate_steps.measure(MeasureRequest(candidates, str(tmp_path / "rows" / givens.ROWS_FILE), 0, (3,)))
 

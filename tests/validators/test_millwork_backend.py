@@ -21,7 +21,7 @@ import tritonclient.grpc
 from models.forests import hard_rows, program_of, random_forest
 from tritonclient.utils import InferenceServerException
 
-from millwork.compile.backends.native.cpu import cpu_file
+from millwork.compile.backends.native import cpu_file
 from millwork.compile.runners.native_runner import Runner
 from millwork.errors import PublicationError
 from millwork.passes.categories import Categories, Code

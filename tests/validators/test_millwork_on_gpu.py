@@ -21,8 +21,8 @@ from models import fake_cuda
 from models.forests import hard_rows, program_of, random_forest
 
 from millwork.compile import kernel
-from millwork.compile.backends.native.cpu import cpu_file, cuda_file
-from millwork.compile.backends.native.cpu import cuda as native_cuda
+from millwork.compile.backends.native import cpu_file, cuda_file
+from millwork.compile.backends.native import cuda as native_cuda
 from millwork.compile.runners.native_runner import Runner
 from millwork.errors import PublicationError
 from millwork.triton import config as triton_config

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from millwork.tuning.tune.load import schedule
 
 from millwork.errors import UsageError
+from millwork.tuning.load import schedule
 from millwork.validators import recording, traffic
 
 TIMES = [i * 0.01 for i in range(100)]

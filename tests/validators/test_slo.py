@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from millwork.tuning.tune.slo import objective, parse
 
 from millwork.errors import UsageError
+from millwork.tuning.slo import objective, parse
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from millwork.tuning.tune.estimate import estimate
-from millwork.tuning.tune.figures import Round
-from millwork.tuning.tune.knobs import Ground
-from millwork.tuning.tune.load.load_steps import ServerTime
-from millwork.tuning.tune.load.samples import Samples
-from millwork.tuning.tune.search import search
-from millwork.tuning.tune.service_times import ServiceTime
-from millwork.tuning.tune.trials import Entrant, Question, TrialError
 
 from millwork.triton.settings import Settings
-from millwork.tuning.tune import figures, knobs, scoring, slo
+from millwork.tuning import figures, knobs, scoring, slo
+from millwork.tuning.estimate import estimate
+from millwork.tuning.figures import Round
+from millwork.tuning.knobs import Ground
+from millwork.tuning.load.load_steps import ServerTime
+from millwork.tuning.load.samples import Samples
+from millwork.tuning.search import search
+from millwork.tuning.service_times import ServiceTime
+from millwork.tuning.trials import Entrant, Question, TrialError
 from millwork.validators import traffic
 
 SERVICE = tuple(ServiceTime(id="m", threads=t, batches=(1, 64), us=(60.0, 1500.0 / t)) for t in (1, 2))

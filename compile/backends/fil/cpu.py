@@ -23,7 +23,7 @@ from ....passes import encoding
 from ....passes.forest import VECTOR_LEAF, Forest, Rows
 from ....passes.program import PAIRS, Postprocess, Program, encoding_tables
 from ....triton_releases import Release
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 
 MODEL_FILE = "checkpoint.tl"
 
@@ -70,7 +70,7 @@ class Fil:
     extra: str = "treelite"
     module: str = "treelite"
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         reason = _unsupported(program)
         if reason:
             return Unsupported(reason=f"fil: {reason}")
@@ -82,7 +82,7 @@ class Fil:
             write(program, release.treelite, file)
         several = program.n_probabilities > 1 and source.signature.output.kind != "probability"
         in_fil = not (encoded or several or program.decision is not None) and program.postprocess in IN_FIL
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=MODEL_FILE,
@@ -98,12 +98,12 @@ class Fil:
             files=(ENCODER_FILE, ENCODING_FILE) if encoded else (),
         )
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ...runners.treelite_runner import Runner
 
         return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows, categories)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         import treelite
 
         model = treelite.Model.deserialize(str(folder / built.model_file))

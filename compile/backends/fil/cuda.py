@@ -21,7 +21,7 @@ from .... import gpus
 from ....passes.forest import Rows
 from ....passes.program import Program
 from ....triton_releases import Release
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from .cpu import MODEL_FILE, Fil
 
 ENGINE, RUNNER = "nvforest", "nvforest_runner"
@@ -60,7 +60,7 @@ class FilCuda:
     def tuned_for(self, batches: tuple[int, ...]) -> FilCuda:
         return replace(self, batches=batches)
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         reason = self.lacking()
         if reason:
             return Unsupported(reason=f"{self.name}: {reason}")
@@ -79,12 +79,12 @@ class FilCuda:
             parameters={**made.parameters, **self.tune(folder / MODEL_FILE, rows, self.batches)},
         )
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ...runners.nvforest_runner import Runner
 
         return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         return Fil().node_table(built, folder, program)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:

@@ -23,7 +23,7 @@ from ....passes.forest import Forest, Rows
 from ....passes.graph.operators import foreign
 from ....passes.program import Program
 from ....triton_releases import Release
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from ..onnx.artifact import constants
 from ..onnx.encoders import Graph, encoded
 from ..onnx.layout import layout
@@ -45,7 +45,7 @@ class Hummingbird:
     extra: str = "cpu"
     module: str = "onnxruntime"
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         made = feed(program)
         if isinstance(made, str):
             return Unsupported(reason=f"hummingbird: {made}")
@@ -55,7 +55,7 @@ class Hummingbird:
         model = spliced(program, made, Path(source.converted), said, release, source.signature.provenance.sha256)
         (folder / MODEL_FILE).write_bytes(model.SerializeToString())
         np.save(folder / LEAVES_FILE, np.load(Path(source.converted) / LEAVES_FILE, allow_pickle=False))
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=MODEL_FILE,
@@ -67,14 +67,14 @@ class Hummingbird:
             passes=(said.note,),
         )
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         """Of each row the places of its leaves among the forest's, by the slots that the graph itself looks up."""
         probe = slot_probe(onnx.load_model(str(folder / built.model_file)))
         leaf = np.load(folder / LEAVES_FILE, allow_pickle=False)
         slots = np.concatenate([part.ravel() for part in asked(probe, built.parameters, rows, categories)])
         return np.asarray(leaf[slots.reshape(len(rows), -1)][:, BASE_TREES:], np.int32)
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """The base scores; what Hummingbird's table adds in each slot of a leaf, and what that leaf adds; then each
         leaf of the forest once. Its tests are padded and reordered by it: rows alone show that they are right."""
         model = onnx.load_model(str(folder / built.model_file))

@@ -19,7 +19,7 @@ from ....passes.program import Program, encoding_tables
 from ....triton_releases import Release
 from ... import kernel
 from ...kernel import LIBRARY
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from . import cpu_file
 
 MODEL_FILE = "forest.packed"
@@ -37,7 +37,7 @@ class Native:
     extra: str = ""
     module: str = ""
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if program.linear is not None:
             return Unsupported(reason="native: a linear model has no trees")
         library = kernel.library()
@@ -50,7 +50,7 @@ class Native:
         cpu_file.write(program, path)
         cpu_file.write(program, path, crossover(path))
         decision = program.decision
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=MODEL_FILE,
@@ -61,12 +61,12 @@ class Native:
             files=(LIBRARY,),
         )
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ...runners.native_runner import Runner
 
         return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows, categories)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         held = cpu_file.read(folder / built.model_file)
         return _read_back(held), _must_be(program)
 

@@ -1,4 +1,4 @@
-"""``native-cuda``: the forest packed for our own CUDA kernel, its source beside it. Built where an NVIDIA GPU is.
+"""``native-cuda``: the forest packed for our own CUDA kernel, its source beside it. Artifact where an NVIDIA GPU is.
 
 Triton serves it by our own backend, in C++ (compile/kernel/triton), or by the python backend with cuda_runner.
 
@@ -22,7 +22,7 @@ from ....passes.program import Program
 from ....triton_releases import Release
 from ... import kernel
 from ...runners import cuda_device, cuda_dlpack, cuda_forest, cuda_runner
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from . import cuda_file
 
 MODEL_FILE, MODULE = "forest.cuda", "cuda.bindings"
@@ -38,7 +38,7 @@ class NativeCuda:
     extra: str = "gpu"
     module: str = MODULE
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if reason := cuda_file.refused(program) or absent():
             return Unsupported(reason=f"{self.name}: {reason}")
         path = folder / MODEL_FILE
@@ -50,10 +50,10 @@ class NativeCuda:
             return Unsupported(reason=f"{self.name}: {error}")
         return built(program, beside, limit)
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         return cuda_runner.Runner(folder / built.model_file, built.parameters, 1).leaves(rows)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """The file's arrays, all of them, beside those that the program makes: leaves and bits are asked of the GPU."""
         held = cuda_forest.read(folder / built.model_file)
         _, wanted = cuda_file.packed(program)
@@ -80,11 +80,11 @@ def absent() -> str:
     return ""
 
 
-def built(program: Program, beside: tuple[str, ...], limit: int) -> Built:
+def built(program: Program, beside: tuple[str, ...], limit: int) -> Artifact:
     """The candidate of a folder that holds its files."""
     decision = program.decision
     labels = {} if decision is None else {"decision": decision.how, "cut": repr(decision.cut)}
-    return Built(
+    return Artifact(
         backend="native-cuda",
         precision="fp32",
         model_file=MODEL_FILE,

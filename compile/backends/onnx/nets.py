@@ -10,7 +10,7 @@ from ....passes.graph.cpu import for_cpu
 from ....passes.graph.operators import foreign
 from ....passes.net import Net
 from ....values import LayerCost, PassNote
-from ..base import Built, NetBackend, NetOrder, Unsupported
+from ..base import Artifact, NetBackend, NetOrder, Unsupported
 from .net_graph import finished
 
 MODEL_FILE = "model.onnx"
@@ -39,7 +39,7 @@ class NetOnnx:
     requirement: str = "onnxruntime"
     provider: str = ""
 
-    def build(self, order: NetOrder) -> Built | Unsupported:
+    def build(self, order: NetOrder) -> Artifact | Unsupported:
         if self.provider and not gpus.visible():
             return Unsupported(reason=f"{self.name}: no NVIDIA GPU here")
         found = typed(order, self.precision)
@@ -50,7 +50,7 @@ class NetOnnx:
             model, note = for_cpu(model)
             notes = (*notes, *((note,) if note else ()))
         (order.folder / MODEL_FILE).write_bytes(model.SerializeToString())
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=MODEL_FILE,

@@ -12,7 +12,7 @@ import onnx
 from ....passes.forest import Rows
 from ....passes.program import Program
 from ....triton_releases import Release
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from .artifact import constants, leaf_probe, lookup, must_be, read_back, tree_node, vocabulary_keys
 from .encoders import lookups, table_constants
 from .layout import layout
@@ -30,13 +30,13 @@ class OnnxTrees:
     extra: str = "cpu"
     module: str = "onnxruntime"
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if program.forest.reduction != "sum":
             return Unsupported(
                 reason="onnx: trees that are averaged; base scores as a first tree would be averaged too"
             )
         operators = write(program, release, source.signature.provenance.sha256, folder / MODEL_FILE)
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=MODEL_FILE,
@@ -47,7 +47,7 @@ class OnnxTrees:
             foreign=operators,
         )
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         model = onnx.load_model(str(folder / built.model_file))
         if not any(node.op_type == TREES for node in model.graph.node):
             return np.zeros((len(rows), 0), np.int32)
@@ -55,7 +55,7 @@ class OnnxTrees:
         parts = list(asked(probe, built.parameters, rows, categories, block=4096))
         return np.concatenate(parts).astype(np.int32)[:, BASE_TREE:]
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         model = onnx.load_model(str(folder / built.model_file))
         plan = layout(program)
         wanted = table_constants(program, plan)

@@ -19,7 +19,7 @@ from .... import gpus
 from ....passes.forest import Rows
 from ....passes.program import Program
 from ....triton_releases import Release
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from ..tensorrt import candidate, profiles
 from ..tensorrt.nets import CUDA, LARGEST_BATCH, TENSORRT_AND_CUDA
 from .artifact import leaf_probe
@@ -44,7 +44,7 @@ class TensorRtTrees:
     def tuned_for(self, batches: tuple[int, ...]) -> TensorRtTrees:
         return replace(self, batches=batches)
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if not gpus.visible():
             return candidate.no_gpu()
         trees = TensorTrees(self.precision, self.name)
@@ -66,11 +66,11 @@ class TensorRtTrees:
                 return built
         return built
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         engine = _runner()(folder / LEAVES / built.model_file, {"output": LEAF}, 1)
         return np.asarray(engine.predict(rows), np.int32)
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """Of the graph that the engine was built of, which lies beside it: an engine has no constants to read."""
         graph = msgspec.structs.replace(built, model_file=MODEL_FILE)
         return TensorTrees(self.precision, self.name).node_table(graph, folder, program)

@@ -19,7 +19,7 @@ from ....passes.forest import Rows
 from ....passes.graph.operators import foreign
 from ....passes.program import Program
 from ....triton_releases import Release
-from ..base import Backend, Built, Leaves, Source, Table, Unsupported
+from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from ..onnx.probe import asked
 from .artifact import leaf_probe, read_back
 from .plan import Plan, plan
@@ -46,7 +46,7 @@ class TensorTrees:
     requirement: str = "onnxruntime"
     providers: str = ""
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if self.providers and not gpus.visible():
             return Unsupported(reason=f"{self.name}: no NVIDIA GPU here")
         made = plan(program)
@@ -55,7 +55,7 @@ class TensorTrees:
             return Unsupported(reason=f"{self.name}: {reason}")
         model = write(program, made, self.precision, release, source.signature.provenance.sha256)
         (folder / MODEL_FILE).write_bytes(model.SerializeToString())
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=MODEL_FILE,
@@ -85,11 +85,11 @@ class TensorTrees:
             )
         return ""
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         probe = leaf_probe(onnx.load_model(str(folder / built.model_file)))
         return np.concatenate(list(asked(probe, built.parameters, rows, categories)))
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         made = plan(program)
         if isinstance(made, str):  # what was built had a plan
             raise ModelError(f"tensor: {made}")

@@ -11,7 +11,7 @@ from .... import gpus
 from ....environments import cache_folder
 from ....storage.files import atomic_write, sha256_file
 from ....values.tensorrt_plan import Hardware, PlanFacts
-from ..base import Built, Unsupported
+from ..base import Artifact, Unsupported
 from . import engine
 from .profiles import Profile
 
@@ -28,7 +28,7 @@ def build(
     *,
     hardware: Hardware = "NONE",
     version_compatible: bool = False,
-) -> Built | Unsupported:
+) -> Artifact | Unsupported:
     """The engine of ``onnx`` for this machine's first GPU, in ``folder``; its precision is the graph's own."""
     if not gpus.visible():
         return no_gpu()
@@ -66,7 +66,7 @@ def build(
         version_compatible=version_compatible,
     )
     graphs = ",".join(str(tuned) for _, tuned, _ in profiles if tuned <= LARGEST_GRAPH)
-    return Built(
+    return Artifact(
         backend="tensorrt",
         precision=precision,
         model_file=PLAN_FILE,

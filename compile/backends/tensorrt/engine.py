@@ -78,7 +78,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Built:
+class EnginePlan:
     """``plan``: the engine, serialized. ``memory``: bytes it takes on the GPU, for activations and weights, None where
     the builder doesn't say. ``layers``: of the network as it was parsed."""
 
@@ -133,7 +133,7 @@ def capabilities(api: Module) -> tuple[str, ...]:
     return tuple(f"{number // 10}.{number % 10}" for number in numbers)
 
 
-def build(api: Module, onnx: Path, settings: Settings) -> Built | Refused:
+def build(api: Module, onnx: Path, settings: Settings) -> EnginePlan | Refused:
     """The engine of the graph in ``onnx``, or who is to blame. Its inputs' first axis may be the batch (any size);
     every other is fixed. Raises VersionError."""
     demand_version(api)
@@ -152,7 +152,7 @@ def build(api: Module, onnx: Path, settings: Settings) -> Built | Refused:
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         return Refused("build", _blamed(log, network))
-    return Built(
+    return EnginePlan(
         plan=bytes(plan),
         seconds=time.perf_counter() - started,
         layers=network.num_layers,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from .... import gpus
-from ..base import Built, NetBackend, NetOrder, Unsupported
+from ..base import Artifact, NetBackend, NetOrder, Unsupported
 from ..onnx.net_graph import finished
 from ..onnx.nets import MODEL_FILE, NetOnnx, typed
 from . import candidate, profiles
@@ -32,7 +32,7 @@ class TensorRt:
     extra: str = "gpu"
     module: str = "tensorrt"
 
-    def build(self, order: NetOrder) -> Built | Unsupported:
+    def build(self, order: NetOrder) -> Artifact | Unsupported:
         if not gpus.visible():
             return candidate.no_gpu()
         found = typed(order, self.precision)

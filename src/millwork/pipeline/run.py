@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..compile import compile_steps as lowering
-from ..compile.backends.base import Built
+from ..compile.backends.base import Artifact
 from ..compile.compile_steps import Loaded, Lowered
 from ..compile.frontends.loaded_model import Signature
 from ..executors import Executor
@@ -95,7 +95,7 @@ class Truth:
 class BuiltCandidate:
     """A candidate's files. ``seconds``: what building took."""
 
-    built: Built
+    built: Artifact
     folder: Path
     seconds: float
     bytes: int

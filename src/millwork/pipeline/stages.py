@@ -14,7 +14,7 @@ from .. import gpus
 from ..artifacts.manifest import stays_inside
 from ..compile import compile_steps as lowering
 from ..compile.backends import table as backends
-from ..compile.backends.base import Built
+from ..compile.backends.base import Artifact
 from ..compile.backends.table import Variant
 from ..compile.compile_steps import BuildReply, Loaded, Lowered
 from ..compile.runners import load as runners
@@ -132,7 +132,7 @@ def demand_plain(loaded: Loaded) -> None:
         raise ModelError(f"reading the model gave no framework of ours: {found.framework!r} {found.version[:40]!r}")
 
 
-def strange(built: Built) -> str:
+def strange(built: Artifact) -> str:
     """What a built candidate asks for that no candidate needs, in a sentence; nothing where it asks for none."""
     if runners.is_runner(built.runner) and all(map(runners.may_be_installed, built.requirements)):
         return ""

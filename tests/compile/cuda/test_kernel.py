@@ -23,7 +23,7 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import HARD, hard_rows, one_sided, program_of, random_forest
 
-from millwork.compile.backends.native.cpu import cpu_file, cuda_file
+from millwork.compile.backends.native import cpu_file, cuda_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import cuda_runner, native_runner
 from millwork.compile.runners.cuda_runner import Runner

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import xgboost
 from conftest import once
-from millwork.compile.backends.table.base import Built, Unsupported
 from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 from models.gate import gate
 
 from millwork import gpus
-from millwork.compile.backends.native.cpu import cuda as native_cuda
-from millwork.compile.backends.native.cpu import cuda_file
+from millwork.compile.backends.base import Artifact, Unsupported
+from millwork.compile.backends.native import cuda as native_cuda
+from millwork.compile.backends.native import cuda_file
 from millwork.compile.runners import cuda_device, cuda_dlpack, cuda_runner
 from millwork.compile.runners.cuda_runner import FEW, Runner
 from millwork.passes.forest import leaves
@@ -154,7 +154,7 @@ def test_the_candidate_is_whole(with_gpu: None, tmp_path: Path) -> None:
     folder.mkdir()
     backend = native_cuda.backend()
     made = backend.build(PROGRAM, None, folder, None)  # type: ignore[arg-type]
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert {made.model_file, *made.files} == {path.name for path in folder.iterdir()}
     assert made.parameters["crossover"] == "130"  # all plans take as long where time stands still
     rows = hard_rows(4, 300, 5)
@@ -184,7 +184,7 @@ np.save(folder / "answers.npy", runner.predict(np.load(folder / "rows.npy")))
 
 def test_the_artifact_runs_without_the_package(with_gpu: None, library: Path, tmp_path: Path) -> None:
     made = native_cuda.backend().build(PROGRAM, None, tmp_path, None)  # type: ignore[arg-type]
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     shutil.copy(Path(cuda_device.__file__).with_name("cuda_runner.py"), tmp_path / "millwork_runner.py")
     rows = hard_rows(4, 20, 5)
     np.save(tmp_path / "rows.npy", rows)

@@ -6,7 +6,8 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
-from millwork.compile.backends.table.tensorrt import profiles
+
+from millwork.compile.backends.tensorrt import profiles
 
 
 def test_each_batch_size_is_tuned_for() -> None:

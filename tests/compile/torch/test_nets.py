@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from millwork.compile.backends.table.base import Built, NetOrder, Source, Unsupported
 from models.nets import KINDS, Net
 from torch import nn
 
 import millwork
 from millwork import gpus, triton_releases
 from millwork.compile import compile_steps
-from millwork.compile.backends.table import table as backends
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, NetOrder, Source, Unsupported
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
@@ -324,10 +324,10 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     """With a GPU and a TensorRT that are made up: what is asked of it, and what is kept beside the engine."""
     asked: list[Any] = []
 
-    def build(graph: Path, precision: str, profiles: Any, folder: Path) -> Built:
+    def build(graph: Path, precision: str, profiles: Any, folder: Path) -> Artifact:
         asked.append((graph.is_file(), precision, profiles))
         (folder / "model.plan").write_bytes(b"plan")
-        return Built(
+        return Artifact(
             backend="tensorrt",
             precision=precision,
             model_file="model.plan",
@@ -351,6 +351,6 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     made = backend.build(
         NetOrder(model.program, Source(native="", signature=model.signature), folder, RELEASE, batches=(1, 64))
     )
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert asked == [(True, "fp32", ((1, 1, 1), (2, 64, 4096)))]
     assert [path.name for path in folder.iterdir()] == ["model.plan"]
