@@ -44,7 +44,7 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
     """The files in ``folder``, the working folder; what made.json says."""
     net = KINDS[kind]()
     path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)  # type: ignore[arg-type]
-    loaded = frontend.load(path.read_bytes(), WHERE, task=None, margin=False).program
+    loaded = frontend.load(path.read_bytes(), WHERE).program
     graph, _ = compile_steps.tidy(loaded.graph)
     own = nets.Net(graph, loaded.interface)
     _rows(net, folder)

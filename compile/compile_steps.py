@@ -18,6 +18,7 @@ from .backends import table as backends
 from .backends.base import Artifact, ForBatches, NetOrder, Source, Unsupported
 from .backends.hummingbird import conversion, feed
 from .frontends.decision import decided
+from .frontends.load_options import LoadOptions
 from .frontends.loaded_model import Signature
 from .frontends.read import read
 
@@ -60,16 +61,15 @@ class Loaded(Value):
 def load(request: LoadRequest) -> Loaded:
     """A file -> signature, program, native bytes."""
     folder = Path.cwd()
-    rows = Path(request.data) if request.data else None
-    model = read(
-        Path(request.path),
-        folder,
+    options = LoadOptions(
         margin=request.margin,
-        data=rows,
+        data=Path(request.data) if request.data else None,
         label=request.label,
         task=request.task,
-        module=(request.module, request.module_path),
+        module=request.module,
+        module_path=request.module_path,
     )
+    model = read(Path(request.path), folder, options)
     if request.decided:
         model = decided(model)
     (folder / model.signature.oracle.native_file).write_bytes(model.native)

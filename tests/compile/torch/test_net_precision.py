@@ -33,7 +33,7 @@ machines train it, none."""
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_net_in_each_precision(kind: str, exported: Callable[[str], Path], tmp_path: Path) -> None:
     net = KINDS[kind]()
-    loaded = frontend.load(exported(kind).read_bytes(), WHERE, task=None, margin=False).program
+    loaded = frontend.load(exported(kind).read_bytes(), WHERE).program
     graph, _ = compile_steps.tidy(loaded.graph)
     feeds = {NUMBERS: net.x} | ({} if net.codes is None else {CODES: net.codes})
     calibration, judging = (some(feeds, which) for which in apart(len(net.x)))

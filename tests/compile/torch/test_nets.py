@@ -19,6 +19,7 @@ from millwork import gpus, triton_releases
 from millwork.compile import compile_steps
 from millwork.compile.backends import table as backends
 from millwork.compile.backends.base import Artifact, NetOrder, Source, Unsupported
+from millwork.compile.frontends.load_options import LoadOptions
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
@@ -39,7 +40,7 @@ def loaded(net: Net, folder: Path, **options: Any) -> Any:
 
 
 def read(path: Path, **options: Any) -> Any:
-    return frontend.load(path.read_bytes(), WHERE, **{"task": None, "margin": False, **options})
+    return frontend.load(path.read_bytes(), WHERE, LoadOptions(**options))
 
 
 def built(model: Any, folder: Path) -> Path:
@@ -287,7 +288,7 @@ def test_a_batch_that_was_fixed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fixed.pt2"
     torch.export.save(torch.export.export(nn.Linear(3, 1), (torch.randn(4, 3),)), str(path))
     with pytest.raises(ModelError, match="for batches of 4 only"):
-        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+        frontend.load(path.read_bytes(), WHERE)
 
 
 def test_the_module_is_as_it_was() -> None:
@@ -306,7 +307,7 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
     program = torch.export.export(module, (torch.randn(4, 3),), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
     torch.export.save(program, str(path))
     with pytest.raises(ModelError, match="exported in training"):
-        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+        frontend.load(path.read_bytes(), WHERE)
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda", "onnx-tensorrt"])
