@@ -39,11 +39,15 @@ def inspect(model: str, data: str | None, label: str | None, task: str, trust: b
     rows = "" if data is None else str(Path(data).absolute())
     with scratch.folder("inspect") as folder:
         request = compile_steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label, task=task)
-        done = worker.run("millwork.compile.compile_steps:load", request, Loaded, folder=folder, confined=not trust)
+        done = worker.run(
+            "millwork.compile.compile_steps:load", request, Loaded, folder=folder, sandbox=worker.Sandbox(on=not trust)
+        )
         if isinstance(done, worker.Failure):
             done.raise_(ModelError, f"Reading {model}")
         lower = compile_steps.LowerRequest(program=str(folder / compile_steps.program_file(done.value.signature)))
-        lowered = worker.run("millwork.compile.compile_steps:lower", lower, Lowered, folder=folder, confined=not trust)
+        lowered = worker.run(
+            "millwork.compile.compile_steps:lower", lower, Lowered, folder=folder, sandbox=worker.Sandbox(on=not trust)
+        )
         if isinstance(lowered, worker.Failure):
             lowered.raise_(ModelError, f"Lowering {model}")
     if as_json:

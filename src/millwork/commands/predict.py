@@ -18,7 +18,7 @@ from ..storage.files import refusal
 from ..validators.rows.given import Given
 from ..values import Manifest, Value
 from ..values.base import FilePath
-from ..worker import MOST_MEMORY, Failure, Limits
+from ..worker import MOST_MEMORY, Failure, Limits, Sandbox
 
 ANSWERS_FILE = "predicted.npy"
 BLOCK = 65536
@@ -59,7 +59,7 @@ def predict(
         PredictReply,
         folder=scratch,
         limits=Limits(seconds=3600.0, memory_bytes=MOST_MEMORY),
-        confined=confined,
+        sandbox=Sandbox(on=confined),
     )
     if isinstance(done, Failure):
         done.raise_(ModelError, f"Version {folder.name} of {name}, asked to predict,")

@@ -9,7 +9,7 @@ from ..compile.backends.hummingbird import conversion
 from ..compile.backends.hummingbird.conversion import Converted
 from ..compile.compile_steps import Fed, FeedRequest
 from ..storage.files import sha256_file
-from ..worker import Failure, Limits
+from ..worker import Failure, Limits, Sandbox
 from .run import CandidateError, Model, Run
 
 
@@ -29,7 +29,7 @@ def hummingbird(run: Run, model: Model, limits: Limits) -> Path | str:
             Fed,
             folder=folder,
             limits=limits,
-            confined=confined,
+            sandbox=Sandbox(on=confined),
         )
         if isinstance(done, Failure):
             raise CandidateError(done)

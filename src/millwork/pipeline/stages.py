@@ -30,7 +30,7 @@ from ..validators.oracle import Asked
 from ..validators.parity import Verdict
 from ..validators.rows import net_rows
 from ..values import Value
-from ..worker import MOST_MEMORY, Failure, Limits
+from ..worker import MOST_MEMORY, Failure, Limits, Sandbox
 from . import conversions
 from .options import Plan
 from .run import BuiltCandidate, CandidateError, Model, Run, Truth
@@ -263,8 +263,7 @@ def build(run: Run, model: Model, truth: Truth, variant: Variant, release: Relea
             BuildReply,
             folder=folder,
             limits=LIMITS,
-            confined=not run.plan.trust,
-            gpu=on_gpu(run),
+            sandbox=Sandbox(on=not run.plan.trust, gpu=on_gpu(run)),
         )
         if isinstance(done, Failure):
             raise CandidateError(done)
@@ -377,7 +376,9 @@ def _step(
     """A stage that the run can't do without: its failure ends the run. ``left``: the files that a reply promises."""
 
     def produce(folder: Path) -> R:
-        done = run.executor.run(step, request, reply, folder=folder, limits=LIMITS, confined=not run.plan.trust)
+        done = run.executor.run(
+            step, request, reply, folder=folder, limits=LIMITS, sandbox=Sandbox(on=not run.plan.trust)
+        )
         if isinstance(done, Failure):
             if otherwise is None:
                 done.raise_(subject=subject)
@@ -408,9 +409,7 @@ def _candidate_step(run: Run, truth: Truth, step: str, request: msgspec.Struct, 
         reply,
         folder=folder,
         limits=LIMITS,
-        reads=[truth.rows_folder],
-        confined=not run.plan.trust,
-        gpu=on_gpu(run),
+        sandbox=Sandbox(reads=(truth.rows_folder,), on=not run.plan.trust, gpu=on_gpu(run)),
     )
     if isinstance(done, Failure):
         raise CandidateError(done)

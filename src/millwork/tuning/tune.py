@@ -30,7 +30,7 @@ from ..triton.serving import Serving, opened
 from ..triton.settings import Settings
 from ..validators.traffic import Traffic
 from ..values import Headroom, Value
-from ..worker import MOST_MEMORY, Failure, Limits
+from ..worker import MOST_MEMORY, NO_SANDBOX, Failure, Limits, Sandbox
 from . import headroom, scoring, search
 from .figures import Round
 from .load import samples
@@ -192,7 +192,7 @@ class Desk:
             LoadReply,
             folder=folder,
             limits=ROUND_LIMITS,
-            confined=False,  # a client of the server's: it reads no model
+            sandbox=NO_SANDBOX,  # a client of the server's: it reads no model
         )
         spent = time.monotonic() - began
         if isinstance(done, Failure):
@@ -338,16 +338,14 @@ def service_times(
     """How long one call of each engine takes here. It may read what lies beside a model's file, as its runner does.
     TargetError where that can't be had: an engine isn't here or dies of it, or it is to be ``confined``, and the kernel
     has no sandbox."""
-    beside = [Path(engine.model_file).parent for engine in request.engines]
+    beside = tuple(Path(engine.model_file).parent for engine in request.engines)
     done = executor.run(
         "millwork.tuning.service_times:profile",
         request,
         ProfileReply,
         folder=folder,
         limits=ROUND_LIMITS,
-        reads=beside,
-        gpu=gpu,
-        confined=confined,
+        sandbox=Sandbox(reads=beside, on=confined, gpu=gpu),
     )
     if isinstance(done, Failure):
         raise TargetError(done.message)
