@@ -68,7 +68,7 @@ def native(name: str) -> Tamper:
 
 
 def built(**changes: Any) -> Tamper:
-    return lambda _, reply: msgspec.structs.replace(reply, built=msgspec.structs.replace(reply.built, **changes))
+    return lambda _, reply: msgspec.structs.replace(reply, artifact=msgspec.structs.replace(reply.artifact, **changes))
 
 
 def samples(**arrays: Any) -> Tamper:
