@@ -132,7 +132,7 @@ def published(name: str) -> Path:
             tune_budget=0,
             run_dir=str(MODELS / f"run-{published_as}"),
         )
-        _, error = pipeline.run(options)
+        _, error = pipeline.optimize(options)
         if error is not None:
             raise error
     return root
