@@ -17,16 +17,13 @@ from ..targets import find as find_target
 from ..triton import address
 from ..triton.address import Address, NoServer
 from ..tuning import slo
+from ..tuning.budget import LONGEST_TUNE_S, SHORT_TUNE_S, TUNE_S
 from ..tuning.slo import Objective, Slo
 from ..validators import tolerance, traffic
 from ..validators.traffic import Traffic
 from ..values import Value
 
 TARGETS_FILE = "targets.toml"
-
-
-TUNE_S, SHORT_TUNE_S, LONGEST_TUNE_S = 90.0, 20.0, 3600.0
-"""Seconds that tuning may take: where a traffic or a limit was said, and where nothing was."""
 
 
 class Options(Value):

@@ -48,8 +48,8 @@ def paths_in(request: object) -> Iterator[str]:
     if isinstance(request, msgspec.Struct):
         for field in msgspec.structs.fields(request):
             own = getattr(request, field.name)
-            if field.type == FilePath:
-                yield from filter(is_path, [own])
+            if field.type in (FilePath, tuple[FilePath, ...]):
+                yield from filter(is_path, [own] if isinstance(own, str) else own)
             else:
                 yield from paths_in(own)
     elif isinstance(request, tuple | list):
