@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -109,21 +110,9 @@ def supervise(
         printed.write(f"# {heading}\n".encode())
         printed.flush()
         offset = printed.tell()
-
-        def start(reply: int) -> subprocess.Popen[bytes]:
-            return subprocess.Popen(
-                command,
-                stdin=given,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                cwd=log.parent,
-                env={**environment, "TMPDIR": str(scratch), "MILLWORK_REPLY_FD": str(reply)},
-                pass_fds=(reply,),
-                start_new_session=True,
-            )
-
+        variables = {**environment, "TMPDIR": str(scratch)}
         started = time.monotonic()
-        seen = _run(start, limits)
+        seen = _run(partial(_start, command, variables, given, printed, log.parent), limits)
         seconds = time.monotonic() - started
         tail = _tail(printed, offset)
     return Ending(
@@ -137,6 +126,27 @@ def supervise(
         last_bytes=seen.last_bytes,
         peak_bytes=seen.peak_bytes,
         oom_killed=_oom_kills() > kills,
+    )
+
+
+def _start(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    stdin: BinaryIO,
+    printed: BinaryIO,
+    folder: Path,
+    reply: int,
+) -> subprocess.Popen[bytes]:
+    """The process, in a session of its own. ``reply``: the number of the pipe that takes its reply."""
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env={**variables, "MILLWORK_REPLY_FD": str(reply)},
+        pass_fds=(reply,),
+        start_new_session=True,
     )
 
 

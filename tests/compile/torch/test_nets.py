@@ -86,7 +86,7 @@ def test_a_net_of_each_kind_is_answered_as_torch_answers(
     framework, candidate = (answers(folder, name, rows, outputs) for name in ("reference", "onnx"))
     probability = signature.output.kind == "probability"
     allowed = tolerance.of_precision("fp32", framework, probability=probability)
-    verdict = parity.judge(rows, framework, candidate, None, allowed, signature.output)
+    verdict = parity.judge(rows, parity.Side(framework), parity.Side(candidate), allowed, signature.output)
     assert verdict.passed, verdict.reason
     with torch.no_grad():
         raw = net.module(*net.arguments).reshape(len(net.x), -1)
