@@ -14,7 +14,8 @@ import msgspec
 
 from ..errors import ModelError
 from ..triton_releases import Release
-from .settings import MAX_BATCH, Kind, Settings
+from ..values.contracts import MAX_BATCH
+from .settings import Kind, Settings
 
 ModelConfig: TypeAlias = Any
 """``tritonclient.grpc.model_config_pb2.ModelConfig``."""

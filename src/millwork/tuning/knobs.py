@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..triton.settings import MAX_BATCH, Kind, Settings
+from ..triton.settings import Kind, Settings
 from ..validators.traffic import Traffic
+from ..values.contracts import MAX_BATCH
 
 Values = tuple[str, ...] | tuple[int, ...] | tuple[bool, ...]
 
