@@ -152,7 +152,6 @@ ROWS: tuple[BackendRow, ...] = (
         runners=("nvforest_runner",),
         triton_backend="fil",
         gpu=True,
-        more=("treelite",),
     ),
     BackendRow(
         name="native-cuda",
@@ -191,6 +190,8 @@ ROWS: tuple[BackendRow, ...] = (
 )
 
 OURS = {one.name: one for one in ROWS}
+ON_CPU = tuple(one.name for one in ROWS if one.trees is not None and not one.gpu and not one.toolchain)
+"""Our backends of forests that any machine runs."""
 
 # ── looking it up ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -229,11 +230,6 @@ def net_names() -> tuple[str, ...]:
 def known() -> tuple[str, ...]:
     """Every name that ``--backends`` may have."""
     return tuple(one.name for one in rows())
-
-
-def on_cpu() -> tuple[str, ...]:
-    """Our backends of forests that any machine runs."""
-    return tuple(one.name for one in ROWS if one.trees is not None and not one.gpu and not one.toolchain)
 
 
 def find(name: str, precision: str = "fp32") -> Backend:

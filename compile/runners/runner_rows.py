@@ -100,7 +100,7 @@ ROWS: tuple[RunnerRow, ...] = (
     RunnerRow(
         name="nvforest_runner",
         engine="nvForest",
-        distributions=("nvforest-cu13",),
+        distributions=("nvforest-cu13", "treelite"),
         extra="gpu",
         packages=("nvforest-cu13", "treelite"),
     ),
