@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -63,6 +64,6 @@ class BackendRow:
 
     @property
     def distributions(self) -> tuple[str, ...]:
-        """The names under which pip may have installed its engine: their versions are part of the cache key."""
-        of_runners = (name for runner in self.runners for name in RUNNERS[runner].distributions)
-        return tuple(dict.fromkeys((*of_runners, *self.more)))
+        """Those whose versions are part of the cache key: of its runners' engines, and its own."""
+        of_runners = [(*RUNNERS[name].distributions, *RUNNERS[name].more) for name in self.runners]
+        return tuple(dict.fromkeys((*itertools.chain(*of_runners), *self.more)))

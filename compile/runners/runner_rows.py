@@ -15,8 +15,9 @@ from ...errors import InternalError, ModelError
 class RunnerRow:
     """``name``: the runner's file, without ``.py``. ``engine``: what it runs on, as reports call it.
 
-    ``distributions``: the names under which pip may have installed the engine. Their versions decide whether a check or
-    a measurement that is kept still holds. ``extra``: our extra that brings the engine; empty where none is needed.
+    ``distributions``: the names under which pip may have installed the engine (any of them will do); ``more``: what the
+    runner imports beside it. The versions of all of them are part of the cache key, so that what was checked and
+    measured with another engine isn't taken for this one's. ``extra``: our extra that brings the engine; empty where none is needed.
     ``packages``: what an artifact may ask pip for, in the environment of Triton's python backend. ``framework``: the
     framework that reads its own models by it (the oracle, and the ``reference`` candidate); empty for all others.
     ``purpose``: what ``millwork doctor`` says that it is for; without one, doctor doesn't list it.
@@ -25,6 +26,7 @@ class RunnerRow:
     name: str
     engine: str
     distributions: tuple[str, ...]
+    more: tuple[str, ...] = ()
     extra: str = ""
     packages: tuple[str, ...] = ()
     framework: str = ""
@@ -100,14 +102,16 @@ ROWS: tuple[RunnerRow, ...] = (
     RunnerRow(
         name="nvforest_runner",
         engine="nvForest",
-        distributions=("nvforest-cu13", "treelite"),
+        distributions=("nvforest-cu13",),
+        more=("treelite",),
         extra="gpu",
         packages=("nvforest-cu13", "treelite"),
     ),
     RunnerRow(
         name="cuda_runner",
         engine="millwork-cuda",
-        distributions=("millwork", "cuda-bindings"),
+        distributions=("millwork",),
+        more=("cuda-bindings",),
         extra="gpu",
         packages=("cuda-bindings",),
     ),
@@ -115,6 +119,7 @@ ROWS: tuple[RunnerRow, ...] = (
         name="tensorrt_runner",
         engine="TensorRT",
         distributions=("tensorrt",),
+        more=("cuda-bindings",),
         extra="gpu",
         packages=("tensorrt", "cuda-python"),
         purpose="builds engines of nets on a GPU machine",
