@@ -17,10 +17,10 @@ class RunnerRow:
 
     ``distributions``: the names under which pip may have installed the engine (any of them will do); ``more``: what the
     runner imports beside it. The versions of all of them are part of the cache key, so that what was checked and
-    measured with another engine isn't taken for this one's. ``extra``: our extra that brings the engine; empty where none is needed.
-    ``packages``: what an artifact may ask pip for, in the environment of Triton's python backend. ``framework``: the
-    framework that reads its own models by it (the oracle, and the ``reference`` candidate); empty for all others.
-    ``purpose``: what ``millwork doctor`` says that it is for; without one, doctor doesn't list it.
+    measured with another engine isn't taken for this one's. ``extra``: our extra that brings the engine; empty where
+    none is needed. ``packages``: what an artifact may ask pip for, in the environment of Triton's python backend.
+    ``framework``: the framework that reads its own models by it (the oracle, and the ``reference`` candidate); empty
+    for all others. ``purpose``: what ``millwork doctor`` says that it is for; without one, doctor doesn't list it.
     """
 
     name: str
