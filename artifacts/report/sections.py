@@ -82,7 +82,7 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
     where = (f"--repository {folder}", f"--name {shlex.quote(record.publication.name)}")
     winner = record.winner.id if record.winner is not None else ""
     managed = "://" not in record.publication.repository and any(
-        line.served_by in install.backends() for line in record.candidates if line.id == winner
+        candidate.served_by in install.backends() for candidate in record.candidates if candidate.id == winner
     )
     rows = "rows.parquet" if record.model.categories else "rows.npy"  # which holds numbers only
     files = (f"--input {rows}", "--output answers.npy")
