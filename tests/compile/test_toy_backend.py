@@ -97,7 +97,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.mark.triton
 def test_the_whole_job(checkout: Checkout, files: Files, triton_installation: Installation, tmp_path: Path) -> None:
-    """Load, lower, build, check, measure, choose, serve on the managed Triton: the toy passes, and is what is served."""
+    """From load to serve on the managed Triton: the toy passes, and is what is served."""
     words = ("--backends", "toy", "--traffic", "batch=1", "--tune-budget", "0", "--json")
     places = ("--repository", tmp_path / "models", "--run-dir", tmp_path / "run")
     done = checkout.millwork("optimize", files.clicks, "--data", files.rows, "--dry-run", *places, *words)
@@ -110,11 +110,23 @@ def test_the_whole_job(checkout: Checkout, files: Files, triton_installation: In
     assert [latency.batch for latency in line.latency] == [1]
     assert record.winner is not None
     assert record.winner.id == "toy-fp32"
-    print(done.stderr)
-    print(done.stdout[-3000:])
+    assert "Triton's python backend, golden rows agree" in done.stderr
 
 
 def test_its_engines_version_is_in_the_cache_key(checkout: Checkout) -> None:
     code = "import json; from millwork.pipeline.cache_key import engine; print(json.dumps(engine('toy')))"
     done = checkout.python("-c", code)
     assert json.loads(done.stdout)["millwork"] == version("millwork"), done.stderr
+
+
+def test_a_row_without_its_engines_distribution_is_refused_at_once(checkout: Checkout) -> None:
+    """By every command: the engine's version would be missing from the cache key."""
+    table = checkout.compile / "runners" / "runner_rows.py"
+    whole = table.read_text()
+    table.write_text(whole.replace(RUNNER_ROW, RUNNER_ROW.replace('("millwork",)', "()")))
+    try:
+        done = checkout.python("-c", "import millwork.compile.backends.table")
+    finally:
+        table.write_text(whole)
+    assert done.returncode != 0
+    assert "InternalError: the runner toy_runner names no distribution of its engine" in done.stderr
