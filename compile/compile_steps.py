@@ -159,12 +159,7 @@ def build(request: BuildRequest) -> BuildReply:
     if request.signature.is_net:
         result = _build_net(request, source, release)
     else:
-        backend = backends.find(request.backend, request.precision)
-        if backend.precision != request.precision:
-            return BuildReply(unsupported=f"{request.backend}: has no form in {request.precision}")
-        if isinstance(backend, ForBatches):
-            backend = backend.tuned_for(request.batches)
-        result = backend.build(program.load(Path(request.lowered)), source, Path.cwd(), release)
+        result = _build_trees(request, source, release)
     if isinstance(result, Unsupported):
         return BuildReply(unsupported=result.reason)
     return BuildReply(artifact=result)
@@ -189,6 +184,17 @@ def feed_hummingbird(request: FeedRequest) -> Fed:
         return Fed(unsupported=f"{conversion.TOOLCHAIN}: {made}")
     feed.save(made, Path.cwd() / conversion.FEED_FILE)
     return Fed()
+
+
+def _build_trees(request: BuildRequest, source: Source, release: triton_releases.Release) -> Artifact | Unsupported:
+    if backends.row(request.backend).trees is None:
+        return Unsupported(reason=f"{request.backend}: has no form for a forest")
+    backend = backends.find(request.backend, request.precision)
+    if backend.precision != request.precision:
+        return Unsupported(reason=f"{request.backend}: has no form in {request.precision}")
+    if isinstance(backend, ForBatches):
+        backend = backend.tuned_for(request.batches)
+    return backend.build(program.load(Path(request.lowered)), source, Path.cwd(), release)
 
 
 def _build_net(request: BuildRequest, source: Source, release: triton_releases.Release) -> Artifact | Unsupported:

@@ -177,13 +177,13 @@ def _manifest() -> Iterator[bytes]:
 
 
 def _config() -> Iterator[bytes]:
-    from millwork.triton.config import ConfigRequest, TritonBackend, render
+    from millwork.triton.config import ConfigRequest, render
     from millwork.triton.settings import Settings
     from millwork.triton_releases import find
     from millwork.values import OutputContract
 
     output = OutputContract(kind="probability", task="binary", labels=("no", "yes"), threshold=0.5)
-    kinds: tuple[TritonBackend, ...] = ("onnxruntime", "fil", "python", "millwork")
+    kinds = ("onnxruntime", "fil", "python", "millwork")
     for kind in kinds:
         yield render(
             ConfigRequest(

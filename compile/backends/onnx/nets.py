@@ -34,8 +34,6 @@ class NetOnnx:
     precision: str = "fp32"
     name: str = "onnx"
     rank: int = 0
-    extra: str = "cpu"
-    module: str = "onnxruntime"
     requirement: str = "onnxruntime"
     provider: str = ""
 
