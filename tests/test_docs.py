@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import once
 from models import guide
-from models.pages import ROOT, blocks, commands, pages, reader
+from models.pages import ROOT, blocks, commands, follow, pages
 
 import millwork
 from millwork import errors
@@ -88,6 +88,47 @@ def test_every_code_block_says_what_it_is(page):
     assert len(blocks(page)) == len(re.findall(r"^ *```\S", page.read_text(), re.MULTILINE))
 
 
+WRONG = {
+    "an option that isn't there": ("sh needs=gpu", "optimize model.pkl --backend native"),
+    "a command that isn't there": ("sh needs=gpu", "millwork deploy model.pkl"),
+    "a limit that isn't one": ("sh needs=time", "optimize model.pkl --slo 'p99=5ms'"),
+    "a target that isn't there": ("sh needs=gpu", "optimize model.pkl --target b200"),
+    "a traffic that isn't one": (
+        "sh needs=time",
+        "millwork tune churn --repository models --traffic 'batch=1 rate=fast'",
+    ),
+    "an extra that isn't there": ("sh", "pip install 'millwork[cuda]'"),
+    "a target of make that isn't there": ("sh", "make everything"),
+    "a command that fails": ("sh", "cat nothing"),
+    "one of ours that fails": ("sh", "millwork inspect nothing"),
+    "a shell that can't be read": ("sh needs=store", 'eval "$(aws configure'),
+    "an argument that isn't there": ("python needs=time", "import millwork\nmillwork.optimize(1, repo='models')"),
+    "Python that fails": ("python", "assert False"),
+    "a record that isn't one": ("json", '{"candidates": 3}'),
+    "a table that isn't one": ("toml", "[my-box"),
+    "a configuration that isn't one": ("pbtxt", "instances: 2"),
+    "an instruction that isn't one": ("dockerfile", "INSTALL millwork"),
+    "a command among output": ("text", "optimize model.pkl"),
+    "no language": ("", "optimize model.pkl"),
+    "a language that no test knows": ("ruby", "puts 1"),
+    "a reason that isn't one": ("sh needs=patience", "optimize model.pkl"),
+}
+
+
+@pytest.mark.parametrize(("info", "text"), WRONG.values(), ids=WRONG)
+def test_a_wrong_block_is_found(info, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.md").write_text(f"```{info}\n{text}\n```\n")
+    with pytest.raises(AssertionError, match=r"^page.md:1: "):
+        follow(tmp_path / "page.md", tmp_path, {}, tmp_path)
+
+
+def test_a_block_without_a_fence_is_found(tmp_path):
+    (tmp_path / "page.md").write_text("Do this:\n\n    optimize model.pkl\n")
+    with pytest.raises(AssertionError, match="indented"):
+        blocks(tmp_path / "page.md", tmp_path)
+
+
 @pytest.fixture(scope="session")
 def guided(files, triton_installation, tmp_path_factory) -> Path:
     """What the pages assume. Not to be written to."""
@@ -105,9 +146,7 @@ def test_code_blocks_run(page, guided, tmp_path, monkeypatch):
         shutil.copytree(guided, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(millwork, "optimize", shortened(millwork.optimize))
-    with reader(folder, given(folder, page)) as following:
-        for block in blocks(page):
-            following.follow(block)
+    follow(page, folder, given(folder, page))
 
 
 def shortened(optimize: Any) -> Any:
@@ -125,14 +164,8 @@ def given(folder: Path, page: Path) -> dict[str, Any]:
     """What a page's reader has at hand when its Python begins."""
     if page.name in STARTED_EMPTY:
         return {}
-    names: dict[str, Any] = {
+    return {
         "model": pickle.loads((folder / "model.pkl").read_bytes()),
         "frame": pd.read_parquet(folder / "rows.parquet"),
         "df": pd.DataFrame({"place": [1.0, None]}),
     }
-    if page == ROOT / "docs" / "how-to" / "nets.md":
-        from models import nets
-
-        made = nets.dlrm()
-        names |= {"net": made.module, "numbers": made.x, "codes": made.codes}
-    return names

@@ -26,13 +26,13 @@ def quick() -> dict[str, str]:
 
 def make(folder: Path, files: Files) -> None:
     """``model.pkl``, an XGBClassifier; ``rows.parquet`` with its label; ``requests.csv``, a recorded traffic;
-    ``models/``, where versions 1 (margins) and 2 of ``churn`` were published; ``run``, what the latter run left."""
+    ``models/``, where versions 1 (unverified) and 2 of ``churn`` were published; ``run``, what these runs left."""
     shutil.copyfile(files.clicks, folder / "model.pkl")
     files.table().rename(columns={jobs.LABEL: LABEL}).to_parquet(folder / "rows.parquet", index=False)
     times = np.cumsum(np.random.default_rng(0).exponential(0.01, REQUESTS))
     pd.DataFrame({"time": times, "batch": 1}).to_csv(folder / "requests.csv", index=False)
     with contextlib.chdir(folder):
-        _publish("--output", "margin", "--triton", "none")
+        _publish("--triton", "none")
         _publish()
     shutil.copytree(folder / ".millwork" / "churn", folder / "run")
 

@@ -10,14 +10,15 @@ import ast
 import inspect
 import json
 import re
+import runpy
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,27 +58,22 @@ WAIT_S = 120.0
 
 @dataclass(frozen=True)
 class Block:
-    page: Path
-    line: int
+    where: str
     language: str
     words: dict[str, str]
     text: str
-
-    @property
-    def where(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
 
 
 def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def blocks(page: Path) -> list[Block]:
+def blocks(page: Path, root: Path = ROOT) -> list[Block]:
     """Every fenced block, in lists and quotes too. AssertionError for an indented one, for a language that no test
     knows, and for a reason that isn't one."""
     found = []
     for token in MarkdownIt("commonmark").parse(page.read_text()):
-        where = f"{page.relative_to(ROOT)}:{(token.map or [0])[0] + 1}"
+        where = f"{page.relative_to(root)}:{(token.map or [0])[0] + 1}"
         assert token.type != "code_block", f"{where}: an indented block says no language: give it a fence"
         if token.type != "fence":
             continue
@@ -86,7 +82,7 @@ def blocks(page: Path) -> list[Block]:
         settings = dict(word.split("=", 1) for word in words)
         assert set(settings) <= {"needs", "file"}, f"{where}: {token.info}"
         assert settings.get("needs", "time") in NEEDS, f"{where}: needs={settings['needs']}: one of {', '.join(NEEDS)}"
-        found.append(Block(page, int(where.rpartition(":")[2]), language, settings, token.content))
+        found.append(Block(where, language, settings, token.content))
     return found
 
 
@@ -195,8 +191,9 @@ class Reader:
                 assert said.code == 0, f"{line}: exit code {said.code}\n{said.err}"
             case ["pip" | "make", *_]:
                 self.parse(line)
+            case ["python", script]:
+                runpy.run_path(str(self.folder / script), run_name="__main__")
             case _:
-                line = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", line)
                 ended = subprocess.run(["bash", "-euc", line], cwd=self.folder, capture_output=True, text=True)
                 assert ended.returncode == 0, f"{line}: exit code {ended.returncode}\n{ended.stderr}"
 
@@ -250,16 +247,16 @@ class Reader:
             time.sleep(0.1)
 
 
-@contextmanager
-def reader(folder: Path, names: dict[str, Any]) -> Iterator[Reader]:
-    """Whose servers are stopped at the end, by Ctrl-C."""
-    following = Reader(folder, names)
+def follow(page: Path, folder: Path, names: dict[str, Any], root: Path = ROOT) -> None:
+    """All blocks of a page, in their order. Servers that they start are stopped at the end, by Ctrl-C."""
+    reader = Reader(folder, names)
     try:
-        yield following
+        for block in blocks(page, root):
+            reader.follow(block)
     finally:
-        for server in following.servers:
-            server.send_signal(2)
-        for server in following.servers:
+        for server in reader.servers:
+            server.send_signal(signal.SIGINT)
+        for server in reader.servers:
             server.wait(WAIT_S)
 
 
