@@ -16,13 +16,14 @@ from torch import nn
 
 import millwork
 from millwork import gpus, triton_releases
-from millwork.compile import backends, steps
+from millwork.compile import backends
 from millwork.compile.backends.base import Built, NetOrder, Source, Unsupported
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
+from millwork.passes import base, table
 from millwork.passes import net as nets
 from millwork.validators import parity, tolerance
 from millwork.validators.rows import net_rows
@@ -42,7 +43,7 @@ def read(path: Path, **options: Any) -> Any:
 
 
 def built(model: Any, folder: Path) -> Path:
-    graph, _ = steps.tidy(model.program.graph)
+    graph = base.run(table.NET_LOWERING, model.program.graph).program
     (folder / "native").mkdir()
     native = folder / "native" / frontend.NATIVE
     native.write_bytes(model.native)
