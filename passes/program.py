@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -18,15 +18,18 @@ from .forest import Floats, Forest, Ints, Rows, check, leaves, margins
 from .linear import Linear
 
 Postprocess = Literal[
-    "identity", "binary", "sigmoid", "softmax", "exp", "hinge", "binary-hinge", "binary-raw", "sort", "mean-variance"
+    "identity", "sigmoid", "binary", "softmax", "exp", "hinge", "binary-hinge", "binary-raw", "sort", "mean-variance"
 ]
-"""From margins to the framework's answer.
+"""From margins to the framework's answer. The order is that of :data:`POSTPROCESSES`: append, never insert.
 
 ``sigmoid``, ``softmax``, ``exp``: as they are called. ``hinge``: 1 where the margin is above 0, else 0. ``binary``,
 ``binary-hinge``, ``binary-raw``: one value v (sigmoid, hinge, the margin itself) as two classes, 1 - v and v.
 ``sort``: the K margins in ascending order (quantiles that must not cross). ``mean-variance``: of two margins, the first
 as it is and exp(2 m) of the second. The others keep K.
 """
+
+POSTPROCESSES: tuple[Postprocess, ...] = get_args(Postprocess)
+"""A postprocess's place here is its number in the files of the forest kernels, which the C++ sources know too."""
 
 PAIRS = frozenset({"binary", "binary-hinge", "binary-raw"})
 """Those that make two answers of one margin."""
