@@ -10,16 +10,16 @@ from typing import Any, cast
 import numpy as np
 
 from .. import __version__
-from ..compile.backends.base import Built
-from ..compile.frontends.loaded import Signature
+from ..compile.backends.base import Artifact
+from ..compile.frontends.loaded_model import Signature
 from ..compile.runners import load as runners
+from ..triton.config import ConfigRequest, TritonBackend, render
+from ..triton.settings import Settings
 from ..triton_releases import Release
 from ..validators.parity import Answers
 from ..validators.rows.given import Given
-from ..validators.tuning.settings import Settings
 from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
 from .bundle import Bundle, seal
-from .triton_config import ConfigRequest, TritonBackend, render
 
 MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
 RUNNER_FILE = "millwork_runner.py"
@@ -44,7 +44,7 @@ class Evidence(Value):
 def assemble(
     folder: Path,
     name: str,
-    built: Built,
+    built: Artifact,
     built_folder: Path,
     triton_backend: str,
     release: Release,

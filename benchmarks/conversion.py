@@ -44,11 +44,11 @@ def step(model: str, folder: str, backend: str) -> None:
     import importlib
     import os
 
-    from millwork.compile import steps
+    from millwork.compile import compile_steps
 
     # Imports, which aren't the work.
     for name in ("fil", "native", "onnx_trees") if backend in BACKENDS else ():
-        importlib.import_module(f"millwork.compile.backends.{name}")
+        importlib.import_module(f"millwork.compile.backends.table.{name}")
 
     if backend == "load" and model.endswith(".cbm"):
         import catboost  # noqa: F401
@@ -58,24 +58,24 @@ def step(model: str, folder: str, backend: str) -> None:
     before = _peak_kb()
     start = time.perf_counter()
     if backend == "load":
-        loaded = steps.load(steps.LoadRequest(path=model))
+        loaded = compile_steps.load(compile_steps.LoadRequest(path=model))
         Path("signature.json").write_bytes(msgspec.json.encode(loaded.signature))
     elif backend == "lower":
-        steps.lower(steps.LowerRequest(program=str(Path(folder) / "program.npz")))
+        compile_steps.lower(compile_steps.LowerRequest(program=str(Path(folder) / "program.npz")))
     else:
-        signature = msgspec.json.decode(Path("signature.json").read_bytes(), type=steps.Signature)
+        signature = msgspec.json.decode(Path("signature.json").read_bytes(), type=compile_steps.Signature)
         into = Path(folder) / backend
         into.mkdir()
         os.chdir(into)
-        request = steps.BuildRequest(
+        request = compile_steps.BuildRequest(
             backend=backend,
             lowered=str(Path(folder) / "lowered.npz"),
             native=str(Path(folder) / signature.oracle.native_file),
             signature=signature,
             release="25.12",
         )
-        reply = steps.build(request)
-        assert reply.built is not None, reply.unsupported
+        reply = compile_steps.build(request)
+        assert reply.artifact is not None, reply.unsupported
     seconds = time.perf_counter() - start
     peak = _peak_kb() - before
     print(json.dumps({"seconds": seconds, "peak_mb": peak / 1024}))

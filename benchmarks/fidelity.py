@@ -28,7 +28,7 @@ from models.gate import Gate, gate  # noqa: E402
 from models.torture import CASES  # noqa: E402
 
 from millwork import environments  # noqa: E402
-from millwork.compile import backends  # noqa: E402
+from millwork.compile.backends import table as backends  # noqa: E402
 
 PATHS = {
     "onnxmltools": ("onnxmltools", ["onnxmltools==1.16.0", "skl2onnx==1.20.0", "onnx", "onnxruntime",
@@ -86,10 +86,10 @@ def ours(name: str, folder: Path) -> dict[str, str]:
     said = {}
     for backend in backends.ON_CPU:
         reply = judged.build(backend, folder / backend)
-        if reply.built is None:
+        if reply.artifact is None:
             said[backend] = f"refused: {reply.unsupported}"
             continue
-        verdict = judged.check(reply.built, folder / backend)
+        verdict = judged.check(reply.artifact, folder / backend)
         said[backend] = "right" if verdict.passed else f"wrong: {verdict.reason}"
     _leave(name, judged, case.model, folder)
     return said

@@ -24,9 +24,9 @@ from models.nets import KINDS, Net
 
 import millwork
 from millwork import triton_releases
-from millwork.compile.backends.net_graph import finished
+from millwork.compile.backends.onnx.net_graph import finished
 from millwork.compile.frontends.torch import net as frontend
-from millwork.compile.precision import steps as precision
+from millwork.compile.precision import precision_steps as precision
 from millwork.compile.precision.gap import USUAL
 from millwork.compile.precision.rows import apart
 from millwork.passes import base, table

@@ -26,9 +26,9 @@ from artifacts.test_publish_triton import ROWS, scaling  # noqa: E402
 from models.asking import Seen, asking  # noqa: E402
 
 from millwork.artifacts.repository import publish, rollback, served_version  # noqa: E402
-from millwork.validators.triton import install, server  # noqa: E402
-from millwork.validators.triton.client import Session  # noqa: E402
-from millwork.validators.tuning.load import perf_analyzer  # noqa: E402
+from millwork.triton import install, server  # noqa: E402
+from millwork.triton.client import Session  # noqa: E402
+from millwork.tuning.load import perf_analyzer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "publications.json"
 ROLLBACK = 4

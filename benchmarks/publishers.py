@@ -28,12 +28,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from models import s3  # noqa: E402 -- the tests' server
 
-from millwork import wire  # noqa: E402
-from millwork.artifacts import triton_config  # noqa: E402
 from millwork.artifacts.bundle import Bundle, seal  # noqa: E402
 from millwork.artifacts.repository import at  # noqa: E402
 from millwork.artifacts.repository.object_store import ObjectRepository  # noqa: E402
 from millwork.artifacts.repository.object_store.address import parse  # noqa: E402
+from millwork.storage import wire  # noqa: E402
+from millwork.triton import config as triton_config  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "publishers.json"
 

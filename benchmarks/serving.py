@@ -25,15 +25,15 @@ import msgspec
 import numpy as np
 import pages
 
-from millwork import pipeline
-from millwork.artifacts import triton_config
 from millwork.compile import kernel
-from millwork.options import Options
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline.options import Options
 from millwork.targets import machine
-from millwork.validators.triton import install, server
-from millwork.validators.triton.client import Session
-from millwork.validators.tuning.load import perf_analyzer
-from millwork.validators.tuning.settings import Settings
+from millwork.triton import config as triton_config
+from millwork.triton import install, server
+from millwork.triton.client import Session
+from millwork.triton.settings import Settings
+from millwork.tuning.load import perf_analyzer
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"
@@ -118,7 +118,7 @@ def published(kind: str, triton: str) -> Path:
         run_dir=str(MODELS / f"run-serving-{kind}"),
         triton=triton,
     )
-    _, error = pipeline.run(options)
+    _, error = pipeline.optimize(options)
     if error is not None:
         raise error
     return root / "m"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from millwork.compile import steps
+from millwork.compile import compile_steps
 from millwork.compile.runners import native_runner
 
 HERE = Path(__file__).resolve().parent
@@ -86,8 +86,8 @@ def make(shape: Shape, loop: Path, compile_seconds: float, models: Path = MODELS
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     with contextlib.chdir(made):
-        loaded = steps.load(steps.LoadRequest(path=str(given)))
-        steps.lower(steps.LowerRequest(program="program.npz"))
+        loaded = compile_steps.load(compile_steps.LoadRequest(path=str(given)))
+        compile_steps.lower(compile_steps.LowerRequest(program="program.npz"))
     native = made / loaded.signature.oracle.native_file
     for backend in ("native", "onnx", "fil"):
         _build(backend, made, native, loaded.signature)
@@ -119,16 +119,16 @@ def make(shape: Shape, loop: Path, compile_seconds: float, models: Path = MODELS
 
 def _build(backend: str, made: Path, native: Path, signature: Any) -> None:
     (made / backend).mkdir()
-    request = steps.BuildRequest(
+    request = compile_steps.BuildRequest(
         backend=backend,
-        lowered=str(made / steps.LOWERED_FILE),
+        lowered=str(made / compile_steps.LOWERED_FILE),
         native=str(native),
         signature=signature,
         release=RELEASE,
     )
     with contextlib.chdir(made / backend):
-        reply = steps.build(request)
-    if reply.built is None:
+        reply = compile_steps.build(request)
+    if reply.artifact is None:
         raise SystemExit(reply.unsupported)
 
 

@@ -121,7 +121,7 @@ def ask(folder: Path, test: pd.DataFrame) -> None:
     import catboost
     import tritonclient.grpc as grpc
 
-    from millwork.validators.triton import install, server
+    from millwork.triton import install, server
 
     with (folder / "flights.pkl").open("rb") as file:
         trusted = pickle.load(file)  # noqa: S301 -- our own file, made above; millwork itself never unpickles

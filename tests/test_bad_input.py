@@ -24,7 +24,7 @@ from millwork.artifacts.repository import in_flight, served_version, versions
 from millwork.values import Record
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 NAME = "clicks"
 
@@ -384,7 +384,7 @@ def test_two_publishers_at_the_same_moment(desk: Desk) -> None:
 
 
 def test_two_runs_in_one_run_directory(desk: Desk) -> None:
-    from millwork.run_directory import RunDirectory
+    from millwork.storage.run_directory import RunDirectory
 
     with RunDirectory(desk.run_dir):
         refused(desk.optimize(desk.files.clicks), 2, f"another run is at work here, process {os.getpid()}", "--run-dir")

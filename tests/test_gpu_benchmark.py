@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millwork.compile import backends
+from millwork.compile.backends import table as backends
 from millwork.compile.runners import load
 
 ROOT = Path(__file__).resolve().parent.parent

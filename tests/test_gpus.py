@@ -14,7 +14,7 @@ import pytest
 from millwork import gpus, targets
 from millwork.errors import UsageError
 from millwork.gpus import Gpu
-from millwork.options import Options, understand
+from millwork.pipeline.options import Options, understand
 
 A100 = Gpu(name="NVIDIA A100-SXM4-40GB", driver="580.95.05", compute_capability="8.0", memory_gib=40.0)
 L40S = Gpu(name="NVIDIA L40S", driver="580.95.05", compute_capability="8.9", memory_gib=45.0)
@@ -97,10 +97,10 @@ def test_nvml_without_a_driver_or_a_device_says_so(monkeypatch: pytest.MonkeyPat
         raise NvmlError("NVML Shared Library Not Found")
 
     module.nvmlInit = missing
-    assert gpus.look() == gpus.Sight(why="none here: NVML says NVML Shared Library Not Found")
+    assert gpus.look() == gpus.DetectedGpus(why="none here: NVML says NVML Shared Library Not Found")
     gpus.look.cache_clear()
     monkeypatch.setitem(sys.modules, "pynvml", nvml([A100], loses=True))
-    assert gpus.look() == gpus.Sight(why="NVML fails: GPU is lost")
+    assert gpus.look() == gpus.DetectedGpus(why="NVML fails: GPU is lost")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_by_nvidia_smi(printed: str, memory: float, mig: str, monkeypatch: pytes
 
 
 def see(monkeypatch: pytest.MonkeyPatch, *found: Gpu) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=found))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=found))
 
 
 def test_a_target_is_here_by_its_capability_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

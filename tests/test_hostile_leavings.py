@@ -13,14 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from millwork import files, run_directory, scratch, targets, worker
-from millwork.compile.frontends.loaded import Oracle
-from millwork.compile.hummingbird import conversion
+from millwork import targets, worker
+from millwork.compile.backends.hummingbird import conversion
+from millwork.compile.backends.tensorrt import preflight
+from millwork.compile.frontends.loaded_model import Oracle
 from millwork.compile.runners import load as runners
-from millwork.compile.tensorrt import preflight
 from millwork.environments import Environment
 from millwork.errors import ModelError
-from millwork.run_directory import RunDirectory
+from millwork.storage import files, run_directory, scratch
+from millwork.storage.run_directory import RunDirectory
 from millwork.validators import oracle
 from millwork.worker import Done, Failure, Limits, sandbox
 

@@ -17,13 +17,13 @@ from models.nets import KINDS, Net
 from torch import nn
 
 import millwork as library
-from millwork.artifacts import triton_config
 from millwork.artifacts.repository import find_version
-from millwork.validators.triton import server
-from millwork.validators.triton.server import RunningServer
+from millwork.triton import config as triton_config
+from millwork.triton import server
+from millwork.triton.server import RunningServer
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 pytestmark = pytest.mark.triton
 

@@ -21,8 +21,8 @@ from models import catboost_models, xgboost_models
 from models.gate import Gate, gate
 from onnx import helper, numpy_helper
 
-from millwork.compile.backends.base import Built
-from millwork.compile.backends.fil import write
+from millwork.compile.backends.base import Artifact
+from millwork.compile.backends.fil.cpu import write
 from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode
 from millwork.passes.trees.reach import reach
@@ -44,7 +44,7 @@ class Candidate:
     """A built artifact that passes, and the gate that said so."""
 
     gate: Gate
-    built: Built
+    built: Artifact
     folder: Path
 
     @functools.cached_property
@@ -82,7 +82,7 @@ def candidate(request: pytest.FixtureRequest, scratch: Path) -> Candidate:
     model, backend = request.param
     judge = gate_of(model, scratch)
     folder = scratch / model / backend
-    built = judge.build(backend, folder, RELEASE).built
+    built = judge.build(backend, folder, RELEASE).artifact
     assert built is not None
     return Candidate(judge, built, folder)
 

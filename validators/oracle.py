@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import archives, environments, worker
-from ..compile.frontends.loaded import Oracle
+from .. import environments, worker
+from ..compile.frontends.loaded_model import Oracle
 from ..compile.runners import load as runners
 from ..compile.runners.load import installed, numbers
 from ..errors import ModelError, TargetError
+from ..storage import archives
 from ..values import Value
 from ..worker import Limits
 

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import is_file, sha256_file
+from ..storage.files import is_file, sha256_file
 from ..values import Value
 from . import recording
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from ...validators.triton import install
+from ...triton import install
 from ...values import PassNote, Record, Value
 from . import text
 

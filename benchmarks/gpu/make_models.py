@@ -48,8 +48,9 @@ def forest(folder: Path, trees: int, depth: int, features: int) -> None:
     from models.gate import gate
 
     from millwork import triton_releases
-    from millwork.compile.backends import cuda_file, fil
-    from millwork.validators import steps as gating
+    from millwork.compile.backends.fil import cpu
+    from millwork.compile.backends.native import cuda_file
+    from millwork.validators import gate_steps as gating
 
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -71,7 +72,7 @@ def forest(folder: Path, trees: int, depth: int, features: int) -> None:
             tree_leaves=(leaf_rows - lowered.forest.tree_start[:-1]).astype(np.int32),
         )
     with (folder / "checkpoint.tl").open("wb") as file:
-        fil.write(lowered, triton_releases.find("25.12").treelite, file)
+        cpu.write(lowered, triton_releases.find("25.12").treelite, file)
     cuda_file.write(lowered, folder / "forest.cuda")
     card = {"kind": "forest", "features": features, "answer": lowered.postprocess, "trees": trees, "depth": depth}
     (folder / "card.json").write_text(json.dumps(card))

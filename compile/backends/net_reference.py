@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runners.load import installed, requirement
-from .base import Built, NetBackend, NetOrder, Unsupported
+from .base import Artifact, NetBackend, NetOrder, Unsupported
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class NetReference:
     extra: str = "torch"
     module: str = "torch"
 
-    def build(self, order: NetOrder) -> Built | Unsupported:
+    def build(self, order: NetOrder) -> Artifact | Unsupported:
         native = Path(order.source.native)
         shutil.copyfile(native, order.folder / native.name)
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=native.name,

@@ -11,7 +11,7 @@ from ...passes.forest import Rows
 from ...passes.program import Program
 from ...triton_releases import Release
 from ..runners.load import installed, requirement, runner
-from .base import Backend, Built, Leaves, Source, Table, Unsupported
+from .base import Artifact, Backend, Leaves, Source, Table, Unsupported
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Reference:
     extra: str = ""
     module: str = ""
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         oracle = source.signature.oracle
         here = installed(oracle.framework)
         if oracle.version and here is not None and here != oracle.version:
@@ -33,7 +33,7 @@ class Reference:
         native = Path(source.native)
         frames = oracle.framework == "xgboost" and "columns" in oracle.parameters
         shutil.copyfile(native, folder / native.name)
-        return Built(
+        return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=native.name,
@@ -43,11 +43,11 @@ class Reference:
             requirements=(requirement(oracle.framework, oracle.version), *(() if not frames else ("pandas",))),
         )
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         engine = runner(built.runner)(folder / built.model_file, built.parameters, 1)
         return engine.leaves(rows, categories)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         return None
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:

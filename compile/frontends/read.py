@@ -13,12 +13,14 @@ import msgspec
 
 from ...errors import ModelError, TargetError
 from ...values import Framework, Provenance
-from . import catboost, ubjson, xgboost
-from .loaded import LoadedModel
+from . import ubjson
+from .catboost import model as catboost
+from .loaded_model import LoadedModel
 from .model_file import read_whole
 from .pickles import read_pickled
 from .pickles.estimators import PickledModel
 from .sniff import Format, sniff
+from .xgboost import model as xgboost
 
 
 def read(
@@ -100,7 +102,7 @@ def _framework(kind: Format) -> Framework:
 def _net(kind: Format, content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
     try:
         from .torch import net, weights
-        from .torch.card import task_of
+        from .torch.model_card import task_of
     except ModuleNotFoundError as error:
         raise TargetError(
             f"{error.name} isn't installed, and reading a net takes it", "pip install 'millwork[torch]'"

@@ -17,7 +17,7 @@ import onnx
 
 from ...passes.graph import precision
 from .lowering import Lowering, Refused
-from .running import Feeds, largest
+from .run_graph import Feeds, largest
 
 HALF_MAX = 65504.0
 """The largest float16."""

@@ -24,7 +24,7 @@ from ...passes.graph import precision
 from ...passes.graph.precision import NARROW, Product
 from .gap import mean_error
 from .lowering import Lowering, Refused
-from .running import BLOCK, Feeds, answers, count, some
+from .run_graph import BLOCK, Feeds, answers, count, some
 
 MATRIX = 2
 ALL = 100.0

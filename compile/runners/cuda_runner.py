@@ -44,59 +44,16 @@ class Given(ctypes.Structure):
     """``MwGiven`` of forest.cu."""
 
     _fields_ = [
-        *(
-            (name, ctypes.c_uint64)
-            for name in (
-                "search",
-                "feature",
-                "column",
-                "member",
-                "set_start",
-                "sentinel",
-                "tree",
-                "tree_at",
-                "tree_id",
-                "tree_slot",
-                "slot_target",
-                "deep",
-                "leaf_row",
-                "leaf_value",
-                "output_start",
-                "base",
-                "group",
-                "rows",
-                "ranks",
-                "values",
-                "sums",
-                "arrived",
-                "out",
-                "n",
-                "stride",
-            )
-        ),
-        *(
-            (name, ctypes.c_uint32)
-            for name in (
-                "inputs",
-                "features",
-                "columns",
-                "sentinels",
-                "trees",
-                "outputs",
-                "leaf_stride",
-                "groups",
-                "or_equal",
-                "average",
-                "base_last",
-                "postprocess",
-                "wide",
-                "kind",
-                "staged",
-                "few",
-                "room",
-            )
-        ),
-    ]
+        *((name, ctypes.c_uint64) for name in (
+            "search", "feature", "column", "member", "set_start", "sentinel", "tree", "tree_at", "tree_id",
+            "tree_slot", "slot_target", "deep", "leaf_row", "leaf_value", "output_start", "base", "group",
+            "rows", "ranks", "values", "sums", "arrived", "out", "n", "stride",
+        )),
+        *((name, ctypes.c_uint32) for name in (
+            "inputs", "features", "columns", "sentinels", "trees", "outputs", "leaf_stride", "groups", "or_equal",
+            "average", "base_last", "postprocess", "wide", "kind", "staged", "few", "room",
+        )),
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -218,13 +175,10 @@ class Runner:
             each //= 2
         staged = TREE_BYTES + each * bytes_of_tile <= self.device.shared_bytes
         walk = Launch(
-            f"mw_{'tiles' if tiled else 'rows'}_{suffix}",
-            -(-tiles // each),
-            -(-self.numbers["outputs"] // 4) if suffix.endswith("wide") else 1,
-            32 * each * split,
-            TREE_BYTES + (each * bytes_of_tile if staged else 0),
-            staged=int(staged),
-        )
+            f"mw_{'tiles' if tiled else 'rows'}_{suffix}", -(-tiles // each),
+            -(-self.numbers["outputs"] // 4) if suffix.endswith("wide") else 1, 32 * each * split,
+            TREE_BYTES + (each * bytes_of_tile if staged else 0), staged=int(staged),
+        )  # fmt: skip
         found = [Launch(f"mw_rank_{self._ranks}", tiles, 1, THREADS, tile * 33 * 4), walk]
         return found if kind == LEAVES else [*found, Launch(f"mw_finish_{self._sums}", -(-n // THREADS), 1, THREADS, 0)]
 
@@ -362,23 +316,10 @@ class Runner:
     def _uploaded(self) -> Given:
         """The forest's arrays on the GPU, and its numbers."""
         own = self.numbers
-        given = Given(
-            **{
-                name: own[name]
-                for name in (
-                    "inputs",
-                    "columns",
-                    "trees",
-                    "outputs",
-                    "leaf_stride",
-                    "or_equal",
-                    "average",
-                    "base_last",
-                    "postprocess",
-                    "wide",
-                )
-            }
-        )
+        given = Given(**{name: own[name] for name in (
+            "inputs", "columns", "trees", "outputs", "leaf_stride", "or_equal", "average", "base_last", "postprocess",
+            "wide",
+        )})  # fmt: skip
         for name, array in self.forest.arrays.items():
             address = self.device.room(max(array.nbytes, 16))
             self.device.upload(address, array)

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millwork import prediction, tuning, worker
-from millwork.artifacts import rehearsal
-from millwork.artifacts.rehearsal import golden_rows
+from millwork import worker
+from millwork.artifacts import bundle_rehearsal
+from millwork.artifacts.bundle_rehearsal import golden_rows
 from millwork.cli import app
+from millwork.commands import predict as prediction
 from millwork.errors import MillworkError, ModelError, TargetError
 from millwork.executors import LocalExecutor
-from millwork.validators import latency, steps
-from millwork.validators.tuning.service import ProfileRequest
+from millwork.tuning import tune as tuning
+from millwork.tuning.service_times import ProfileRequest
+from millwork.validators import gate_steps, latency
 from millwork.values import Manifest
 from millwork.worker import Done, Limits
 
@@ -79,11 +81,11 @@ HARMFUL: list[Callable[[Path], object]] = [
 def test_samples_that_a_step_left_harmful_are_refused_before_they_are_read(
     own: Path, harm: Callable[[Path], object]
 ) -> None:
-    path = own / steps.SAMPLES_FILE
+    path = own / gate_steps.SAMPLES_FILE
     harm(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=r"samples\.npz"):
-        steps.read_samples(path)
+        gate_steps.read_samples(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10  # KiB
 
 
@@ -110,14 +112,14 @@ TIMES = np.full((latency.SAMPLES // latency.BLOCK, latency.BLOCK), 3.0)
 def test_samples_are_times(own: Path, arrays: dict[str, Any]) -> None:
     np.savez(own / "samples.npz", **arrays)
     with pytest.raises(ModelError, match="isn't an array of times"):
-        steps.read_samples(own / "samples.npz")
+        gate_steps.read_samples(own / "samples.npz")
 
 
 @pytest.mark.parametrize("harm", HARMFUL)
 def test_golden_rows_of_any_repository_are_refused_before_they_are_read(
     own: Path, harm: Callable[[Path], object], manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rehearsal, "LARGEST_GOLDEN", 16 << 20)
+    monkeypatch.setattr(bundle_rehearsal, "LARGEST_GOLDEN", 16 << 20)
     harm(own / "golden.npz")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=r"golden\.npz"):

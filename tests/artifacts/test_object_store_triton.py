@@ -9,11 +9,11 @@ import pytest
 from models import s3
 from models.jobs import Desk, millwork
 
-from millwork import table
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.repository import at
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
+from millwork.storage import tables
+from millwork.triton import server
+from millwork.triton.client import Session
 
 pytestmark = pytest.mark.triton
 
@@ -40,7 +40,7 @@ def test_published_verified_and_rolled_back_over_s3(
             "predict", "--repository", url, "--name", "clicks", "--input", desk.files.rows, "--output", "answers.npy"
         )
         assert said.code == 0, said.err
-        rows = table.read(desk.files.rows, manifests.read(repository.files("clicks", 1, tmp_path)).features).rows[:50]
+        rows = tables.read(desk.files.rows, manifests.read(repository.files("clicks", 1, tmp_path)).features).rows[:50]
         with (
             server.start(triton_installation, repository.for_triton, log=tmp_path / "log") as running,
             Session(running.grpc_url) as session,

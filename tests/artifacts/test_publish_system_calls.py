@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from crashing import system_calls
 
-from millwork import wire
 from millwork.artifacts.repository import publish
+from millwork.storage import wire
 
 SCRIPT = Path(__file__).parents[1] / "crashing" / "traced_publishers.py"
 MUCH = os.environ.get("MILLWORK_TEST_FAULTS", "some")

@@ -13,16 +13,16 @@ import pytest
 
 from millwork.artifacts.bundle import Bundle, seal
 from millwork.artifacts.repository import publish, rollback
-from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
 from millwork.errors import PublicationError
+from millwork.triton import server
+from millwork.triton.client import Session
+from millwork.triton.config import ConfigRequest, TritonBackend, render
+from millwork.triton.settings import Settings
 from millwork.triton_releases import find
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
-from millwork.validators.tuning.settings import Settings
 from millwork.values import Manifest, OutputContract
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 pytestmark = pytest.mark.triton
 

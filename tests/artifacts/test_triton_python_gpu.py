@@ -17,11 +17,12 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.artifacts import assemble, triton_config
-from millwork.artifacts.triton_config import ConfigRequest, render
-from millwork.compile.backends import cuda_file, native_cuda
+from millwork.artifacts import assemble
+from millwork.compile.backends.native import cuda, cuda_file
 from millwork.compile.runners import cuda_runner
 from millwork.passes.program import run
+from millwork.triton import config as triton_config
+from millwork.triton.config import ConfigRequest, render
 from millwork.triton_releases import find
 from millwork.values import OutputContract
 
@@ -61,7 +62,7 @@ class Response:
 def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     library = once(tmp_path_factory, "emulated-gpu", emulated.build) / "libemulated.so"
     (tmp_path / "1").mkdir()
-    built = native_cuda.built(PROGRAM, (), 256)
+    built = cuda.built(PROGRAM, (), 256)
     cuda_file.write(PROGRAM, tmp_path / "1" / built.model_file)
     manifest = {
         "parameters": {**built.parameters, "threads": "1"},
@@ -129,7 +130,7 @@ def test_a_bad_batch_is_an_error_of_its_own(model: Any) -> None:
 
 
 def test_its_configuration_asks_for_the_gpu() -> None:
-    built = native_cuda.built(PROGRAM, (), 256)
+    built = cuda.built(PROGRAM, (), 256)
     text = render(
         ConfigRequest(
             name="delays",

@@ -99,7 +99,7 @@ def test_doctor() -> None:
 def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
-    from millwork import diagnosis
+    from millwork.commands import doctor as diagnosis
 
     def lacking(name: str) -> str:
         if name == "treelite":
@@ -188,7 +188,7 @@ def test_triton_status() -> None:
 
 
 def test_a_bug_of_ours_is_said_with_a_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from millwork import pipeline
+    from millwork.pipeline import optimize as pipeline
 
     def bug(*_: object) -> None:
         raise ZeroDivisionError("by zero")
@@ -205,7 +205,7 @@ def test_a_bug_of_ours_is_said_with_a_file(desk: Desk, monkeypatch: pytest.Monke
 
 def test_only_ctrl_c_is_a_stop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """An EOFError is a file that is cut short."""
-    from millwork import pipeline
+    from millwork.pipeline import optimize as pipeline
 
     def ends(error: BaseException) -> None:
         def understand(*_: object) -> None:

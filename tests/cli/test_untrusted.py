@@ -16,13 +16,17 @@ import pytest
 from models import records
 from models.jobs import Desk, Said, millwork
 
-from millwork import diagnosis, pipeline, production, reconfigure, toolchains
+from millwork import toolchains
 from millwork.cli import app
+from millwork.commands import doctor as diagnosis
+from millwork.commands import retune as production
+from millwork.commands import tune as reconfigure
 from millwork.environments import Environment
 from millwork.errors import MillworkError, PublicationError
-from millwork.validators.triton import client, install, server
-from millwork.validators.triton.counters import Observed
-from millwork.validators.tuning.fitness import Fitness
+from millwork.pipeline import optimize as pipeline
+from millwork.triton import client, install, server
+from millwork.triton.counters import Observed
+from millwork.tuning.fitness import Fitness
 from millwork.values import Figures, Headroom, Record, TrialRecord, Tuning
 
 EVIL = "\x1b]0;x\x07\x1b[2K[/x][red]\u202e\x9b2J"

@@ -19,12 +19,12 @@ from models.torture import CASES
 from models.xgboost_models import booster, rows, target
 
 from millwork.compile.frontends import objectives
-from millwork.compile.frontends.loaded import LoadedModel, Signature
+from millwork.compile.frontends.loaded_model import LoadedModel, Signature
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError, UsageError
 from millwork.passes.program import Program, run
-from millwork.table import NO_INTEGER
-from millwork.table import read as read_rows
+from millwork.storage.tables import NO_INTEGER
+from millwork.storage.tables import read as read_rows
 from millwork.values import Provenance
 
 XGBOOST_FORMATS = ["model.json", "model.ubj", "model.pkl", "model.joblib"]

@@ -25,7 +25,7 @@ from models.emulated import COMPILER
 from models.forests import hard_rows, one_sided, perfect_forest, program_of, random_forest
 
 from millwork.compile import kernel
-from millwork.compile.backends import native_file
+from millwork.compile.backends.native import cpu_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import native_runner
 from millwork.compile.runners.native_runner import Runner
@@ -59,7 +59,7 @@ def here(isa: str) -> bool:
 
 def opened(program: Program, folder: Path, **parameters: str) -> Runner:
     path = folder / "forest.packed"
-    native_file.write(program, path)
+    cpu_file.write(program, path)
     return Runner(path, parameters, threads=1)
 
 
@@ -335,7 +335,7 @@ def test_nothing_beside_a_table_is_read(guarded: str, tmp_path: Path) -> None:
             forest = perfect_forest(i, depths, outputs=2, dtype=dtype)
             forest = forest.replacing(base_scores=np.zeros_like(forest.base_scores))
             path = tmp_path / f"{i}-{dtype.__name__}.packed"
-            native_file.write(program_of(forest), path)
+            cpu_file.write(program_of(forest), path)
             np.save(path.with_suffix(".rows.npy"), rows)
             np.save(path.with_suffix(".margins.npy"), margins(forest, leaves(forest, rows)))
     done = subprocess.run(
@@ -414,7 +414,7 @@ def test_a_damaged_file_is_an_error_or_a_model_never_a_crash(seed: int, folder: 
     program = program_of(
         random_forest(seed, trees=9, depth=5, features=4, categorical=2, outputs=2, vector_leaves=seed % 2 == 1)
     )
-    native_file.write(program, folder / "whole.packed")
+    cpu_file.write(program, folder / "whole.packed")
     blob = (folder / "whole.packed").read_bytes()
     library = native_runner.load(folder)
     rng = np.random.default_rng(seed)
@@ -443,7 +443,7 @@ def test_a_tree_whose_output_isnt_there_is_refused(outputs: int, output: int, co
     """-1, all outputs, of leaves of one value is one that isn't there."""
     opened(program_of(random_forest(3, trees=300, outputs=outputs)), folder)
     blob = bytearray((folder / "forest.packed").read_bytes())
-    kind = native_file.SECTIONS.index("tree_output") + 1
+    kind = cpu_file.SECTIONS.index("tree_output") + 1
     entries = (struct.unpack_from("<IIQQQ", blob, 128 + 32 * i) for i in range(struct.unpack_from("<I", blob, 24)[0]))
     offset = next(entry[2] for entry in entries if entry[0] == kind)
     struct.pack_into("<i", blob, offset + 4 * 17, output)

@@ -19,9 +19,9 @@ from millwork import worker
 from millwork.compile.precision import fp16, int8, layers, mixed
 from millwork.compile.precision.gap import USUAL, Gap, Limit, gap, judge
 from millwork.compile.precision.lowering import Lowering, NotLoweredError, Refused
+from millwork.compile.precision.precision_steps import TYPED_FILE, PrecisionReply, PrecisionRequest
 from millwork.compile.precision.rows import apart
-from millwork.compile.precision.running import Feeds, answers, some
-from millwork.compile.precision.steps import TYPED_FILE, PrecisionReply, PrecisionRequest
+from millwork.compile.precision.run_graph import Feeds, answers, some
 from millwork.passes.graph.precision import LayerKind, census, kinds, lowered, named, products
 from millwork.values import LayerCost
 
@@ -350,7 +350,9 @@ def step(
         judging=str(folder / "judging.npz"),
         limit=limit,
     )
-    done = worker.run("millwork.compile.precision.steps:lower", request, PrecisionReply, folder=work, threads=1)
+    done = worker.run(
+        "millwork.compile.precision.precision_steps:lower", request, PrecisionReply, folder=work, threads=1
+    )
     assert isinstance(done, worker.Done), done
     return done.value
 

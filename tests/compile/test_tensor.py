@@ -15,10 +15,10 @@ from models.forests import hard_rows, program_of, random_forest, source_of
 from onnx import TensorProto, numpy_helper
 
 from millwork import triton_releases
-from millwork.compile.backends import tensor_plan
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.backends.tensor import TensorTrees
-from millwork.compile.backends.tensor_plan import choose, plan
+from millwork.compile.backends.base import Artifact, Unsupported
+from millwork.compile.backends.tensor import plan as tensor_plan
+from millwork.compile.backends.tensor.plan import choose, plan
+from millwork.compile.backends.tensor.trees import TensorTrees
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
 from millwork.passes.forest import Forest, check, leaves
@@ -29,7 +29,7 @@ from millwork.validators import parity, tolerance
 PRECISIONS = ("fp32", "fp16", "int32")
 
 
-def built(program: Program, folder: Path, precision: str = "fp32") -> Built | Unsupported:
+def built(program: Program, folder: Path, precision: str = "fp32") -> Artifact | Unsupported:
     source = source_of(names=("height", "width"))
     return TensorTrees(precision).build(program, source, folder, triton_releases.find("25.12"))
 
@@ -44,7 +44,7 @@ def refusal(program: Program, folder: Path, precision: str = "fp32") -> str:
 def agrees(program: Program, folder: Path, rows: Any, precision: str = "fp32") -> onnx.ModelProto:
     """The artifact is the interpreter leaf by leaf, its constants the forest's, and its answers within the bound."""
     made, backend = built(program, folder, precision), TensorTrees(precision)
-    assert isinstance(made, Built), made
+    assert isinstance(made, Artifact), made
     leaf = leaves(program.forest, encode(program, rows))
     got = backend.leaves(made, folder, rows)
     np.testing.assert_array_equal(got, backend.expected(program, leaf, leaf))
@@ -264,7 +264,7 @@ def one_up(value: Any) -> None:
 def test_one_number_that_is_off_is_seen_in_the_node_table(name: str, tmp_path: Path) -> None:
     program = program_of(random_forest(3, trees=9, depth=6))
     made, backend = built(program, tmp_path), TensorTrees()
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
 
     def edit(value: Any) -> None:
         if name == "edges_0":
@@ -285,7 +285,7 @@ def test_one_number_that_is_off_is_seen_in_the_node_table(name: str, tmp_path: P
 def test_a_graph_without_its_parts_is_refused(tmp_path: Path) -> None:
     program = program_of(random_forest(3))
     made, backend = built(program, tmp_path), TensorTrees()
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     path = tmp_path / made.model_file
     whole = onnx.load_model(str(path))
     for one in whole.graph.initializer:

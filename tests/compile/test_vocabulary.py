@@ -14,14 +14,14 @@ import pytest
 from models.catboost_cases import CASES, frame, frame_label
 from models.catboost_models import QUIET
 
-from millwork.compile.frontends import catboost_combinations
-from millwork.compile.frontends.catboost_combinations import Combination, explain
-from millwork.compile.frontends.catboost_vocabulary import unmix
+from millwork.compile.frontends.catboost import combinations as catboost_combinations
+from millwork.compile.frontends.catboost.combinations import Combination, explain
+from millwork.compile.frontends.catboost.vocabulary import unmix
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError
 from millwork.passes.categories import mix
 from millwork.passes.program import run
-from millwork.table import read as read_rows
+from millwork.storage.tables import read as read_rows
 
 PLACES = {"Oslo", "Bergen", "Troms\u00f8", "a b", "7"}
 Edit = Callable[[dict[str, Any]], object]

@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from crashing.power_loss import Disk
 from crashing.system_calls import KILL, Call, traced
 
-from millwork import wire
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts import triton_config
 from millwork.artifacts.bundle import Bundle
 from millwork.artifacts.repository import in_flight, publish, rollback, served_version, versions
 from millwork.errors import ModelError, PublicationError
+from millwork.storage import wire
+from millwork.triton import config as triton_config
 
 REFUSALS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 POWER_SEEDS = (0, 1, 2, 3)

@@ -143,15 +143,15 @@ def _provenance() -> Any:
 
 
 def _xgboost() -> Parse:
-    from millwork.compile.frontends import xgboost
     from millwork.compile.frontends.read import _json
+    from millwork.compile.frontends.xgboost import model as xgboost
 
     where = _provenance()
     return lambda content: xgboost.load(_json(content, Path("m")), content, "model.json", where)
 
 
 def _catboost() -> Parse:
-    from millwork.compile.frontends import catboost
+    from millwork.compile.frontends.catboost import model as catboost
     from millwork.compile.frontends.read import CatBoostExport, _json
 
     where = _provenance()
@@ -229,7 +229,7 @@ def _traffic() -> Callable[[str], Any]:
 
 
 def _slo() -> Callable[[str], Any]:
-    from millwork.validators import slo
+    from millwork.tuning import slo
 
     return slo.parse
 
@@ -247,7 +247,7 @@ def _passes() -> Callable[[str], Any]:
 
 
 def _address() -> Callable[[str], Any]:
-    from millwork.validators.triton import address
+    from millwork.triton import address
 
     return address.parse
 
@@ -264,7 +264,7 @@ def _repository() -> Callable[[str], Any]:
 
 
 def _city_hash() -> Callable[[str], Any]:
-    from millwork.compile.frontends.city_hash import category_hash
+    from millwork.compile.frontends.catboost.city_hash import category_hash
 
     return category_hash
 

@@ -89,19 +89,19 @@ def _built(backend: str) -> Iterator[bytes]:
 
     from models.forests import program_of, random_forest
 
-    from millwork.compile import backends
-    from millwork.compile.backends.base import Built, Source
+    from millwork.compile.backends import table as backends
+    from millwork.compile.backends.base import Artifact, Source
     from millwork.compile.frontends.read import read
     from millwork.passes import base, table
     from millwork.triton_releases import find
 
     if backend == "native":
-        from millwork.compile.backends import native_file
+        from millwork.compile.backends.native import cpu_file
 
         for seed in range(12):
             with tempfile.TemporaryDirectory() as folder:
                 forest = random_forest(seed, trees=1 + seed % 5, depth=seed % 5, features=3, categorical=seed % 2)
-                native_file.write(program_of(forest, "identity"), Path(folder) / "packed")
+                cpu_file.write(program_of(forest, "identity"), Path(folder) / "packed")
                 yield Path(folder, "packed").read_bytes()
         return
     for content in list(_ubj())[:4]:
@@ -113,7 +113,7 @@ def _built(backend: str) -> Iterator[bytes]:
             built = backends.find(backend).build(
                 lowered, Source(native=str(path), signature=found.signature), Path(folder), find("25.12")
             )
-            if isinstance(built, Built):
+            if isinstance(built, Artifact):
                 yield Path(folder, built.model_file).read_bytes()
 
 
@@ -177,9 +177,9 @@ def _manifest() -> Iterator[bytes]:
 
 
 def _config() -> Iterator[bytes]:
-    from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
+    from millwork.triton.config import ConfigRequest, TritonBackend, render
+    from millwork.triton.settings import Settings
     from millwork.triton_releases import find
-    from millwork.validators.tuning.settings import Settings
     from millwork.values import OutputContract
 
     output = OutputContract(kind="probability", task="binary", labels=("no", "yes"), threshold=0.5)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from millwork.compile.backends.base import Source
-from millwork.compile.frontends.loaded import Oracle, Signature
+from millwork.compile.frontends.loaded_model import Oracle, Signature
 from millwork.passes.forest import VECTOR_LEAF, Forest, Rows, check
 from millwork.passes.program import Program
 from millwork.values import FeatureContract, OutputContract, Provenance

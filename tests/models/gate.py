@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from millwork.compile import steps as compiling
-from millwork.compile.backends.base import Built
-from millwork.compile.frontends.loaded import Signature
-from millwork.compile.hummingbird import conversion
+from millwork.compile import compile_steps as compiling
+from millwork.compile.backends.base import Artifact
+from millwork.compile.backends.hummingbird import conversion
+from millwork.compile.frontends.loaded_model import Signature
 from millwork.compile.runners.load import runner
 from millwork.environments import Environment
-from millwork.files import sha256_file
 from millwork.passes import program as programs
 from millwork.passes.program import Program
+from millwork.storage.files import sha256_file
+from millwork.validators import gate_steps as gating
 from millwork.validators import oracle
-from millwork.validators import steps as gating
 from millwork.validators.parity import Verdict
 from millwork.validators.rows import given as givens
 from millwork.validators.rows.given import Given
@@ -90,10 +90,10 @@ class Gate:
         with contextlib.chdir(folder):
             return compiling.build(request)
 
-    def check(self, built: Built, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
+    def check(self, built: Artifact, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
         """The verdict on the files in ``folder``."""
         request = gating.CheckRequest(
-            built=built,
+            artifact=built,
             folder=str(folder),
             program=str(self.folder / compiling.PROGRAM_FILE),
             lowered=str(self.folder / compiling.LOWERED_FILE),

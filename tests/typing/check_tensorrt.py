@@ -28,7 +28,7 @@ FUNCTIONS = (
 )  # fmt: skip
 FITS = """\
 import tensorrt
-from millwork.compile.tensorrt.protocol import Builder, Config, Module, Network, Parser, Profile
+from millwork.compile.backends.tensorrt.protocol import Builder, Config, Module, Network, Parser, Profile
 
 api: Module = tensorrt
 

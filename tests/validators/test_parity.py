@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millwork import wire
+from millwork.storage import wire
 from millwork.validators import parity
 from millwork.validators.parity import IMPOSSIBLE, UNKNOWN, Verdict, flips, in_batches, judge, leaf_mismatches, ulps
 from millwork.validators.rows.given import Given

@@ -12,7 +12,7 @@ from models.forests import hard_rows, program_of, random_forest
 from millwork.passes.forest import Forest, leaves
 from millwork.validators.plain_fp16 import finding, share
 from millwork.validators.rows.given import Given
-from millwork.validators.worst import MOST, worst_rows
+from millwork.validators.worst_rows import MOST, worst_rows
 from millwork.values import FeatureContract
 
 

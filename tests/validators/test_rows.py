@@ -23,7 +23,7 @@ from millwork.passes.forest import Forest, check
 from millwork.passes.linear import Linear
 from millwork.passes.program import MissingSentinel, Program, encode
 from millwork.passes.trees.reach import reach
-from millwork.validators import steps
+from millwork.validators import gate_steps
 from millwork.validators.rows.adversarial import VARIANTS, adversarial
 
 SHAPES = st.fixed_dictionaries(
@@ -212,7 +212,7 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
     np.savez(tmp_path / "data.npz", X=given, y=truth)
     path = xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json")
     judge = gate(path, tmp_path / "gate")
-    request = steps.RowsRequest(
+    request = gate_steps.RowsRequest(
         lowered=str(judge.folder / "lowered.npz"),
         signature=judge.signature,
         data=str(tmp_path / "data.npz"),
@@ -221,11 +221,11 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
         user_limit=150,
     )
     with contextlib.chdir(judge.folder):
-        reply = steps.rows(request)
+        reply = gate_steps.rows(request)
     assert (reply.user, reply.labelled) == (150, True)
     assert reply.notes == ("a seeded sample of 150 of 200 rows",)
     assert len(judge.rows) == reply.adversarial + reply.user
-    labels = np.load(judge.folder / steps.LABELS_FILE)
+    labels = np.load(judge.folder / gate_steps.LABELS_FILE)
     same = [((given == row) | (np.isnan(given) & np.isnan(row))).all(axis=1) for row in judge.rows[-150:]]
     at = [int(np.flatnonzero(where)[0]) for where in same]
     assert np.array_equal(labels, truth[at])
@@ -233,9 +233,9 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
     engine = runner("xgboost_runner")(judge.native, judge.signature.oracle.parameters, 1)
     np.save(judge.folder / "answers.npy", engine.predict(judge.rows))
     np.save(judge.folder / "leaves.npy", engine.leaves(judge.rows))
-    built = judge.build("onnx", tmp_path / "onnx").built
+    built = judge.build("onnx", tmp_path / "onnx").artifact
     assert built is not None
-    verdict = judge.check(built, tmp_path / "onnx", labels=str(judge.folder / steps.LABELS_FILE))
+    verdict = judge.check(built, tmp_path / "onnx", labels=str(judge.folder / gate_steps.LABELS_FILE))
     assert verdict.passed, verdict.reason
     metric = verdict.parity.metric
     assert metric is not None
@@ -247,8 +247,8 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
 def test_labels_that_the_model_doesnt_know_are_found_before_anything_is_judged(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", X=xgboost_models.rows(8, 50), y=np.full(50, "maybe"))
     judge = gate(xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json"), tmp_path / "gate")
-    request = steps.RowsRequest(
+    request = gate_steps.RowsRequest(
         lowered=str(judge.folder / "lowered.npz"), signature=judge.signature, data=str(tmp_path / "data.npz"), label="y"
     )
     with contextlib.chdir(tmp_path), pytest.raises(UsageError, match=r"data\.npz: .*'maybe'.* \(--label y\)"):
-        steps.rows(request)
+        gate_steps.rows(request)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from .... import wire
 from ....errors import ModelError, PublicationError, UsageError
+from ....storage import wire
+from ....triton import config as triton_config
 from ....values import FileDigest, Manifest
 from ... import manifest as manifests
-from ... import triton_config
 from ..base import VersionEntry
 from . import records
 from .address import Place, number_in

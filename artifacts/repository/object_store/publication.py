@@ -23,11 +23,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ....errors import MillworkError, ModelError, PublicationError
-from ....files import digests
-from ....scratch import folder as scratch_folder
+from ....storage.files import digests
+from ....storage.scratch import folder as scratch_folder
+from ....triton import config as triton_config
 from ....values import FileDigest
 from ... import manifest as manifests
-from ... import triton_config
 from ...bundle import Bundle, content_digest
 from ..base import Restored, Sign, Verify
 from . import listing, records

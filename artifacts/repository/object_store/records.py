@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from .... import wire
 from ....errors import PublicationError
+from ....storage import wire
 from ....values import Value
 from .address import Place
 from .store import Store, Tag

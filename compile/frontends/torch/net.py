@@ -15,10 +15,10 @@ from ....passes.net import RAW, Net
 from ....passes.net import Interface as NetInterface
 from ....passes.program import Postprocess
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance
-from ..loaded import LoadedModel, Oracle, Signature
-from . import archive, asking, interface, probing, to_onnx
-from .card import Card, NetTask
+from ..loaded_model import LoadedModel, Oracle, Signature
+from . import archive, interface, probing, run_net, to_onnx
 from .interface import Interface
+from .model_card import Card, NetTask
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -45,7 +45,7 @@ def opened(content: bytes) -> ExportedProgram:
             return torch.export.load(io.BytesIO(content))
     except Exception as error:
         raise ModelError(
-            f"torch {torch.__version__} can't read the exported program: {asking.words(error)}",
+            f"torch {torch.__version__} can't read the exported program: {run_net.words(error)}",
             "Save it again by torch.export.save, with this torch or an older one.",
         ) from error
 
@@ -131,7 +131,7 @@ def _demand_numbers(program: ExportedProgram) -> None:
             )
 
 
-def _counts(card: Card, face: Interface, run: asking.Run) -> tuple[int, ...]:
+def _counts(card: Card, face: Interface, run: run_net.Run) -> tuple[int, ...]:
     if not card.code_counts:
         found: tuple[int, ...] = _asked(lambda: probing.code_counts(run, face))
         return found
@@ -145,7 +145,7 @@ def _asked(question: Any) -> Any:
         return question()
     except Exception as error:
         raise ModelError(
-            f"the net fails on rows: {asking.words(error)}",
+            f"the net fails on rows: {run_net.words(error)}",
             "It must take any number of rows, one too, and codes from 0 to below their counts.",
         ) from error
 

@@ -21,9 +21,9 @@ import torch
 
 from ....errors import ModelError
 from ....passes.net import CODES, NUMBERS, RAW
-from .asking import batch, first, words
 from .export import BATCHES
 from .interface import Interface
+from .run_net import batch, first, words
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

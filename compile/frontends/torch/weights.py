@@ -20,9 +20,9 @@ from torch import nn
 
 from ....errors import ModelError, UsageError
 from ....values import Provenance
-from ..loaded import LoadedModel
-from . import archive, asking, export, interface, net, probing, to_onnx
-from .card import Card, NetTask
+from ..loaded_model import LoadedModel
+from . import archive, export, interface, net, probing, run_net, to_onnx
+from .model_card import Card, NetTask
 
 EXAMPLE_ROWS = 4
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,200})")
@@ -117,7 +117,7 @@ def _made(module: str, folder: str) -> Any:
     try:
         return factory()
     except Exception as error:
-        raise UsageError(f"--module {module}: it raised {type(error).__name__}: {asking.words(error)}") from error
+        raise UsageError(f"--module {module}: it raised {type(error).__name__}: {run_net.words(error)}") from error
 
 
 def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ..
             f"--module {module}: it gave a module and no example of its inputs",
             "Return (module, (rows,)) from it, or give --data.",
         )
-    from ....table import columns
+    from ....storage.tables import columns
 
     return columns(data, label)
 

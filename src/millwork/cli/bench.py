@@ -35,9 +35,10 @@ def bench(
 
     Interleaved, in one process; times are of one call, in microseconds.
     """
-    from .. import pipeline, scratch
     from ..api import to_json
-    from ..options import Options
+    from ..pipeline import optimize as pipeline
+    from ..pipeline.options import Options
+    from ..storage import scratch
 
     sizes = [part.strip() for part in batch.split(",")]
     if not all(size.isdigit() and int(size) > 0 for size in sizes):
@@ -57,7 +58,7 @@ def bench(
         )
         console = Console()
         with TerminalProgress(console) as progress:
-            found, error = pipeline.run(options, progress)
+            found, error = pipeline.optimize(options, progress)
     found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None, run_dir=run_dir or "")
     console.print(candidates_table(found))
     if as_json:

@@ -96,9 +96,9 @@ def optimize(
     (torch.export), or a state dict with --module. A pickle is never unpickled.
     Nothing is published unless a candidate is equal to the framework, leaf by leaf, and a real Triton answers with it.
     """
-    from .. import pipeline
     from ..api import to_json
-    from ..options import Options
+    from ..pipeline import optimize as pipeline
+    from ..pipeline.options import Options
 
     options = Options(
         model=model,
@@ -129,7 +129,7 @@ def optimize(
     )
     console = Console()
     with TerminalProgress(console) as progress:
-        found, error = pipeline.run(options, progress)
+        found, error = pipeline.optimize(options, progress)
     console.print()
     console.print(candidates_table(found))
     console.print()

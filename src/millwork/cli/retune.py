@@ -52,9 +52,9 @@ def retune(
     Says whether it still fits, and what would do better; nothing is changed without --apply. The production server is
     read, never put under load.
     """
-    from .. import production
     from ..artifacts.repository import at, check_name
-    from ..validators.triton import address
+    from ..commands import retune as production
+    from ..triton import address
 
     if not metrics and not prometheus:
         raise UsageError("neither --metrics nor --prometheus", "Such as --metrics http://HOST:8002/metrics.")
@@ -90,7 +90,7 @@ def retune(
 
 
 def _said(found: object) -> list[str]:
-    from ..production import Retuned
+    from ..commands.retune import Retuned
 
     if not isinstance(found, Retuned):
         return []

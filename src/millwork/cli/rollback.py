@@ -26,9 +26,10 @@ def rollback(repository: str, name: str, number: int | None, triton: str) -> int
 
     Its configuration is put back atomically, and verified on a real Triton.
     """
-    from .. import release, server
     from ..artifacts.repository import at
-    from ..validators.triton import address
+    from ..pipeline import publish as release
+    from ..triton import address
+    from ..triton import serving as server
 
     console = Console()
     into = at(repository)

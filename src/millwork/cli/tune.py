@@ -51,15 +51,15 @@ def tune(
     """Tune the Triton configuration of a published model.
 
     Only config.pbtxt changes; it is published as a new version, atomically, and verified. Trials are loaded under
-    passing names, no other model is touched.
+    temporary names, no other model is touched.
     """
-    from .. import reconfigure
     from ..api import to_json
     from ..artifacts.repository import at, check_name
-    from ..options import objective_of
-    from ..validators import slo as limits
+    from ..commands import tune as reconfigure
+    from ..pipeline.options import objective_of
+    from ..triton import address
+    from ..tuning import slo as limits
     from ..validators import traffic as traffics
-    from ..validators.triton import address
 
     asked = traffics.default() if traffic is None else traffics.parse(traffic)
     wish = reconfigure.Wish(

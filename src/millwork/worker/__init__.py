@@ -16,11 +16,11 @@ from typing import TypeVar
 
 import msgspec
 
-from .. import wire
 from ..errors import TargetError
-from ..files import excess
-from ..frozen import FilePath
-from ..steps import Answer, Call
+from ..step_protocol import Answer, Call
+from ..storage import wire
+from ..storage.files import excess
+from ..values.base import FilePath
 from . import sandbox, variables
 from .outcome import Done, Failure, Kind, excessive, failure, raised
 from .process import MOST_MEMORY, USUAL, Ending, Limits, supervise

@@ -20,8 +20,8 @@ from typing import BinaryIO, Literal
 
 import psutil
 
-from ..files import remove_tree
-from ..scratch import folder
+from ..storage.files import remove_tree
+from ..storage.scratch import folder
 from ..values import Value
 
 TICK_MS = 50

@@ -13,7 +13,7 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.compile.backends import cuda_file
+from millwork.compile.backends.native import cuda_file
 from millwork.passes.forest import leaves
 from millwork.passes.program import run
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.compile.backends import cuda_file
+from millwork.compile.backends.native import cuda_file
 from millwork.compile.runners import cuda_device
 from millwork.compile.runners.cuda_runner import Runner
 

@@ -10,7 +10,7 @@ import pytest
 from models.cuda_files import damaged, sealed
 from models.forests import program_of, random_forest
 
-from millwork.compile.backends import cuda_file
+from millwork.compile.backends.native import cuda_file
 from millwork.compile.runners import cuda_forest
 from millwork.compile.runners.cuda_forest import ForestError, read
 

@@ -23,7 +23,7 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import HARD, hard_rows, one_sided, program_of, random_forest
 
-from millwork.compile.backends import cuda_file, native_file
+from millwork.compile.backends.native import cpu_file, cuda_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import cuda_runner, native_runner
 from millwork.compile.runners.cuda_runner import Runner
@@ -220,7 +220,7 @@ def test_answers_are_those_of_the_kernel_for_cpus(
     """To the bit: both are computed by the same formulas, here in the same compiler's arithmetic."""
     program = program_of(random_forest(5, trees=30, outputs=outputs, dtype=dtype), postprocess)
     rows = hard_rows(6, 200, 5)
-    native_file.write(program, folder / "forest.packed")
+    cpu_file.write(program, folder / "forest.packed")
     wanted = native_runner.Runner(folder / "forest.packed", {}, 1).predict(rows)
     got = opened(program, folder, Emulated(library, 2), plan=plan).predict(rows)
     assert got.tobytes() == wanted.tobytes()

@@ -14,7 +14,7 @@ from millwork.compile.precision import fp16, int8, layers, mixed
 from millwork.compile.precision.gap import USUAL, judge
 from millwork.compile.precision.lowering import Lowering
 from millwork.compile.precision.rows import apart
-from millwork.compile.precision.running import some
+from millwork.compile.precision.run_graph import some
 from millwork.passes import base, table
 from millwork.passes.graph.precision import census
 from millwork.passes.net import CODES, NUMBERS

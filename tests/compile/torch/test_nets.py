@@ -16,8 +16,8 @@ from torch import nn
 
 import millwork
 from millwork import gpus, triton_releases
-from millwork.compile import backends
-from millwork.compile.backends.base import Built, NetOrder, Source, Unsupported
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, NetOrder, Source, Unsupported
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
@@ -311,7 +311,7 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda", "onnx-tensorrt"])
 def test_without_a_gpu_the_backends_for_one_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(why="no driver"))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(why="no driver"))
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
     backend = backends.find_net(name, "fp32")
     assert backend is not None
@@ -324,10 +324,10 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     """With a GPU and a TensorRT that are made up: what is asked of it, and what is kept beside the engine."""
     asked: list[Any] = []
 
-    def build(graph: Path, precision: str, profiles: Any, folder: Path) -> Built:
+    def build(graph: Path, precision: str, profiles: Any, folder: Path) -> Artifact:
         asked.append((graph.is_file(), precision, profiles))
         (folder / "model.plan").write_bytes(b"plan")
-        return Built(
+        return Artifact(
             backend="tensorrt",
             precision=precision,
             model_file="model.plan",
@@ -340,9 +340,11 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     monkeypatch.setattr(
         gpus,
         "look",
-        lambda: gpus.Sight(gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)),
+        lambda: gpus.DetectedGpus(
+            gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)
+        ),
     )
-    monkeypatch.setattr("millwork.compile.tensorrt.candidate.build", build)
+    monkeypatch.setattr("millwork.compile.backends.tensorrt.candidate.build", build)
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
     folder = tmp_path / "engine"
     folder.mkdir()
@@ -351,6 +353,6 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     made = backend.build(
         NetOrder(model.program, Source(native="", signature=model.signature), folder, RELEASE, batches=(1, 64))
     )
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert asked == [(True, "fp32", ((1, 1, 1), (2, 64, 4096)))]
     assert [path.name for path in folder.iterdir()] == ["model.plan"]
