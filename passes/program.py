@@ -168,13 +168,18 @@ def save(program: Program, path: Path) -> None:
     """Write the program as an .npz without pickles."""
     f = program.forest
     card = _Card(
-        postprocess=program.postprocess, n_columns=program.n_columns, encoders=program.encoders,
-        missing=program.missing, n_iterations=program.n_iterations,
-        trees_per_iteration=program.trees_per_iteration, n_features=f.n_features,
-        comparison=f.comparison, reduction=f.reduction,
+        postprocess=program.postprocess,
+        n_columns=program.n_columns,
+        encoders=program.encoders,
+        missing=program.missing,
+        n_iterations=program.n_iterations,
+        trees_per_iteration=program.trees_per_iteration,
+        n_features=f.n_features,
+        comparison=f.comparison,
+        reduction=f.reduction,
         integer_categories=None if program.categories is None else program.categories.integer,
         decision=program.decision,
-    )  # fmt: skip
+    )
     blob = np.frombuffer(msgspec.json.encode(card), np.uint8)
     columns: dict[str, npt.NDArray[Any]] = {"card": blob, "columns": program.columns}
     if program.linear is not None:
@@ -195,13 +200,18 @@ def load(path: Path) -> Program:
     encoding = _taken(table, "encoding_")
     forest = Forest(**table, n_features=card.n_features, comparison=card.comparison, reduction=card.reduction)
     return Program(
-        forest=check(forest), postprocess=card.postprocess, columns=columns, n_columns=card.n_columns,
-        encoders=card.encoders, missing=card.missing, n_iterations=card.n_iterations,
+        forest=check(forest),
+        postprocess=card.postprocess,
+        columns=columns,
+        n_columns=card.n_columns,
+        encoders=card.encoders,
+        missing=card.missing,
+        n_iterations=card.n_iterations,
         trees_per_iteration=card.trees_per_iteration,
         categories=None if card.integer_categories is None else from_tables(encoding, integer=card.integer_categories),
         linear=lines.check(Linear(**linear)) if linear else None,
         decision=card.decision,
-    )  # fmt: skip
+    )
 
 
 def _taken(table: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:

@@ -89,11 +89,16 @@ def chain(tests: list[tuple[float, bool]], *, leaf_values: list[float], nan_left
     value[n - 1, 0] = next(rest)
     return program_of(
         forest.replacing(
-            tree_start=np.array([0, n], np.int32), feature=feature, threshold=threshold, left=left, right=right,
-            default_left=np.full(n, nan_left) & (left >= 0), leaf_value=value,
+            tree_start=np.array([0, n], np.int32),
+            feature=feature,
+            threshold=threshold,
+            left=left,
+            right=right,
+            default_left=np.full(n, nan_left) & (left >= 0),
+            leaf_value=value,
             leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
         )
-    )  # fmt: skip
+    )
 
 
 def test_a_repeated_test_is_dropped():
