@@ -9,9 +9,8 @@ import numpy as np
 
 from .. import triton_releases
 from ..passes import base, net, program, table
-from ..passes.base import Pass
-from ..passes.graph.tidy import tidy
 from ..passes.net import Net
+from ..passes.trees.tree_pass import leaf_map
 from ..values import PassNote, Value
 from ..values.base import FilePath
 from .backends import table as backends
@@ -103,7 +102,8 @@ class LowerRequest(Value):
 
 
 class Lowered(Value):
-    """Beside it: ``lowered.npz`` and ``leaf_map.npy`` (int32 [M], see :class:`millwork.passes.base.Rewrite`); of a net
+    """Beside it: ``lowered.npz`` and ``leaf_map.npy`` (int32 [M], see
+    :class:`millwork.passes.trees.tree_pass.TreeRewrite`); of a net
     ``lowered.onnx``."""
 
     notes: tuple[PassNote, ...]
@@ -115,18 +115,18 @@ def lower(request: LowerRequest) -> Lowered:
     """A program -> the program that backends take, and where each old leaf is in it. A net -> its graph, tidied."""
     folder = Path.cwd()
     if Path(request.program).name == NET_FILE:
-        return _lower_net(net.load(Path(request.program)), folder)
-    passes: tuple[Pass, ...] = table.parse(request.passes) if request.passes else table.LOWERING
-    result = base.run(passes, program.load(Path(request.program)))
+        return _lower_net(net.load(Path(request.program)), request.passes, folder)
+    before = program.load(Path(request.program))
+    result = base.run(table.parse(request.passes) if request.passes else table.LOWERING, before)
     program.save(result.program, folder / LOWERED_FILE)
-    np.save(folder / LEAF_MAP_FILE, result.leaf_map)
+    np.save(folder / LEAF_MAP_FILE, leaf_map(before, result.rewrites))
     return Lowered(notes=result.notes, trees=result.program.forest.n_trees, nodes=result.program.forest.n_nodes)
 
 
-def _lower_net(found: Net, folder: Path) -> Lowered:
-    graph, note = tidy(found.graph)
-    net.save(Net(graph, found.interface), folder / LOWERED_NET_FILE)
-    return Lowered(notes=(note,), trees=0, nodes=len(graph.graph.node))
+def _lower_net(found: Net, passes: str, folder: Path) -> Lowered:
+    result = base.run(table.parse_graph(passes) if passes else table.NET_LOWERING, found.graph)
+    net.save(Net(result.program, found.interface), folder / LOWERED_NET_FILE)
+    return Lowered(notes=result.notes, trees=0, nodes=len(result.program.graph.node))
 
 
 class BuildRequest(Value):
