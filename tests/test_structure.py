@@ -50,7 +50,6 @@ TOO_LONG = {
     "cli.optimize.optimize",
     "cli.retune.retune",
     "cli.tune.tune",
-    "compile.backends.tensorrt.candidate.build",
 }
 """Functions that may be longer, or take more."""
 
