@@ -38,7 +38,8 @@ from millwork.artifacts.repository import at
 from millwork.commands import tune as reconfigure
 from millwork.executors import LocalExecutor
 from millwork.pipeline import optimize as pipeline
-from millwork.pipeline.options import TUNE_S, Options, objective_of
+from millwork.pipeline.options import TUNE_S, Options
+from millwork.pipeline.plan import objective_of
 from millwork.progress import Silent
 from millwork.storage import tables
 from millwork.storage.run_directory import RunDirectory

@@ -30,7 +30,8 @@ from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuni
 from . import absent_target, stages
 from . import publish as release
 from . import tune as deciding
-from .options import Options, Plan, understand
+from .options import Options
+from .plan import Plan, understand
 from .run import BuiltCandidate, CandidateError, Judged, Model, Run, Truth
 from .tune import Decision, Finalist
 

@@ -19,7 +19,7 @@ from ..validators.oracle import Interpreter
 from ..validators.tolerance import Tolerance
 from ..values import CandidateRecord
 from ..worker import Failure
-from .options import Plan
+from .plan import Plan
 
 
 class CandidateError(Exception):

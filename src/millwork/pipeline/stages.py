@@ -32,7 +32,7 @@ from ..validators.rows import net_rows
 from ..values import Value
 from ..worker import MOST_MEMORY, Failure, Limits
 from . import conversions
-from .options import Plan
+from .plan import Plan
 from .run import BuiltCandidate, CandidateError, Model, Run, Truth
 
 R = TypeVar("R")
