@@ -1,4 +1,4 @@
-"""Before anything is published: load the bundle on a real Triton under a passing name, and ask it the golden rows.
+"""Before anything is published: load the bundle on a real Triton under a temporary name, and ask it the golden rows.
 
 The load API takes the files with the call, so no repository is touched, and no other model on the server.
 """

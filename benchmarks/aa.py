@@ -30,9 +30,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 from models import xgboost_models  # noqa: E402 -- the tests' models
 from models.gate import Gate, gate  # noqa: E402
 
+from millwork.compile.backends.base import Artifact  # noqa: E402
 from millwork.validators import gate_steps  # noqa: E402
-from millwork.validators.choose_candidate import Contender, choose  # noqa: E402
-from millwork.validators.gate_steps import MeasureRequest, Timed, read_samples  # noqa: E402
+from millwork.validators.choose_candidate import choose  # noqa: E402
+from millwork.validators.gate_steps import MeasureRequest, read_samples  # noqa: E402
 from millwork.validators.latency import Samples, slower_by  # noqa: E402
 from millwork.validators.traffic import parse  # noqa: E402
 
@@ -64,13 +65,13 @@ def measured(backend: str, runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         model = xgboost_models.save(xgboost_models.model("binary"), Path(scratch) / "model.json")
         judge = gate(model, Path(scratch) / "gate")
-        timed = twice(judge, backend, Path(scratch))
-        contenders = [Contender(id=one.built.id, rank=rank) for rank, one in enumerate(timed)]
+        copies = twice(judge, backend, Path(scratch))
+        ranks = {one.id: rank for rank, one in enumerate(copies)}
         for _ in range(runs):
-            samples = taken(judge, timed, tuple(apart), Path(scratch))
-            choice = choose(contenders, samples, shares)
+            samples = taken(judge, copies, tuple(apart), Path(scratch))
+            choice = choose(ranks, samples, shares)
             different += DECLARED in choice.winner.why
-            ratios.append(choice.times[contenders[1].id] / choice.times[contenders[0].id])
+            ratios.append(choice.times[copies[1].id] / choice.times[copies[0].id])
             for batch in apart:
                 first, second = sorted((s for s in samples if s.batch == batch), key=lambda s: s.id)
                 interval = slower_by(first, second)[1]
@@ -87,19 +88,19 @@ def measured(backend: str, runs: int) -> dict[str, Any]:
     }
 
 
-def twice(judge: Gate, backend: str, scratch: Path) -> tuple[Timed, Timed]:
+def twice(judge: Gate, backend: str, scratch: Path) -> tuple[Artifact, Artifact]:
     """One artifact, and its copy in another folder."""
-    built = judge.build(backend, scratch / "a").built
+    built = judge.build(backend, scratch / "a").artifact
     assert built is not None
     shutil.copytree(scratch / "a", scratch / "b")
-    return tuple(  # type: ignore[return-value]
-        Timed(built=msgspec.structs.replace(built, precision=name), folder=str(scratch / name)) for name in "ab"
-    )
+    return msgspec.structs.replace(built, precision="a"), msgspec.structs.replace(built, precision="b")
 
 
-def taken(judge: Gate, timed: tuple[Timed, ...], batches: tuple[int, ...], scratch: Path) -> list[Samples]:
+def taken(judge: Gate, copies: tuple[Artifact, ...], batches: tuple[int, ...], scratch: Path) -> list[Samples]:
     """The samples of one run of the real step."""
-    request = MeasureRequest(candidates=timed, rows=str(judge.folder / gate_steps.ROWS_FILE), skip=0, batches=batches)
+    folders = tuple(str(scratch / copy.precision) for copy in copies)
+    rows = str(judge.folder / gate_steps.ROWS_FILE)
+    request = MeasureRequest(artifacts=copies, folders=folders, rows=rows, skip=0, batches=batches)
     with contextlib.chdir(scratch):
         gate_steps.measure(request)
     return read_samples(scratch / gate_steps.SAMPLES_FILE)

@@ -127,9 +127,9 @@ def prepared(backend: str, scratch: Path) -> dict[str, Any]:
         folder.mkdir()
         judge = gate(make(folder), folder / "gate", limit=60_000)
         whole = judge.build(backend, folder / "whole", RELEASE)
-        if whole.built is None:
+        if whole.artifact is None:
             continue
-        verdict = judge.check(whole.built, folder / "whole")
+        verdict = judge.check(whole.artifact, folder / "whole")
         assert verdict.passed, (backend, name, verdict.reason)
         gates[name] = judge
     return gates
@@ -181,7 +181,7 @@ def of_reference(judge: Any, backend: str, folder: Path, seed: int) -> Any:
 
     random = np.random.default_rng(seed)
     name = planted_reference.NAMES[random.integers(len(planted_reference.NAMES))]
-    built = judge.build(backend, folder, RELEASE).built
+    built = judge.build(backend, folder, RELEASE).artifact
     before = (folder / built.model_file).read_bytes()
     planted_reference.plant(folder / built.model_file, name, random)
     return built if (folder / built.model_file).read_bytes() != before else None

@@ -86,10 +86,10 @@ def ours(name: str, folder: Path) -> dict[str, str]:
     said = {}
     for backend in backends.ON_CPU:
         reply = judged.build(backend, folder / backend)
-        if reply.built is None:
+        if reply.artifact is None:
             said[backend] = f"refused: {reply.unsupported}"
             continue
-        verdict = judged.check(reply.built, folder / backend)
+        verdict = judged.check(reply.artifact, folder / backend)
         said[backend] = "right" if verdict.passed else f"wrong: {verdict.reason}"
     _leave(name, judged, case.model, folder)
     return said

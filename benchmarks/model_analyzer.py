@@ -40,9 +40,9 @@ from millwork.triton import serving as server
 from millwork.triton.settings import Settings
 from millwork.tuning import knobs
 from millwork.tuning import tune as tuning
-from millwork.tuning.knobs import Ground
+from millwork.tuning.knobs import Workload
 from millwork.tuning.trials import Trial
-from millwork.tuning.tune import Desk
+from millwork.tuning.tune import TuningSession
 from millwork.validators import traffic as traffics
 from millwork.validators.traffic import Traffic
 
@@ -74,31 +74,31 @@ def main() -> None:
 
 def compared(model: str, spec: str) -> dict[str, Any]:
     root = bench.published(model)
-    contestants = bench.contestants_of(model, root)
+    candidates = bench.served(model, root)
     serving = server.prepare(address.parse("managed"), None, lambda _: None)
     found = traffics.parse(spec)
-    ground = Ground(traffic=found, cores=tuning.cores())
+    workload = Workload(traffic=found, cores=tuning.cores())
     with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
 
-        def desk(name: str, which: Any = contestants) -> AbstractContextManager[Desk]:
-            return bench.opened(Path(scratch) / name, serving, which, bench.asking(model, contestants))
+        def session(name: str, which: Any = candidates) -> AbstractContextManager[TuningSession]:
+            return bench.opened(Path(scratch) / name, serving, which, bench.asking(model, candidates))
 
         their_settings, their_s, tried = searched(Path(scratch), root / f"{model}-onnx", found)
-        onnx = contestants[:1]
-        with desk("onnx", onnx) as one:
-            ours_onnx, onnx_s = tuned(ground, onnx, one)
-        with desk("all") as one:
-            ours, ours_s = tuned(ground, contestants, one)
-        entrant = bench.entrants_of(onnx)[0]
-        default = Trial(0, entrant, knobs.triton_default(entrant.backend, ground))
-        choices = [default, Trial(0, entrant, their_settings), ours_onnx, ours]
-        with desk("final") as one:
-            seen = bench.side_by_side(one, ground, choices, bench.FINAL_ROUNDS)
+        onnx = candidates[:1]
+        with session("onnx", onnx) as one:
+            ours_onnx, onnx_s = tuned(workload, onnx, one)
+        with session("all") as one:
+            ours, ours_s = tuned(workload, candidates, one)
+        candidate = onnx[0]
+        default = Trial(0, candidate, knobs.triton_default(candidate.backend, workload))
+        choices = [default, Trial(0, candidate, their_settings), ours_onnx, ours]
+        with session("final") as one:
+            seen = bench.side_by_side(one, workload, choices, bench.FINAL_ROUNDS)
     lines = {}
     names = ("Triton's default", "Model Analyzer", "millwork, onnx alone", "millwork")
     seconds = (0.0, their_s, onnx_s, ours_s)
     for name, choice, rounds, took in zip(names, choices, seen, seconds, strict=True):
-        times, interval = bench.ratio(rounds, seen[1], ground)
+        times, interval = bench.ratio(rounds, seen[1], workload)
         lines[name] = {
             "words": choice.words,
             "search_s": round(took, 1),
@@ -109,9 +109,9 @@ def compared(model: str, spec: str) -> dict[str, Any]:
     return {"model": model, "traffic": spec, "model_analyzer_configurations": tried, "choices": lines}
 
 
-def tuned(ground: Ground, contestants: Any, desk: Desk) -> tuple[Trial, float]:
+def tuned(workload: Workload, candidates: Any, session: TuningSession) -> tuple[Trial, float]:
     began = time.monotonic()
-    found, _ = bench.chosen(ground, contestants, desk)
+    found, _ = bench.chosen(workload, candidates, session)
     return found, time.monotonic() - began
 
 

@@ -118,7 +118,7 @@ def published(kind: str, triton: str) -> Path:
         run_dir=str(MODELS / f"run-serving-{kind}"),
         triton=triton,
     )
-    _, error = pipeline.run(options)
+    _, error = pipeline.optimize(options)
     if error is not None:
         raise error
     return root / "m"

@@ -128,7 +128,7 @@ def _build(backend: str, made: Path, native: Path, signature: Any) -> None:
     )
     with contextlib.chdir(made / backend):
         reply = compile_steps.build(request)
-    if reply.built is None:
+    if reply.artifact is None:
         raise SystemExit(reply.unsupported)
 
 

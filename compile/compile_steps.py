@@ -30,6 +30,16 @@ def program_file(signature: Signature) -> str:
     return NET_FILE if signature.is_net else PROGRAM_FILE
 
 
+def lowered_file(signature: Signature) -> str:
+    """What :func:`lower` writes the lowered program to."""
+    return LOWERED_NET_FILE if signature.is_net else LOWERED_FILE
+
+
+def lowered_files(signature: Signature) -> tuple[str, ...]:
+    """All that :func:`lower` writes."""
+    return (lowered_file(signature),) if signature.is_net else (LOWERED_FILE, LEAF_MAP_FILE)
+
+
 class LoadRequest(Value):
     """``data``, ``label``: rows that may know the values of the model's categories, and their label's column.
     ``decided``: the answer is a label, not probabilities. ``task``, ``module``: of a net, what its outputs are margins
@@ -136,9 +146,9 @@ class BuildRequest(Value):
 
 
 class BuildReply(Value):
-    """``built`` with its files in the working folder, or ``unsupported``: why there are none."""
+    """``artifact`` with its files in the working folder, or ``unsupported``: why there are none."""
 
-    built: Artifact | None = None
+    artifact: Artifact | None = None
     unsupported: str = ""
 
 
@@ -157,7 +167,7 @@ def build(request: BuildRequest) -> BuildReply:
         result = backend.build(program.load(Path(request.lowered)), source, Path.cwd(), release)
     if isinstance(result, Unsupported):
         return BuildReply(unsupported=result.reason)
-    return BuildReply(built=result)
+    return BuildReply(artifact=result)
 
 
 class FeedRequest(Value):

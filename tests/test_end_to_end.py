@@ -263,9 +263,9 @@ def test_answers_that_differ_once_published_leave_the_old_version(
     shop: Desk, running: RunningServer, remote: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if what is served answered otherwise than what was judged: the golden answers are made wrong by a little."""
-    from millwork.pipeline import publish as release
+    from millwork.pipeline import serve
 
-    honest = release.golden_rows
+    honest = serve.golden_rows
 
     def wrong(*given: Any, **more: Any) -> Any:
         rows, answers = honest(*given, **more)
@@ -274,7 +274,7 @@ def test_answers_that_differ_once_published_leave_the_old_version(
     rows = shop.files.features()
     before, old = jobs.contents(shop.repository / CLICKS), ask(running, CLICKS, rows, load=True)
     served = served_version(shop.repository, CLICKS)
-    monkeypatch.setattr(release, "golden_rows", wrong)
+    monkeypatch.setattr(serve, "golden_rows", wrong)
     words = ("--name", CLICKS, "--threads", "2", "--json")
     said = shop.optimize(shop.files.again, *words, quick=remote)
     assert said.code == 7, said.err
@@ -301,9 +301,9 @@ def test_the_framework_itself_is_served_where_it_wins(shop: Desk) -> None:
 
 def test_answers_that_differ_before_anything_is_published(shop: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a server of ours the bundle is rehearsed first: the repository isn't touched at all."""
-    from millwork.pipeline import publish as release
+    from millwork.pipeline import serve
 
-    monkeypatch.setattr(release, "golden_rows", lambda rows, answers, _, **_more: (rows[:4], answers[:4] * 2))
+    monkeypatch.setattr(serve, "golden_rows", lambda rows, answers, _, **_more: (rows[:4], answers[:4] * 2))
     said = shop.optimize(shop.files.again, "--name", "never", quick=MANAGED)
     assert said.code == 7, said.err
     assert "onnx-fp32 can't be served: as python: row 0" in said.err

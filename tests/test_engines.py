@@ -70,7 +70,7 @@ def test_compatible_plans_go_where_they_say() -> None:
 def test_such_a_plan_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is written: the repository stays as it was."""
     gpu = Gpu(name=L4.gpu, driver="580.95.05", compute_capability="8.9", memory_gib=24.0)
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=(gpu,)))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=(gpu,)))
     manifest = types.SimpleNamespace(plan=PLAN, triton_backend="tensorrt", triton_release="26.09")
     bundle: Any = types.SimpleNamespace(name="net", manifest=manifest)
     serving = Serving(release=triton_releases.find("26.09"), backends=("tensorrt",))

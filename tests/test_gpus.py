@@ -98,10 +98,10 @@ def test_nvml_without_a_driver_or_a_device_says_so(monkeypatch: pytest.MonkeyPat
         raise NvmlError("NVML Shared Library Not Found")
 
     module.nvmlInit = missing
-    assert gpus.look() == gpus.Sight(why="none here: NVML says NVML Shared Library Not Found")
+    assert gpus.look() == gpus.DetectedGpus(why="none here: NVML says NVML Shared Library Not Found")
     gpus.look.cache_clear()
     monkeypatch.setitem(sys.modules, "pynvml", nvml([A100], loses=True))
-    assert gpus.look() == gpus.Sight(why="NVML fails: GPU is lost")
+    assert gpus.look() == gpus.DetectedGpus(why="NVML fails: GPU is lost")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_by_nvidia_smi(printed: str, memory: float, mig: str, monkeypatch: pytes
 
 
 def see(monkeypatch: pytest.MonkeyPatch, *found: Gpu) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=found))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=found))
 
 
 def test_a_target_is_here_by_its_capability_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

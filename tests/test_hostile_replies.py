@@ -50,7 +50,7 @@ def tampered(step: str, tamper: Tamper, options: Options, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(LocalExecutor, "run", run)
     try:
-        return pipeline.run(options)[1]
+        return pipeline.optimize(options)[1]
     except MillworkError as error:
         return error
 
@@ -68,7 +68,7 @@ def native(name: str) -> Tamper:
 
 
 def built(**changes: Any) -> Tamper:
-    return lambda _, reply: msgspec.structs.replace(reply, built=msgspec.structs.replace(reply.built, **changes))
+    return lambda _, reply: msgspec.structs.replace(reply, artifact=msgspec.structs.replace(reply.artifact, **changes))
 
 
 def samples(**arrays: Any) -> Tamper:
@@ -128,10 +128,10 @@ def test_answers_that_arent_there_are_the_frameworks_failure(
 
     monkeypatch.setattr(oracle.worker, "run_script", run)
     with pytest.raises(ModelError, match=f"^xgboost itself, asked to predict with the model, left no {name} that can"):
-        pipeline.run(msgspec.structs.replace(options, run_dir=f"{options.run_dir}-oracle"))
+        pipeline.optimize(msgspec.structs.replace(options, run_dir=f"{options.run_dir}-oracle"))
 
 
 def test_the_same_run_left_alone_is_well(options: Options) -> None:
-    found, error = pipeline.run(options)
+    found, error = pipeline.optimize(options)
     assert error is None
     assert found.winner is not None

@@ -39,7 +39,7 @@ def judge(name: str, scratch: Path) -> Gate:
 @functools.cache
 def built(name: str, backend: str, scratch: Path) -> tuple[Artifact, Path]:
     folder = scratch / name / backend
-    made = judge(name, scratch).build(backend, folder).built
+    made = judge(name, scratch).build(backend, folder).artifact
     assert made is not None
     return made, folder
 

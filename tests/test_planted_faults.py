@@ -82,7 +82,7 @@ def candidate(request: pytest.FixtureRequest, scratch: Path) -> Candidate:
     model, backend = request.param
     judge = gate_of(model, scratch)
     folder = scratch / model / backend
-    built = judge.build(backend, folder, RELEASE).built
+    built = judge.build(backend, folder, RELEASE).artifact
     assert built is not None
     return Candidate(judge, built, folder)
 

@@ -42,7 +42,7 @@ def judge(name: str, scratch: Path) -> tuple[Gate, Artifact]:
     folder = scratch / name
     folder.mkdir()
     found = gate(xgboost_models.save(made(name), folder / "model.pkl"), folder / "gate", limit=3000)
-    built = found.build("onnx", folder / "onnx").built
+    built = found.build("onnx", folder / "onnx").artifact
     assert built is not None
     return found, built
 

@@ -74,7 +74,7 @@ def test_a_wrong_program_fails_in_every_backend(
 def test_the_frameworks_own_file_must_be_the_models(fault: str, scratch: Path, tmp_path: Path) -> None:
     """Also where no row tells: a leaf that is off by one float, a base score that softmax cancels."""
     gate = judge(scratch)
-    built = gate.build("reference", tmp_path / "own").built
+    built = gate.build("reference", tmp_path / "own").artifact
     assert built is not None
     planted_reference.plant(tmp_path / "own" / built.model_file, fault, np.random.default_rng(0))
     verdict = gate.check(built, tmp_path / "own")

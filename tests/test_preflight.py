@@ -55,7 +55,7 @@ def test_a_laptop_proves_all_but_what_takes_the_gpu_and_the_run_goes_on_there(
 
     # Another machine, with the GPU and another path; its driver's answer is the only thing that is made up.
     shutil.move(tmp_path / "run", tmp_path / "carried")
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=(A100,)))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=(A100,)))
     there = millwork("optimize", linear, *WORDS, "--target", "a100", "--run-dir", "carried", "--json")
     assert there.code == 0, there.err
     kept = {line.split()[0] for line in there.err.splitlines() if line.endswith("(kept)")}

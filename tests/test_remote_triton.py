@@ -14,7 +14,7 @@ import xgboost
 from millwork.artifacts.repository import served_version, versions
 from millwork.errors import PublicationError, UsageError
 from millwork.pipeline import optimize as pipeline
-from millwork.pipeline import publish as release
+from millwork.pipeline import serve
 from millwork.pipeline.options import Options
 from millwork.triton import server
 from millwork.triton.client import Session
@@ -80,7 +80,7 @@ def publish(model_file, tmp_path, remote, backends="onnx", **more):
         triton=remote.grpc_url,
         **more,
     )
-    return pipeline.run(options)
+    return pipeline.optimize(options)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_server_of_another_repository_keeps_its_model(model_file, tmp_path, re
         traffic="batch=1",
         triton=remote.grpc_url,
     )
-    _, error = pipeline.run(options)
+    _, error = pipeline.optimize(options)
     assert isinstance(error, PublicationError)
     assert "serves a 'price' (version 1) that isn't in" in error.message
     with Session(remote.grpc_url) as session:
@@ -165,17 +165,17 @@ def test_a_rehearsal_that_failed_is_held_again(model_file, tmp_path, triton_inst
         dry_run=True,
     )
     with monkeypatch.context() as patched:
-        failed = release.Rehearsed(agreed=False, reason="no memory", max_abs=0.0, server="")
-        patched.setattr(release, "rehearse", lambda *_: failed)
-        _, error = pipeline.run(options)
+        failed = serve.Rehearsed(agreed=False, reason="no memory", max_abs=0.0, server="")
+        patched.setattr(serve, "rehearse", lambda *_: failed)
+        _, error = pipeline.optimize(options)
         assert isinstance(error, PublicationError)
         assert "no memory" in error.message
     with pytest.raises(UsageError, match="no run in it that chose a candidate"):
-        release.chosen(tmp_path / "run")
-    found, error = pipeline.run(options)
+        serve.chosen(tmp_path / "run")
+    found, error = pipeline.optimize(options)
     assert error is None
     assert found.publication is None
-    assert len(release.chosen(tmp_path / "run")) == 1
+    assert len(serve.chosen(tmp_path / "run")) == 1
     assert not (tmp_path / "models").exists()
 
 
@@ -190,7 +190,7 @@ def test_a_server_that_has_none_of_the_backends_is_told_so(model_file, tmp_path,
         tune_budget=2,
         triton=remote.grpc_url,
     )
-    record, error = pipeline.run(options)
+    record, error = pipeline.optimize(options)
     assert isinstance(error, PublicationError)
     assert "unable to find backend library" in error.message
     assert record.publication is None

@@ -43,11 +43,11 @@ def test_a_reader_that_answers_nonsense_is_refused(change: dict[str, str]) -> No
         own = msgspec.structs.replace(SIGNATURE.oracle, **oracle)
         return Loaded(signature=msgspec.structs.replace(SIGNATURE, oracle=own), trees=1, nodes=1, depth=1)
 
-    stages.demand_plain(loaded())
-    stages.demand_plain(loaded(version="2.13.0+cpu"))
-    stages.demand_plain(loaded(version=""))
+    stages.require_known_framework(loaded())
+    stages.require_known_framework(loaded(version="2.13.0+cpu"))
+    stages.require_known_framework(loaded(version=""))
     with pytest.raises(ModelError, match="no framework of ours"):
-        stages.demand_plain(loaded(**change))
+        stages.require_known_framework(loaded(**change))
 
 
 @pytest.mark.parametrize(

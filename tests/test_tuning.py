@@ -26,14 +26,13 @@ from millwork.triton import install, server
 from millwork.triton.client import Session
 from millwork.triton.serving import Serving
 from millwork.triton.settings import Settings
-from millwork.tuning import figures, search, slo
+from millwork.tuning import figures, search, session, slo
 from millwork.tuning import tune as tuning
-from millwork.tuning.knobs import Ground
+from millwork.tuning.knobs import Workload
 from millwork.tuning.load import load_steps, samples, tensors
-from millwork.tuning.loaded_models import Golden, Loadable, Rig
-from millwork.tuning.service_times import Engine
+from millwork.tuning.loaded_models import Golden, Loadable, LoadedModels
 from millwork.tuning.slo import Slo
-from millwork.tuning.trials import Entrant, Question, Trial, TrialError
+from millwork.tuning.trials import SearchProblem, ServedCandidate, Trial, TrialError
 from millwork.validators import traffic
 from millwork.validators.rows.given import Given
 from millwork.values import Record
@@ -95,16 +94,18 @@ def service_of(tmp_path, *, confined=True):
     built = cpu.backend().build(program, source_of(), tmp_path, triton_releases.newest())
     rows = tmp_path / "rows.npz"
     tensors.save(rows, Given(hard_rows(1, 64, 4), None))
-    engine = Engine("native-fp32", built.runner, str(tmp_path / built.model_file), built.parameters)
-    contestant = SimpleNamespace(id=engine.id, backend="millwork", rank=0, engine=engine)
+    manifest = SimpleNamespace(
+        candidate_id=built.id, runner=built.runner, model_file=built.model_file, parameters=built.parameters
+    )
+    candidate = ServedCandidate(built.id, "millwork", 0, SimpleNamespace(manifest=manifest, folder=tmp_path))
     with RunDirectory(tmp_path / "run") as directory:
         desk = SimpleNamespace(
             directory=directory, executor=LocalExecutor(), progress=Silent(), rows=rows, confined=confined
         )
-        ground = Ground(traffic=traffic.parse(TRAFFIC), cores=2)
-        question = Question(ground, Slo(), "throughput", 20.0)
-        (entrant,) = tuning._entrants(question, [contestant], desk)
-    return entrant.service
+        workload = Workload(traffic=traffic.parse(TRAFFIC), cores=2)
+        problem = SearchProblem(workload, Slo(), "throughput", 20.0)
+        (candidate,) = tuning._with_service_times(problem, [candidate], desk)
+    return candidate.service
 
 
 def test_the_estimate_sees_what_lies_beside_an_artifact(tmp_path):
@@ -222,15 +223,15 @@ def left(session):
 
 def test_an_interrupt_leaves_the_server_as_it_was(running):
     with Session(running.grpc_url) as session:
-        with pytest.raises(KeyboardInterrupt), Rig(session, "mine", 0) as rig:  # noqa: PT012 -- what it interrupts
-            name, memory = rig.ready(1, loadable())
+        with pytest.raises(KeyboardInterrupt), LoadedModels(session, "mine", 0) as models:  # noqa: PT012 -- what it interrupts
+            name, memory = models.ready(1, loadable())
             assert session.ready(name)
             assert memory is None
-            assert rig.ready(1, loadable()) == (name, None)
+            assert models.ready(1, loadable()) == (name, None)
             with pytest.raises(TrialError, match="otherwise than the framework"):
-                rig.ready(2, loadable(factor=3.0))
+                models.ready(2, loadable(factor=3.0))
             with pytest.raises(TrialError, match="no luck"):
-                rig.ready(3, loadable(source="raise ValueError('no luck')"))
+                models.ready(3, loadable(source="raise ValueError('no luck')"))
             raise KeyboardInterrupt
         assert left(session) == []
         assert session.ready("theirs")
@@ -294,22 +295,21 @@ def test_a_server_that_a_configuration_kills_is_started_again(triton_installatio
     rows = tmp_path / "rows.npz"
     np.savez(rows, input__0=np.ones((64, 3), np.float32))
     serving = Serving(release=triton_releases.newest(), backends=("python",), installation=triton_installation)
-    monkeypatch.setattr(tuning, "_loadable", lambda bundle, _: bundle)
+    monkeypatch.setattr(session, "_loadable", lambda bundle, _: bundle)
     monkeypatch.setattr(install, "provide", lambda *_: None)
     asked = traffic.parse("batch=1 clients=1")
     with RunDirectory(tmp_path / "run") as directory:
-        desk = tuning.Desk(directory, LocalExecutor(), Silent(), serving, [], "mine", rows, 0.3)
+        desk = session.TuningSession(directory, LocalExecutor(), Silent(), serving, [], "mine", rows, 0.3)
         with desk:
-            kills = f"import os; os.kill({desk.rig().pid}, 9)"
+            kills = f"import os; os.kill({desk.models().pid}, 9)"
             for number, (source, killed) in enumerate([(kills, True), (SLEEPS, False)]):
-                contestant = SimpleNamespace(bundle=loadable(source=source))
-                trial = SimpleNamespace(id=number)
+                trial = SimpleNamespace(id=number, candidate=SimpleNamespace(bundle=loadable(source=source)))
                 (folder := tmp_path / str(number)).mkdir()
                 if killed:
                     with pytest.raises(TrialError, match="the server died of it"):
-                        desk._round(trial, 1, asked, contestant, "", folder)
+                        desk._round(trial, 1, asked, "", folder)
                 else:
-                    assert desk._round(trial, 1, asked, contestant, "", folder).load is not None
+                    assert desk._round(trial, 1, asked, "", folder).load is not None
 
 
 def test_a_winner_that_fails_while_it_is_asked_more_is_out():
@@ -323,32 +323,34 @@ def test_a_winner_that_fails_while_it_is_asked_more_is_out():
             asked.append((trial.id, sweep))
             raise TrialError("no memory", spent_s=0.001)
 
-    question = Question(Ground(traffic=traffic.parse(TRAFFIC), cores=2), slo.parse("p99.9<5ms"), "throughput", 20.0)
-    book = search.Book(question, lambda _: None)
-    book.trials = [Trial(i, Entrant("m", "python", 0), Settings(instances=i)) for i in (1, 2)]
+    problem = SearchProblem(
+        Workload(traffic=traffic.parse(TRAFFIC), cores=2), slo.parse("p99.9<5ms"), "throughput", 20.0
+    )
+    state = search.SearchState(problem, lambda _: None)
+    state.trials = [Trial(i, ServedCandidate("m", "python", 0, None), Settings(instances=i)) for i in (1, 2)]
     start, one = np.arange(200) * 1e3, np.ones(200, np.int32)
     quick = samples.Samples(start, np.full(200, 900, np.float32), one, np.zeros(200, bool), 0 * start, 0.2)
     none = load_steps.ServerTime(queue_us=1, input_us=1, infer_us=1, output_us=1, requests=1, executions=1, rows=1)
-    for trial in book.trials:
-        book.rounds[trial.id] = [figures.Round(1, quick, none, "asyncio", 1.0)]
-    found = search.Found(book, tuple(book.trials), "")
-    assert tuning._taken(question, Fails(), found, lambda _: "") == (None, {})
+    for trial in state.trials:
+        state.rounds[trial.id] = [figures.Round(1, quick, none, "asyncio", 1.0)]
+    found = search.Found(state, tuple(state.trials), "")
+    assert tuning._taken(problem, Fails(), found, lambda _: "") == (None, {})
     assert asked == [(1, 2), (2, 2)]
-    assert set(book.failed) == {1, 2}
+    assert set(state.failed) == {1, 2}
 
 
 def test_a_server_of_the_users_that_is_gone_ends_the_search(triton_installation, tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
-    monkeypatch.setattr(tuning, "_loadable", lambda bundle, _: bundle)
+    monkeypatch.setattr(session, "_loadable", lambda bundle, _: bundle)
     serving = Serving(release=triton_releases.newest(), backends=("python",))
     with (
         server.start(triton_installation, tmp_path / "models", log=tmp_path / "t.log") as one,
         RunDirectory(tmp_path / "run") as directory,
     ):
         serving = msgspec.structs.replace(serving, url=one.grpc_url)
-        desk = tuning.Desk(directory, LocalExecutor(), Silent(), serving, [], "mine", tmp_path / "none", 0.3)
-        contestant = SimpleNamespace(bundle=loadable(source=f"import os; os.kill({one.pid}, 9)"))
+        desk = session.TuningSession(directory, LocalExecutor(), Silent(), serving, [], "mine", tmp_path / "none", 0.3)
+        candidate = SimpleNamespace(bundle=loadable(source=f"import os; os.kill({one.pid}, 9)"))
         asked = traffic.parse("batch=1 clients=1")
         with desk, pytest.raises(PublicationError, match="is gone: no Triton answers") as gone:
-            desk._round(SimpleNamespace(id=1), 1, asked, contestant, "", tmp_path)
+            desk._round(SimpleNamespace(id=1, candidate=candidate), 1, asked, "", tmp_path)
     assert "goes on from the rounds" in (gone.value.hint or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -19,17 +19,8 @@ in one run of benchmarks/aa.py on a busy machine 30 of 400 such pairs were decla
 later runs none was, with this or without.)"""
 
 
-class Contender(Value):
-    """A candidate that passed parity. ``rank``: the smaller, the simpler and more portable. ``may_win``: one that is
-    less precise than the model is chosen only where somebody named its precision."""
-
-    id: str
-    rank: int
-    may_win: bool = True
-
-
 class Choice(Value):
-    """The winner, and for each other contender why it lost. ``times``: microseconds of a request on the traffic, in
+    """The winner, and for each other candidate why it lost. ``times``: microseconds of a request on the traffic, in
     process, the fastest first."""
 
     winner: Winner
@@ -49,22 +40,31 @@ def best_few(choice: Choice, most: int = FEW) -> tuple[str, ...]:
     return (choice.winner.id, *near[: max(most - 1, 0)])
 
 
-def choose(contenders: Sequence[Contender], samples: Sequence[Samples], traffic: Sequence[Share]) -> Choice:
-    """The choice among ``contenders`` (at least one), by the time of one request on the traffic."""
-    by_id = {c.id: {s.batch: s for s in samples if s.id == c.id} for c in contenders}
-    times = {c.id: sum(share.share * _median(by_id[c.id][share.batch]) for share in traffic) for c in contenders}
-    able = [c for c in contenders if c.may_win] or list(contenders)
-    fastest = min(able, key=lambda c: times[c.id])
-    behind = {c.id: _slower(by_id[fastest.id], by_id[c.id], traffic) for c in contenders if c is not fastest}
-    least = max(MARGIN, 1 + RESOLUTION_US / max(times[fastest.id], 1e-9))
-    tied = [c for c in able if c is not fastest and behind[c.id][1].low < least]
-    winner = min([fastest, *tied], key=lambda c: c.rank)
-    lost = {c.id: _why_lost(c, winner, fastest, behind, tied) for c in able if c is not winner}
-    lost |= {c.id: _not_named(c, fastest, behind) for c in contenders if c not in able}
-    behind = {c.id: behind[c.id] for c in able if c is not fastest}
-    times = {c.id: times[c.id] for c in able}
+def choose(
+    ranks: Mapping[str, int],
+    samples: Sequence[Samples],
+    traffic: Sequence[Share],
+    not_named: Collection[str] = (),
+) -> Choice:
+    """The choice among the candidates that passed parity (at least one), by the time of one request on the traffic.
+
+    ``ranks``: of each candidate by its id, the smaller the simpler and more portable. ``not_named``: those that are
+    less precise than the model, in a precision that nobody named: they aren't chosen where there is another.
+    """
+    by_id = {name: {s.batch: s for s in samples if s.id == name} for name in ranks}
+    times = {name: sum(share.share * _median(by_id[name][share.batch]) for share in traffic) for name in ranks}
+    able = [name for name in ranks if name not in not_named] or list(ranks)
+    fastest = min(able, key=lambda name: times[name])
+    behind = {name: _slower(by_id[fastest], by_id[name], traffic) for name in ranks if name != fastest}
+    least = max(MARGIN, 1 + RESOLUTION_US / max(times[fastest], 1e-9))
+    tied = [name for name in able if name != fastest and behind[name][1].low < least]
+    winner = min([fastest, *tied], key=lambda name: ranks[name])
+    lost = {name: _why_lost(name, winner, fastest, behind, tied) for name in able if name != winner}
+    lost |= {name: _not_named(name, fastest, behind) for name in ranks if name not in able}
+    behind = {name: behind[name] for name in able if name != fastest}
+    times = {name: times[name] for name in able}
     return Choice(
-        winner=Winner(id=winner.id, why=_why_won(winner, fastest, tied, behind, times)),
+        winner=Winner(id=winner, why=_why_won(winner, fastest, tied, behind, times)),
         lost=lost,
         times=dict(sorted(times.items(), key=lambda pair: pair[1])),
     )
@@ -89,40 +89,40 @@ def _slower(a: Mapping[int, Samples], b: Mapping[int, Samples], traffic: Sequenc
 
 
 def _why_lost(
-    loser: Contender,
-    winner: Contender,
-    fastest: Contender,
+    loser: str,
+    winner: str,
+    fastest: str,
     behind: Mapping[str, tuple[float, Interval]],
-    tied: Sequence[Contender],
+    tied: Sequence[str],
 ) -> str:
-    if loser is fastest:
-        return f"not faster than {winner.id} beyond noise, which is simpler"
-    ratio, interval = behind[loser.id]
-    spread = f"{ratio:.2f}x {fastest.id}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f})"
-    return f"a tie, and {winner.id} is simpler: {spread}" if loser in tied else spread
+    if loser == fastest:
+        return f"not faster than {winner} beyond noise, which is simpler"
+    ratio, interval = behind[loser]
+    spread = f"{ratio:.2f}x {fastest}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f})"
+    return f"a tie, and {winner} is simpler: {spread}" if loser in tied else spread
 
 
-def _not_named(loser: Contender, fastest: Contender, behind: Mapping[str, tuple[float, Interval]]) -> str:
-    ratio, interval = behind[loser.id]
+def _not_named(loser: str, fastest: str, behind: Mapping[str, tuple[float, Interval]]) -> str:
+    ratio, interval = behind[loser]
     return (
-        f"{ratio:.2f}x {fastest.id}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f}); "
+        f"{ratio:.2f}x {fastest}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f}); "
         "less precise, so chosen only where --precision names it"
     )
 
 
 def _why_won(
-    winner: Contender,
-    fastest: Contender,
-    tied: Sequence[Contender],
+    winner: str,
+    fastest: str,
+    tied: Sequence[str],
     behind: Mapping[str, tuple[float, Interval]],
     times: Mapping[str, float],
 ) -> str:
     if not behind:
         return "the only candidate that passed"
-    if winner is not fastest:
-        return f"simpler than {fastest.id}, which isn't faster beyond noise"
+    if winner != fastest:
+        return f"simpler than {fastest}, which isn't faster beyond noise"
     if tied:
-        return f"no slower than {', '.join(c.id for c in tied)} and simpler"
+        return f"no slower than {', '.join(tied)} and simpler"
     second = min(behind, key=lambda name: behind[name][0])
-    each = f"{times[winner.id]:.0f} µs a call, in process"
+    each = f"{times[winner]:.0f} µs a call, in process"
     return f"{behind[second][0]:.2f} times as fast as {second} on this traffic, beyond noise ({each})"

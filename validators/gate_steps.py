@@ -124,7 +124,7 @@ class CheckRequest(Value):
     are. ``own_sha256``: what the artifact's file must have where it is the framework's own, or empty: rows alone don't
     tell a number that is off by less than sums round."""
 
-    built: Artifact
+    artifact: Artifact
     folder: FilePath
     program: FilePath
     lowered: FilePath
@@ -144,10 +144,10 @@ class CheckRequest(Value):
 def check(request: CheckRequest) -> Verdict:
     """One candidate's built files against the framework: leaf by leaf, then the numbers."""
     verdict = _check_net(request) if request.signature.is_net else _check_trees(request)
-    found = sha256_file(Path(request.folder) / request.built.model_file) if request.own_sha256 else ""
+    found = sha256_file(Path(request.folder) / request.artifact.model_file) if request.own_sha256 else ""
     if found == request.own_sha256 or not verdict.passed:
         return verdict
-    reason = f"{request.built.model_file} isn't the framework's own: sha256 {found}, expected {request.own_sha256}"
+    reason = f"{request.artifact.model_file} isn't the framework's own: sha256 {found}, expected {request.own_sha256}"
     return msgspec.structs.replace(verdict, passed=False, reason=reason)
 
 
@@ -157,12 +157,12 @@ def _check_trees(request: CheckRequest) -> Verdict:
     answers = np.load(request.framework_answers)
     framework_leaves = np.load(request.framework_leaves)
     final = expected_leaves(programs.load(Path(request.program)), np.load(request.leaf_map), framework_leaves)
-    backend = backends.find(request.built.backend)
+    backend = backends.find(request.artifact.backend)
     folder = Path(request.folder)
     # Before anything else of the candidate: a missing engine is told apart here, with what to install.
-    model_file = folder / request.built.model_file
-    engine = runner(request.built.runner)(model_file, request.built.parameters, request.threads)
-    got_leaves = backend.leaves(request.built, folder, *given.parts)
+    model_file = folder / request.artifact.model_file
+    engine = runner(request.artifact.runner)(model_file, request.artifact.parameters, request.threads)
+    got_leaves = backend.leaves(request.artifact, folder, *given.parts)
     wanted = backend.expected(lowered, np.maximum(final, 0), framework_leaves)
     wanted = np.where(final < 0, final, wanted).astype(np.int32)
     candidate = parity.in_batches(engine.predict, given, answers.shape[1])
@@ -175,16 +175,18 @@ def _check_trees(request: CheckRequest) -> Verdict:
         (got_leaves, wanted),
         allowed,
         request.signature.output,
-        node_table=backend.node_table(request.built, folder, lowered),
+        node_table=backend.node_table(request.artifact, folder, lowered),
         coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
     )
     found = worst.worst_rows(given, answers, candidate, request.signature.features, request.adversarial)
     moved = verdict.parity.leaf_mismatches
-    said = plain_fp16.finding(lowered, given, request.adversarial, moved) if request.built.backend == "tensor" else ""
+    said = (
+        plain_fp16.finding(lowered, given, request.adversarial, moved) if request.artifact.backend == "tensor" else ""
+    )
     return msgspec.structs.replace(
         verdict,
-        engine=engine_of(request.built.runner, engine),
+        engine=engine_of(request.artifact.runner, engine),
         parity=msgspec.structs.replace(verdict.parity, worst=found, finding=said),
     )
 
@@ -194,12 +196,12 @@ def _check_net(request: CheckRequest) -> Verdict:
     number above 65,504, and int8 nothing far from what it was calibrated on."""
     given = givens.load(Path(request.rows).parent)
     framework = np.load(request.framework_answers)
-    engine = runner(request.built.runner)(
-        Path(request.folder) / request.built.model_file, request.built.parameters, request.threads
+    engine = runner(request.artifact.runner)(
+        Path(request.folder) / request.artifact.model_file, request.artifact.parameters, request.threads
     )
     candidate = parity.in_batches(engine.predict, given, framework.shape[1])
     np.save(Path.cwd() / "answers.npy", candidate)
-    output, precision = request.signature.output, request.built.precision
+    output, precision = request.signature.output, request.artifact.precision
     skip = 0 if precision == "fp32" or request.adversarial == len(given) else request.adversarial
     given, framework, candidate = given[skip:], framework[skip:], candidate[skip:]
     own = framework[request.adversarial - skip :]
@@ -227,7 +229,7 @@ def _check_net(request: CheckRequest) -> Verdict:
     found = worst.worst_rows(given, framework, candidate, request.signature.features, request.adversarial - skip)
     return msgspec.structs.replace(
         verdict,
-        engine=engine_of(request.built.runner, engine),
+        engine=engine_of(request.artifact.runner, engine),
         allowed=allowed,
         parity=msgspec.structs.replace(verdict.parity, worst=found),
     )
@@ -267,17 +269,12 @@ def _first_leaves(forest: Any) -> npt.NDArray[np.intp]:
     return leaf[first]
 
 
-class Timed(Value):
-    """A candidate to be timed: its files, and where they lie."""
-
-    built: Artifact
-    folder: FilePath
-
-
 class MeasureRequest(Value):
-    """``skip``: how many rows at the head of ``rows`` are adversarial, where the user's follow them."""
+    """``folders``: where the files of each artifact lie. ``skip``: how many rows at the head of ``rows`` are
+    adversarial, where the user's follow them."""
 
-    candidates: tuple[Timed, ...]
+    artifacts: tuple[Artifact, ...]
+    folders: tuple[FilePath, ...]
     rows: FilePath
     skip: int
     batches: tuple[int, ...]
@@ -300,13 +297,13 @@ def measure(request: MeasureRequest) -> MeasureReply:
     engines: dict[str, Runner] = {}
     memory: dict[str, int] = {}
     gpu_memory: dict[str, int] = {}
-    on_gpu = {timed.built.id for timed in request.candidates if timed.built.backend in backends.ON_GPU}
+    on_gpu = {artifact.id for artifact in request.artifacts if artifact.backend in backends.ON_GPU}
     watched = gpu_figures.Watched(on_gpu=bool(on_gpu))
     largest = given[np.arange(max(request.batches)) % len(given)]
-    for timed in request.candidates:
-        name, kind = timed.built.id, runner(timed.built.runner)
+    for artifact, folder in zip(request.artifacts, request.folders, strict=True):
+        name, kind = artifact.id, runner(artifact.runner)
         before, state = memory_use.allocated(), watched.state()
-        engines[name] = kind(Path(timed.folder) / timed.built.model_file, timed.built.parameters, request.threads)
+        engines[name] = kind(Path(folder) / artifact.model_file, artifact.parameters, request.threads)
         engines[name].predict(*largest.parts)
         after = memory_use.allocated()
         if before is not None and after is not None:

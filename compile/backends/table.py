@@ -146,7 +146,7 @@ ON_CPU = tuple(name for name in TABLE if name not in ON_GPU | ELSEWHERE)
 
 
 @dataclass(frozen=True)
-class Variant:
+class BackendForm:
     """One candidate to be: a backend, in a precision."""
 
     backend: str
@@ -162,7 +162,7 @@ class Variant:
         return self.backend if self.precision == "fp32" else self.id
 
 
-def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu: bool = False) -> tuple[Variant, ...]:
+def forms(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu: bool = False) -> tuple[BackendForm, ...]:
     """What is built, in the table's order. ``wanted``: backends by name, none for all; ``precisions``: none for all
     that nets have, and for fp32 of a forest, which loses nothing by another. A backend that was named and has none of
     the precisions is tried in the first of them, and says itself why it can't. ``gpu``: the target is a GPU that is
@@ -174,7 +174,8 @@ def variants(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu
         asked = tuple(precisions) or (has if net else ("fp32",))
         fitting = [precision for precision in asked if precision in has]
         found += [
-            Variant(name, precision) for precision in fitting or ((asked[:1] or ("fp32",)) if name in wanted else ())
+            BackendForm(name, precision)
+            for precision in fitting or ((asked[:1] or ("fp32",)) if name in wanted else ())
         ]
     return tuple(found)
 

@@ -94,7 +94,7 @@ def optimize(
             sign=None if sign is None else str(sign),
             trust=trust,
         )
-        outcome = pipeline.run(options, progress)
+        outcome = pipeline.optimize(options, progress)
     if outcome.error is not None:
         raise outcome.error
     return outcome.record

@@ -71,7 +71,7 @@ def test_another_version_of_its_engine_is_measured_anew(name):
 
 
 def ids(*wanted: str, precisions: tuple[str, ...] = (), net: bool = False, gpu: bool = False) -> list[str]:
-    return [one.id for one in backends.variants(wanted, precisions, net=net, gpu=gpu)]
+    return [one.id for one in backends.forms(wanted, precisions, net=net, gpu=gpu)]
 
 
 def test_what_is_built_where_nobody_says():

@@ -40,14 +40,14 @@ def judged(source: Path, folder: Path, *, margin: bool = False) -> tuple[Gate, d
     for backend in backends.TABLE:
         at = folder / backend
         reply = found.build(backend, at)
-        if reply.built is None:
+        if reply.artifact is None:
             answers[backend] = reply.unsupported
             continue
-        verdict = found.check(reply.built, at)
+        verdict = found.check(reply.artifact, at)
         assert verdict.passed, f"{backend}: {verdict.reason}"
         assert verdict.parity.leaf_mismatches == 0
         assert verdict.parity.decision_flips == 0
-        engine = runner(reply.built.runner)(at / reply.built.model_file, reply.built.parameters, 1)
+        engine = runner(reply.artifact.runner)(at / reply.artifact.model_file, reply.artifact.parameters, 1)
         answers[backend] = engine.predict(found.rows)
     return found, answers
 

@@ -94,7 +94,7 @@ def test_bytes_of_a_client_that_arent_utf8_are_a_value_that_isnt_known(name: str
     """And leave the other rows of their batch alone."""
     case = CASES[name](tmp_path)
     judged = gate(case.model, tmp_path / "gate", data=case.data, limit=300)
-    built = judged.build(backend, tmp_path / "built").built
+    built = judged.build(backend, tmp_path / "built").artifact
     assert built is not None
     engine = runner(built.runner)(tmp_path / "built" / built.model_file, built.parameters, 1)
     given = judged.given[-8:]

@@ -37,18 +37,18 @@ with_nvforest = pytest.mark.skipif(
 
 
 def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "look", gpus.Sight)
+    monkeypatch.setattr(gpus, "look", gpus.DetectedGpus)
     assert fil_cuda.no_gpu().startswith("no NVIDIA GPU here")
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=(H100,)))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=(H100,)))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert "nvForest isn't installed" in fil_cuda.no_gpu()
 
 
 def test_it_is_tried_on_a_gpu_or_where_it_is_named() -> None:
-    usual = [one.backend for one in backends.variants((), (), net=False)]
+    usual = [one.backend for one in backends.forms((), (), net=False)]
     assert "fil-cuda" not in usual
-    assert "fil-cuda" in [one.backend for one in backends.variants((), (), net=False, gpu=True)]
-    assert [one.id for one in backends.variants(("fil-cuda",), (), net=False)] == ["fil-cuda-fp32"]
+    assert "fil-cuda" in [one.backend for one in backends.forms((), (), net=False, gpu=True)]
+    assert [one.id for one in backends.forms(("fil-cuda",), (), net=False)] == ["fil-cuda-fp32"]
     found = backends.find("fil-cuda")
     assert isinstance(found, ForBatches)
     assert found.tuned_for((1, 64)) == FilCuda(batches=(1, 64))

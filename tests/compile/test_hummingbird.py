@@ -27,7 +27,7 @@ def test_it_is_right_leaf_by_leaf_and_a_changed_leaf_is_seen(
     converted = found.converted(tmp_path / "converted", hummingbird)
     assert isinstance(converted, Path), converted
     folder = tmp_path / "built"
-    built = found.build("hummingbird", folder, converted=str(converted)).built
+    built = found.build("hummingbird", folder, converted=str(converted)).artifact
     assert built is not None
     verdict = found.check(built, folder)
     assert verdict.passed, verdict.reason

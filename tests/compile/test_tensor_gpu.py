@@ -35,7 +35,7 @@ SOURCE = source_of()
 
 @pytest.fixture
 def l4(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=(L4,)))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=(L4,)))
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def judged(backend: Any, made: Artifact, folder: Path, program: Program) -> None
 def test_without_a_gpu_they_say_so(
     name: str, precision: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=()))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=()))
     backend = backends.find(name, precision)
     assert (backend.name, backend.precision, backend.extra) == (name, precision, "gpu")
     made = backend.build(program, SOURCE, tmp_path, RELEASE)

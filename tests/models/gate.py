@@ -93,7 +93,7 @@ class Gate:
     def check(self, built: Artifact, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
         """The verdict on the files in ``folder``."""
         request = gating.CheckRequest(
-            built=built,
+            artifact=built,
             folder=str(folder),
             program=str(self.folder / compiling.PROGRAM_FILE),
             lowered=str(self.folder / compiling.LOWERED_FILE),

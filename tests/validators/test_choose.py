@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millwork.validators.choose_candidate import Contender, choose
+from millwork.validators.choose_candidate import choose
 from millwork.validators.latency import BLOCK, SAMPLES, Samples
 from millwork.validators.traffic import Share, parse
 
-ONNX, FIL, REFERENCE = Contender(id="onnx", rank=0), Contender(id="fil", rank=1), Contender(id="reference", rank=9)
+RANKS = {"onnx": 0, "fil": 1, "reference": 9}
+ONNX, FIL, REFERENCE = RANKS
 ONE = parse("batch=1").shares
 
 
@@ -20,10 +21,9 @@ def taken(name: str, us: float, batch: int = 1, noise: float = 0.03) -> Samples:
     return Samples(name, batch, us * rng.lognormal(sigma=noise, size=(SAMPLES // BLOCK, BLOCK)))
 
 
-def chosen(times: dict[Contender, float], traffic: tuple[Share, ...] = ONE, **noise: Any) -> Any:
-    return choose(
-        list(times), [taken(c.id, us, share.batch, **noise) for c, us in times.items() for share in traffic], traffic
-    )
+def chosen(times: dict[str, float], traffic: tuple[Share, ...] = ONE, **noise: Any) -> Any:
+    samples = [taken(name, us, share.batch, **noise) for name, us in times.items() for share in traffic]
+    return choose({name: RANKS[name] for name in times}, samples, traffic)
 
 
 def test_the_fastest_wins_beyond_noise() -> None:
@@ -36,7 +36,7 @@ def test_the_fastest_wins_beyond_noise() -> None:
 
 
 @pytest.mark.parametrize("order", [[ONNX, FIL, REFERENCE], [REFERENCE, FIL, ONNX]])
-def test_a_tie_goes_to_the_smaller_rank(order: list[Contender]) -> None:
+def test_a_tie_goes_to_the_smaller_rank(order: list[str]) -> None:
     times = {ONNX: 101.0, FIL: 100.0, REFERENCE: 300.0}
     found = chosen({c: times[c] for c in order})
     assert found.winner.id == "onnx"

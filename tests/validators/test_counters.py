@@ -17,7 +17,7 @@ from millwork.triton import counters
 from millwork.triton.counters import Observed
 from millwork.triton.settings import Settings
 from millwork.tuning import fitness
-from millwork.tuning.knobs import Ground
+from millwork.tuning.knobs import Workload
 from millwork.tuning.service_times import ServiceTime
 from millwork.validators import traffic
 
@@ -140,8 +140,8 @@ SERVICE = tuple(
 
 
 def judged(observed: Observed, now: Settings, config: str = "") -> fitness.Fitness:
-    ground = Ground(traffic=fitness.traffic_of(observed), cores=2)
-    return fitness.judge(observed, now, "millwork", SERVICE, ground, fitness.tuned_for(config))
+    workload = Workload(traffic=fitness.traffic_of(observed), cores=2)
+    return fitness.judge(observed, now, "millwork", SERVICE, workload, fitness.tuned_for(config))
 
 
 def test_what_keeps_up_fits() -> None:

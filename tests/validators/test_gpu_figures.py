@@ -13,7 +13,7 @@ from millwork.compile.backends.base import Artifact
 from millwork.compile.runners import gpu_watch
 from millwork.compile.runners.gpu_watch import State
 from millwork.validators import gate_steps, gpu_figures
-from millwork.validators.gate_steps import MeasureRequest, Timed
+from millwork.validators.gate_steps import MeasureRequest
 from millwork.validators.rows import given as givens
 from millwork.validators.rows.given import Given
 from millwork.values.measurements import Latency
@@ -107,8 +107,8 @@ def test_the_step_asks_nvml_for_candidates_of_a_gpu_alone(tmp_path: Path, monkey
     cpu = msgspec.structs.replace(gpu, backend="native")
 
     def measured(*built: Artifact) -> gate_steps.MeasureReply:
-        candidates = tuple(Timed(built=one, folder=str(tmp_path)) for one in built)
-        return gate_steps.measure(MeasureRequest(candidates, str(tmp_path / "rows" / givens.ROWS_FILE), 0, (3,)))
+        folders = (str(tmp_path),) * len(built)
+        return gate_steps.measure(MeasureRequest(built, folders, str(tmp_path / "rows" / givens.ROWS_FILE), 0, (3,)))
 
     alone = measured(cpu)
     assert watches == []

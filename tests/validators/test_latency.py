@@ -154,13 +154,18 @@ def test_blocks_are_paired_up_to_the_shorter() -> None:
 
 def test_the_step_measures_built_candidates_and_keeps_the_samples(tmp_path: Path) -> None:
     found = gate(xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json"), tmp_path / "gate")
-    timed = []
+    artifacts, folders = [], []
     for backend in ("onnx", "fil", "reference"):
-        built = found.build(backend, tmp_path / backend).built
+        built = found.build(backend, tmp_path / backend).artifact
         assert built is not None
-        timed.append(gate_steps.Timed(built=built, folder=str(tmp_path / backend)))
+        artifacts.append(built)
+        folders.append(str(tmp_path / backend))
     request = gate_steps.MeasureRequest(
-        candidates=tuple(timed), rows=str(found.folder / "rows.npy"), skip=500, batches=(1, 3)
+        artifacts=tuple(artifacts),
+        folders=tuple(folders),
+        rows=str(found.folder / "rows.npy"),
+        skip=500,
+        batches=(1, 3),
     )
     with contextlib.chdir(tmp_path):
         reply = gate_steps.measure(request)

@@ -233,7 +233,7 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
     engine = runner("xgboost_runner")(judge.native, judge.signature.oracle.parameters, 1)
     np.save(judge.folder / "answers.npy", engine.predict(judge.rows))
     np.save(judge.folder / "leaves.npy", engine.leaves(judge.rows))
-    built = judge.build("onnx", tmp_path / "onnx").built
+    built = judge.build("onnx", tmp_path / "onnx").artifact
     assert built is not None
     verdict = judge.check(built, tmp_path / "onnx", labels=str(judge.folder / gate_steps.LABELS_FILE))
     assert verdict.passed, verdict.reason

@@ -9,21 +9,21 @@ from millwork.triton.settings import Settings
 from millwork.tuning import figures, knobs, scoring, slo
 from millwork.tuning.estimate import estimate
 from millwork.tuning.figures import Round
-from millwork.tuning.knobs import Ground
+from millwork.tuning.knobs import Workload
 from millwork.tuning.load.load_steps import ServerTime
 from millwork.tuning.load.samples import Samples
 from millwork.tuning.search import search
 from millwork.tuning.service_times import ServiceTime
-from millwork.tuning.trials import Entrant, Question, TrialError
+from millwork.tuning.trials import SearchProblem, ServedCandidate, TrialError
 from millwork.validators import traffic
 
 SERVICE = tuple(ServiceTime(id="m", threads=t, batches=(1, 64), us=(60.0, 1500.0 / t)) for t in (1, 2))
-ENTRANT = Entrant("m", "python", 0, SERVICE)
+CANDIDATE = ServedCandidate("m", "python", 0, None, SERVICE)
 
 
-def question(spec="batch=1 clients=8", limit="", objective="throughput", budget=90.0):
+def problem(spec="batch=1 clients=8", limit="", objective="throughput", budget=90.0):
     asked = traffic.parse(spec)
-    return Question(Ground(traffic=asked, cores=2), slo.parse(limit) if limit else slo.Slo(), objective, budget)
+    return SearchProblem(Workload(traffic=asked, cores=2), slo.parse(limit) if limit else slo.Slo(), objective, budget)
 
 
 def taken(number, latency_us, rows_per_s, seed, spent=1.0):
@@ -61,25 +61,25 @@ def by_instances(settings: Settings) -> float:
 
 def test_it_finds_the_best_in_twelve_trials_and_within_its_budget():
     world = World(by_instances)
-    found = search(question(), [ENTRANT], world.measure)
-    best = max(by_instances(s) for s in knobs.space("python", question().ground))
+    found = search(problem(), [CANDIDATE], world.measure)
+    best = max(by_instances(s) for s in knobs.space("python", problem().workload))
     assert by_instances(found.ranking[0].settings) >= 0.95 * best
-    assert len(found.book.trials) <= 12
-    assert found.book.spent_s <= 90
-    assert found.book.baseline.settings == knobs.triton_default("python", question().ground)
+    assert len(found.state.trials) <= 12
+    assert found.state.spent_s <= 90
+    assert found.state.baseline.settings == knobs.triton_default("python", problem().workload)
 
 
 def test_what_the_estimate_thinks_least_of_is_tried_too():
     """It takes batching for the best in every form; here two instances without are, and nothing beside them."""
     world = World(lambda s: 1300.0 if s.instances == 2 and not s.batching else 1000.0, noise=0.01)
-    found = search(question(), [ENTRANT], world.measure)
+    found = search(problem(), [CANDIDATE], world.measure)
     assert (found.ranking[0].settings.instances, found.ranking[0].settings.batching) == (2, False)
-    first = [trial.settings for trial in found.book.trials if trial.id <= 6]
+    first = [trial.settings for trial in found.state.trials if trial.id <= 6]
     assert len({(s.instances, s.threads, s.batching) for s in first}) == len(first)
 
 
 def test_what_ties_goes_to_the_simpler():
-    found = search(question(), [ENTRANT], World(lambda _: 1000.0, noise=0.002).measure)
+    found = search(problem(), [CANDIDATE], World(lambda _: 1000.0, noise=0.002).measure)
     assert found.ranking[0].settings.instances * found.ranking[0].settings.threads == 1
     assert "noise" in found.why
 
@@ -87,12 +87,12 @@ def test_what_ties_goes_to_the_simpler():
 def test_what_breaks_the_limit_ranks_behind_what_keeps_it():
     """Two instances are faster, and too slow in the tail."""
     world = World(by_instances, latency=lambda s: 9000.0 if s.instances > 1 else 2000.0)
-    asked = question(limit="p99<5ms")
-    found = search(asked, [ENTRANT], world.measure)
+    asked = problem(limit="p99<5ms")
+    found = search(asked, [CANDIDATE], world.measure)
     assert found.ranking[0].settings.instances == 1
-    assert found.book.over(found.ranking[0])[0] < 1
-    none = search(question(limit="p99<1ms"), [ENTRANT], world.measure)
-    beyond, name = none.book.over(none.ranking[0])
+    assert found.state.over(found.ranking[0])[0] < 1
+    none = search(problem(limit="p99<1ms"), [CANDIDATE], world.measure)
+    beyond, name = none.state.over(none.ranking[0])
     assert beyond > 1
     assert name == "p99<1ms"
     assert none.ranking[0].settings.instances == 1, "the closest miss"
@@ -103,59 +103,59 @@ def test_a_limit_is_no_price_that_speed_can_pay():
     world = World(lambda s: 1000.0 * s.instances, latency=lambda s: 4500.0 if s.instances > 1 else 3500.0, noise=0.01)
     slow = taken(1, 3500.0, 1000.0, 1)
     bound = 1.15 * float(np.quantile(slow.samples.answered, 0.99)) / 1e3
-    found = search(question(limit=f"p99<{bound:.3f}ms"), [ENTRANT], world.measure)
-    assert found.book.over(found.ranking[0])[0] <= 1
+    found = search(problem(limit=f"p99<{bound:.3f}ms"), [CANDIDATE], world.measure)
+    assert found.state.over(found.ranking[0])[0] <= 1
     assert found.ranking[0].settings.instances == 1
-    assert any(t.settings.instances > 1 and found.book.over(t)[0] < 1.25 for t in found.ranking), "the temptation"
+    assert any(t.settings.instances > 1 and found.state.over(t)[0] < 1.25 for t in found.ranking), "the temptation"
     implied = World(by_instances, latency=lambda s: 1300.0 if s.instances > 1 else 1000.0)
-    best = search(question(), [ENTRANT], implied.measure).ranking[0]
+    best = search(problem(), [CANDIDATE], implied.measure).ranking[0]
     assert best.settings.instances == 1
 
 
 def test_a_limit_of_the_users_is_judged_though_another_is_missed_by_more():
     world = World(by_instances, latency=lambda s: 5000.0 if s.instances > 1 else 1000.0)
-    found = search(question(limit="memory<1MiB"), [ENTRANT], world.measure, memory=lambda _: 3 << 20)
+    found = search(problem(limit="memory<1MiB"), [CANDIDATE], world.measure, memory=lambda _: 3 << 20)
     double = next(trial for trial in found.ranking if trial.settings.instances > 1)
-    assert found.book.over(double)[1] == "p99 no worse than the default's"
-    assert found.book.missed(double) == (3.0, "memory<1MiB")
+    assert found.state.over(double)[1] == "p99 no worse than the default's"
+    assert found.state.missed(double) == (3.0, "memory<1MiB")
 
 
 @pytest.mark.parametrize("survivors", [1, 0])
 def test_a_trial_that_fails_later_is_out_too(survivors):
     """The best of the first sweep kills the server in the second; or all do, the default too."""
     world = World(by_instances, noise=0.01)
-    fine = list(knobs.space("python", question().ground)[:survivors])
+    fine = list(knobs.space("python", problem().workload)[:survivors])
 
     def measure(trial, number):
         if number > 1 and trial.settings not in fine:
             raise TrialError("it died", spent_s=2.0)
         return world.measure(trial, number)
 
-    found = search(question(), [ENTRANT], measure)
+    found = search(problem(), [CANDIDATE], measure)
     assert [trial.settings for trial in found.ranking[:1]] == fine
-    assert found.book.failed
-    assert not any(trial.id in found.book.failed for trial in found.ranking)
-    assert found.book.spent_s >= 2.0 * len(found.book.failed)
+    assert found.state.failed
+    assert not any(trial.id in found.state.failed for trial in found.ranking)
+    assert found.state.spent_s >= 2.0 * len(found.state.failed)
 
 
 def test_a_budget_that_is_spent_ends_a_sweep():
-    found = search(question(budget=20.0), [ENTRANT], lambda _, number: taken(number, 1000.0, 1000.0, 1, spent=15.0))
-    assert found.book.spent_s <= 20 + 15
+    found = search(problem(budget=20.0), [CANDIDATE], lambda _, number: taken(number, 1000.0, 1000.0, 1, spent=15.0))
+    assert found.state.spent_s <= 20 + 15
     assert found.ranking
 
 
 def test_what_was_in_no_sweep_with_the_default_cannot_win():
     """The budget ends in the second sweep, which goes backwards, before the default's turn: a slow newcomer has only
     figures that nothing was measured beside."""
-    first = len(search(question(), [ENTRANT], World(by_instances, noise=0.0).measure).book.trials)
+    first = len(search(problem(), [CANDIDATE], World(by_instances, noise=0.0).measure).state.trials)
 
     def measure(trial, number):
         return taken(number, 1000.0, 1000.0 if number == 1 else 900.0, 1, spent=1.0 if number == 1 else 80.0)
 
-    found = search(question(), [ENTRANT], measure)
-    assert first > len(found.book.rounds)
-    assert 1 in [r.number for r in found.book.rounds[found.ranking[0].id]]
-    assert 1 not in [r.number for r in found.book.rounds[found.ranking[-1].id]]
+    found = search(problem(), [CANDIDATE], measure)
+    assert first > len(found.state.rounds)
+    assert 1 in [r.number for r in found.state.rounds[found.ranking[0].id]]
+    assert 1 not in [r.number for r in found.state.rounds[found.ranking[-1].id]]
 
 
 def test_a_rate_that_is_not_kept_up_with_breaks_a_limit():
@@ -180,21 +180,21 @@ def test_a_rate_that_is_not_kept_up_with_breaks_a_limit():
 def test_what_is_hopelessly_over_the_limit_is_not_asked_on():
     """Two instances are twice as fast, and 30% over: one sweep more would tell nothing."""
     world = World(lambda s: 1000.0 * s.instances, latency=lambda s: 4000.0 if s.instances > 1 else 2000.0, noise=0.01)
-    found = search(question(limit="p99<4ms"), [ENTRANT], world.measure)
+    found = search(problem(limit="p99<4ms"), [CANDIDATE], world.measure)
     assert found.ranking[0].settings.instances == 1
-    asked = {t.id: len(found.book.rounds[t.id]) for t in found.ranking if t.settings.instances > 1}
+    asked = {t.id: len(found.state.rounds[t.id]) for t in found.ranking if t.settings.instances > 1}
     assert asked
     assert max(asked.values()) <= 3, asked
 
 
 def test_a_percentile_takes_so_many_requests():
     assert [scoring.enough(quantile) for quantile in (0.5, 0.99, 0.999)] == [5, 299, 2995]
-    asked = question(limit="p99.9<5ms")
-    found = search(asked, [ENTRANT], World(by_instances).measure)
-    text, seen, needed = scoring.unshown(found.book.figures(found.ranking[0]), asked.slo)
+    asked = problem(limit="p99.9<5ms")
+    found = search(asked, [CANDIDATE], World(by_instances).measure)
+    text, seen, needed = scoring.unshown(found.state.figures(found.ranking[0]), asked.slo)
     assert (text, needed) == ("p99.9<5ms", 2995)
     assert seen < needed
-    assert scoring.unshown(found.book.figures(found.ranking[0]), slo.parse("p90<5ms")) is None
+    assert scoring.unshown(found.state.figures(found.ranking[0]), slo.parse("p90<5ms")) is None
 
 
 def test_more_clients_than_the_estimate_has_requests():
@@ -203,8 +203,8 @@ def test_more_clients_than_the_estimate_has_requests():
 
 
 def test_rows_that_clients_may_send_already_stay_allowed():
-    ground = Ground(traffic=traffic.parse("batch=1 rate=10/s"), cores=2, served=8192)
-    assert {s.max_batch for s in knobs.space("python", ground)} == {8192}
+    workload = Workload(traffic=traffic.parse("batch=1 rate=10/s"), cores=2, served=8192)
+    assert {s.max_batch for s in knobs.space("python", workload)} == {8192}
 
 
 def test_the_throughput_of_an_open_loop_is_what_was_answered():
@@ -236,26 +236,26 @@ def test_a_long_latency_is_no_backlog(latency_ms):
 
 
 def test_a_trial_that_cannot_serve_is_out_and_the_rest_go_on():
-    found = search(question(), [ENTRANT], World(by_instances, broken=(2,)).measure)
+    found = search(problem(), [CANDIDATE], World(by_instances, broken=(2,)).measure)
     assert found.ranking
     assert all(trial.settings.instances == 1 for trial in found.ranking)
-    assert "no memory" in found.book.failed.values()
-    assert search(question(), [ENTRANT], World(by_instances, broken=(1, 2)).measure).ranking == ()
+    assert "no memory" in found.state.failed.values()
+    assert search(problem(), [CANDIDATE], World(by_instances, broken=(1, 2)).measure).ranking == ()
 
 
 def test_the_same_figures_lead_to_the_same_steps():
     one, two = World(by_instances), World(by_instances)
-    search(question(), [ENTRANT], one.measure)
-    search(question(), [ENTRANT], two.measure)
+    search(problem(), [CANDIDATE], one.measure)
+    search(problem(), [CANDIDATE], two.measure)
     assert one.asked == two.asked
 
 
 @pytest.mark.parametrize("budget", [5.0, 20.0])
 def test_a_small_budget_has_few_trials(budget):
     world = World(by_instances)
-    found = search(question(budget=budget), [ENTRANT], world.measure)
-    assert len(found.book.trials) <= 3
-    assert len(world.asked) <= budget + 2 * len(found.book.trials)
+    found = search(problem(budget=budget), [CANDIDATE], world.measure)
+    assert len(found.state.trials) <= 3
+    assert len(world.asked) <= budget + 2 * len(found.state.trials)
 
 
 def test_what_was_given_up_early_is_not_the_best_by_luck():
@@ -266,8 +266,8 @@ def test_what_was_given_up_early_is_not_the_best_by_luck():
             own = np.random.default_rng([seed, trial.id, number])
             return taken(number, 1000.0, 1000.0 * own.lognormal(0, 0.3), number)
 
-        found = search(question(budget=60.0), [ENTRANT], measure)
-        rounds = {trial.id: len(found.book.rounds[trial.id]) for trial in found.ranking}
+        found = search(problem(budget=60.0), [CANDIDATE], measure)
+        rounds = {trial.id: len(found.state.rounds[trial.id]) for trial in found.ranking}
         assert rounds[found.ranking[0].id] >= 3, rounds
 
 
@@ -278,17 +278,17 @@ def test_one_stumble_does_not_decide():
 
 
 def test_instances_times_threads_stay_within_the_cores():
-    ground = Ground(traffic=traffic.parse("batch=1 clients=8"), cores=16)
+    workload = Workload(traffic=traffic.parse("batch=1 clients=8"), cores=16)
     for backend in knobs.CPU:
-        assert all(s.instances * s.threads <= 16 for s in knobs.space(backend, ground))
-    one_client = Ground(traffic=traffic.parse("batch=1 clients=1"), cores=2)
+        assert all(s.instances * s.threads <= 16 for s in knobs.space(backend, workload))
+    one_client = Workload(traffic=traffic.parse("batch=1 clients=1"), cores=2)
     assert not any(s.batching for s in knobs.space("python", one_client)), "there is nobody to batch with"
 
 
 def test_neighbours_come_from_another_knob_each_time():
     """What an estimate can't tell apart is tried in all directions, not in those that come first."""
-    ground = Ground(traffic=traffic.parse("batch=1 clients=8"), cores=4)
-    space = knobs.space("python", ground)
+    workload = Workload(traffic=traffic.parse("batch=1 clients=8"), cores=4)
+    space = knobs.space("python", workload)
     start = Settings(instances=1, threads=1, batching=True)
     first = knobs.neighbours(start, tuple(s for s in space if s != start))[:3]
     changed = [(s.instances != 1, s.threads != 1, (s.batching, s.delay_us) != (True, 0)) for s in first]
@@ -307,12 +307,12 @@ def test_instances_that_wait_cost_the_estimate_nothing():
 
 
 def test_gpu_knobs_by_release():
-    ground = Ground(traffic=traffic.parse("batch=64 clients=8"), cores=8, kind="gpu")
-    old = {name for s in knobs.space("fil", ground) for name in s.own}
-    new = {name for s in knobs.space("fil", Ground(ground.traffic, 8, "gpu", release=(25, 9))) for name in s.own}
+    workload = Workload(traffic=traffic.parse("batch=64 clients=8"), cores=8, kind="gpu")
+    old = {name for s in knobs.space("fil", workload) for name in s.own}
+    new = {name for s in knobs.space("fil", Workload(workload.traffic, 8, "gpu", release=(25, 9))) for name in s.own}
     assert old == {"transfer_threshold"}
     assert new == {"transfer_threshold", "chunk_size", "layout"}
-    assert {s.own["cuda_graphs"] for s in knobs.space("tensorrt", ground)} == {"false", "true"}
+    assert {s.own["cuda_graphs"] for s in knobs.space("tensorrt", workload)} == {"false", "true"}
 
 
 def test_the_estimate_knows_what_batching_and_overload_do():

@@ -58,7 +58,7 @@ def bench(
         )
         console = Console()
         with TerminalProgress(console) as progress:
-            found, error = pipeline.run(options, progress)
+            found, error = pipeline.optimize(options, progress)
     found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None, run_dir=run_dir or "")
     console.print(candidates_table(found))
     if as_json:

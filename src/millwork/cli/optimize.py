@@ -129,7 +129,7 @@ def optimize(
     )
     console = Console()
     with TerminalProgress(console) as progress:
-        found, error = pipeline.run(options, progress)
+        found, error = pipeline.optimize(options, progress)
     console.print()
     console.print(candidates_table(found))
     console.print()

@@ -31,12 +31,13 @@ def publish(run_dir: str, repository: str, triton: str, sign: str | None) -> int
     from ..artifacts.repository import at
     from ..artifacts.signing import signer
     from ..pipeline import publish as release
+    from ..pipeline import serve
     from ..triton import address
     from ..triton import serving as server
 
     console = Console()
     seal = None if sign is None else signer(Path(sign))
-    bundles = release.chosen(Path(run_dir).absolute())
+    bundles = serve.chosen(Path(run_dir).absolute())
     with TerminalProgress(console) as progress:
         progress.begin("publish", f"{repository}/{bundles[0].name}")
         serving = server.prepare(address.parse(triton), None, progress.detail)

@@ -51,7 +51,7 @@ def tune(
     """Tune the Triton configuration of a published model.
 
     Only config.pbtxt changes; it is published as a new version, atomically, and verified. Trials are loaded under
-    passing names, no other model is touched.
+    temporary names, no other model is touched.
     """
     from ..api import to_json
     from ..artifacts.repository import at, check_name

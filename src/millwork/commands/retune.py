@@ -13,19 +13,19 @@ from ..artifacts.bundle_rehearsal import golden_rows
 from ..artifacts.repository import Repository
 from ..errors import MillworkError, TargetError, UsageError
 from ..executors import LocalExecutor
-from ..pipeline.tune import MOST_ROWS
 from ..progress import Progress
 from ..storage import scratch
 from ..triton import config as triton_config
 from ..triton import counters
 from ..triton.address import Address
 from ..triton.counters import Observed
-from ..tuning import fitness, knobs
+from ..tuning import fitness, knobs, service_times
 from ..tuning import tune as tuning
 from ..tuning.fitness import Fitness, TunedFor
-from ..tuning.knobs import Ground
+from ..tuning.knobs import Workload
 from ..tuning.load import tensors
-from ..tuning.service_times import Engine, ProfileRequest, ServiceTime
+from ..tuning.outcome import MOST_ROWS
+from ..tuning.service_times import ProfileRequest, RunnerFile, ServiceTime
 from ..tuning.slo import Objective
 from ..values import Record, Value
 from . import tune as reconfigure
@@ -80,7 +80,7 @@ def _retuned(watch: Watch, name: str, bundle: Bundle, progress: Progress) -> tup
     now = triton_config.settings_of(bundle.config)
     traffic = fitness.traffic_of(seen)
     limit = was.slo.latency
-    ground = Ground(
+    workload = Workload(
         traffic=traffic,
         cores=tuning.cores(),
         kind=now.kind,
@@ -89,7 +89,9 @@ def _retuned(watch: Watch, name: str, bundle: Bundle, progress: Progress) -> tup
         served=now.max_batch,
     )
     progress.begin("estimate", "the published artifact's own times, here")
-    judged = fitness.judge(seen, now, bundle.manifest.triton_backend, _service(bundle, ground, progress), ground, was)
+    judged = fitness.judge(
+        seen, now, bundle.manifest.triton_backend, _service(bundle, workload, progress), workload, was
+    )
     expected = (
         "another configuration should do better" if judged.proposal is not None else "what would do better isn't known"
     )
@@ -104,17 +106,17 @@ def _retuned(watch: Watch, name: str, bundle: Bundle, progress: Progress) -> tup
     )
     if not watch.apply or judged.fits:
         return found, None
-    record, error = reconfigure.tune(_wish(watch, name, ground, was), progress)
+    record, error = reconfigure.tune(_wish(watch, name, workload, was), progress)
     return msgspec.structs.replace(found, record=record), error
 
 
-def _wish(watch: Watch, name: str, ground: Ground, was: TunedFor) -> Wish:
+def _wish(watch: Watch, name: str, workload: Workload, was: TunedFor) -> Wish:
     """Tuned under the traffic that was seen, whose throughput is given, and the limit that was said before."""
     objective: Objective = "cost" if was.objective == "cost" else "latency"
     return Wish(
         repository=watch.repository,
         name=name,
-        traffic=ground.traffic,
+        traffic=workload.traffic,
         slo=was.slo,
         objective=objective,
         budget_s=watch.budget_s,
@@ -147,25 +149,21 @@ def _observed(watch: Watch, name: str, progress: Progress) -> Observed:
     return counters.between(before, after, time.monotonic() - began)
 
 
-def _service(bundle: Bundle, ground: Ground, progress: Progress) -> tuple[ServiceTime, ...]:
+def _service(bundle: Bundle, workload: Workload, progress: Progress) -> tuple[ServiceTime, ...]:
     """How long the published artifact's calls take here; nothing, and that is said, where its engine isn't installed,
     or there is no sandbox for it."""
     manifest = bundle.manifest
-    space = knobs.space(manifest.triton_backend, ground)
+    space = knobs.space(manifest.triton_backend, workload)
     threads = tuple(sorted({settings.threads for settings in space} | {1}))
-    largest = max(ground.traffic.batches) * 8
-    batches = (*(size for size in tuning.PROFILED if size < largest), largest)
+    largest = max(workload.traffic.batches) * 8
+    batches = (*(size for size in service_times.PROFILED if size < largest), largest)
     with scratch.folder("retune") as folder:
         tensors.save(folder / "rows.npz", golden_rows(bundle.folder, manifest)[0][:MOST_ROWS])
-        engine = Engine(
-            id=reconfigure.candidate(manifest),
-            runner=manifest.runner,
-            model_file=str(bundle.folder / manifest.model_file),
-            parameters=manifest.parameters,
+        request = ProfileRequest(
+            files=(RunnerFile.of(bundle),), rows=str(folder / "rows.npz"), batches=batches, threads=threads
         )
-        request = ProfileRequest(engines=(engine,), rows=str(folder / "rows.npz"), batches=batches, threads=threads)
         try:
-            return tuning.service_times(LocalExecutor(), request, folder, gpu=ground.kind == "gpu").times
+            return service_times.measured(LocalExecutor(), request, folder, gpu=workload.kind == "gpu").times
         except TargetError as error:
             progress.note(f"no estimate: {error.message}")
             return ()

@@ -18,8 +18,7 @@ from ..artifacts.repository.base import Sign
 from ..errors import MillworkError, PublicationError, SloError, UsageError
 from ..executors import LocalExecutor
 from ..pipeline import publish as release
-from ..pipeline import tune as deciding
-from ..pipeline.options import LONGEST_TUNE_S
+from ..pipeline.tune import require_visible
 from ..progress import Progress
 from ..storage import scratch, tables
 from ..storage.files import sha256_file
@@ -29,13 +28,14 @@ from ..triton import config as triton_config
 from ..triton import serving as server
 from ..triton.address import Address
 from ..triton.serving import Serving
+from ..tuning import outcome
 from ..tuning import tune as tuning
-from ..tuning.knobs import Ground
+from ..tuning.knobs import Workload
 from ..tuning.load import tensors
-from ..tuning.service_times import Engine
+from ..tuning.outcome import LONGEST_TUNE_S, MOST_ROWS, ROWS_FILE, Decision
+from ..tuning.session import TuningSession
 from ..tuning.slo import Objective, Slo
-from ..tuning.trials import Question
-from ..tuning.tune import Contestant, Desk
+from ..tuning.trials import SearchProblem, ServedCandidate
 from ..validators.rows.given import Given
 from ..validators.traffic import Traffic
 from ..values import SCHEMA, CandidateRecord, Manifest, Record, TargetSummary, Value, Winner
@@ -101,7 +101,7 @@ def _tune(wish: Wish, bundle: Bundle, progress: Progress) -> tuple[Record, Millw
     serving = server.prepare(wish.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
-    deciding.demand_visible(wish.slo, serving)
+    require_visible(wish.slo, serving)
     with RunDirectory(wish.run_dir, progress.note) as directory:
         record, error = _tuned(wish, bundle, serving, directory, progress, seal)
         report.keep(record, directory, progress)
@@ -111,30 +111,30 @@ def _tune(wish: Wish, bundle: Bundle, progress: Progress) -> tuple[Record, Millw
 def _tuned(
     wish: Wish, bundle: Bundle, serving: Serving, directory: RunDirectory, progress: Progress, seal: Sign | None
 ) -> tuple[Record, MillworkError | None]:
-    contestant = Contestant(candidate(bundle.manifest), bundle, _engine(bundle), RANK)
+    candidate = ServedCandidate.of(bundle, RANK)
     now = triton_config.settings_of(bundle.config)
-    ground = Ground(
+    workload = Workload(
         traffic=wish.traffic,
         cores=tuning.cores(),
         kind=now.kind,
         limit_us=wish.slo.latency.bound if wish.slo.latency is not None else None,
         refusing=wish.slo.refused > 0,
-        release=deciding.numbers(serving.release.name),
+        release=serving.release.number,
         together=bundle.manifest.output.independent_rows,
         served=now.max_batch,
     )
-    question = Question(ground, wish.slo, wish.objective, wish.budget_s, now.threads, present=now)
+    problem = SearchProblem(workload, wish.slo, wish.objective, wish.budget_s, now.threads, present=now)
     assumed = f" ({wish.traffic.assumed} assumed)" if wish.traffic.assumed else ""
     progress.begin("tune", f"{wish.name} under {wish.traffic.words}{assumed}")
     rows = _rows(wish, bundle, directory)
     seconds = tuning.round_seconds(wish.traffic, _service_us(bundle.manifest))
-    with Desk(directory, LocalExecutor(), progress, serving, [contestant], wish.name, rows, seconds) as desk:
-        tuned = tuning.tune(question, [contestant], desk)
+    with TuningSession(directory, LocalExecutor(), progress, serving, [candidate], wish.name, rows, seconds) as session:
+        tuned = tuning.tune(problem, [candidate], session)
     if tuned.winner is None:
-        failed = next(iter(tuned.found.book.failed.values()), "it answered nothing")
+        failed = next(iter(tuned.found.state.failed.values()), "it answered nothing")
         raise PublicationError(f"{wish.name}: no configuration could serve: {failed}", "What serves now still does.")
-    decision = deciding.decision(tuned, tuned.winner, deciding.server_words(serving), serving.release.name)
-    progress.end(deciding.words(decision, f"{wish.traffic.words}{assumed}"), ok=decision.error is None)
+    decision = outcome.decision(tuned, tuned.winner, serving)
+    progress.end(outcome.words(decision, f"{wish.traffic.words}{assumed}"), ok=decision.error is None)
     setup = decision.setup
     config = triton_config.with_settings(bundle.config, setup.settings, setup.reasons, setup.heading)
     changed = msgspec.structs.replace(bundle, config=config)
@@ -152,23 +152,8 @@ def _tuned(
     return msgspec.structs.replace(record, publication=publication), None
 
 
-def candidate(manifest: Manifest) -> str:
-    """The id that the published candidate had in its run."""
-    return f"{manifest.backend}-{manifest.precision}"
-
-
-def _engine(bundle: Bundle) -> Engine:
-    manifest = bundle.manifest
-    return Engine(
-        id=candidate(manifest),
-        runner=manifest.runner,
-        model_file=str(bundle.folder / manifest.model_file),
-        parameters=manifest.parameters,
-    )
-
-
 def _service_us(manifest: Manifest) -> float:
-    return max((line.p50_us for line in manifest.latency), default=0.0)
+    return max((latency.p50_us for latency in manifest.latency), default=0.0)
 
 
 def _rows(wish: Wish, bundle: Bundle, directory: RunDirectory) -> Path:
@@ -176,23 +161,23 @@ def _rows(wish: Wish, bundle: Bundle, directory: RunDirectory) -> Path:
 
     def produce(folder: Path) -> Rows:
         if wish.data is not None:
-            read = tables.read(wish.data, bundle.manifest.features, None, limit=deciding.MOST_ROWS)
+            read = tables.read(wish.data, bundle.manifest.features, None, limit=MOST_ROWS)
             rows = Given(read.rows, read.categories)
         else:
             rows = golden_rows(bundle.folder, bundle.manifest)[0]
-        tensors.save(folder / deciding.ROWS_FILE, rows)
+        tensors.save(folder / ROWS_FILE, rows)
         return Rows(rows=len(rows))
 
     source = wish.data or bundle.folder / bundle.manifest.golden_file
     if not source.is_file():
         raise UsageError(f"--data {source}: no such file")
     key = {"source": sha256_file(source), "features": bundle.manifest.features}
-    return directory.stage("asked", key, produce, Rows).folder / deciding.ROWS_FILE
+    return directory.stage("asked", key, produce, Rows).folder / ROWS_FILE
 
 
-def _record(wish: Wish, bundle: Bundle, decision: deciding.Decision, serving: Serving) -> Record:
+def _record(wish: Wish, bundle: Bundle, decision: Decision, serving: Serving) -> Record:
     manifest = bundle.manifest
-    name = candidate(manifest)
+    name = manifest.candidate_id
     line = CandidateRecord(
         id=name,
         backend=manifest.backend,

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..artifacts import manifest as manifests
 from ..artifacts import repository, signing
 from ..errors import ModelError, UsageError
-from ..pipeline import publish as release
+from ..pipeline import serve
 from ..storage import scratch
 from ..storage.run_directory import STAGES, changes
 from ..triton import config as triton_config
@@ -51,8 +51,8 @@ def run(run_dir: Path, key: Path | None) -> Verified:
         raise UsageError(f"{run_dir}: no run in it", "Give the folder that --run-dir named.")
     told = [f"{STAGES}/{folder.name}: {change}" for folder in folders for change in changes(folder)]
     count = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
-    if not told and (run_dir / release.CHOSEN_FILE).exists():
-        release.chosen(run_dir)
+    if not told and (run_dir / serve.CHOSEN_FILE).exists():
+        serve.chosen(run_dir)
     return Verified(where=str(run_dir), files=count, problems=tuple(told))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,16 +18,23 @@ from ..storage.run_directory import Stage
 from ..triton.settings import MAX_BATCH
 from ..values import CandidateRecord
 from ..values.tensorrt_plan import Preflight
-from .run import BuiltCandidate, Run
-from .stages import LIMITS
+from .run import Candidate, CheckedCandidate, Run
+from .step import LIMITS
 
 GRAPH = ".onnx"
 """How the name of an artifact ends that TensorRT may take."""
 
 
-def ask(run: Run, candidates: Sequence[tuple[CandidateRecord, BuiltCandidate]]) -> dict[str, Preflight]:
+def without_target(run: Run, checked: Sequence[CheckedCandidate]) -> tuple[list[CheckedCandidate], TargetError]:
+    """The candidates, with what can be known of their engines without the target; and the end of the run."""
+    found = _preflights(run, [one.built for one in checked if one.passed])
+    noted = [replace(one, record=_noted(one.record, found)) for one in checked]
+    return noted, _absent(run, [one for one in noted if one.passed])
+
+
+def _preflights(run: Run, candidates: Sequence[Candidate]) -> dict[str, Preflight]:
     """For each candidate that is an ONNX graph, by id: whether its engine builds for the plan's target."""
-    graphs = [(line, built) for line, built in candidates if built.built.model_file.endswith(GRAPH)]
+    graphs = [candidate for candidate in candidates if candidate.artifact.model_file.endswith(GRAPH)]
     if not graphs:
         return {}
     target = run.plan.target
@@ -34,37 +42,38 @@ def ask(run: Run, candidates: Sequence[tuple[CandidateRecord, BuiltCandidate]]) 
     run.progress.begin("engines", f"for {target.name}, which isn't here")
     found: dict[str, Preflight] = {}
     fresh = False
-    for line, built in graphs:
-        if built.built.foreign:
-            found[line.id] = preflight.not_plain(target, built.built.foreign)
+    for candidate in graphs:
+        if candidate.artifact.foreign:
+            found[candidate.id] = preflight.not_plain(target, candidate.artifact.foreign)
         elif python is None:
-            found[line.id] = preflight.unknown(target, f"not tried: {_how()}")
+            found[candidate.id] = preflight.unknown(target, f"not tried: {_how()}")
         else:
-            stage = _stage(run, built, python)
-            found[line.id], fresh = stage.value, fresh or not stage.cached
+            stage = _stage(run, candidate, python)
+            found[candidate.id], fresh = stage.value, fresh or not stage.cached
     run.progress.end(
         "; ".join(f"{name}: {preflight.words(answer)}" for name, answer in found.items()), cached=not fresh
     )
     return found
 
 
-def noted(line: CandidateRecord, found: dict[str, Preflight]) -> CandidateRecord:
-    """The candidate's line with what was found out of its engine."""
-    if line.id not in found:
-        return line
-    answer = found[line.id]
-    reason = "; ".join(part for part in (line.reason, preflight.words(answer)) if part)
-    return msgspec.structs.replace(line, reason=reason, preflight=answer)
+def _noted(record: CandidateRecord, found: dict[str, Preflight]) -> CandidateRecord:
+    """The candidate's record with what was found out of its engine."""
+    if record.id not in found:
+        return record
+    answer = found[record.id]
+    reason = "; ".join(part for part in (record.reason, preflight.words(answer)) if part)
+    return msgspec.structs.replace(record, reason=reason, preflight=answer)
 
 
-def absent(run: Run, candidates: Sequence[tuple[CandidateRecord, BuiltCandidate]]) -> TargetError:
+def _absent(run: Run, passed: Sequence[CheckedCandidate]) -> TargetError:
     """The end of a run whose target isn't here: what is proved, what is ready, and what is left for the target."""
     plan = run.plan
-    ready = ", ".join(line.id for line, _ in candidates)
-    engines = [line.id for line, _ in candidates if line.preflight is not None and line.preflight.verdict == "builds"]
+    records = [one.record for one in passed]
+    ready = ", ".join(record.id for record in records)
+    engines = [r.id for r in records if r.preflight is not None and r.preflight.verdict == "builds"]
     known = f", engines of {', '.join(engines)} known to build for it" if engines else ""
-    details = "\n".join(f"  {line.id}: {line.reason}" for line, _ in candidates if line.preflight is not None)
-    files = "\n".join(f"  {_near(run, built)}" for _, built in candidates)
+    details = "\n".join(f"  {record.id}: {record.reason}" for record in records if record.preflight is not None)
+    files = "\n".join(f"  {_near(run, one.built)}" for one in passed)
     there = targets.instead(plan.target)
     other = f" ({there}: --allow-other-gpu measures on it, and says so)" if there else ""
     return TargetError(
@@ -76,11 +85,11 @@ def absent(run: Run, candidates: Sequence[tuple[CandidateRecord, BuiltCandidate]
     )
 
 
-def _stage(run: Run, built: BuiltCandidate, python: str) -> Stage[Preflight]:
+def _stage(run: Run, candidate: Candidate, python: str) -> Stage[Preflight]:
     """Kept under the graph, the target, the profiles and the TensorRT-RTX that is asked."""
     traffic = run.plan.traffic.batches
     ranges = profiles.of(traffic, largest=max(MAX_BATCH, *traffic))
-    graph = built.folder / built.built.model_file
+    graph = candidate.model_file
     key = {
         "graph": sha256_file(graph),
         "target": run.plan.target,
@@ -92,7 +101,7 @@ def _stage(run: Run, built: BuiltCandidate, python: str) -> Stage[Preflight]:
     def produce(folder: Path) -> Preflight:
         return preflight.ask(graph, run.plan.target, ranges, folder, python, LIMITS, confined=not run.plan.trust)
 
-    return run.directory.stage(f"preflight-{built.built.backend}", key, produce, Preflight)
+    return run.directory.stage(f"preflight-{candidate.artifact.backend}", key, produce, Preflight)
 
 
 def _builder() -> str:
@@ -108,6 +117,6 @@ def _how() -> str:
     return f"TensorRT-RTX isn't installed (millwork toolchain install {preflight.TOOLCHAIN}, {size} MB)"
 
 
-def _near(run: Run, built: BuiltCandidate) -> str:
-    path = built.folder / built.built.model_file
+def _near(run: Run, candidate: Candidate) -> str:
+    path = candidate.model_file
     return str(path.relative_to(run.plan.run_dir)) if path.is_relative_to(run.plan.run_dir) else str(path)

@@ -10,30 +10,32 @@ import msgspec
 
 from .. import __version__
 from ..artifacts import report, signing
-from ..artifacts.assemble import Evidence
 from ..artifacts.bundle import Bundle
 from ..artifacts.repository.base import Sign
 from ..compile.backends import table as backends
-from ..compile.backends.table import Variant, variants
+from ..compile.backends.table import BackendForm
 from ..errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from ..progress import Progress, Silent
 from ..storage.run_directory import RunDirectory
 from ..targets import instead, measured_here
-from ..triton import serving as server
+from ..triton import serving as servers
 from ..triton.serving import Serving
 from ..triton_releases import Release
-from ..validators import gate_steps as gate
-from ..validators.choose_candidate import Choice, Contender, best_few, choose
+from ..tuning import outcome
+from ..tuning.outcome import Decision
+from ..validators import gate_steps
+from ..validators.choose_candidate import Choice, best_few, choose
 from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
+from ..validators.parity import Verdict
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
-from . import absent_target, stages
-from . import publish as release
-from . import tune as deciding
+from . import absent_target, publish, serve, stages
 from .options import Options
 from .plan import Plan, understand
-from .run import BuiltCandidate, CandidateError, Judged, Model, Run, Truth
-from .tune import Decision, Finalist
+from .run import Candidate, CheckedCandidate, Model, Run, Truth
+from .serve import BundleSource
+from .step import StepError, on_gpu, reason
+from .tune import tune, untuned, why_untuned
 
 
 class Outcome(NamedTuple):
@@ -46,168 +48,191 @@ class Outcome(NamedTuple):
 TRUSTED = "--trust: the steps that read and run this model had no sandbox"
 
 
-def run(options: Options, progress: Progress | None = None) -> Outcome:
+def optimize(options: Options, progress: Progress | None = None) -> Outcome:
     """The whole job. Raises MillworkError where nothing could be judged; what came after that is in the outcome."""
     plan, executor = understand(options)
     if plan.repository is not None:
         plan.repository.foresee(plan.name)
     _signer(plan)  # a key that can't sign should be known before a long run
-    told = progress or Silent()
-    with RunDirectory(plan.run_dir, told.note) as directory:
-        job = Run(plan, directory, executor, told)
-        release.forget_choice(plan.run_dir)
+    progress = progress or Silent()
+    with RunDirectory(plan.run_dir, progress.note) as directory:
+        run = Run(plan, directory, executor, progress)
+        serve.forget_choice(plan.run_dir)
         if plan.trust:
-            told.note(TRUSTED)
-        model = stages.load(job)
+            progress.note(TRUSTED)
+        model = stages.load(run)
         backends.demand_forms(plan.backends, plan.precisions, net=model.signature.is_net)
-        serving = _prepare_server(job)
-        truth = stages.judge_by(job, model)
-        wanted = [
-            one
-            for one in variants(plan.backends, plan.precisions, net=model.signature.is_net, gpu=stages.on_gpu(job))
-            if one.precision in (plan.target.precisions or backends.PRECISIONS)
-        ]
-        judged = [_judge(job, model, truth, one, serving.release) for one in wanted]
-        found = _record(plan, model, truth, judged)
-        for line in found.candidates:
-            if line.status == "error":
-                told.note(f"{line.id} died and isn't compared: {line.reason.splitlines()[0]}")
+        serving = _prepare_server(run)
+        truth = stages.judge_by(run, model)
+        checked = [_check(run, model, truth, form, serving.release) for form in _forms(run, model)]
+        found = _record(plan, model, truth, checked)
+        for record in found.candidates:
+            if record.status == "error":
+                progress.note(f"{record.id} died and isn't compared: {record.reason.splitlines()[0]}")
         error: MillworkError | None = None
         try:
-            _demand_candidates(judged)
-            noted, absent = _demand_target(job, judged)
-            if absent is not None:
-                found = msgspec.structs.replace(found, candidates=_lines(noted))
+            _require_some(checked)
+            if not plan.measurable:
+                checked, absent = absent_target.without_target(run, checked)
+                found = msgspec.structs.replace(found, candidates=_records(checked))
                 raise absent
-            judged, choice = _choose(job, truth, judged)
-            found = msgspec.structs.replace(found, candidates=_lines(judged), winner=choice.winner)
-            decision = _tune(job, model, truth, judged, choice, serving, found)
+            checked, choice = _choose(run, truth, checked)
+            found = msgspec.structs.replace(found, candidates=_records(checked), winner=choice.winner)
+            decision = _tune(run, model, truth, checked, choice, serving, found)
             found = _with_decision(found, decision)
             if decision.error is not None:
                 raise decision.error
-            found = _release(job, model, truth, judged, decision, serving, found)
+            winner = BundleSource.of(run, model, truth, _named(checked, decision.id), serving, found)
+            found = _publish(winner, decision, found)
         except MillworkError as stopped:
             error = stopped
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
-        report.keep(found, directory, told)
+        report.keep(found, directory, progress)
         return Outcome(found, error)
 
 
-def _prepare_server(job: Run) -> Serving:
+def _prepare_server(run: Run) -> Serving:
     """Before any other work: a server that isn't there should be known at once."""
-    job.progress.begin("triton", "which release, which backends")
-    tunes = job.plan.tune_asked and bool(job.plan.tune_budget)
-    needed = (job.plan.rehearsed or tunes) and job.plan.measurable
-    serving = server.prepare(job.plan.triton, job.plan.triton_release, job.progress.detail, start=needed)
+    run.progress.begin("triton", "which release, which backends")
+    tunes = run.plan.tune_asked and bool(run.plan.tune_budget)
+    needed = (run.plan.rehearsed or tunes) and run.plan.measurable
+    serving = servers.prepare(run.plan.triton, run.plan.triton_release, run.progress.detail, start=needed)
     what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
-    untuned = job.plan.measurable and not job.plan.rehearsed and not serving.there and job.plan.tune_budget
-    why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if untuned else ""
-    job.progress.end(f"{what} ({serving.release.name}){why}")
+    unasked = run.plan.measurable and not run.plan.rehearsed and not serving.there and run.plan.tune_budget
+    why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if unasked else ""
+    run.progress.end(f"{what} ({serving.release.name}){why}")
     return serving
 
 
-def _judge(job: Run, model: Model, truth: Truth, variant: Variant, target: Release) -> Judged:
+def _forms(run: Run, model: Model) -> list[BackendForm]:
+    """What is built: the backends of the model's kind, in the precisions that the target has."""
+    plan = run.plan
+    wanted = backends.forms(plan.backends, plan.precisions, net=model.signature.is_net, gpu=on_gpu(run))
+    return [form for form in wanted if form.precision in (plan.target.precisions or backends.PRECISIONS)]
+
+
+# ── build and check ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check(run: Run, model: Model, truth: Truth, form: BackendForm, release: Release) -> CheckedCandidate:
     """Build one candidate and check it; whatever goes wrong with it is in its record."""
-    name = variant.short
-    job.progress.begin("build", name)
-    line = CandidateRecord(id=variant.id, backend=variant.backend, precision=variant.precision, status="error")
+    run.progress.begin("build", form.short)
+    record = CandidateRecord(id=form.id, backend=form.backend, precision=form.precision, status="error")
     try:
-        built = stages.build(job, model, truth, variant, target)
+        built = stages.build(run, model, truth, form, release)
         if isinstance(built, str):
-            job.progress.end(f"{name}: unsupported")
-            return Judged(msgspec.structs.replace(line, status="unsupported", reason=built))
-        line = msgspec.structs.replace(
-            line,
-            id=built.built.id,
-            bytes=built.bytes,
-            build_s=round(built.seconds, 3),
-            passes=(*model.lowered.notes, *built.built.passes),
-            served_by=built.built.triton_backend,
-            layers=built.built.layers,
-        )
-        job.progress.end(f"{name}: {built.bytes / 1024:,.0f} KiB", cached=built.cached)
-        job.progress.begin("check", line.id)
-        stage = stages.check(job, model, truth, built)
-    except CandidateError as error:
-        reason, missing = stages.reason(error)
-        job.progress.end(f"{name}: {'not installed' if missing else reason.splitlines()[0]}", ok=missing)
-        return Judged(
-            msgspec.structs.replace(line, status="unsupported" if missing else "error", reason=reason), None, missing
-        )
+            run.progress.end(f"{form.short}: unsupported")
+            return CheckedCandidate(msgspec.structs.replace(record, status="unsupported", reason=built))
+        record = _with_files(record, built, model)
+        run.progress.end(f"{form.short}: {built.bytes / 1024:,.0f} KiB", cached=built.cached)
+        run.progress.begin("check", record.id)
+        stage = stages.check(run, model, truth, built)
+    except StepError as error:
+        why, missing = reason(error)
+        run.progress.end(f"{form.short}: {'not installed' if missing else why.splitlines()[0]}", ok=missing)
+        status: Status = "unsupported" if missing else "error"
+        return CheckedCandidate(msgspec.structs.replace(record, status=status, reason=why), None, missing)
     verdict = stage.value
-    status: Status = "passed" if verdict.passed else "failed"
-    told = "equal" if verdict.passed else "NOT equal"
-    job.progress.end(
-        f"{line.id}: {told} on {verdict.parity.rows:,} rows, "
-        + ("" if model.signature.is_net else f"{verdict.parity.leaf_mismatches or 0:,} wrong leaves, ")
-        + f"answers within {verdict.parity.max_abs:.1e}",
-        cached=stage.cached,
-        ok=verdict.passed,
+    run.progress.end(_in_words(record.id, verdict, net=model.signature.is_net), cached=stage.cached, ok=verdict.passed)
+    status = "passed" if verdict.passed else "failed"
+    record = msgspec.structs.replace(record, status=status, reason=verdict.reason, parity=verdict.parity)
+    return CheckedCandidate(record, built, allowed=verdict.allowed, engine=verdict.engine)
+
+
+def _with_files(record: CandidateRecord, built: Candidate, model: Model) -> CandidateRecord:
+    artifact = built.artifact
+    return msgspec.structs.replace(
+        record,
+        id=artifact.id,
+        bytes=built.bytes,
+        build_s=round(built.seconds, 3),
+        passes=(*model.lowered.notes, *artifact.passes),
+        served_by=artifact.triton_backend,
+        layers=artifact.layers,
     )
-    line = msgspec.structs.replace(line, status=status, reason=verdict.reason, parity=verdict.parity)
-    return Judged(line, built, allowed=verdict.allowed, engine=verdict.engine)
 
 
-def _choose(job: Run, truth: Truth, judged: Sequence[Judged]) -> tuple[list[Judged], Choice]:
+def _in_words(name: str, verdict: Verdict, *, net: bool) -> str:
+    equal = "equal" if verdict.passed else "NOT equal"
+    leaves = "" if net else f"{verdict.parity.leaf_mismatches or 0:,} wrong leaves, "
+    return f"{name}: {equal} on {verdict.parity.rows:,} rows, {leaves}answers within {verdict.parity.max_abs:.1e}"
+
+
+def _require_some(checked: Sequence[CheckedCandidate]) -> None:
+    """ParityError where none passed; TargetError where that is for want of what could be installed."""
+    if any(one.passed for one in checked):
+        return
+    reasons = "\n".join(f"  {one.record.id}: {one.record.reason}" for one in checked)
+    if checked and all(one.missing for one in checked):
+        raise TargetError(f"no candidate could be built here:\n{reasons}", "Install what is named above.")
+    raise ParityError(f"no candidate answers as the framework does, so nothing is published:\n{reasons}")
+
+
+# ── measure and choose ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _choose(run: Run, truth: Truth, checked: Sequence[CheckedCandidate]) -> tuple[list[CheckedCandidate], Choice]:
     """Measure those that passed, interleaved, and choose. One that dies being measured is out; the rest go on."""
-    batches = job.plan.traffic.batches
-    contenders = [one for one in judged if one.passed]
-    lines = list(judged)
-    job.progress.begin("measure", f"batches {', '.join(map(str, batches))}, {job.plan.threads} thread(s), interleaved")
+    batches = run.plan.traffic.batches
+    found = list(checked)
+    run.progress.begin("measure", f"batches {', '.join(map(str, batches))}, {run.plan.threads} thread(s), interleaved")
     while True:
-        built = [one.built for one in contenders if one.built is not None]
+        built = [one.built for one in found if one.passed]
         try:
-            stage = stages.measure(job, truth, built, batches)
+            stage = stages.measure(run, truth, built, batches)
             break
-        except CandidateError as error:
-            died = _who_dies(job, truth, built, batches)
+        except StepError as error:
+            died = _who_dies(run, truth, built, batches)
             if not died:
-                raise InternalError(f"measuring failed: {stages.reason(error)[0]}") from error
-            lines = [_out(one, died) for one in lines]
-            contenders = [one for one in lines if one.passed]
-            _demand_candidates(lines)
-    job.progress.end(f"{len(contenders)} candidates", cached=stage.cached)
-    samples = gate.read_samples(stage.folder / gate.SAMPLES_FILE)
-    ranked = [
-        Contender(id=one.record.id, rank=backends.rank(one.record.backend), may_win=_may_win(job, truth, one))
-        for one in contenders
-    ]
-    choice = choose(ranked, samples, job.plan.traffic.shares)
-    timed = [_timed(one, stage.value, choice) if one.passed else one for one in lines]
-    return timed, choice
+                raise InternalError(f"measuring failed: {reason(error)[0]}") from error
+            found = [_out(one, died) for one in found]
+            _require_some(found)
+    run.progress.end(f"{len(built)} candidates", cached=stage.cached)
+    samples = gate_steps.read_samples(stage.folder / gate_steps.SAMPLES_FILE)
+    ranks = {one.record.id: one.rank for one in found if one.passed}
+    not_named = [one.record.id for one in found if one.passed and not _may_win(run, truth, one)]
+    choice = choose(ranks, samples, run.plan.traffic.shares, not_named)
+    return [_with_latency(one, stage.value, choice) if one.passed else one for one in found], choice
 
 
-def _timed(one: Judged, figures: MeasureReply, choice: Choice) -> Judged:
-    line = msgspec.structs.replace(
-        one.record,
-        latency=figures.latency[one.record.id],
-        memory_bytes=figures.memory.get(one.record.id),
-        gpu_bytes=figures.gpu_memory.get(one.record.id),
-        reason=_with_timing(one, choice.lost.get(one.record.id, ""), slowed(figures.latency[one.record.id])),
-    )
-    return replace(one, record=line)
+def _may_win(run: Run, truth: Truth, checked: CheckedCandidate) -> bool:
+    """A precision that isn't exact wins only where it was named."""
+    return checked.record.precision in ("fp32", *run.plan.precisions) or not truth.is_net
 
 
-def _who_dies(job: Run, truth: Truth, built: Sequence[BuiltCandidate], batches: tuple[int, ...]) -> dict[str, str]:
+def _who_dies(run: Run, truth: Truth, built: Sequence[Candidate], batches: tuple[int, ...]) -> dict[str, str]:
     """Measure each alone: the ids of those that die, and why."""
     died: dict[str, str] = {}
     for candidate in built:
         try:
-            stages.measure(job, truth, [candidate], batches)
-        except CandidateError as error:
-            died[candidate.built.id] = f"while it was measured: {stages.reason(error)[0]}"
+            stages.measure(run, truth, [candidate], batches)
+        except StepError as error:
+            died[candidate.id] = f"while it was measured: {reason(error)[0]}"
     return died
 
 
-def _out(one: Judged, died: dict[str, str]) -> Judged:
-    if one.record.id not in died:
-        return one
-    return replace(one, record=msgspec.structs.replace(one.record, status="error", reason=died[one.record.id]))
+def _out(checked: CheckedCandidate, died: dict[str, str]) -> CheckedCandidate:
+    name = checked.record.id
+    if name not in died:
+        return checked
+    return replace(checked, record=msgspec.structs.replace(checked.record, status="error", reason=died[name]))
 
 
-def _with_timing(one: Judged, why_lost: str, held_back: str) -> str:
+def _with_latency(checked: CheckedCandidate, figures: MeasureReply, choice: Choice) -> CheckedCandidate:
+    name, latency = checked.record.id, figures.latency[checked.record.id]
+    record = msgspec.structs.replace(
+        checked.record,
+        latency=latency,
+        memory_bytes=figures.memory.get(name),
+        gpu_bytes=figures.gpu_memory.get(name),
+        reason=_with_timing(checked.built, choice.lost.get(name, ""), slowed(latency)),
+    )
+    return replace(checked, record=record)
+
+
+def _with_timing(built: Candidate, why_lost: str, held_back: str) -> str:
     """Figures that aren't the serving engine's own, or of a GPU that was slowed, say so."""
-    timed_by = one.built.built.timed_by if one.built is not None else ""
+    timed_by = built.artifact.timed_by
     marks = (
         f"timed by {timed_by}" if timed_by else "",
         f"measured while the GPU was slowed: {held_back}" if held_back else "",
@@ -215,41 +240,35 @@ def _with_timing(one: Judged, why_lost: str, held_back: str) -> str:
     return "; ".join(part for part in (why_lost, *marks) if part)
 
 
+# ── tune ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def _tune(
-    job: Run, model: Model, truth: Truth, judged: Sequence[Judged], choice: Choice, serving: Serving, found: Record
+    run: Run,
+    model: Model,
+    truth: Truth,
+    checked: Sequence[CheckedCandidate],
+    choice: Choice,
+    serving: Serving,
+    found: Record,
 ) -> Decision:
     """The best few on the real server under the traffic; the winner as it is where nothing is to be measured."""
-    why_not = deciding.wanted(job, serving)
+    traffic = run.plan.traffic
+    why_not = why_untuned(run, serving)
     if why_not:
-        if job.plan.tune_asked and job.plan.traffic.assumed == "":
-            job.progress.note(f"the configuration isn't tuned: {why_not}")
-        return deciding.plain(job, model, choice.winner.id)
-    traffic = job.plan.traffic
+        if run.plan.tune_asked and traffic.assumed == "":
+            run.progress.note(f"the configuration isn't tuned: {why_not}")
+        return untuned(run, model, choice.winner.id)
     assumed = f" ({traffic.assumed} assumed)" if traffic.assumed else ""
-    job.progress.begin("tune", f"{traffic.words}{assumed}")
-    few = [_finalist(_one(judged, name), found) for name in best_few(choice)]
-    decision = deciding.decide(job, model, truth, few, serving)
-    job.progress.end(deciding.words(decision, f"{traffic.words}{assumed}"), ok=decision.error is None)
+    run.progress.begin("tune", f"{traffic.words}{assumed}")
+    few = [_named(checked, name) for name in best_few(choice)]
+    decision = tune(run, model, truth, few, serving, found)
+    run.progress.end(outcome.words(decision, f"{traffic.words}{assumed}"), ok=decision.error is None)
     return decision
 
 
-def _finalist(one: Judged, found: Record) -> Finalist:
-    if one.built is None or one.record.parity is None or one.allowed is None:
-        raise InternalError(f"{one.record.id} passed without having been built and checked")
-    evidence = Evidence(
-        model=found.model,
-        parity=one.record.parity,
-        latency=one.record.latency,
-        target=found.target,
-        engine=one.engine,
-        golden_abs=one.allowed.abs,
-        golden_rel=one.allowed.rel,
-    )
-    return Finalist(one.built, evidence, backends.rank(one.record.backend))
-
-
-def _one(judged: Sequence[Judged], name: str) -> Judged:
-    return next(one for one in judged if one.record.id == name)
+def _named(checked: Sequence[CheckedCandidate], name: str) -> CheckedCandidate:
+    return next(one for one in checked if one.record.id == name)
 
 
 def _with_decision(found: Record, decision: Decision) -> Record:
@@ -263,8 +282,8 @@ def _with_decision(found: Record, decision: Decision) -> Record:
     else:
         why = f"the best on {tuning.server} under {tuning.traffic}, where {winner.id}, faster in process, was behind it"
         candidates = tuple(
-            msgspec.structs.replace(line, reason=_behind(tuning, winner.id)) if line.id == winner.id else line
-            for line in candidates
+            msgspec.structs.replace(record, reason=_behind(tuning, winner.id)) if record.id == winner.id else record
+            for record in candidates
         )
     return msgspec.structs.replace(found, winner=Winner(id=decision.id, why=why), candidates=candidates, tuning=tuning)
 
@@ -284,29 +303,30 @@ def _behind(tuning: Tuning, name: str) -> str:
     )
 
 
-def _release(
-    job: Run, model: Model, truth: Truth, judged: Sequence[Judged], decision: Decision, serving: Serving, found: Record
-) -> Record:
+# ── serve and publish ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
     """Serve the winner on the real server, and publish it if that was asked."""
-    winner = _finalist(_one(judged, decision.id), found)
-    job.progress.begin("serve", f"{decision.id} on {serving.release.name}")
-    served = release.serve(job, model, truth, winner.built, winner.evidence, serving, decision.setup)
+    run, serving = winner.run, winner.serving
+    run.progress.begin("serve", f"{decision.id} on {serving.release.name}")
+    served = serve.serve(winner, decision.setup)
     if isinstance(served, str):
         raise PublicationError(f"{decision.id} can't be served: {served}", "The report has the candidates.")
     bundle = served[0]
-    native = winner.built.built.triton_backend
+    native = winner.candidate.artifact.triton_backend
     lacking = f" (it has no {native} backend)" if bundle.manifest.triton_backend != native else ""
-    job.progress.end(
+    run.progress.end(
         f"Triton's {bundle.manifest.triton_backend} backend{lacking}, "
         + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
     )
     found = _with_bundle(found, decision, bundle)
-    if job.plan.repository is None:
+    if run.plan.repository is None:
         return found
-    job.directory.demand_unchanged()
-    job.progress.begin("publish", f"{job.plan.repository.url}/{job.plan.name}")
-    publication, bundle = release.publish(served, job.plan.repository, serving, job.progress, _signer(job.plan))
-    job.progress.end(release.words(publication))
+    run.directory.demand_unchanged()
+    run.progress.begin("publish", f"{run.plan.repository.url}/{run.plan.name}")
+    publication, bundle = publish.publish(served, run.plan.repository, serving, run.progress, _signer(run.plan))
+    run.progress.end(publish.words(publication))
     return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)
 
 
@@ -322,70 +342,51 @@ def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:
         found,
         tuning=msgspec.structs.replace(tuning, triton=bundle.manifest.triton_release, config=bundle.config),
         candidates=tuple(
-            msgspec.structs.replace(line, served_by=backend) if line.id == decision.id else line
-            for line in found.candidates
+            msgspec.structs.replace(record, served_by=backend) if record.id == decision.id else record
+            for record in found.candidates
         ),
     )
 
 
-def _demand_candidates(judged: Sequence[Judged]) -> None:
-    """ParityError where none passed; TargetError where that is for want of what could be installed."""
-    if any(one.passed for one in judged):
-        return
-    reasons = "\n".join(f"  {one.record.id}: {one.record.reason}" for one in judged)
-    if judged and all(one.missing for one in judged):
-        raise TargetError(f"no candidate could be built here:\n{reasons}", "Install what is named above.")
-    raise ParityError(f"no candidate answers as the framework does, so nothing is published:\n{reasons}")
+# ── the record ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _demand_target(job: Run, judged: Sequence[Judged]) -> tuple[Sequence[Judged], TargetError | None]:
-    """The candidates, and why nothing is measured here: the target is another machine's GPU. What can be known of it
-    without the GPU is then in the candidates."""
-    if job.plan.measurable:
-        return judged, None
-    ready = [(one.record, one.built) for one in judged if one.passed and one.built is not None]
-    found = absent_target.ask(job, ready)
-    noted = [replace(one, record=absent_target.noted(one.record, found)) for one in judged]
-    told = [(one.record, one.built) for one in noted if one.passed and one.built is not None]
-    return noted, absent_target.absent(job, told)
-
-
-def _record(plan: Plan, model: Model, truth: Truth, judged: Sequence[Judged]) -> Record:
-    signature = model.signature
-    died = (f"{one.record.id} died and isn't compared" for one in judged if one.record.status == "error")
+def _record(plan: Plan, model: Model, truth: Truth, checked: Sequence[CheckedCandidate]) -> Record:
+    """What is known once all candidates were checked."""
+    died = (f"{one.record.id} died and isn't compared" for one in checked if one.record.status == "error")
     trusted = (TRUSTED,) if plan.trust else ()
     elsewhere = (f"measured on {instead(plan.target)}",) if plan.other_gpu and instead(plan.target) else ()
-    notes = (*trusted, *elsewhere, *signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
+    notes = (*trusted, *elsewhere, *model.signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
     return Record(
         schema=SCHEMA,
-        model=ModelSummary(
-            framework=signature.provenance.framework,
-            objective=signature.objective,
-            sha256=signature.provenance.sha256,
-            features=signature.features.names,
-            outputs=signature.output.labels,
-            framework_version=signature.provenance.framework_version,
-            oracle_version=truth.interpreter.version,
-            path=signature.provenance.path,
-            trees=model.lowered.trees,
-            output_kind=signature.output.kind,
-            missing=signature.features.missing,
-            notes=signature.notes,
-            categories=signature.features.category_names,
-            category_dtype=signature.features.category_dtype,
-        ),
+        model=_summary(model, truth),
         target=measured_here(plan.target, other_gpu=plan.other_gpu),
-        candidates=_lines(judged),
+        candidates=_records(checked),
         notes=tuple(note for note in notes if note),
         run_dir=str(plan.run_dir),
         millwork=__version__,
     )
 
 
-def _lines(judged: Sequence[Judged]) -> tuple[CandidateRecord, ...]:
-    return tuple(one.record for one in judged)
+def _summary(model: Model, truth: Truth) -> ModelSummary:
+    signature = model.signature
+    return ModelSummary(
+        framework=signature.provenance.framework,
+        objective=signature.objective,
+        sha256=signature.provenance.sha256,
+        features=signature.features.names,
+        outputs=signature.output.labels,
+        framework_version=signature.provenance.framework_version,
+        oracle_version=truth.interpreter.version,
+        path=signature.provenance.path,
+        trees=model.lowered.trees,
+        output_kind=signature.output.kind,
+        missing=signature.features.missing,
+        notes=signature.notes,
+        categories=signature.features.category_names,
+        category_dtype=signature.features.category_dtype,
+    )
 
 
-def _may_win(job: Run, truth: Truth, one: Judged) -> bool:
-    """A precision that isn't exact wins only where it was named."""
-    return one.record.precision in ("fp32", *job.plan.precisions) or not truth.is_net
+def _records(checked: Sequence[CheckedCandidate]) -> tuple[CandidateRecord, ...]:
+    return tuple(one.record for one in checked)

@@ -12,9 +12,6 @@ from typing import Annotated
 from ..values import Value
 from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 
-TUNE_S, SHORT_TUNE_S, LONGEST_TUNE_S = 90.0, 20.0, 3600.0
-"""Seconds that tuning may take: where a traffic or a limit was said, and where nothing was."""
-
 MANAGED = "managed"
 """The server that millwork installs and starts itself."""
 

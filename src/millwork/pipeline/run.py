@@ -5,29 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..compile import compile_steps as lowering
+from ..artifacts.assemble import Evidence
+from ..compile import compile_steps
+from ..compile.backends import table as backends
 from ..compile.backends.base import Artifact
 from ..compile.compile_steps import Loaded, Lowered
 from ..compile.frontends.loaded_model import Signature
+from ..errors import InternalError
 from ..executors import Executor
 from ..progress import Progress
 from ..storage.run_directory import RunDirectory
-from ..validators import gate_steps as gate
-from ..validators import oracle
+from ..validators import gate_steps, oracle
 from ..validators.gate_steps import RowsReply
 from ..validators.oracle import Interpreter
 from ..validators.tolerance import Tolerance
-from ..values import CandidateRecord
-from ..worker import Failure
+from ..values import CandidateRecord, Record
 from .plan import Plan
-
-
-class CandidateError(Exception):
-    """A candidate's step failed. Ends with its candidate, never with the run."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 @dataclass(frozen=True)
@@ -59,11 +52,11 @@ class Model:
 
     @property
     def program(self) -> Path:
-        return self.load_folder / lowering.program_file(self.signature)
+        return self.load_folder / compile_steps.program_file(self.signature)
 
     @property
     def lowered_program(self) -> Path:
-        return self.lower_folder / (lowering.LOWERED_NET_FILE if self.signature.is_net else lowering.LOWERED_FILE)
+        return self.lower_folder / compile_steps.lowered_file(self.signature)
 
 
 @dataclass(frozen=True)
@@ -78,12 +71,17 @@ class Truth:
 
     @property
     def rows_file(self) -> Path:
-        return self.rows_folder / gate.ROWS_FILE
+        return self.rows_folder / gate_steps.ROWS_FILE
+
+    @property
+    def labels_file(self) -> Path | None:
+        """None where the user gave no labels."""
+        return self.rows_folder / gate_steps.LABELS_FILE if self.rows.labelled else None
 
     @property
     def calibration(self) -> Path | None:
         """The folder of rows that nothing is judged by; None where there are none."""
-        folder = self.rows_folder / gate.CALIBRATION
+        folder = self.rows_folder / gate_steps.CALIBRATION
         return folder if self.rows.calibration else None
 
     @property
@@ -92,25 +90,33 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class BuiltCandidate:
-    """A candidate's files. ``seconds``: what building took."""
+class Candidate:
+    """An artifact that could serve the model, and the folder that holds its files. ``seconds``: what building took;
+    ``bytes``: of its model file."""
 
-    built: Artifact
+    artifact: Artifact
     folder: Path
     seconds: float
     bytes: int
     cached: bool = False
 
+    @property
+    def id(self) -> str:
+        return self.artifact.id
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / self.artifact.model_file
+
 
 @dataclass(frozen=True)
-class Judged:
-    """A candidate with its line of the report; ``built`` where there are files, ``missing`` for want of an extra.
-
-    ``allowed``: how far its answers may be from the framework's.
-    """
+class CheckedCandidate:
+    """What the gate said of a candidate: its record in the report. ``candidate``: None where nothing could be built.
+    ``missing``: for want of an extra. ``allowed``: how far its answers may be from the framework's. ``engine``: what
+    ran it."""
 
     record: CandidateRecord
-    built: BuiltCandidate | None = None
+    candidate: Candidate | None = None
     missing: bool = False
     allowed: Tolerance | None = None
     engine: str = ""
@@ -118,3 +124,29 @@ class Judged:
     @property
     def passed(self) -> bool:
         return self.record.status == "passed"
+
+    @property
+    def rank(self) -> int:
+        """How simple and portable it is: the smaller, the more."""
+        return backends.rank(self.record.backend)
+
+    @property
+    def built(self) -> Candidate:
+        """The candidate of one that passed."""
+        if self.candidate is None:
+            raise InternalError(f"{self.record.id} passed without having been built")
+        return self.candidate
+
+    def evidence(self, found: Record) -> Evidence:
+        """What the manifest says of one that passed. ``found``: what the run knows of the model and the target."""
+        if self.record.parity is None or self.allowed is None:
+            raise InternalError(f"{self.record.id} passed without having been checked")
+        return Evidence(
+            model=found.model,
+            parity=self.record.parity,
+            latency=self.record.latency,
+            target=found.target,
+            engine=self.engine,
+            golden_abs=self.allowed.abs,
+            golden_rel=self.allowed.rel,
+        )

@@ -39,6 +39,13 @@ class Serving(Value):
     def there(self) -> bool:
         return self.installation is not None or bool(self.url)
 
+    @property
+    def words(self) -> str:
+        """``Triton 2.51.0 at grpc://…``; empty where there is no server."""
+        if self.url:
+            return f"Triton {self.release.version} at {self.url}"
+        return f"Triton {self.release.version}" if self.installation else ""
+
     def served_by(self, native: str) -> tuple[str, ...]:
         """Triton backends to try for a file whose own backend is ``native``, the best first."""
         wanted = tuple(dict.fromkeys((native, "python")))

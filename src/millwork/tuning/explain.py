@@ -8,7 +8,7 @@ import textwrap
 from ..values import Interval
 from . import scoring
 from .knobs import BATCHING, Knob, table
-from .search import Book, Found
+from .search import Found, SearchState
 from .trials import Trial
 
 WIDTH = 100
@@ -18,7 +18,7 @@ UNITS = {"throughput": "rows/s", "latency": "latency", "cost": "CPU time a reque
 
 def reasons(found: Found, winner: Trial) -> dict[str, str]:
     """A comment for each setting of the winner, by its path in config.pbtxt."""
-    knobs = table(winner.entrant.backend, winner.settings.kind)
+    knobs = table(winner.candidate.backend, winner.settings.kind)
     out = {knob.path: _wrapped(_reason(found, winner, knob)) for knob in knobs if _is_said(winner, knob)}
     out["max_batch_size"] = _wrapped(
         "rows of one request, and of one batch: the largest of the traffic, and no less than what clients may try"
@@ -28,17 +28,17 @@ def reasons(found: Found, winner: Trial) -> dict[str, str]:
 
 def heading(found: Found, winner: Trial, server: str) -> str:
     """What was asked, and what it came to, in a few lines."""
-    book = found.book
-    question, figures = book.question, book.figures(winner)
-    slo = f", limit {question.slo.words}" if question.slo.limits else ""
+    state = found.state
+    problem, figures = state.problem, state.figures(winner)
+    slo = f", limit {problem.slo.words}" if problem.slo.limits else ""
     best = f"{figures.rows_per_s:,.0f} rows/s, p50 {figures.p50_us:,.0f} µs, p99 {figures.p99_us:,.0f} µs"
     lines = [
-        f"Tuned on {server} for {question.ground.traffic.words}{slo}; objective: {question.objective}.",
-        f"{best}, {len(book.rounds)} configurations measured, {figures.samples:,} requests of this one.",
+        f"Tuned on {server} for {problem.workload.traffic.words}{slo}; objective: {problem.objective}.",
+        f"{best}, {len(state.rounds)} configurations measured, {figures.samples:,} requests of this one.",
     ]
-    base = book.baseline
-    if base.id in book.rounds and base.id != winner.id:
-        other = book.figures(base)
+    base = state.baseline
+    if base.id in state.rounds and base.id != winner.id:
+        other = state.figures(base)
         lines.append(
             f"Triton's default here ({base.settings.words}): {other.rows_per_s:,.0f} rows/s, "
             f"p50 {other.p50_us:,.0f} µs, p99 {other.p99_us:,.0f} µs."
@@ -48,18 +48,18 @@ def heading(found: Found, winner: Trial, server: str) -> str:
     return "\n".join(lines)
 
 
-def gain(book: Book, winner: Trial) -> tuple[float, Interval] | None:
+def gain(state: SearchState, winner: Trial) -> tuple[float, Interval] | None:
     """How many times the default's figure of merit the winner's is, over the sweeps that both were in; the latency's
     own ratio is the inverse. None where it is the default."""
-    base = book.baseline
-    if base.id not in book.rounds or base.id == winner.id:
+    base = state.baseline
+    if base.id not in state.rounds or base.id == winner.id:
         return None
-    return ratio(book, winner, base)
+    return ratio(state, winner, base)
 
 
-def ratio(book: Book, a: Trial, b: Trial) -> tuple[float, Interval] | None:
+def ratio(state: SearchState, a: Trial, b: Trial) -> tuple[float, Interval] | None:
     """a's score over b's; None where they were never measured together."""
-    mine, others = book.scores(a), book.scores(b)
+    mine, others = state.scores(a), state.scores(b)
     common = sorted(mine.keys() & others.keys())
     if not common:
         return None
@@ -72,10 +72,12 @@ def ratio(book: Book, a: Trial, b: Trial) -> tuple[float, Interval] | None:
 
 
 def _reason(found: Found, winner: Trial, knob: Knob) -> str:
-    book = found.book
-    same = [t for t in (*book.trials, *found.space) if t.entrant is winner.entrant and _differs_only(winner, t, knob)]
-    others = [t for t in same if t.id in book.rounds]
-    told = [line for other in others if (line := _compared(book, winner, other, knob))]
+    state = found.state
+    same = [
+        t for t in (*state.trials, *found.space) if t.candidate is winner.candidate and _differs_only(winner, t, knob)
+    ]
+    others = [t for t in same if t.id in state.rounds]
+    told = [line for other in others if (line := _compared(state, winner, other, knob))]
     if not told:
         told = [line for other in same if (line := _estimated(winner, other, knob))][:2]
     if not told:
@@ -83,16 +85,16 @@ def _reason(found: Found, winner: Trial, knob: Knob) -> str:
     return f"{knob.what}: {'; '.join(told)}"
 
 
-def _compared(book: Book, winner: Trial, other: Trial, knob: Knob) -> str:
-    found = ratio(book, other, winner)
+def _compared(state: SearchState, winner: Trial, other: Trial, knob: Knob) -> str:
+    found = ratio(state, other, winner)
     if found is None:
         return ""
     mean, spread = found
-    what = UNITS[book.question.objective]
-    if book.question.objective != "throughput":
+    what = UNITS[state.problem.objective]
+    if state.problem.objective != "throughput":
         mean, spread = 1 / mean, Interval(low=_inverse(spread.high), high=_inverse(spread.low))
     within = f" ({spread.low:.2f} to {spread.high:.2f})" if spread.high else ""
-    beyond, limit = book.over(other)
+    beyond, limit = state.over(other)
     missed = f", {beyond:.2f} times the limit {limit}" if beyond > 1 and limit else ""
     return f"{_value(other, knob)} gave {mean:.2f} times the {what}{within}{missed}"
 

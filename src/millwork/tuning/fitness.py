@@ -14,7 +14,7 @@ from ..validators.traffic import parse as parse_traffic
 from ..values import Value
 from . import knobs
 from .estimate import Expected, estimate
-from .knobs import Ground
+from .knobs import Workload
 from .service_times import ServiceTime
 from .slo import Slo
 from .slo import parse as parse_slo
@@ -80,9 +80,9 @@ def traffic_of(observed: Observed) -> Traffic:
 
 
 def judge(
-    observed: Observed, now: Settings, backend: str, service: Sequence[ServiceTime], ground: Ground, was: TunedFor
+    observed: Observed, now: Settings, backend: str, service: Sequence[ServiceTime], workload: Workload, was: TunedFor
 ) -> Fitness:
-    """``ground`` has the observed traffic; ``service`` are the published artifact's times, here."""
+    """``workload`` has the observed traffic; ``service`` are the published artifact's times, here."""
     signs = [*_signs(observed), *_changed(observed, was)]
     if not service:
         return Fitness(fits=len(signs) == 0, signs=tuple(signs))
@@ -90,10 +90,10 @@ def judge(
 
     def expected(settings: Settings) -> Expected:
         time = min(service, key=lambda s: abs(s.threads - settings.threads))
-        return estimate(settings, backend, time, ground.traffic, ground.cores, quantile)
+        return estimate(settings, backend, time, workload.traffic, workload.cores, quantile)
 
     present = expected(now)
-    options = [(expected(settings), settings) for settings in knobs.space(backend, ground)]
+    options = [(expected(settings), settings) for settings in knobs.space(backend, workload)]
     best = min(options, key=lambda pair: (round(math.log(max(pair[0].tail_us, 1.0)), 2), pair[1].simplicity))
     better = present.tail_us > WORTH * best[0].tail_us
     return Fitness(

@@ -27,7 +27,7 @@ WIDE = 64
 
 
 @dataclass(frozen=True)
-class Ground:
+class Workload:
     """What the knobs' values depend on. ``limit_us``: the latency limit, ``release``: Triton's, as (YY, MM).
     ``together``: whether requests may share a batch; where rows affect each other they may not. ``served``: rows of a
     request that clients may send already, which no tuning takes away."""
@@ -59,7 +59,7 @@ class Knob:
     name: str
     path: str
     what: str
-    values: Callable[[Ground], Values]
+    values: Callable[[Workload], Values]
     own: bool = False
 
 
@@ -72,18 +72,18 @@ def powers(most: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys([*found, most]))
 
 
-def _delays(ground: Ground) -> tuple[int, ...]:
-    if not ground.batched:
+def _delays(workload: Workload) -> tuple[int, ...]:
+    if not workload.batched:
         return (0,)
-    most = float("inf") if ground.limit_us is None else ground.limit_us * DELAY_SHARE
+    most = float("inf") if workload.limit_us is None else workload.limit_us * DELAY_SHARE
     return tuple(delay for delay in DELAYS_US if delay <= most)
 
 
-def _queues(ground: Ground) -> tuple[int, ...]:
+def _queues(workload: Workload) -> tuple[int, ...]:
     """Under overload a queue longer than what can be answered within the limit only makes all answers late."""
-    if not (ground.refusing and ground.traffic.rate and ground.limit_us):
+    if not (workload.refusing and workload.traffic.rate and workload.limit_us):
         return (0,)
-    within = max(int(ground.traffic.rate * ground.limit_us * 1e-6), 1)
+    within = max(int(workload.traffic.rate * workload.limit_us * 1e-6), 1)
     return (0, within, 2 * within)
 
 
@@ -163,30 +163,30 @@ def table(backend: str, kind: Kind) -> tuple[Knob, ...]:
     return (GPU if kind == "gpu" else CPU).get(backend, ())
 
 
-def triton_default(backend: str, ground: Ground) -> Settings:
+def triton_default(backend: str, workload: Workload) -> Settings:
     """What a server does with a configuration that says nothing: no dynamic batching, all cores for each call."""
     return Settings(
-        instances=DEFAULT_INSTANCES.get((backend, ground.kind), 1),
-        threads=ground.cores if ground.kind == "cpu" else 1,
+        instances=DEFAULT_INSTANCES.get((backend, workload.kind), 1),
+        threads=workload.cores if workload.kind == "cpu" else 1,
         batching=False,
-        max_batch=ground.max_batch,
-        kind=ground.kind,
+        max_batch=workload.max_batch,
+        kind=workload.kind,
     )
 
 
-def untuned(ground: Ground, threads: int) -> Settings:
+def untuned(workload: Workload, threads: int) -> Settings:
     """What we serve with where nothing was measured: one instance, the threads that were asked for, batching."""
-    return Settings(threads=threads, max_batch=ground.max_batch, kind=ground.kind, batching=ground.together)
+    return Settings(threads=threads, max_batch=workload.max_batch, kind=workload.kind, batching=workload.together)
 
 
-def space(backend: str, ground: Ground) -> tuple[Settings, ...]:
+def space(backend: str, workload: Workload) -> tuple[Settings, ...]:
     """Every configuration worth trying, the simplest first."""
-    names = {knob.name: knob for knob in table(backend, ground.kind)}
-    axes = {name: values for name, knob in names.items() if (values := knob.values(ground))}
+    names = {knob.name: knob for knob in table(backend, workload.kind)}
+    axes = {name: values for name, knob in names.items() if (values := knob.values(workload))}
     found = {
         msgspec.json.encode(settings): settings
         for chosen in itertools.product(*axes.values())
-        for settings in _made(names, dict(zip(axes, chosen, strict=True)), ground)
+        for settings in _made(names, dict(zip(axes, chosen, strict=True)), workload)
     }
     return tuple(sorted(found.values(), key=lambda settings: settings.simplicity))
 
@@ -202,28 +202,28 @@ def neighbours(settings: Settings, others: tuple[Settings, ...]) -> tuple[Settin
     return tuple(one for turn in turns for one in turn if one is not None)
 
 
-def _made(names: Mapping[str, Knob], chosen: dict[str, object], ground: Ground) -> Iterator[Settings]:
+def _made(names: Mapping[str, Knob], chosen: dict[str, object], workload: Workload) -> Iterator[Settings]:
     own = {name: str(value) for name, value in chosen.items() if names[name].own}
     fields = {name: value for name, value in chosen.items() if not names[name].own}
-    found = msgspec.convert({**fields, "own": own, "kind": ground.kind, "max_batch": ground.max_batch}, Settings)
-    if ground.kind == "cpu" and found.instances * found.threads > ground.cores:
+    found = msgspec.convert({**fields, "own": own, "kind": workload.kind, "max_batch": workload.max_batch}, Settings)
+    if workload.kind == "cpu" and found.instances * found.threads > workload.cores:
         return
     if not found.batching and (found.delay_us or found.max_queue):
         return
-    if found.batching and not ground.batched:
+    if found.batching and not workload.batched:
         return  # one client: there is never a second request to batch with
     yield found
-    for size in _preferred(found, ground):
+    for size in _preferred(found, workload):
         yield msgspec.structs.replace(found, preferred=(size,))
 
 
-def _preferred(found: Settings, ground: Ground) -> tuple[int, ...]:
+def _preferred(found: Settings, workload: Workload) -> tuple[int, ...]:
     """With a delay, the rows that all clients together have can end the wait: nothing more can come."""
-    if not found.delay_us or ground.traffic.clients is None or len(ground.traffic.batches) > 1:
+    if not found.delay_us or workload.traffic.clients is None or len(workload.traffic.batches) > 1:
         return ()
-    rows = ground.traffic.batches[0] * ground.traffic.clients
+    rows = workload.traffic.batches[0] * workload.traffic.clients
     sizes = {rows, rows // 2} if found.instances > 1 else {rows}
-    return tuple(sorted(size for size in sizes if 1 < size <= ground.max_batch))
+    return tuple(sorted(size for size in sizes if 1 < size <= workload.max_batch))
 
 
 def _differing(a: Settings, b: Settings) -> tuple[str, ...]:

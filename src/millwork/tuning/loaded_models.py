@@ -1,7 +1,7 @@
-"""Configurations side by side on a real server: each loaded under a passing name, none in anybody's way.
+"""Configurations side by side on a real server: each loaded under a temporary name, none in anybody's way.
 
 The load API takes the files and the configuration with the call, so no repository is touched and no other model on the
-server. All that are still being compared stay loaded, and cost no time between rounds; leaving the rig unloads them.
+server. All that are still being compared stay loaded, and cost no time between rounds; leaving the models unloads them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Loadable:
     golden: Golden
 
 
-class Rig(AbstractContextManager["Rig"]):
+class LoadedModels(AbstractContextManager["LoadedModels"]):
     """The models that are loaded now, by the trial's id. ``pid``: the server's, where it is ours, else 0."""
 
     def __init__(self, session: Session, name: str, pid: int) -> None:

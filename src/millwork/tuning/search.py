@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ..values import Figures, Interval
 from . import scoring, trials
 from .figures import Round, pooled
-from .trials import Entrant, Question, Trial, TrialError
+from .trials import SearchProblem, ServedCandidate, Trial, TrialError
 
 HALVES = (6, 3)
 """How many go on after each sweep of step 3."""
@@ -33,10 +33,10 @@ Measure = Callable[[Trial, int], Round]
 
 
 @dataclass
-class Book:
+class SearchState:
     """All that was measured so far: the one thing that changes during a search."""
 
-    question: Question
+    problem: SearchProblem
     memory: Callable[[Trial], int | None]
     rounds: dict[int, list[Round]] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
@@ -65,19 +65,19 @@ class Book:
     def figures(self, trial: Trial) -> Figures:
         known = (trial.id, len(self.rounds[trial.id]))
         if known not in self._figures:
-            self._figures[known] = pooled(self.rounds[trial.id], self.question.slo.quantiles, self.memory(trial))
+            self._figures[known] = pooled(self.rounds[trial.id], self.problem.slo.quantiles, self.memory(trial))
         return self._figures[known]
 
     def over(self, trial: Trial, *, hopeful: bool = False) -> tuple[float, str]:
         """How many times the worst-kept limit, and which: the user's, and a p99 no worse than the default's."""
         implied = None
-        if self.question.objective != "latency" and self.baseline.id in self.rounds:
+        if self.problem.objective != "latency" and self.baseline.id in self.rounds:
             implied = self.figures(self.baseline).p99_us
-        return scoring.over(self.figures(trial), self.question.slo, implied, hopeful=hopeful)
+        return scoring.over(self.figures(trial), self.problem.slo, implied, hopeful=hopeful)
 
     def missed(self, trial: Trial) -> tuple[float, str]:
         """The same of the user's limits alone."""
-        return scoring.over(self.figures(trial), self.question.slo)
+        return scoring.over(self.figures(trial), self.problem.slo)
 
     def keeps(self, trial: Trial) -> bool:
         """Whether all limits are kept."""
@@ -85,10 +85,10 @@ class Book:
 
     def scores(self, trial: Trial) -> dict[int, float]:
         """Score by sweep."""
-        question, settings = self.question, trial.settings
+        problem, settings = self.problem, trial.settings
         cost = float(settings.instances * settings.threads)
         return {
-            r.number: scoring.score(r, question.objective, question.slo.quantile, cost) for r in self.rounds[trial.id]
+            r.number: scoring.score(r, problem.objective, problem.slo.quantile, cost) for r in self.rounds[trial.id]
         }
 
     def lead(self, a: Trial, b: Trial) -> Interval:
@@ -129,130 +129,130 @@ class Found:
     """``ranking``: all that were measured, the best first, what ties by its simplicity; ``why`` says how it ended.
     ``space``: all that could be tried, with what the estimate said of it (ids are 0)."""
 
-    book: Book
+    state: SearchState
     ranking: tuple[Trial, ...]
     why: str
     space: tuple[Trial, ...] = ()
 
 
 def search(
-    question: Question,
-    entrants: Sequence[Entrant],
+    problem: SearchProblem,
+    candidates: Sequence[ServedCandidate],
     measure: Measure,
     memory: Callable[[Trial], int | None] = lambda _: None,
     told: Callable[[str], None] = lambda _: None,
 ) -> Found:
-    """Find the best configuration of the best entrant. Where every trial failed, the ranking is empty."""
-    book = Book(question, memory)
-    space = trials.space(question, entrants)
-    first = trials.first(question, entrants, space)
-    book.trials += first
-    _sweep(book, first, measure, told)
-    ranked = book.ranked(first)
-    near = trials.near(space, first, ranked[:2], question.trials - len(first))
+    """Find the best configuration of the best candidate. Where every trial failed, the ranking is empty."""
+    state = SearchState(problem, memory)
+    space = trials.space(problem, candidates)
+    first = trials.first(problem, candidates, space)
+    state.trials += first
+    _sweep(state, first, measure, told)
+    ranked = state.ranked(first)
+    near = trials.near(space, first, ranked[:2], problem.trials - len(first))
     if near:
-        book.trials += near
-        _sweep(book, [book.baseline, *_without(ranked, book.baseline)[:2], *near], measure, told)
-    why, last = _decide(book, measure, told)
-    return Found(book, tuple(_by_simplicity(book, last)), why, tuple(space))
+        state.trials += near
+        _sweep(state, [state.baseline, *_without(ranked, state.baseline)[:2], *near], measure, told)
+    why, last = _decide(state, measure, told)
+    return Found(state, tuple(_by_simplicity(state, last)), why, tuple(space))
 
 
-def _decide(book: Book, measure: Measure, told: Callable[[str], None]) -> tuple[str, list[Trial]]:
+def _decide(state: SearchState, measure: Measure, told: Callable[[str], None]) -> tuple[str, list[Trial]]:
     """Sweep on until it is decided: how it ended, and the trials that were still in, which alone can be the best."""
-    alive = book.ranked(book.trials, NEAR_LIMIT)
+    alive = state.ranked(state.trials, NEAR_LIMIT)
     for keep in HALVES:
-        if _out_of_time(book, len(alive[:keep]) + 1):
-            return _out(book), alive
-        alive = _halved(book, alive, keep)
-        _sweep(book, _with_baseline(book, alive), measure, told)
-        alive = book.ranked(alive, NEAR_LIMIT)
-    while book.sweeps < MOST_SWEEPS:
-        alive = book.ranked(alive) or book.ranked(book.trials)[: HALVES[-1]]  # all that were in have failed since
+        if _out_of_time(state, len(alive[:keep]) + 1):
+            return _out(state), alive
+        alive = _halved(state, alive, keep)
+        _sweep(state, _with_baseline(state, alive), measure, told)
+        alive = state.ranked(alive, NEAR_LIMIT)
+    while state.sweeps < MOST_SWEEPS:
+        alive = state.ranked(alive) or state.ranked(state.trials)[: HALVES[-1]]  # all that were in have failed since
         if not alive:
             return "nothing could serve", alive
         leader, rest = alive[0], alive[1:]
-        rest = [t for t in rest if _may_win(book, t, leader)]
-        if not rest and book.sweeps >= FEWEST_SWEEPS:
+        rest = [t for t in rest if _may_win(state, t, leader)]
+        if not rest and state.sweeps >= FEWEST_SWEEPS:
             return "no other that was tried can win by more than the noise", alive
-        if _out_of_time(book, len(rest) + 2):
-            return _out(book), alive
+        if _out_of_time(state, len(rest) + 2):
+            return _out(state), alive
         alive = [leader, *rest]
-        _sweep(book, _with_baseline(book, alive), measure, told)
+        _sweep(state, _with_baseline(state, alive), measure, told)
     return f"{MOST_SWEEPS} sweeps: what is left can't be told apart here", alive
 
 
-def _may_win(book: Book, trial: Trial, leader: Trial) -> bool:
+def _may_win(state: SearchState, trial: Trial, leader: Trial) -> bool:
     """Whether more rounds could put the trial before the leader: by its merit, and within the limits if that is."""
-    hopeless = book.keeps(leader) and book.over(trial, hopeful=True)[0] > 1
-    return not hopeless and book.lead(trial, leader).high > scoring.MARGIN
+    hopeless = state.keeps(leader) and state.over(trial, hopeful=True)[0] > 1
+    return not hopeless and state.lead(trial, leader).high > scoring.MARGIN
 
 
-def _halved(book: Book, alive: Sequence[Trial], keep: int) -> list[Trial]:
+def _halved(state: SearchState, alive: Sequence[Trial], keep: int) -> list[Trial]:
     """The best ``keep``, at most half of those that there are (but two); of what is within the margin of the best, the
     simplest. One that keeps the limits is always among them, if any does."""
-    best = book.merit(alive[0]) if alive else 0.0
-    close = [t for t in alive[1:] if abs(best - book.merit(t)) <= scoring.MARGIN]
+    best = state.merit(alive[0]) if alive else 0.0
+    close = [t for t in alive[1:] if abs(best - state.merit(t)) <= scoring.MARGIN]
     order = [*alive[:1], *sorted(close, key=lambda t: t.simplicity), *(t for t in alive[1:] if t not in close)]
     kept = order[: min(keep, max(2, (len(alive) + 1) // 2))]
-    keepers = [t for t in order if book.keeps(t)]
+    keepers = [t for t in order if state.keeps(t)]
     return kept if not keepers or any(t in kept for t in keepers) else [*kept[:-1], keepers[0]]
 
 
-def _with_baseline(book: Book, alive: Sequence[Trial]) -> list[Trial]:
-    there = book.baseline.id in book.rounds
-    return [*([book.baseline] if there and book.baseline not in alive else []), *alive]
+def _with_baseline(state: SearchState, alive: Sequence[Trial]) -> list[Trial]:
+    there = state.baseline.id in state.rounds
+    return [*([state.baseline] if there and state.baseline not in alive else []), *alive]
 
 
 def _without(trials: Sequence[Trial], one: Trial) -> list[Trial]:
     return [trial for trial in trials if trial.id != one.id]
 
 
-def _sweep(book: Book, trials: Sequence[Trial], measure: Measure, told: Callable[[str], None]) -> None:
+def _sweep(state: SearchState, trials: Sequence[Trial], measure: Measure, told: Callable[[str], None]) -> None:
     """One round of each; every other sweep goes backwards. A trial that can't serve is out. Once something was
     measured, it ends where the budget does."""
-    number = book.sweeps + 1
-    order = [trial for trial in trials if trial.id not in book.failed]
+    number = state.sweeps + 1
+    order = [trial for trial in trials if trial.id not in state.failed]
     for trial in order if number % 2 else reversed(order):
-        if book.rounds and book.spent_s > book.question.budget_s:
+        if state.rounds and state.spent_s > state.problem.budget_s:
             return
         told(f"sweep {number}: {trial.words}")
         try:
             seen = measure(trial, number)
         except TrialError as failed:
-            book.fail(trial, failed)
+            state.fail(trial, failed)
         else:
-            book.rounds.setdefault(trial.id, []).append(seen)
+            state.rounds.setdefault(trial.id, []).append(seen)
 
 
-def _out_of_time(book: Book, rounds: int) -> bool:
+def _out_of_time(state: SearchState, rounds: int) -> bool:
     """Whether so many more rounds would pass the budget, by what rounds without loading have taken."""
-    again = [r.spent_s for known in book.rounds.values() for r in known[1:]]
+    again = [r.spent_s for known in state.rounds.values() for r in known[1:]]
     each = sorted(again)[len(again) // 2] if again else 1.2
-    return book.spent_s + rounds * each > book.question.budget_s
+    return state.spent_s + rounds * each > state.problem.budget_s
 
 
-def _out(book: Book) -> str:
-    return f"the budget of {book.question.budget_s:.0f} s is spent"
+def _out(state: SearchState) -> str:
+    return f"the budget of {state.problem.budget_s:.0f} s is spent"
 
 
-def _by_simplicity(book: Book, last: Sequence[Trial]) -> list[Trial]:
+def _by_simplicity(state: SearchState, last: Sequence[Trial]) -> list[Trial]:
     """The best first; what keeps the limits and loses to the best by less than the margin counts as equal to it.
 
     The best is one of the ``last``, or the default, which was in every sweep: a trial that was given up early has few
     rounds, and with them often luck. Unless it keeps the limits, and none of them does."""
-    ranked = book.ranked(book.trials)
+    ranked = state.ranked(state.trials)
     if not ranked:
         return []
-    leader = next((t for t in ranked if t in last or t is book.baseline), ranked[0])
-    if not book.keeps(leader) and book.keeps(ranked[0]):
+    leader = next((t for t in ranked if t in last or t is state.baseline), ranked[0])
+    if not state.keeps(leader) and state.keeps(ranked[0]):
         leader = ranked[0]
-    tied = [t for t in ranked if t is leader or (_tied(book, t, leader) and book.keeps(t) >= book.keeps(leader))]
+    tied = [t for t in ranked if t is leader or (_tied(state, t, leader) and state.keeps(t) >= state.keeps(leader))]
     first = min(tied, key=lambda t: t.simplicity)
     return [first, *_without(ranked, first)]
 
 
-def _tied(book: Book, trial: Trial, leader: Trial) -> bool:
+def _tied(state: SearchState, trial: Trial, leader: Trial) -> bool:
     """Measured together often enough, and within the margin of the leader."""
-    common = {r.number for r in book.rounds[trial.id]} & {r.number for r in book.rounds[leader.id]}
-    lead = book.lead(leader, trial)
+    common = {r.number for r in state.rounds[trial.id]} & {r.number for r in state.rounds[leader.id]}
+    lead = state.lead(leader, trial)
     return len(common) >= 3 and (lead.low + lead.high) / 2 <= scoring.MARGIN

@@ -1,35 +1,56 @@
-"""The step ``profile``: how long one call takes in process, by batch size and threads, for the queueing estimate."""
+"""How long one call takes in process, by batch size and threads, for the queueing estimate: the step ``profile``."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from ..artifacts.bundle import Bundle
 from ..compile.runners.load import runner
+from ..errors import TargetError
+from ..executors import Executor
 from ..values import Value
 from ..values.base import FilePath
+from ..worker import MOST_MEMORY, Failure, Limits
 from .load import tensors
+
+PROFILED = (1, 4, 16, 64, 256, 1024)
+"""Rows a call."""
+LIMITS = Limits(seconds=120.0, memory_bytes=MOST_MEMORY)
+STEP = "millwork.tuning.service_times:profile"
 
 CALLS, BUDGET_S = 24, 0.25
 """Calls a point, or as many as fit."""
 
 
-class Engine(Value):
-    """A candidate's artifact and what runs it: ``runner`` of compile/runners, ``model_file`` absolute."""
+class RunnerFile(Value):
+    """A candidate's file and what runs it: ``runner`` of compile/runners, ``model_file`` absolute."""
 
     id: str
     runner: str
     model_file: FilePath
     parameters: dict[str, str]
 
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """The file that ``bundle`` serves."""
+        manifest = bundle.manifest
+        return cls(
+            id=manifest.candidate_id,
+            runner=manifest.runner,
+            model_file=str(bundle.folder / manifest.model_file),
+            parameters=manifest.parameters,
+        )
+
 
 class ProfileRequest(Value):
     """``rows``: a file of :mod:`.load.tensors`."""
 
-    engines: tuple[Engine, ...]
+    files: tuple[RunnerFile, ...]
     rows: FilePath
     batches: tuple[int, ...]
     threads: tuple[int, ...]
@@ -57,23 +78,43 @@ class ProfileReply(Value):
     times: tuple[ServiceTime, ...]
 
 
+def measured(
+    executor: Executor, request: ProfileRequest, folder: Path, *, gpu: bool, confined: bool = True
+) -> ProfileReply:
+    """How long one call of each engine takes here. It may read what lies beside a model's file, as its runner does.
+    TargetError where that can't be had: an engine isn't here or dies of it, or it is to be ``confined``, and the kernel
+    has no sandbox."""
+    beside = [Path(file.model_file).parent for file in request.files]
+    done = executor.run(
+        STEP,
+        request,
+        ProfileReply,
+        folder=folder,
+        limits=LIMITS,
+        reads=beside,
+        gpu=gpu,
+        confined=confined,
+    )
+    if isinstance(done, Failure):
+        raise TargetError(done.message)
+    return done.value
+
+
 def profile(request: ProfileRequest) -> ProfileReply:
     """Medians of a few calls; they steer a search that measures on the server, so they needn't be exact."""
     given = tensors.read(Path(request.rows))
-    found = [
-        _profiled(engine, threads, given, request.batches) for engine in request.engines for threads in request.threads
-    ]
+    found = [_profiled(file, threads, given, request.batches) for file in request.files for threads in request.threads]
     return ProfileReply(times=tuple(found))
 
 
-def _profiled(engine: Engine, threads: int, given: tensors.Tensors, batches: tuple[int, ...]) -> ServiceTime:
-    made = runner(engine.runner)(Path(engine.model_file), engine.parameters, threads)
+def _profiled(file: RunnerFile, threads: int, given: tensors.Tensors, batches: tuple[int, ...]) -> ServiceTime:
+    made = runner(file.runner)(Path(file.model_file), file.parameters, threads)
     us = []
     for batch in batches:
         inputs = [tensors.as_called(one) for one in tensors.slices(given, batch)[:8]]
         made.predict(*inputs[0])
         us.append(_median(made.predict, inputs))
-    return ServiceTime(id=engine.id, threads=threads, batches=batches, us=tuple(us))
+    return ServiceTime(id=file.id, threads=threads, batches=batches, us=tuple(us))
 
 
 def _median(predict: object, inputs: list[list[npt.NDArray[np.float32]]]) -> float:

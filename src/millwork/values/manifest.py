@@ -54,3 +54,8 @@ class Manifest(Value):
     golden_abs: float = 0.0
     golden_rel: float = 0.0
     plan: PlanFacts | None = None
+
+    @property
+    def candidate_id(self) -> str:
+        """The id that the candidate had in its run."""
+        return f"{self.backend}-{self.precision}"

@@ -218,12 +218,12 @@ def test_it_passes_the_gate(with_gpu: None, tmp_path: Path) -> None:
     found = gate(tmp_path / "model.ubj", tmp_path / "gate")
     at = tmp_path / "native-cuda"
     reply = found.build("native-cuda", at)
-    assert reply.built is not None, reply.unsupported
-    verdict = found.check(reply.built, at)
+    assert reply.artifact is not None, reply.unsupported
+    verdict = found.check(reply.artifact, at)
     assert verdict.passed, verdict.reason
     assert verdict.parity.leaf_mismatches == 0
     forest = found.lowered.forest
     value = forest.leaf_value.copy()
     value[np.flatnonzero(forest.is_leaf)[0]] += np.float32(1e-3)
-    cuda_file.write(replace(found.lowered, forest=forest.replacing(leaf_value=value)), at / reply.built.model_file)
-    assert not found.check(reply.built, at).passed
+    cuda_file.write(replace(found.lowered, forest=forest.replacing(leaf_value=value)), at / reply.artifact.model_file)
+    assert not found.check(reply.artifact, at).passed

@@ -20,7 +20,7 @@ PROFILES = ((1, 1, 1), (2, 64, 64), (65, 4096, 4096))
 
 
 def see(monkeypatch: pytest.MonkeyPatch, *found: Gpu) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=found))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=found))
 
 
 def test_without_a_gpu_or_tensorrt_it_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

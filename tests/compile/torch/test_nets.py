@@ -311,7 +311,7 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda", "onnx-tensorrt"])
 def test_without_a_gpu_the_backends_for_one_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(why="no driver"))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(why="no driver"))
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
     backend = backends.find_net(name, "fp32")
     assert backend is not None
@@ -340,7 +340,9 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     monkeypatch.setattr(
         gpus,
         "look",
-        lambda: gpus.Sight(gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)),
+        lambda: gpus.DetectedGpus(
+            gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)
+        ),
     )
     monkeypatch.setattr("millwork.compile.backends.tensorrt.candidate.build", build)
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)

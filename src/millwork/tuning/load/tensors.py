@@ -21,7 +21,7 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 VARIANTS = 32
 """Different requests of each batch size, so that one row's path isn't all that the branch predictor ever sees."""
 MOST_VALUES = 1 << 22
-"""Values of all requests of one size together, at most: large batches have fewer variants."""
+"""Values of all requests of one size together, at most: large batches have fewer forms."""
 
 
 def read(path: Path) -> dict[str, npt.NDArray[Any]]:
