@@ -95,8 +95,8 @@ BY_NAME: dict[str, type[MillworkError]] = {
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'h100'?`` for the end of a message about a word that isn't known; empty where nothing is near."""
+    """``; did you mean 'h100'?`` for the end of a message about a word that isn't known; empty where none is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word.lower(), list(known), n=3)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    near = [repr(name) for name in get_close_matches(word.lower(), list(known), n=3)]
+    return f"; did you mean {', '.join(near[:-1])}{' or ' if near[:-1] else ''}{near[-1]}?" if near else ""

@@ -54,11 +54,16 @@ class Declared:
     said: Opt | Arg
 
 
+def fields(options: Any) -> tuple[str, ...]:
+    """The names of a value's fields: its own first, then those that it has from its base."""
+    return tuple({name: None for kind in options.__mro__ for name in vars(kind).get("__annotations__", {})})
+
+
 def declared(options: type) -> tuple[Declared, ...]:
-    """The fields of a value of options: its own first, then those that it has from its base."""
+    """The options that a value has, in that order."""
     hints = get_type_hints(options, include_extras=True)
-    own = {name: None for kind in options.__mro__ for name in vars(kind).get("__annotations__", {})}
-    return tuple(field for name in own if (field := declare(name, hints[name])) is not None)
+    found = (declare(name, hints[name]) for name in fields(options))
+    return tuple(field for field in found if field is not None)
 
 
 def declare(name: str, hint: Any) -> Declared | None:

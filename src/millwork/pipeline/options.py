@@ -288,6 +288,6 @@ class Options(SharedOptions, kw_only=True):
             panel=MODEL,
         ),
     ] = None
-    executor: Annotated[
-        str, Opt("--executor", metavar="WHERE", help="Where steps run: local.", panel=ADVANCED)
-    ] = "local"
+    executor: Annotated[str, Opt("--executor", metavar="WHERE", help="Where steps run: local.", panel=ADVANCED)] = (
+        "local"
+    )
