@@ -49,10 +49,10 @@ from millwork.triton import serving as server
 from millwork.triton.settings import Settings
 from millwork.tuning import knobs, scoring
 from millwork.tuning import tune as tuning
+from millwork.tuning.budget import TUNE_S
 from millwork.tuning.figures import Round, row_rate
 from millwork.tuning.knobs import Workload
 from millwork.tuning.load import tensors
-from millwork.tuning.outcome import TUNE_S
 from millwork.tuning.search import Found
 from millwork.tuning.session import TuningSession
 from millwork.tuning.slo import Slo

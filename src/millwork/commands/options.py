@@ -23,6 +23,7 @@ from ..pipeline.options import (
     TritonServer,
     Trust,
 )
+from ..tuning.budget import TUNE_S
 from ..values import Value
 
 # ── what several have ─────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +153,7 @@ class TuneOptions(Value, kw_only=True):
     slo: SloSpec = None
     traffic: TrafficSpec = None
     objective: ObjectiveKind = None
-    tune_budget: TuneBudget = 90.0
+    tune_budget: TuneBudget = TUNE_S
     dry_run: Annotated[bool, Opt("--dry-run", help="Do everything but publish.", panel=PUBLICATION)] = False
     sign: SigningKey = None
     triton: TritonServer = MANAGED
@@ -192,7 +193,7 @@ class RetuneOptions(Value, kw_only=True):
             panel=PUBLICATION,
         ),
     ] = False
-    tune_budget: TuneBudget = 90.0
+    tune_budget: TuneBudget = TUNE_S
     sign: SigningKey = None
     triton: TritonServer = MANAGED
     run_dir: TrialsFolder = None

@@ -32,9 +32,10 @@ from ..triton.address import Address
 from ..triton.serving import Serving
 from ..tuning import outcome, slo
 from ..tuning import tune as tuning
+from ..tuning.budget import LONGEST_TUNE_S
 from ..tuning.knobs import Workload
 from ..tuning.load import tensors
-from ..tuning.outcome import LONGEST_TUNE_S, MOST_ROWS, ROWS_FILE, Decision
+from ..tuning.outcome import MOST_ROWS, ROWS_FILE, Decision
 from ..tuning.session import TuningSession
 from ..tuning.slo import Objective, Slo
 from ..tuning.trials import SearchProblem, ServedCandidate

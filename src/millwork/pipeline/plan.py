@@ -18,7 +18,7 @@ from ..targets import find as find_target
 from ..triton import address
 from ..triton.address import Address, NoServer
 from ..tuning import slo
-from ..tuning.outcome import LONGEST_TUNE_S, SHORT_TUNE_S, TUNE_S
+from ..tuning.budget import LONGEST_TUNE_S, SHORT_TUNE_S, TUNE_S
 from ..tuning.slo import Objective, Slo
 from ..validators import tolerance, traffic
 from ..validators.traffic import Traffic

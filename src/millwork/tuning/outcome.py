@@ -11,11 +11,10 @@ from ..triton.serving import Serving
 from ..triton.settings import Settings
 from ..values import Figures, Interval, TrialRecord, Tuning, Value
 from . import explain, figures, scoring
+from .budget import LONGEST_TUNE_S
 from .trials import SearchProblem, Trial
 from .tune import Tuned
 
-TUNE_S, SHORT_TUNE_S, LONGEST_TUNE_S = 90.0, 20.0, 3600.0
-"""Seconds that tuning may take: where a traffic or a limit was said, where nothing was, and at most."""
 ROWS_FILE, MOST_ROWS = "rows.npz", 4096
 """What the server is asked: so many rows at most."""
 

@@ -177,8 +177,8 @@ def _named(value: object) -> Iterator[str]:
     if isinstance(value, msgspec.Struct):
         for field in msgspec.structs.fields(value):
             own = getattr(value, field.name)
-            if field.type == FilePath:
-                yield from filter(_is_path, [own])
+            if field.type in (FilePath, tuple[FilePath, ...]):
+                yield from filter(_is_path, [own] if isinstance(own, str) else own)
             else:
                 yield from _named(own)
     elif isinstance(value, tuple | list):

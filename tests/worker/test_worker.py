@@ -23,7 +23,7 @@ from millwork.values import TargetSummary
 from millwork.worker import Done, Failure, Limits
 from millwork.worker.process import Ending
 
-CRASHING = Path(__file__).with_name("crashing")
+CRASHING = Path(__file__).parents[1] / "crashing"
 SMALL = Limits(seconds=60, memory_bytes=300 << 20)
 PATIENCE_MS = 60_000
 """How long a test waits for the end of a process before it says that the process lives."""

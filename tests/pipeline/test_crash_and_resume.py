@@ -27,7 +27,7 @@ from millwork.triton.supervisor import SHARED_MEMORY
 if TYPE_CHECKING:
     from millwork.triton.install import Installation
 
-SCRIPT = Path(__file__).parent / "crashing" / "dying_runs.py"
+SCRIPT = Path(__file__).parents[1] / "crashing" / "dying_runs.py"
 NAME = "clicks"
 
 WHOLE = [
