@@ -20,7 +20,7 @@ from millwork.cli import app
 from millwork.commands import predict as prediction
 from millwork.errors import MillworkError, ModelError, TargetError
 from millwork.executors import LocalExecutor
-from millwork.tuning import tune as tuning
+from millwork.tuning import service_times
 from millwork.tuning.service_times import ProfileRequest
 from millwork.validators import gate_steps, latency
 from millwork.values import Manifest
@@ -227,8 +227,8 @@ def test_every_step_that_reads_a_model_has_a_limit_of_memory(
         prediction.predict("m", "m", 1, Path("rows"), tmp_path / "answers.npy", tmp_path / "own", confined=False)
     (tmp_path / "model.ubj").touch()
     assert app.run(app.millwork, ["inspect", str(tmp_path / "model.ubj"), "--trust"]) == 5
-    request = ProfileRequest(engines=(), rows="", batches=(1,), threads=(1,))
+    request = ProfileRequest(files=(), rows="", batches=(1,), threads=(1,))
     with pytest.raises(TargetError, match="enough"):
-        tuning.service_times(LocalExecutor(), request, tmp_path / "own", gpu=False, confined=False)
+        service_times.measured(LocalExecutor(), request, tmp_path / "own", gpu=False, confined=False)
     assert len(seen) == 3
     assert {limits.memory_bytes for limits in seen} == {worker.MOST_MEMORY}

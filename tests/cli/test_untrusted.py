@@ -100,7 +100,7 @@ def test_a_run(command: str, error: MillworkError | None, record: Record, monkey
         progress.note(EVIL)
         return pipeline.Outcome(record, error)
 
-    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(pipeline, "optimize", run)
     harmless(millwork(command, EVIL), 0 if error is None else 7)
 
 

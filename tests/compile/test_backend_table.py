@@ -6,7 +6,7 @@ import pytest
 
 from millwork.compile.backends import table as backends
 from millwork.errors import UsageError
-from millwork.pipeline import stages
+from millwork.pipeline import cache_key
 
 ELSEWHERE = ("hummingbird",)
 
@@ -67,7 +67,7 @@ def test_every_thunk_gives_the_backend_of_its_name(name):
 @pytest.mark.parametrize("name", sorted({*backends.TABLE, *backends.NETS}))
 def test_another_version_of_its_engine_is_measured_anew(name):
     """What the key of its verdict and its times knows, beside numpy and who else could provide it."""
-    assert set(stages._engine(name)) > {"python", "numpy", "provider"}
+    assert set(cache_key.engine(name)) > {"python", "numpy", "provider"}
 
 
 def ids(*wanted: str, precisions: tuple[str, ...] = (), net: bool = False, gpu: bool = False) -> list[str]:
