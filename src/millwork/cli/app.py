@@ -97,6 +97,8 @@ def _group() -> TyperGroup:
     group = typer.main.get_command(root)
     if not isinstance(group, TyperGroup):
         raise TypeError("millwork is no group")
+    for param in group.params:  # --install-completion and --show-completion, as --help
+        param.default, param.metavar = False, ""
     return group
 
 
