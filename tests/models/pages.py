@@ -32,7 +32,8 @@ from tritonclient.grpc import model_config_pb2
 import millwork
 from millwork.artifacts.repository import at, check_name
 from millwork.cli import app
-from millwork.pipeline.options import Options, objective_of, understand
+from millwork.pipeline.options import Options
+from millwork.pipeline.plan import objective_of, understand
 from millwork.triton import address
 from millwork.tuning import slo
 from millwork.validators import traffic
