@@ -8,7 +8,18 @@
 
 namespace millwork {
 
-enum Postprocess : uint8_t { kIdentity, kSigmoid, kBinary, kSoftmax, kExp, kHinge, kBinaryHinge, kBinaryRaw, kSort, kMeanVariance };
+enum Postprocess : uint8_t {
+  kIdentity,
+  kSigmoid,
+  kBinary,
+  kSoftmax,
+  kExp,
+  kHinge,
+  kBinaryHinge,
+  kBinaryRaw,
+  kSort,
+  kMeanVariance
+};
 
 inline bool makes_pairs(uint8_t p) { return p == kBinary || p == kBinaryHinge || p == kBinaryRaw; }
 

@@ -25,9 +25,9 @@ struct mw_model {
 
 namespace {
 
-constexpr uint32_t kUnmeasured = 24;       // rows from which on blocks are taken where nobody measured
-constexpr size_t kMemory = 384 * 1024;     // bytes of rows that are encoded at a time, about a core's cache
-constexpr size_t kManyTrees = 16 * 1024;   // trees times rows from which on waking another thread costs less than it does
+constexpr uint32_t kUnmeasured = 24;      // rows from which on blocks are taken where nobody measured
+constexpr size_t kMemory = 384 * 1024;    // bytes of rows that are encoded at a time, about a core's cache
+constexpr size_t kManyTrees = 16 * 1024;  // trees times rows from which on another thread is worth waking
 constexpr size_t kMostRows = size_t(1) << 31;
 
 // Memory of one thread's calls, kept for the next one.
@@ -139,7 +139,8 @@ template <class T> int over_trees(const Call &c, Workers &workers, int threads) 
   const size_t share = (size_t(m.trees) / (4 * size_t(threads)) + 64) / 64 * 64, parts = (m.trees + share - 1) / share;
   workers.run(parts, threads, [&](size_t i) {
     const uint32_t first = uint32_t(i * share), last = uint32_t(std::min<size_t>(m.trees, (i + 1) * share));
-    for (size_t r = 0; r < c.n; r++) m.isa->row(m, bytes + r * room, first, last, nullptr, nullptr, values.data() + r * m.trees);
+    for (size_t r = 0; r < c.n; r++)
+      m.isa->row(m, bytes + r * room, first, last, nullptr, nullptr, values.data() + r * m.trees);
   });
   for (size_t r = 0; r < c.n; r++) {
     begin<T>(m, sums.data(), 1);
@@ -318,7 +319,8 @@ int mw_predict(const mw_model *model, int kind, int plan, int threads, const flo
                const void *categories, size_t category_bytes, void *out) {
   if (!model) return MW_NULL;
   const Model &m = model->model;
-  if (kind < MW_ANSWERS || kind > MW_LEAVES || plan < MW_PLAN_AUTO || plan > MW_PLAN_BLOCKS || threads < 1) return MW_SIZE;
+  if (kind < MW_ANSWERS || kind > MW_LEAVES || plan < MW_PLAN_AUTO || plan > MW_PLAN_BLOCKS || threads < 1)
+    return MW_SIZE;
   if (n >= kMostRows || stride < m.columns || stride > kMostRows) return MW_SIZE;
   if (n == 0) return MW_OK;
   if ((!rows && m.columns) || (!out && !(kind == MW_LEAVES && !m.trees))) return MW_NULL;

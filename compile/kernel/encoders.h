@@ -41,7 +41,7 @@ class Encoders {
   std::string text_;
   std::vector<std::unordered_map<std::string_view, uint32_t>> words_;
   std::vector<std::unordered_map<int64_t, uint32_t>> whole_;
-  std::vector<uint32_t> words_of_;               // how many words a feature has
+  std::vector<uint32_t> words_of_;  // how many words a feature has
   std::vector<std::vector<int64_t>> hashes_;
   std::vector<uint32_t> code_feature_;
   std::vector<std::vector<float>> codes_;

@@ -58,7 +58,9 @@ template <int N> struct Several {
 };
 
 // Level L, place J of a perfect tree of D levels: the slots of N * W rows, bottom up.
-template <int N, int D, int L, int J> inline __attribute__((always_inline)) Several<N> fold(const int8_t *const *at, const uint32_t *offset, const int8_t *key) {
+template <int N, int D, int L, int J>
+inline __attribute__((always_inline)) Several<N> fold(const int8_t *const *at, const uint32_t *offset,
+                                                      const int8_t *key) {
   constexpr int i = (1 << L) - 1 + J;
   if constexpr (L == D - 1) {
     const V k = all(key[i]);
@@ -69,7 +71,8 @@ template <int N, int D, int L, int J> inline __attribute__((always_inline)) Seve
     for (int w = 0; w < N; w++) out.v[w] = choose(above(at[w] + o, k), no, yes);
     return out;
   } else {
-    const Several<N> no = fold<N, D, L + 1, 2 * J>(at, offset, key), yes = fold<N, D, L + 1, 2 * J + 1>(at, offset, key);
+    const Several<N> no = fold<N, D, L + 1, 2 * J>(at, offset, key),
+                     yes = fold<N, D, L + 1, 2 * J + 1>(at, offset, key);
     const V k = all(key[i]);
     const uint32_t o = offset[i];
     Several<N> out;
@@ -78,12 +81,16 @@ template <int N, int D, int L, int J> inline __attribute__((always_inline)) Seve
   }
 }
 
-template <int N, int D> __attribute__((noinline)) void fold_tree(const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
+template <int N, int D>
+__attribute__((noinline)) void fold_tree(const int8_t *const *at, const uint32_t *offset, const int8_t *key,
+                                         uint8_t *const *slots) {
   const Several<N> out = fold<N, D, 0, 0>(at, offset, key);
   for (int w = 0; w < N; w++) store(slots[w], out.v[w]);
 }
 
-template <int N> void fold_oblivious(int top, const int8_t *const *at, const uint32_t *offset, const int8_t *key, uint8_t *const *slots) {
+template <int N>
+void fold_oblivious(int top, const int8_t *const *at, const uint32_t *offset, const int8_t *key,
+                    uint8_t *const *slots) {
   V out[N] = {};
   for (int l = 0; l < top; l++) {
     const V k = all(key[l]);
@@ -120,14 +127,17 @@ template <class T> inline void add_each(T *sums, const uint8_t *slots, const T *
 }
 
 #ifdef MW_AVX512
-inline __m512i widen(const uint8_t *slots) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(slots))); }
+inline __m512i widen(const uint8_t *slots) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(slots)));
+}
 
 inline void add(int top, float *sums, const uint8_t *slots, const float *table) {
   __m512 t[8];
   const int n = top <= 4 ? 1 : 1 << (top - 4);
   if (top > 7) {
     for (int g = 0; g < kBlock; g += 16)
-      _mm512_storeu_ps(sums + g, _mm512_add_ps(_mm512_loadu_ps(sums + g), _mm512_i32gather_ps(widen(slots + g), table, 4)));
+      _mm512_storeu_ps(sums + g,
+                       _mm512_add_ps(_mm512_loadu_ps(sums + g), _mm512_i32gather_ps(widen(slots + g), table, 4)));
     return;
   }
   for (int i = 0; i < n; i++) t[i] = _mm512_loadu_ps(table + 16 * i);
@@ -142,7 +152,8 @@ inline void add(int top, float *sums, const uint8_t *slots, const float *table) 
         const __mmask16 m5 = _mm512_test_epi32_mask(i, _mm512_set1_epi32(32));
         v = _mm512_mask_blend_ps(m5, v, _mm512_permutex2var_ps(t[2], i, t[3]));
         if (n > 4) {
-          const __m512 high = _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(t[4], i, t[5]), _mm512_permutex2var_ps(t[6], i, t[7]));
+          const __m512 high =
+              _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(t[4], i, t[5]), _mm512_permutex2var_ps(t[6], i, t[7]));
           v = _mm512_mask_blend_ps(_mm512_test_epi32_mask(i, _mm512_set1_epi32(64)), v, high);
         }
       }
@@ -218,7 +229,8 @@ inline uint32_t column_of(WalkNode node) { return uint32_t(node) >> 8; }
 
 // `step` gives the child that the i-th of n nodes sends its row to, a leaf itself: all of them down, a level at a time, so
 // that none waits for another's loads. Who has ended may step on.
-template <class F> inline __attribute__((always_inline)) void descend(uint32_t *node, uint32_t n, uint32_t steps, F &&step) {
+template <class F>
+inline __attribute__((always_inline)) void descend(uint32_t *node, uint32_t n, uint32_t steps, F &&step) {
   if (steps != kAsk) {
     for (uint32_t s = 0; s < steps; s++)
       for (uint32_t i = 0; i < n; i++) {
@@ -243,7 +255,8 @@ template <class F> inline __attribute__((always_inline)) void descend(uint32_t *
 }
 
 // A row down its trees: nodes of any of them.
-inline __attribute__((always_inline)) void walk_down(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t n, uint32_t steps) {
+inline __attribute__((always_inline)) void walk_down(const Model &m, const int8_t *bytes, uint32_t *node, uint32_t n,
+                                                     uint32_t steps) {
   const WalkNode *walk = m.walk.data;
   descend(node, n, steps, [=](uint32_t i) {
     const WalkNode w = walk[node[i]];
@@ -260,7 +273,9 @@ inline void walk_block(const BlockNode *walk, const int8_t *bytes, uint32_t *nod
   });
 }
 
-template <class T> void block_tree(const Model &m, uint32_t number, const int8_t *bytes, const uint8_t *slots, T *sums, int32_t *out, size_t n) {
+template <class T>
+void block_tree(const Model &m, uint32_t number, const int8_t *bytes, const uint8_t *slots, T *sums, int32_t *out,
+                size_t n) {
   const Tree &t = m.tree[number];
   const int32_t *target = m.target.data + t.slot;
   uint32_t node[kBlock];
@@ -270,7 +285,8 @@ template <class T> void block_tree(const Model &m, uint32_t number, const int8_t
   }
   const int32_t *walk_leaf = m.walk_leaf.data + t.root;
   if (out) {
-    for (size_t r = 0; r < n; r++) out[r * m.trees + number] = m.leaf_row.data[t.deep ? walk_leaf[node[r]] : target[slots[r]]];
+    for (size_t r = 0; r < n; r++)
+      out[r * m.trees + number] = m.leaf_row.data[t.deep ? walk_leaf[node[r]] : target[slots[r]]];
     return;
   }
   const uint32_t first = t.output < 0 ? 0 : uint32_t(t.output), each = t.output < 0 ? m.width : 1;
@@ -350,7 +366,8 @@ void blocks(const Model &m, const int8_t *bytes, size_t count, void *sums, int32
 // How many of 16 thresholds the value passes: those that are at most x, or below it where tests are `<=`.
 template <bool OrEqual> inline uint32_t passed(const float *threshold, float x) {
 #ifdef MW_AVX512
-  return uint32_t(__builtin_popcount(_mm512_cmp_ps_mask(_mm512_load_ps(threshold), _mm512_set1_ps(x), OrEqual ? _CMP_LT_OQ : _CMP_LE_OQ)));
+  return uint32_t(__builtin_popcount(
+      _mm512_cmp_ps_mask(_mm512_load_ps(threshold), _mm512_set1_ps(x), OrEqual ? _CMP_LT_OQ : _CMP_LE_OQ)));
 #elif defined(__AVX2__)
   const __m256 v = _mm256_set1_ps(x);
   const auto mask = [&](const float *t) {
@@ -426,17 +443,21 @@ template <int P> inline void search_values(const Model &m, const Search &s, cons
   }
   const __m512i bit5 = _mm512_set1_epi32(32), bit6 = _mm512_set1_epi32(64);
   if (levels > 6) {
-    const __m512 c = _mm512_load_ps(t + 64), d = _mm512_load_ps(t + 80), e = _mm512_load_ps(t + 96), f = _mm512_load_ps(t + 112);
+    const __m512 c = _mm512_load_ps(t + 64), d = _mm512_load_ps(t + 80), e = _mm512_load_ps(t + 96),
+                 f = _mm512_load_ps(t + 112);
     for (int g = 0; g < 4; g++)
-      step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(i[g], bit5), _mm512_permutex2var_ps(c, i[g], d), _mm512_permutex2var_ps(e, i[g], f)));
+      step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(i[g], bit5), _mm512_permutex2var_ps(c, i[g], d),
+                                   _mm512_permutex2var_ps(e, i[g], f)));
   }
   if (levels > 7) {
     __m512 v[8];
     for (int k = 0; k < 8; k++) v[k] = _mm512_load_ps(t + 128 + 16 * k);
     for (int g = 0; g < 4; g++) {
       const __mmask16 m5 = _mm512_test_epi32_mask(i[g], bit5);
-      const __m512 low = _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(v[0], i[g], v[1]), _mm512_permutex2var_ps(v[2], i[g], v[3]));
-      const __m512 high = _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(v[4], i[g], v[5]), _mm512_permutex2var_ps(v[6], i[g], v[7]));
+      const __m512 low =
+          _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(v[0], i[g], v[1]), _mm512_permutex2var_ps(v[2], i[g], v[3]));
+      const __m512 high =
+          _mm512_mask_blend_ps(m5, _mm512_permutex2var_ps(v[4], i[g], v[5]), _mm512_permutex2var_ps(v[6], i[g], v[7]));
       step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(i[g], bit6), low, high));
     }
   }
@@ -470,7 +491,8 @@ void encode_feature(const Model &m, const Feature &f, const float *values, int8_
     for (int g = 0; g < 4; g++) {
       __m512i v = _mm512_max_epi32(_mm512_sub_epi32(rank[g], base), _mm512_setzero_si512());
       v = _mm512_mask_mov_epi32(v, nan[g], missing);
-      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * g), _mm_xor_si128(_mm512_cvtusepi32_epi8(v), _mm_set1_epi8(-128)));
+      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * g),
+                       _mm_xor_si128(_mm512_cvtusepi32_epi8(v), _mm_set1_epi8(-128)));
     }
   }
 }
@@ -545,7 +567,8 @@ inline void transpose(const float *rows, size_t stride, size_t n, size_t width, 
 #endif
 
 // A block of rows of one matrix whose first column is `base` of the encoded row.
-void encode_matrix(const Model &m, const float *rows, size_t stride, size_t n, uint32_t base, uint32_t width, size_t &next_feature, int8_t *bytes) {
+void encode_matrix(const Model &m, const float *rows, size_t stride, size_t n, uint32_t base, uint32_t width,
+                   size_t &next_feature, int8_t *bytes) {
   alignas(64) float tile[16 * kBlock];
   while (next_feature < m.features.size() && m.features.data()[next_feature].source < base + width) {
     const uint32_t group = (m.features.data()[next_feature].source - base) / 16 * 16;
@@ -618,7 +641,9 @@ template <class T> struct Found {
 };
 
 // From nodes of the walk, one a tree of the chunk, to leaves.
-template <class T> void walk_chunk(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, uint32_t *node, uint32_t steps, Found<T> &found) {
+template <class T>
+void walk_chunk(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, uint32_t *node, uint32_t steps,
+                Found<T> &found) {
   walk_down(m, bytes, node, last - first, steps);
   if (found.values)
     for (uint32_t i = 0; i < last - first; i++) found.value[i] = m.walked<T>()[node[i]];
@@ -649,7 +674,8 @@ template <class T> void walk_run(const Model &m, uint32_t first, uint32_t last, 
 }
 
 // Oblivious trees: all tests of a tree at once, for none waits for another.
-template <class T> void look_up_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, Found<T> &found) {
+template <class T>
+void look_up_run(const Model &m, uint32_t first, uint32_t last, const int8_t *bytes, Found<T> &found) {
   for (uint32_t t = first; t < last; t++) {
     const Tree &tree = m.tree.data()[t];
     const uint32_t *offset = m.offset.data + tree.node;
@@ -686,8 +712,12 @@ inline Lanes below(Lanes place, Lanes mask) {
 }
 inline Lanes all_lanes(int64_t x) { return _mm512_set1_epi64(x); }
 inline Lanes from_bytes(uint64_t bytes) { return _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(int64_t(bytes))); }
-inline void gather(float *to, Lanes at, const float *values) { _mm256_storeu_ps(to, _mm512_i64gather_ps(at, values, 4)); }
-inline void gather(double *to, Lanes at, const double *values) { _mm512_storeu_pd(to, _mm512_i64gather_pd(at, values, 8)); }
+inline void gather(float *to, Lanes at, const float *values) {
+  _mm256_storeu_ps(to, _mm512_i64gather_ps(at, values, 4));
+}
+inline void gather(double *to, Lanes at, const double *values) {
+  _mm512_storeu_pd(to, _mm512_i64gather_pd(at, values, 8));
+}
 
 template <bool Wide> struct RowBytes {
   __m512i part[4];
@@ -698,7 +728,9 @@ template <bool Wide> struct RowBytes {
   uint64_t tests(const uint8_t *columns, const int8_t *keys) const {
     const __m512i column = _mm512_loadu_si512(columns);
     __m512i own = _mm512_permutex2var_epi8(part[0], column, part[1]);
-    if (Wide) own = _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), own, _mm512_permutex2var_epi8(part[2], column, part[3]));
+    if (Wide)
+      own =
+          _mm512_mask_blend_epi8(_mm512_movepi8_mask(column), own, _mm512_permutex2var_epi8(part[2], column, part[3]));
     return _mm512_cmpgt_epi8_mask(own, _mm512_loadu_si512(keys));
   }
 };
@@ -714,7 +746,9 @@ inline Lanes below(Lanes place, Lanes mask) {
 }
 inline Lanes from_bytes(uint64_t bytes) { return _mm256_cvtepu8_epi64(_mm_cvtsi64_si128(int64_t(bytes))); }
 inline void gather(float *to, Lanes at, const float *values) { _mm_storeu_ps(to, _mm256_i64gather_ps(values, at, 4)); }
-inline void gather(double *to, Lanes at, const double *values) { _mm256_storeu_pd(to, _mm256_i64gather_pd(values, at, 8)); }
+inline void gather(double *to, Lanes at, const double *values) {
+  _mm256_storeu_pd(to, _mm256_i64gather_pd(values, at, 8));
+}
 
 template <bool Wide> struct RowBytes {
   __m256i part[16];
@@ -745,7 +779,8 @@ template <bool Wide> struct RowBytes {
 
 // A chunk of oblivious trees, eight in a vector of tests: each byte of the results is a slot. Fewer than eight are looked
 // up one by one: a byte behind the last of them is no slot of the tree that follows, and would be read beside the values.
-template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wide> &row, Found<T> &found) {
+template <class T, bool Wide>
+void oblivious_run(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wide> &row, Found<T> &found) {
   const size_t at = m.tree.data()[first].row;
   const auto slots_from = [&](uint32_t t) {
     const size_t own = at + size_t(t - first) * 8;
@@ -755,7 +790,8 @@ template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first,
   for (; found.values && last - t >= 8; t += 8) {
     const uint64_t slots = slots_from(t);
     for (uint32_t i = 0; i < 8; i += kLanes)
-      gather(found.value + (t - first) + i, add(from_bytes(slots >> 8 * i), lanes(m.row_value.data + t + i)), m.values<T>());
+      gather(found.value + (t - first) + i, add(from_bytes(slots >> 8 * i), lanes(m.row_value.data + t + i)),
+             m.values<T>());
   }
   for (; t < last; t += 8) {
     uint64_t slots = slots_from(t);
@@ -771,7 +807,9 @@ template <class T, bool Wide> void oblivious_run(const Model &m, uint32_t first,
 
 // A chunk of other trees: first the results of all their tests, a bit a node, then several trees at a time the way that
 // the bits say. Node i's children are 2 i and 2 i + 1, so that after six levels i is 64 and more.
-template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wide> &row, const int8_t *bytes, Found<T> &found) {
+template <class T, bool Wide>
+void mask_run(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wide> &row, const int8_t *bytes,
+              Found<T> &found) {
   alignas(64) uint64_t masks[kChunk + 8];
   const size_t at = m.tree.data()[first].row;
   const uint32_t n = last - first;
@@ -801,19 +839,24 @@ template <class T, bool Wide> void mask_run(const Model &m, uint32_t first, uint
   if (!kept) walk_chunk(m, first, last, bytes, node, steps, found);
 }
 
-template <class T, bool Wide> void masked_row(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {
+template <class T, bool Wide>
+void masked_row(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {
   const RowBytes<Wide> row(m, bytes);
   each_chunk(m, from, to, [&](const Run &run, uint32_t first, uint32_t last) {
-    run.oblivious ? oblivious_run<T, Wide>(m, first, last, row, found) : mask_run<T, Wide>(m, first, last, row, bytes, found);
+    run.oblivious ? oblivious_run<T, Wide>(m, first, last, row, found)
+                  : mask_run<T, Wide>(m, first, last, row, bytes, found);
     found.add(first, last);
   });
 }
 #endif
 
-template <class T> void row_of(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, T *sums, int32_t *out, T *kept) {
+template <class T>
+void row_of(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, T *sums, int32_t *out, T *kept) {
   Found<T> found{m, sums, out, kept, !out && m.width == 1, {}};
 #ifdef __AVX2__
-  if (m.row_masks) return m.n_bytes > 128 ? masked_row<T, true>(m, bytes, from, to, found) : masked_row<T, false>(m, bytes, from, to, found);
+  if (m.row_masks)
+    return m.n_bytes > 128 ? masked_row<T, true>(m, bytes, from, to, found)
+                           : masked_row<T, false>(m, bytes, from, to, found);
 #endif
   each_chunk(m, from, to, [&](const Run &run, uint32_t first, uint32_t last) {
     run.oblivious ? look_up_run<T>(m, first, last, bytes, found) : walk_run<T>(m, first, last, bytes, found);

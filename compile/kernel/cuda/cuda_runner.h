@@ -16,8 +16,8 @@ namespace millwork::cuda {
 // What a kernel is given: MwGiven of forest.cu, field by field.
 struct Given {
   // By the sections of the file, in their order.
-  Address search, feature, column, member, set_start, sentinel, tree, tree_at, tree_id, tree_slot, slot_target, deep, leaf_row,
-      leaf_value, output_start, base, group;
+  Address search, feature, column, member, set_start, sentinel, tree, tree_at, tree_id, tree_slot, slot_target, deep,
+      leaf_row, leaf_value, output_start, base, group;
   Address rows, ranks, values, sums, arrived, out;
   uint64_t n, stride;
   uint32_t inputs, features, columns, sentinels, trees, outputs, leaf_stride, groups;

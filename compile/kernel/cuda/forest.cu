@@ -48,22 +48,22 @@ struct MwGiven {
   const MwColumn *column;
   const u32 *member, *set_start;
   const float *sentinel;
-  const u32 *tree, *tree_at;    // [T + 1]: words of `tree`
-  const u32 *tree_id;           // [T]: trees are ordered by output; the model's own number
+  const u32 *tree, *tree_at;  // [T + 1]: words of `tree`
+  const u32 *tree_id;         // [T]: trees are ordered by output; the model's own number
   const u32 *tree_slot, *slot_target;
-  const u32 *deep;              // [·, 4]: column << 16 | key, target where not above, target where above, 0
-  const int *leaf_row;          // rows of the node table
-  const void *leaf_value;       // [leaves, leaf_stride]
-  const u32 *output_start;      // [K + 1]: trees of an output, where a leaf has one value
-  const void *base;             // [K]
-  const u32 *group;             // [groups + 1]: trees that are in shared memory together
+  const u32 *deep;          // [·, 4]: column << 16 | key, target where not above, target where above, 0
+  const int *leaf_row;      // rows of the node table
+  const void *leaf_value;   // [leaves, leaf_stride]
+  const u32 *output_start;  // [K + 1]: trees of an output, where a leaf has one value
+  const void *base;         // [K]
+  const u32 *group;         // [groups + 1]: trees that are in shared memory together
   // the call
   const float *rows;
-  u8 *ranks;                    // [tiles][columns][128]
-  void *values;                 // of mw_few: [tiles of rows][values to add][rows]
-  void *sums;                   // [n, K]
-  u32 *arrived;                 // [tiles of rows] zeros
-  void *out;                    // float [n, K'], double [n, K], int [n, T] by kind
+  u8 *ranks;     // [tiles][columns][128]
+  void *values;  // of mw_few: [tiles of rows][values to add][rows]
+  void *sums;    // [n, K]
+  u32 *arrived;  // [tiles of rows] zeros
+  void *out;     // float [n, K'], double [n, K], int [n, T] by kind
   u64 n, stride;
   u32 inputs, features, columns, sentinels, trees, outputs, leaf_stride, groups;
   u32 or_equal, average, base_last, postprocess, wide;
@@ -144,7 +144,8 @@ template <class Rank> MW_DEVICE void rank_tile(const MwGiven &a, float *held) {
       for (u32 c = f.first; c < f.last; c++) {
         const MwColumn column = a.column[c];
         u32 word = 0;
-        for (u32 k = 0; k < per; k++) word |= rank_in<Rank>(a, column, x[k], none[k], rank[k]) << (k * 8 * sizeof(Rank));
+        for (u32 k = 0; k < per; k++)
+          word |= rank_in<Rank>(a, column, x[k], none[k], rank[k]) << (k * 8 * sizeof(Rank));
         out[c * 32 + lane] = word;
       }
     }
@@ -234,9 +235,7 @@ template <class Sum> MW_DEVICE void answer(const MwGiven &a, const Sum *sums, fl
       for (u32 i = 0; i < k; i++) out[i] = float(exponential(margin(a, sums, i) - top) / Sum(all));
       return;
     }
-    case kMeanVariance:
-      out[0] = float(first), out[1] = float(exponential(Sum(2) * margin(a, sums, 1)));
-      return;
+    case kMeanVariance: out[0] = float(first), out[1] = float(exponential(Sum(2) * margin(a, sums, 1))); return;
     case kSigmoid:
       for (u32 i = 0; i < k; i++) out[i] = float(sigmoid(margin(a, sums, i)));
       return;
@@ -358,7 +357,8 @@ MW_DEVICE void trees_of_tile(const MwGiven &a, const u32 *held, u32 first, u32 l
 
 // The same for one row of a lane, kFlight trees at a time.
 template <class Rank, class Sum, u32 Width>
-MW_DEVICE void trees_of_row(const MwGiven &a, const u32 *held, u32 first, u32 last, const u8 *ranks, MwSums<Sum, 1, Width> &own) {
+MW_DEVICE void trees_of_row(const MwGiven &a, const u32 *held, u32 first, u32 last, const u8 *ranks,
+                            MwSums<Sum, 1, Width> &own) {
   const u32 origin = a.tree_at[first];
   for (u32 t = first; t < last; t += kFlight) {
     const u32 *tree[kFlight];
@@ -406,10 +406,12 @@ MW_DEVICE void all_trees(const MwGiven &a, u32 *held, const u8 *ranks, u64 row) 
 
 // A block has a tile a warp (Tiled), or a tile every 4 (2) warps. Their ranks are copied to shared memory, behind the
 // room for trees, where they fit (`staged`); else they are read where they are.
-template <class Rank, class Sum, u32 Width, bool Tiled> MW_DEVICE void many(const MwGiven &a, u8 *shared, u32 tree_bytes) {
+template <class Rank, class Sum, u32 Width, bool Tiled>
+MW_DEVICE void many(const MwGiven &a, u8 *shared, u32 tree_bytes) {
   constexpr u32 per = 4 / sizeof(Rank), split = Tiled ? 1 : per;
   const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, wanted = blockDim.x / 32 / split;
-  const u64 tiles = (a.n + 32 * per - 1) / (32 * per), first = u64(blockIdx.x) * wanted, bytes = u64(a.columns) * kTileBytes;
+  const u64 tiles = (a.n + 32 * per - 1) / (32 * per), first = u64(blockIdx.x) * wanted,
+            bytes = u64(a.columns) * kTileBytes;
   const u32 own = warp / split, part = warp % split;
   const u32 here = tiles - first < wanted ? u32(tiles - first) : wanted;
   const u64 row = (first + own) * 32 * per + part * 32 + lane;  // beyond n where there is no such tile
@@ -466,7 +468,8 @@ template <class Rank, class Sum> MW_DEVICE void few(const MwGiven &a, u8 *shared
     const float x = a.rows[(first + r) * a.stride + f.source];
     const bool none = missing(a, x);
     const u32 rank = passed(a, f, x);
-    for (u32 c = f.first; c < f.last; c++) ranks[r * a.columns + c] = Rank(rank_in<Rank>(a, a.column[c], x, none, rank));
+    for (u32 c = f.first; c < f.last; c++)
+      ranks[r * a.columns + c] = Rank(rank_in<Rank>(a, a.column[c], x, none, rank));
   }
   __syncthreads();
   const u32 from = u32(u64(a.trees) * blockIdx.y / gridDim.y), to = u32(u64(a.trees) * (blockIdx.y + 1) / gridDim.y);
@@ -507,29 +510,29 @@ template <class Rank, class Sum> MW_DEVICE void few(const MwGiven &a, u8 *shared
 
 constexpr u32 kTreeBytes = 16384;  // of shared memory for a group of trees
 
-#define MW_RANKS(R, Rank)                            \
-  MW_KERNEL mw_rank_##R(MW_GIVEN MwGiven a) {        \
-    MW_SHARED(shared);                               \
+#define MW_RANKS(R, Rank)                                  \
+  MW_KERNEL mw_rank_##R(MW_GIVEN MwGiven a) {              \
+    MW_SHARED(shared);                                     \
     rank_tile<Rank>(a, reinterpret_cast<float *>(shared)); \
   }
 #define MW_FINISH(S, Sum) \
   MW_KERNEL mw_finish_##S(MW_GIVEN MwGiven a) { finish_all<Sum>(a); }
-#define MW_MANY(R, Rank, S, Sum, W, Width)                       \
-  MW_KERNEL mw_rows_##R##_##S##W(MW_GIVEN MwGiven a) {           \
-    MW_SHARED(shared);                                           \
-    many<Rank, Sum, Width, false>(a, shared, kTreeBytes);        \
-  }                                                              \
-  MW_KERNEL mw_tiles_##R##_##S##W(MW_GIVEN MwGiven a) {          \
-    MW_SHARED(shared);                                           \
-    many<Rank, Sum, Width, true>(a, shared, kTreeBytes);         \
+#define MW_MANY(R, Rank, S, Sum, W, Width)                \
+  MW_KERNEL mw_rows_##R##_##S##W(MW_GIVEN MwGiven a) {    \
+    MW_SHARED(shared);                                    \
+    many<Rank, Sum, Width, false>(a, shared, kTreeBytes); \
+  }                                                       \
+  MW_KERNEL mw_tiles_##R##_##S##W(MW_GIVEN MwGiven a) {   \
+    MW_SHARED(shared);                                    \
+    many<Rank, Sum, Width, true>(a, shared, kTreeBytes);  \
   }
-#define MW_TREES(R, Rank, S, Sum)                     \
-  MW_MANY(R, Rank, S, Sum, , 1)                       \
-  MW_MANY(R, Rank, S, Sum, _wide, kWide)              \
-  MW_KERNEL mw_few_##R##_##S(MW_GIVEN MwGiven a) {    \
-    MW_SHARED(shared);                                \
-    MW_ONE(u32, is_last);                             \
-    few<Rank, Sum>(a, shared, is_last);               \
+#define MW_TREES(R, Rank, S, Sum)                  \
+  MW_MANY(R, Rank, S, Sum, , 1)                    \
+  MW_MANY(R, Rank, S, Sum, _wide, kWide)           \
+  MW_KERNEL mw_few_##R##_##S(MW_GIVEN MwGiven a) { \
+    MW_SHARED(shared);                             \
+    MW_ONE(u32, is_last);                          \
+    few<Rank, Sum>(a, shared, is_last);            \
   }
 
 MW_RANKS(u8, u8)
