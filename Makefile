@@ -16,8 +16,8 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 # The kernel's libraries are built when the package is installed, so it is installed again when their sources change.
-KERNEL := setup.py compile/kernel/build.py $(wildcard compile/kernel/*.cpp compile/kernel/*.h compile/kernel/triton/* \
-	compile/kernel/cuda/*.cpp compile/kernel/cuda/*.h)
+KERNEL := setup.py compile/kernel/build.py $(wildcard compile/kernel/*.cpp compile/kernel/*.h compile/kernel/cpu/* \
+	compile/kernel/cuda/*.cpp compile/kernel/cuda/*.h compile/kernel/triton/*)
 # What clang-format formats: all C, C++ and CUDA.
 C_FOLDERS := compile/kernel compile/kernel/* benchmarks tests/native
 C_SOURCES := $(wildcard $(foreach folder,$(C_FOLDERS),$(addprefix $(folder)/*.,c cpp h cu)))

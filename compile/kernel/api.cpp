@@ -212,7 +212,7 @@ int predict(const mw_model *handle, Call c, size_t category_bytes, int threads) 
 
 const Isa *choose(const char *name) {
   for (const Isa *isa : {&kAvx512, &kAvx2, &kPortable})
-    if (name && *name ? std::strcmp(name, isa->name) == 0 : isa->here()) return isa->here() ? isa : nullptr;
+    if (name && *name ? std::strcmp(name, isa->name) == 0 : isa->supported()) return isa->supported() ? isa : nullptr;
   return nullptr;
 }
 

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KERNEL = Path(__file__).resolve().parent
+LIBRARY_FOLDERS, TRITON_FOLDERS = (".", "cpu"), (".", "cpu", "cuda", "triton")
+"""Where each library has its sources."""
 LIBRARY, TRITON_LIBRARY = "libmillwork_kernel.so", "libtriton_millwork.so"
 
 COMPILER = shlex.split(os.environ.get("CXX", "c++"))
@@ -50,9 +52,13 @@ def has_compiler() -> bool:
         return False
 
 
+def sources(folders: Sequence[str]) -> list[Path]:
+    return [path for folder in folders for path in sorted(KERNEL.glob(f"{folder}/*.cpp"))]
+
+
 def kernel(into: Path, objects: Path, extra: Sequence[str] = ()) -> Path:
     """The kernel's library, at ``into``. CalledProcessError where the compiler fails."""
-    made = _objects(sorted(KERNEL.glob("*.cpp")), objects, extra)
+    made = _objects(sources(LIBRARY_FOLDERS), objects, extra)
     link = [f for f in LINK if not extra or "static" not in f]  # a sanitizer's runtime is one for all libraries
     _run(
         [*COMPILER, *made, "-shared", *link, *extra, *(() if extra else ("-s",)), "-Wl,--no-undefined", "-o", str(into)]
@@ -62,8 +68,7 @@ def kernel(into: Path, objects: Path, extra: Sequence[str] = ()) -> Path:
 
 def triton_backend(into: Path, objects: Path) -> Path:
     """Triton's backend with the kernel in it. What it calls of the server is in the server, and undefined here."""
-    sources = [path for folder in (".", "cuda", "triton") for path in sorted(KERNEL.glob(f"{folder}/*.cpp"))]
-    made = _objects(sources, objects, ())
+    made = _objects(sources(TRITON_FOLDERS), objects, ())
     exports = f"-Wl,--version-script={KERNEL / 'triton' / 'exports.map'}"
     _run([*COMPILER, *made, "-shared", *LINK, "-ldl", "-s", exports, "-o", str(into)])
     return into
@@ -71,7 +76,7 @@ def triton_backend(into: Path, objects: Path) -> Path:
 
 def program(source: Path, into: Path, objects: Path, extra: Sequence[str]) -> Path:
     """A program of one source with the kernel in it."""
-    made = _objects([*sorted(KERNEL.glob("*.cpp")), source], objects, extra)
+    made = _objects([*sources(LIBRARY_FOLDERS), source], objects, extra)
     _run([*COMPILER, *made, *extra, "-pthread", "-o", str(into)])
     return into
 

@@ -145,7 +145,7 @@ struct Rows {
 // are made; else leaves' rows of the node table, int32, `trees` a row.
 struct Isa {
   const char *name;
-  bool (*here)();
+  bool (*supported)();
   // Blocks of rows to bytes [n_bytes][kBlock] each.
   void (*encode)(const Model &, const Rows &, int8_t *bytes);
   // All trees for `blocks` blocks: sums [blocks][outputs][kBlock].
