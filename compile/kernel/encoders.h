@@ -21,7 +21,7 @@ class Encoders {
   // Where each row's values begin in `bytes`: offsets[n + 1]. False where they aren't n rows of C values exactly.
   bool split(const void *bytes, size_t size, size_t n, std::vector<size_t> &offsets) const;
 
-  // Of the `n` rows whose numbers and categories are given, the columns [n, columns()]. False where a value is malformed.
+  // The columns [n, columns()] of n rows, given their numbers and categories. False where a value is malformed.
   bool run(const float *numbers, size_t stride, const uint8_t *categories, size_t size, size_t n, float *out) const;
 
  private:

@@ -159,7 +159,7 @@ Walked in_order(const Packed &p, uint32_t root) {
   return w;
 }
 
-// The nodes of the walk at each place of a perfect tree of `levels` levels; a leaf above them is at all places below it.
+// The nodes of the walk at each place of a perfect tree of `levels` levels; a leaf is at all places below it, too.
 std::vector<uint32_t> perfect(const Walked &w, int levels) {
   std::vector<uint32_t> place((size_t(2) << levels) - 1);
   place[0] = 0;
@@ -300,7 +300,7 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
     target.resize(out.slot + std::max<size_t>(inner + 1, 16), 0);
     m.tree.push_back(out);
     if (!m.row_masks) continue;
-    // The same for the plan for few rows: always kRowTop levels, padded with tests that let nothing pass.
+    // The same for the small-batch plan: always kRowTop levels, padded with tests that let nothing pass.
     Tree &own = m.tree.back();
     row_shift.push_back(0), row_value.push_back(int64_t(own.slot));
     if (own.oblivious) continue;

@@ -16,11 +16,11 @@
 
 namespace millwork {
 
-constexpr int kBlock = 64;             // rows of a block
-constexpr int8_t kNever = 127;         // the key of a test that no byte passes
-constexpr uint8_t kAsk = 255;          // steps of a walk: until all have ended, where that is sooner than the deepest
-constexpr int kRowTop = 6;             // levels that the plan for few rows evaluates at once
-constexpr uint32_t kRowColumns = 256;  // … where a row has at most so many columns
+constexpr int kBlock = 64;      // rows of a block
+constexpr int8_t kNever = 127;  // the key of a test that no byte passes
+constexpr uint8_t kAsk = 255;   // steps of a walk: until every row has ended, most of them well before the deepest
+constexpr int kRowTop = 6;      // levels that the small-batch plan tests at once
+constexpr uint32_t kRowColumns = 256;  // … where a row has at most this many columns
 
 // A feature's thresholds as a perfect search tree in an array from 1 on, `levels` deep, padded with infinities.
 struct Search {
@@ -67,8 +67,8 @@ struct Tree {
 // its own child, and its key lets nothing pass.
 using WalkNode = uint64_t;
 
-// The same for blocks of rows, with fewer steps to take it apart: kBlock * column in bits 0-31, the key in 32-39, the left
-// child, from the tree's root on, in 40-63.
+// The same for blocks of rows, with fewer steps to take it apart: kBlock * column in bits 0-31, the key in 32-39, the
+// left child, from the tree's root on, in 40-63.
 using BlockNode = uint64_t;
 constexpr size_t kMostNodes = size_t(1) << 24;  // of a tree
 
@@ -83,7 +83,7 @@ template <class T> struct Buffer {
   void assign(const std::vector<T> &values, size_t extra);
 };
 
-// A run of consecutive trees for the plan for few rows: eight oblivious ones share one vector of tests.
+// Trees of one kind that follow each other, for the small-batch plan: eight oblivious ones share one vector of tests.
 struct Run {
   uint32_t first, last;
   bool oblivious;
@@ -111,7 +111,7 @@ struct Model {
   Buffer<uint8_t> row_column;
   Buffer<int8_t> row_key;
   Buffer<uint32_t> row_targets;          // nodes of the walk
-  Buffer<int64_t> row_shift, row_value;  // of each tree: where a row's result lies in its values (see row_of)
+  Buffer<int64_t> row_shift, row_value;  // of each tree: where a row's result lies in its values (test_chunk)
   Buffer<WalkNode> walk;
   Buffer<BlockNode> block_walk;              // the same nodes
   Buffer<int32_t> walk_leaf;                 // the leaf of a node of the walk, -1 of a test
@@ -141,11 +141,11 @@ struct Rows {
   size_t n;
 };
 
-// One instruction set's kernels. `sums` are float or double as the model's leaves are; `leaf` may be null, and then sums
-// are made; else leaves' rows of the node table, int32, `trees` a row.
+// One instruction set's kernels, of cpu/. `sums` are float or double, as the model's leaves are. Where `leaf` is given
+// it takes the leaves instead: their rows of the node table, `trees` for each row.
 struct Isa {
   const char *name;
-  bool (*supported)();
+  bool (*supported)();  // by this CPU
   // Blocks of rows to bytes [n_bytes][kBlock] each.
   void (*encode)(const Model &, const Rows &, int8_t *bytes);
   // All trees for `blocks` blocks: sums [blocks][outputs][kBlock].

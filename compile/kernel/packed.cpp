@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "millwork.h"
+#include "postprocess.h"
 
 namespace millwork {
 namespace {
@@ -169,7 +170,7 @@ int parse(const uint8_t *bytes, size_t size, Packed &p) {
   p.postprocess = bytes[63];
   p.crossover = at<uint32_t>(bytes, 64);
   p.base_last = at<uint32_t>(bytes, 68) != 0;
-  if (p.postprocess > 9) return MW_CORRUPT;
+  if (p.postprocess >= kPostprocesses) return MW_CORRUPT;
   const uint32_t limit = 1u << 28;
   if (p.columns > limit || p.encoded > limit || !p.outputs || p.outputs > 1u << 20 || p.nodes >= limit)
     return MW_CORRUPT;
@@ -200,8 +201,8 @@ int parse(const uint8_t *bytes, size_t size, Packed &p) {
   if (!all_finite(p.leaf_value, values.count, p.doubles) || !all_finite(p.base_scores, base.count, p.doubles))
     return MW_CORRUPT;
   if (p.column.size != p.features || !below(p.column, p.encoded)) return MW_CORRUPT;
-  const bool pair = p.postprocess == 2 || p.postprocess == 6 || p.postprocess == 7;
-  if ((pair && p.outputs != 1) || (p.postprocess == 9 && p.outputs != 2)) return MW_CORRUPT;
+  if (makes_pairs(p.postprocess) && p.outputs != 1) return MW_CORRUPT;
+  if (p.postprocess == kMeanVariance && p.outputs != 2) return MW_CORRUPT;
   if (!sound_thresholds(p) || !sound_sets(p) || !sound_nodes(p) || !sound_categories(p)) return MW_CORRUPT;
   return MW_OK;
 }

@@ -1,7 +1,7 @@
-// A CUDA driver, libcuda.so.1, of GPUs that are emulated lane by lane (emulate.cpp): what compile/kernel/cuda calls of one.
-// Memory on a GPU can't be touched but by its calls: the page is out of reach meanwhile, and who does dies.
-// FAKE_CUDA_GPUS: how many there are (1); FAKE_CUDA_REFUSES: a call that fails, by the driver's name, as for want of memory;
-// FAKE_CUDA_MOST: bytes that there are in one piece.
+// A CUDA driver, libcuda.so.1, of GPUs that are emulated lane by lane (emulate.cpp): what compile/kernel/cuda calls of
+// one. Memory on a GPU can't be touched but by its calls: the page is out of reach meanwhile, and who does dies.
+// FAKE_CUDA_GPUS: how many there are (1); FAKE_CUDA_REFUSES: a call that fails, by the driver's name, as for want of
+// memory; FAKE_CUDA_MOST: bytes that there are in one piece.
 #include <dlfcn.h>
 #include <sys/mman.h>
 
@@ -19,6 +19,7 @@
 
 #include "cuda/cuda_device.h"
 #include "cuda/cuda_runner.h"
+#include "postprocess.h"
 
 // The host's idea of a kernel's parameters is the kernel's own.
 static_assert(sizeof(millwork::cuda::Given) == sizeof(MwGiven));
@@ -31,6 +32,13 @@ SAME(inputs); SAME(features); SAME(columns); SAME(sentinels); SAME(trees); SAME(
 SAME(or_equal); SAME(average); SAME(base_last); SAME(postprocess); SAME(wide); SAME(kind); SAME(staged); SAME(few); SAME(room);
 // clang-format on
 static_assert(kTreeBytes == millwork::cuda::kTreeBytes && kWide == millwork::cuda::kWide);
+#undef SAME
+#define SAME(postprocess) static_assert(uint32_t(postprocess) == uint32_t(millwork::postprocess))
+// clang-format off
+SAME(kIdentity); SAME(kSigmoid); SAME(kBinary); SAME(kSoftmax); SAME(kExp); SAME(kHinge); SAME(kBinaryHinge);
+SAME(kBinaryRaw); SAME(kSort); SAME(kMeanVariance);
+// clang-format on
+static_assert(kMeanVariance + 1 == millwork::kPostprocesses);
 
 namespace {
 

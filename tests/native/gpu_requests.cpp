@@ -1,6 +1,7 @@
-// The part of a Triton server that a machine without a GPU can't be asked for: requests whose rows lie in a GPU's memory, or
-// whose answers are wanted there. The server's functions that the backend calls, for one model, one instance and the
-// requests of one call; tests/validators/test_millwork_on_gpu.py asks. Everything else is tested on a real server.
+// The part of a Triton server that a machine without a GPU can't be asked for: requests whose rows lie in a GPU's
+// memory, or whose answers are wanted there. The server's functions that the backend calls, for one model, one instance
+// and the requests of one call; tests/validators/test_millwork_on_gpu.py asks. Everything else is tested on a real
+// server.
 #include <dlfcn.h>
 
 #include <cstring>

@@ -1,4 +1,4 @@
-// The plan for few rows: one row through all trees, of which several are at work at a time.
+// The small-batch plan: row by row, each through all trees, of which several are at work at a time.
 #pragma once
 #include <cstring>
 

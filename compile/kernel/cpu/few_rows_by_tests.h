@@ -1,5 +1,5 @@
-// The plan for few rows where an instruction set can take the tests of a whole tree at once: the row's bytes are in
-// registers, and vectors of columns and keys give 64 results, a bit each.
+// The small-batch plan where an instruction set does all tests of a tree at once: the row's bytes are in registers, and
+// vectors of columns and keys give 64 results, a bit each.
 #pragma once
 #include <cstring>
 

@@ -1,5 +1,5 @@
-// The plan for many rows: blocks of kBlock rows through all trees. A tree is folded, walked where it is deeper than its
-// fold, and its leaves are added.
+// The plan for large batches: blocks of kBlock rows through all trees. A tree is folded, walked where it is deeper than
+// its fold, and its leaves are added.
 #pragma once
 #include "fold.h"
 #include "walk.h"

@@ -31,7 +31,7 @@ inline __m512i widen_slots(const uint8_t *slots) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(slots)));
 }
 
-// Tables of up to 128 values in registers of 16: each pair is looked up, and bits 5 and 6 of the slot choose among them.
+// Tables of up to 128 values in registers of 16: each pair is looked up; bits 5 and 6 of the slot choose a pair.
 inline void add_leaves(int top, float *sums, const uint8_t *slots, const float *table) {
   __m512 t[8];
   const int n = top <= 4 ? 1 : 1 << (top - 4);

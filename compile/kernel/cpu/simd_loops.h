@@ -37,8 +37,8 @@ struct BlockRanks {
   }
 };
 
-// Up to 16 columns of 16 rows, of which n are there, to `tile` [column][kBlock], from row `at` on. Rows that aren't there
-// are zeros.
+// Up to 16 columns of 16 rows, of which n are there, to `tile` [column][kBlock], from row `at` on. Rows that aren't
+// there are zeros.
 inline void transpose(const float *rows, size_t stride, size_t n, size_t width, float *tile, size_t at) {
   const size_t columns = width < 16 ? width : 16;
   for (size_t i = 0; i < 16; i++)

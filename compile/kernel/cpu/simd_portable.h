@@ -2,8 +2,8 @@
 // the other headers of this folder are made of them, and know no instruction set.
 //
 // Each isa_*.cpp includes one simd_*.h and then the others, and is compiled with its own flags. All of it is in
-// anonymous namespaces, and nothing of it may call a function of a library header that isn't inlined: of copies with the
-// same name the linker keeps one, which may be one that this CPU can't run. A test looks for such functions.
+// anonymous namespaces, and nothing of it may call a function of a library header that isn't inlined: of copies with
+// the same name the linker keeps one, which may be one that this CPU can't run. A test looks for such functions.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +36,7 @@ inline Bytes set_bit(Bytes v, Mask m, int8_t bit) { return v | (m & broadcast(bi
 
 // ── leaves: sums of a block's rows ────────────────────────────────────────────────────────────────────────────────
 
-// Adds each row's leaf to its sum: of a tree's table of 2^top values the one in the row's slot. The table has at least 16.
+// Adds each row's leaf to its sum: of a tree's 2^top values the one in the row's slot. 16 values or more can be read.
 template <class T> inline void add_leaves(int, T *sums, const uint8_t *slots, const T *table) {
   add_leaves_by_loop(sums, slots, table);
 }

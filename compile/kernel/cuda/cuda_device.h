@@ -76,7 +76,8 @@ enum {
   kNoBinaryForGpu = 209
 };
 
-// Whether kernels that nvcc put together are as long as they say: the driver is given no length. True of what is no such file.
+// Whether kernels that nvcc put together are as long as they say: the driver is given no length. True of what is no
+// such file.
 bool is_whole(const std::vector<uint8_t> &fatbin);
 
 // One GPU, its primary context retained.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "../postprocess.h"
 #include "../sections.h"
 
 namespace millwork::cuda {
@@ -14,7 +15,6 @@ constexpr uint32_t kFileVersion = 1, kMost = 1u << 28, kCategories = 1u << 24;
 constexpr uint32_t kMostBlocks = 65535;  // of a grid's second dimension
 constexpr uint32_t kLeaf = 0x80000000u, kNoSet = 0xffffffffu, kValues = 256;
 constexpr uint32_t kLeastLevels = 3, kMostLevels = 8;
-constexpr uint32_t kBinary = 2, kBinaryHinge = 6, kBinaryRaw = 7, kMeanVariance = 9, kPostprocesses = 10;
 static_assert(sizeof(Numbers) == 15 * 4 && 24 + 4 + sizeof(Numbers) <= kHead);
 
 struct Unsound {
@@ -55,7 +55,7 @@ void check_numbers(const Numbers &n) {
   demand(!n.wide || n.outputs <= kWide * kMostBlocks, "its number of columns or outputs");
   demand(n.inputs < kMost && n.trees < kMost, "its number of features or trees");
   demand(n.postprocess < kPostprocesses, "a postprocess that isn't known");
-  const bool pair = n.postprocess == kBinary || n.postprocess == kBinaryHinge || n.postprocess == kBinaryRaw;
+  const bool pair = makes_pairs(n.postprocess);
   demand(!(pair && n.outputs != 1), "two classes of more than one output");
   demand(!(n.postprocess == kMeanVariance && n.outputs != 2), "mean and variance of other than two");
   demand(n.answers == (pair ? 2 : n.outputs), "its number of answers");

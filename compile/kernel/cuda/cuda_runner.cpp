@@ -192,7 +192,7 @@ std::vector<Runner::Launch> Runner::launches(size_t n) const {
   return {rank, walk, {Resident::kFinish, uint32_t(over(n, kThreads)), 1, kThreads, 0, 0, 0}};
 }
 
-// The plan for few rows; false where their ranks or their values take too much memory.
+// The small-batch plan; false where their ranks or their values take too much memory.
 bool Runner::few(size_t n, Launch &out) const {
   const size_t trees = numbers_.trees, size = size_t(numbers_.columns) * numbers_.rank_bytes;
   uint32_t shift = 0;

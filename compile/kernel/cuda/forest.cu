@@ -1,21 +1,21 @@
-// A forest's answers on an NVIDIA GPU. One source: nvcc and NVRTC compile it for GPUs; with emulation.h before it, a C++
-// compiler does, and every lane of every block is then run on a CPU.
+// A forest's answers on an NVIDIA GPU. One source: nvcc and NVRTC compile it for GPUs; with emulation.h before it, a
+// C++ compiler does, and every lane of every block is then run on a CPU.
 //
-// A row becomes ranks: a *column* holds, for a feature, how many of its thresholds the value passes (a byte, or 16 bits),
-// for each way that its NaN goes; or whether a category is in a set. So each test is `rank > key`, and exact.
+// A row becomes ranks: a *column* holds, for a feature, how many of its thresholds the value passes (a byte, or 16
+// bits), for each way that its NaN goes; or whether a category is in a set. So each test is `rank > key`, and exact.
 //
 // A *tile* is 128 rows of bytes, or 64 of 16 bits: [column][lane][row / 32], 128 bytes a column. Whatever column a lane
 // reads, it reads its own bank of shared memory; and one word has the ranks of 4 (2) rows of a lane.
 //
-// A tree is a heap of words: the header (levels P in bits 0-7, bit 8: values follow), nodes 1 to 2^P - 1 (column << 16 |
-// key; node h's children are 2 h and 2 h + 1), then the values of its 2^P slots where it has one a leaf and isn't deeper
-// than P. All other trees have a target a slot, in `slot_target`: a leaf, or a node of `deep`.
+// A tree is a heap of words: the header (levels P in bits 0-7, bit 8: values follow), nodes 1 to 2^P - 1 (column << 16
+// | key; node h's children are 2 h and 2 h + 1), then the values of its 2^P slots where it has one a leaf and isn't
+// deeper than P. All other trees have a target a slot, in `slot_target`: a leaf, or a node of `deep`.
 //
 // Leaves are added in the order of the trees, row by row, as the frameworks and the kernel for CPUs do: the same bits,
 // however many rows there are and whichever plan is taken.
 //
-//   mw_rank, mw_rows or mw_tiles, mw_finish    many rows: a lane has 1 row and 4 trees in flight, or 4 (2) rows of a tree
-//   mw_few                                     few rows: several blocks have the trees of some rows; the last one adds
+//   mw_rank, mw_rows or mw_tiles, mw_finish: many rows; a lane has 1 row and 4 trees in flight, or 4 (2) rows of a tree
+//   mw_few: few rows; several blocks have the trees of some rows, and the last one adds
 #ifdef __CUDACC__
 #define MW_DEVICE __device__ __forceinline__
 #define MW_KERNEL extern "C" __global__ void __launch_bounds__(256, 2)
@@ -71,6 +71,7 @@ struct MwGiven {
 };
 
 enum : u32 { kAnswers = 0, kMargins = 1, kLeaves = 2 };
+// As compile/kernel/postprocess.h numbers them.
 enum : u32 { kIdentity, kSigmoid, kBinary, kSoftmax, kExp, kHinge, kBinaryHinge, kBinaryRaw, kSort, kMeanVariance };
 enum : u32 { kNoSet = 0xffffffffu, kLeaf = 0x80000000u, kValues = 256, kTileBytes = 128, kCategories = 1u << 24 };
 
@@ -180,8 +181,8 @@ template <class Rank> MW_DEVICE u32 above(u32 ranks, u32 key) {
 
 MW_DEVICE u32 chosen(u32 by, u32 no, u32 yes) { return (by & yes) | (~by & no); }
 
-// The top three levels of a tree for all rows of a word at once: heap node 8 + place, a place in each rank's bits. Seven
-// tests that don't wait for each other, then folded.
+// The top three levels of a tree for all rows of a word at once: heap node 8 + place, a place in each rank's bits.
+// Seven tests that don't wait for each other, then folded.
 template <class Rank> MW_DEVICE u32 top_places(const uint4 &upper, const uint4 &lower, const u8 *ranks) {
   constexpr u32 bits = 8 * sizeof(Rank), tops = (sizeof(Rank) == 1 ? 0x01010101u : 0x00010001u) << (bits - 1);
   const u32 nodes[7] = {upper.y, upper.z, upper.w, lower.x, lower.y, lower.z, lower.w};

@@ -1,10 +1,11 @@
 // libtriton_millwork.so: forests served by Triton without Python in a request's way.
 //
-// A model's version folder holds forest.packed, for instances on CPUs; or forest.cuda, and its kernels in forest.fatbin, for
-// instances on GPUs. config.pbtxt says `backend: "millwork"`, `default_model_filename` where it isn't forest.packed, and as
-// parameters `threads` (CPU), `crossover` (GPU: rows up to which the plan for few is taken), `device` (which GPU where
-// instances are KIND_MODEL) and, where labels are answered, `decision` and `cut` (passes/program.py). Tensors: input__0
-// FP32 [N, F], input__1 [N, C] where the model takes categories, output__0 FP32 [N, K].
+// A model's version folder holds forest.packed, for instances on CPUs; or forest.cuda, and its kernels in
+// forest.fatbin, for instances on GPUs. config.pbtxt says `backend: "millwork"`, `default_model_filename` where it
+// isn't forest.packed, and as parameters `threads` (CPU), `crossover` (GPU: rows up to which the small-batch plan is
+// taken), `device` (which GPU where instances are KIND_MODEL) and, where labels are answered, `decision` and `cut`
+// (passes/program.py). Tensors: input__0 FP32 [N, F], input__1 [N, C] where the model takes categories, output__0 FP32
+// [N, K].
 #include <cstdio>
 #include <exception>
 
@@ -51,7 +52,8 @@ void log_opened(const ServedModel &model, uint64_t version) {
       line, sizeof line, "millwork: %.200s version %llu: %u trees, %u features, %u categories, ", model.name.c_str(),
       static_cast<unsigned long long>(version), model.shape.trees, model.shape.features, model.shape.categories);
   if (model.on_gpu())
-    std::snprintf(line + length, sizeof line - length, "for GPUs, up to %zu rows by the plan for few", model.crossover);
+    std::snprintf(line + length, sizeof line - length, "for GPUs, up to %zu rows by the small-batch plan",
+                  model.crossover);
   else
     std::snprintf(line + length, sizeof line - length, "%s, %d thread%s", mw_isa(model.handle), model.threads,
                   model.threads == 1 ? "" : "s");

@@ -1,6 +1,6 @@
-// Requests on a GPU. Small batches that come from host memory and go back there are one CUDA graph, copies included. Rows
-// that are on the GPU already stay there: alone, they are read where they lie, and the answer is written where it is
-// wanted; of several requests they are put together there.
+// Requests on a GPU. Small batches that come from host memory and go back there are one CUDA graph, copies included.
+// Rows that are on the GPU already stay there: alone, they are read where they lie, and the answer is written where it
+// is wanted; of several requests they are put together there.
 #include <cstring>
 #include <utility>
 
@@ -32,7 +32,8 @@ class GpuInstance final : public Instance {
   cuda::Runner runner_;
 };
 
-// What fails together is asked again one by one: a request too large, or of memory that this GPU can't reach, fails alone.
+// What fails together is asked again one by one: a request too large, or of memory that this GPU can't reach, fails
+// alone.
 void GpuInstance::answer(const std::vector<Work *> &asked) {
   Wrong wrong = tried(asked);
   if (!wrong) return;

@@ -67,8 +67,8 @@ struct Work {
   Where out_at;
   Wrong wrong;
 
-  // The response's tensor [rows, width], in memory that Triton sends it from: `wanted` if it has it. `gpu`: whether it may be
-  // a GPU's.
+  // The response's tensor [rows, width], in memory that Triton sends it from: `wanted` if it has it. `gpu`: whether it
+  // may be a GPU's.
   Wrong room(size_t width, const Where &wanted, bool gpu);
 };
 
