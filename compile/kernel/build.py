@@ -25,6 +25,7 @@ COMPILER = shlex.split(os.environ.get("CXX", "c++"))
 FLAGS = (
     "-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
     "-Wno-maybe-uninitialized",  # gcc 12's own vector headers
+    "-falign-functions=64",  # a cache line: else a loop is up to 10% slower or faster by what is linked before it
     *shlex.split(os.environ.get("CXXFLAGS", "")),
     "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno",  # last: whatever CXXFLAGS says, the same bits
 )  # fmt: skip

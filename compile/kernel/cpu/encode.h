@@ -39,18 +39,18 @@ inline int8_t byte_of(const Model &m, const Column &c, float x, uint32_t rank) {
 // The columns of one feature, from its values.
 void encode_feature(const Model &m, const Feature &f, const float *values, int8_t *bytes) {
   BlockRanks ranks;
-  const float *table = m.search.data + f.search.table;
   if (m.or_equal)
-    ranks.find<true>(table, f.search, values);
+    find_ranks<true>(m.search.data + f.search.table, f.search, values, ranks);
   else
-    ranks.find<false>(table, f.search, values);
+    find_ranks<false>(m.search.data + f.search.table, f.search, values, ranks);
   for (uint32_t c = f.first; c < f.last; c++) {
     const Column own = m.column.data()[c];
     int8_t *to = bytes + size_t(c) * kBlock;
-    if (own.set)
+    if (own.set) {
       for (int r = 0; r < kBlock; r++) to[r] = byte_of(m, own, values[r], 0);
-    else
-      ranks.store(own, values, to);
+      continue;
+    }
+    store_ranks(ranks, own, values, to);
   }
 }
 

@@ -47,10 +47,6 @@ template <class T> struct Found {
   }
 };
 
-template <class T> Found<T> nothing_found(const Model &m, void *sums, int32_t *out, void *kept) {
-  return {m, static_cast<T *>(sums), out, static_cast<T *>(kept), !out && m.width == 1, {}};
-}
-
 inline uint32_t larger(uint32_t a, uint32_t b) { return b > a ? b : a; }
 
 // Calls `chunk` with trees of one kind that follow each other, kChunk at most.
@@ -100,17 +96,25 @@ void look_up_chunk(const Model &m, uint32_t first, uint32_t last, const int8_t *
 }
 
 template <class T>
-void walk_trees(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, void *sums, int32_t *out, void *kept) {
-  Found<T> found = nothing_found<T>(m, sums, out, kept);
+inline void walk_trees(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {
   each_chunk(m, from, to, [&](const Run &run, uint32_t first, uint32_t last) {
     run.oblivious ? look_up_chunk(m, first, last, bytes, found) : walk_chunk(m, first, last, bytes, found);
     found.add(first, last);
   });
 }
 
-void row(const Model &m, const int8_t *bytes, uint32_t first, uint32_t last, void *sums, int32_t *leaf, void *values) {
-  m.doubles ? walk_trees<double>(m, bytes, first, last, sums, leaf, values)
-            : walk_trees<float>(m, bytes, first, last, sums, leaf, values);
+template <class T>
+void row_of(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, T *sums, int32_t *out, T *kept) {
+  Found<T> found{m, sums, out, kept, !out && m.width == 1, {}};
+  walk_trees(m, bytes, from, to, found);
+}
+
+inline void row(const Model &m, const int8_t *bytes, uint32_t first, uint32_t last, void *sums, int32_t *leaf,
+                void *values) {
+  if (m.doubles)
+    row_of<double>(m, bytes, first, last, static_cast<double *>(sums), leaf, static_cast<double *>(values));
+  else
+    row_of<float>(m, bytes, first, last, static_cast<float *>(sums), leaf, static_cast<float *>(values));
 }
 
 }  // namespace

@@ -84,7 +84,7 @@ void test_chunk(const Model &m, uint32_t first, uint32_t last, const RowBytes<Wi
 }
 
 template <bool Wide, class T>
-void test_chunks(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {
+void test_trees(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, Found<T> &found) {
   const RowBytes<Wide> row(bytes, m.n_bytes);
   each_chunk(m, from, to, [&](const Run &run, uint32_t first, uint32_t last) {
     run.oblivious ? test_oblivious_chunk(m, first, last, row, found) : test_chunk(m, first, last, row, bytes, found);
@@ -92,17 +92,21 @@ void test_chunks(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to
   });
 }
 
+// Where a row has more columns than RowBytes holds, its trees are walked.
 template <class T>
-void test_trees(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, void *sums, int32_t *out, void *kept) {
-  Found<T> found = nothing_found<T>(m, sums, out, kept);
-  m.n_bytes > 128 ? test_chunks<true>(m, bytes, from, to, found) : test_chunks<false>(m, bytes, from, to, found);
+void tested_row_of(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, T *sums, int32_t *out, T *kept) {
+  Found<T> found{m, sums, out, kept, !out && m.width == 1, {}};
+  if (m.row_masks)
+    return m.n_bytes > 128 ? test_trees<true>(m, bytes, from, to, found) : test_trees<false>(m, bytes, from, to, found);
+  walk_trees(m, bytes, from, to, found);
 }
 
 void row_by_tests(const Model &m, const int8_t *bytes, uint32_t first, uint32_t last, void *sums, int32_t *leaf,
                   void *values) {
-  if (!m.row_masks) return row(m, bytes, first, last, sums, leaf, values);
-  m.doubles ? test_trees<double>(m, bytes, first, last, sums, leaf, values)
-            : test_trees<float>(m, bytes, first, last, sums, leaf, values);
+  if (m.doubles)
+    tested_row_of<double>(m, bytes, first, last, static_cast<double *>(sums), leaf, static_cast<double *>(values));
+  else
+    tested_row_of<float>(m, bytes, first, last, static_cast<float *>(sums), leaf, static_cast<float *>(values));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ inline Bytes broadcast(int8_t x) { return _mm256_set1_epi8(x); }
 inline void store(uint8_t *p, Bytes v) { _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), v); }
 inline Mask above(const int8_t *bytes, Bytes key) { return _mm256_cmpgt_epi8(load(bytes), key); }
 inline Bytes select(Mask m, Bytes no, Bytes yes) { return _mm256_blendv_epi8(no, yes, m); }
-inline Bytes set_bit(Bytes v, Mask m, int8_t bit) { return _mm256_or_si256(v, _mm256_and_si256(m, broadcast(bit))); }
+inline Bytes set_bit(Bytes v, Mask m, int8_t bit) { return v | (m & broadcast(bit)); }
 
 // ── leaves: sums of a block's rows ────────────────────────────────────────────────────────────────────────────────
 

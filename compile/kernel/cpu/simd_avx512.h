@@ -54,9 +54,9 @@ inline void add_leaves(int top, float *sums, const uint8_t *slots, const float *
         const __mmask16 bit5 = _mm512_test_epi32_mask(i, _mm512_set1_epi32(32));
         v = _mm512_mask_blend_ps(bit5, v, _mm512_permutex2var_ps(t[2], i, t[3]));
         if (n > 4) {
-          const __m512 low = _mm512_permutex2var_ps(t[4], i, t[5]), high = _mm512_permutex2var_ps(t[6], i, t[7]);
-          const __mmask16 bit6 = _mm512_test_epi32_mask(i, _mm512_set1_epi32(64));
-          v = _mm512_mask_blend_ps(bit6, v, _mm512_mask_blend_ps(bit5, low, high));
+          const auto pair = [&](int p) { return _mm512_permutex2var_ps(t[2 * p], i, t[2 * p + 1]); };
+          const __m512 high = _mm512_mask_blend_ps(bit5, pair(2), pair(3));
+          v = _mm512_mask_blend_ps(_mm512_test_epi32_mask(i, _mm512_set1_epi32(64)), v, high);
         }
       }
     }
@@ -102,65 +102,67 @@ template <bool OrEqual> inline uint32_t count_passed(const float *threshold, flo
 struct BlockRanks {
   __m512i rank[4];
   __mmask16 nan[4];
-
-  // Down a search tree in registers; levels below the eighth are gathered.
-  template <bool OrEqual> void find(const float *table, const Search &search, const float *values) {
-    __m512 x[4];
-    for (int g = 0; g < 4; g++) {
-      x[g] = _mm512_load_ps(values + 16 * g);
-      nan[g] = _mm512_cmp_ps_mask(x[g], x[g], _CMP_UNORD_Q);
-    }
-    const __m512i one = _mm512_set1_epi32(1);
-    for (int g = 0; g < 4; g++) rank[g] = one;
-    const auto step = [&](int g, __m512 threshold) {
-      const __mmask16 up = _mm512_cmp_ps_mask(threshold, x[g], kPasses<OrEqual>);
-      const __m512i twice = _mm512_add_epi32(rank[g], rank[g]);
-      rank[g] = _mm512_mask_add_epi32(twice, up, twice, one);
-    };
-    const auto at = [&](int i) { return _mm512_load_ps(table + 16 * i); };
-    const uint32_t levels = search.levels;
-    const __m512 a = at(0), b = at(1);
-    for (uint32_t l = 0; l < levels && l < 5; l++)
-      for (int g = 0; g < 4; g++) step(g, _mm512_permutex2var_ps(a, rank[g], b));
-    if (levels > 5) {
-      const __m512 c = at(2), d = at(3);
-      for (int g = 0; g < 4; g++) step(g, _mm512_permutex2var_ps(c, rank[g], d));
-    }
-    const __m512i bit5 = _mm512_set1_epi32(32), bit6 = _mm512_set1_epi32(64);
-    if (levels > 6) {
-      const __m512 c = at(4), d = at(5), e = at(6), f = at(7);
-      for (int g = 0; g < 4; g++) {
-        const __m512 low = _mm512_permutex2var_ps(c, rank[g], d), high = _mm512_permutex2var_ps(e, rank[g], f);
-        step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(rank[g], bit5), low, high));
-      }
-    }
-    if (levels > 7) {
-      __m512 v[8];
-      for (int k = 0; k < 8; k++) v[k] = at(8 + k);
-      for (int g = 0; g < 4; g++) {
-        const auto pair = [&](int k) { return _mm512_permutex2var_ps(v[k], rank[g], v[k + 1]); };
-        const __mmask16 has5 = _mm512_test_epi32_mask(rank[g], bit5);
-        const __m512 low = _mm512_mask_blend_ps(has5, pair(0), pair(2));
-        const __m512 high = _mm512_mask_blend_ps(has5, pair(4), pair(6));
-        step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(rank[g], bit6), low, high));
-      }
-    }
-    for (uint32_t l = 8; l < levels; l++)
-      for (int g = 0; g < 4; g++) step(g, _mm512_i32gather_ps(rank[g], table, 4));
-    const __m512i first = _mm512_set1_epi32(1 << levels), most = _mm512_set1_epi32(int(search.count));
-    for (int g = 0; g < 4; g++) rank[g] = _mm512_min_epi32(_mm512_sub_epi32(rank[g], first), most);
-  }
-
-  void store(const Column &column, const float *, int8_t *to) const {
-    const __m512i base = _mm512_set1_epi32(int(column.base)), missing = _mm512_set1_epi32(column.nan);
-    for (int g = 0; g < 4; g++) {
-      __m512i v = _mm512_max_epi32(_mm512_sub_epi32(rank[g], base), _mm512_setzero_si512());
-      v = _mm512_mask_mov_epi32(v, nan[g], missing);
-      const __m128i bytes = _mm_xor_si128(_mm512_cvtusepi32_epi8(v), _mm_set1_epi8(-128));
-      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * g), bytes);
-    }
-  }
 };
+
+// Down a search tree in registers; levels below the eighth are gathered.
+template <bool OrEqual>
+inline void find_ranks(const float *table, const Search &search, const float *values, BlockRanks &out) {
+  __m512i *rank = out.rank;
+  __m512 x[4];
+  for (int g = 0; g < 4; g++) {
+    x[g] = _mm512_load_ps(values + 16 * g);
+    out.nan[g] = _mm512_cmp_ps_mask(x[g], x[g], _CMP_UNORD_Q);
+  }
+  const __m512i one = _mm512_set1_epi32(1);
+  for (int g = 0; g < 4; g++) rank[g] = one;
+  const auto step = [&](int g, __m512 threshold) {
+    const __mmask16 up = _mm512_cmp_ps_mask(threshold, x[g], kPasses<OrEqual>);
+    const __m512i twice = _mm512_add_epi32(rank[g], rank[g]);
+    rank[g] = _mm512_mask_add_epi32(twice, up, twice, one);
+  };
+  const auto at = [&](int i) { return _mm512_load_ps(table + 16 * i); };
+  const uint32_t levels = search.levels;
+  const __m512 a = at(0), b = at(1);
+  for (uint32_t l = 0; l < levels && l < 5; l++)
+    for (int g = 0; g < 4; g++) step(g, _mm512_permutex2var_ps(a, rank[g], b));
+  if (levels > 5) {
+    const __m512 c = at(2), d = at(3);
+    for (int g = 0; g < 4; g++) step(g, _mm512_permutex2var_ps(c, rank[g], d));
+  }
+  const __m512i bit5 = _mm512_set1_epi32(32), bit6 = _mm512_set1_epi32(64);
+  if (levels > 6) {
+    const __m512 c = at(4), d = at(5), e = at(6), f = at(7);
+    for (int g = 0; g < 4; g++) {
+      const __m512 low = _mm512_permutex2var_ps(c, rank[g], d), high = _mm512_permutex2var_ps(e, rank[g], f);
+      step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(rank[g], bit5), low, high));
+    }
+  }
+  if (levels > 7) {
+    __m512 v[8];
+    for (int k = 0; k < 8; k++) v[k] = at(8 + k);
+    for (int g = 0; g < 4; g++) {
+      const auto pair = [&](int k) { return _mm512_permutex2var_ps(v[k], rank[g], v[k + 1]); };
+      const __mmask16 has5 = _mm512_test_epi32_mask(rank[g], bit5);
+      const __m512 low = _mm512_mask_blend_ps(has5, pair(0), pair(2));
+      const __m512 high = _mm512_mask_blend_ps(has5, pair(4), pair(6));
+      step(g, _mm512_mask_blend_ps(_mm512_test_epi32_mask(rank[g], bit6), low, high));
+    }
+  }
+  for (uint32_t l = 8; l < levels; l++)
+    for (int g = 0; g < 4; g++) step(g, _mm512_i32gather_ps(rank[g], table, 4));
+  const __m512i first = _mm512_set1_epi32(1 << levels), most = _mm512_set1_epi32(int(search.count));
+  for (int g = 0; g < 4; g++) rank[g] = _mm512_min_epi32(_mm512_sub_epi32(rank[g], first), most);
+}
+
+inline void store_ranks(const BlockRanks &ranks, const Column &column, const float *, int8_t *to) {
+  const __m512i base = _mm512_set1_epi32(int(column.base)), missing = _mm512_set1_epi32(column.nan);
+  for (int g = 0; g < 4; g++) {
+    __m512i v = _mm512_max_epi32(_mm512_sub_epi32(ranks.rank[g], base), _mm512_setzero_si512());
+    v = _mm512_mask_mov_epi32(v, ranks.nan[g], missing);
+    const __m128i bytes = _mm_xor_si128(_mm512_cvtusepi32_epi8(v), _mm_set1_epi8(-128));
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * g), bytes);
+  }
+}
 
 // All 16 columns of the tile are written: those beyond `width` are zeros.
 inline void transpose(const float *rows, size_t stride, size_t n, size_t width, float *tile, size_t at) {

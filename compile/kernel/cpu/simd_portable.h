@@ -50,7 +50,7 @@ template <bool OrEqual> inline uint32_t count_passed(const float *threshold, flo
   return uint32_t(n);
 }
 
-// BlockRanks, and transpose: simd_loops.h.
+// BlockRanks, find_ranks, store_ranks and transpose: simd_loops.h.
 
 }  // namespace
 }  // namespace millwork
