@@ -18,7 +18,7 @@ from millwork.passes.forest import leaves
 from millwork.passes.program import run
 
 GPU = Path(__file__).parents[3] / "benchmarks" / "gpu"
-OURS = ("cuda_runner", "cuda_device", "cuda_dlpack", "cuda_forest")
+OURS = ("cuda_runner", "cuda_device", "cuda_dlpack", "cuda_forest", "labels")
 """Loaded by their paths, as on a machine that has no package of ours."""
 PROGRAM = program_of(random_forest(3, trees=12, depth=5), "binary")
 
