@@ -46,7 +46,7 @@ def asked(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
 def test_right_answers_are_measured(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     parts, given = asked
-    monkeypatch.setattr(parts.engines.runner("device_timing").measure, "__kwdefaults__", {"samples": 8, "budget_s": 1})
+    monkeypatch.setattr(parts.timing.measure, "__kwdefaults__", {"samples": 8, "budget_s": 1})
     (line,) = parts.native_cuda(given)
     assert (line.state, line.parity["leaf_mismatches"], line.notes) == ("right", 0, "few to 130 rows"), line.why
     assert [(one["batch"], one["work"]) for one in line.figures] == [
