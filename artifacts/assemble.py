@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .. import __version__
 from ..compile.backends.base import Artifact
 from ..compile.frontends.loaded_model import Signature
 from ..compile.runners import load as runners
-from ..triton.config import ConfigRequest, TritonBackend, render
+from ..triton.config import ConfigRequest, render
 from ..triton.settings import Settings
 from ..triton_releases import Release
 from ..validators.parity import Answers
@@ -80,7 +80,7 @@ def _config(name: str, built: Artifact, served_by: ServedBy, signature: Signatur
     return render(
         ConfigRequest(
             name=name,
-            triton_backend=cast(TritonBackend, served_by.triton_backend),
+            triton_backend=served_by.triton_backend,
             release=served_by.release,
             model_file=built.model_file,
             model_sha256=signature.provenance.sha256,

@@ -41,14 +41,14 @@ def train(folder: Path, trees: int, depth: int) -> dict[str, Path]:
 
 def step(model: str, folder: str, backend: str) -> None:
     """In a process of its own: load, lower, or build one backend. Prints JSON."""
-    import importlib
     import os
 
     from millwork.compile import compile_steps
+    from millwork.compile.backends import table
 
     # Imports, which aren't the work.
-    for name in ("fil", "native", "onnx_trees") if backend in BACKENDS else ():
-        importlib.import_module(f"millwork.compile.backends.table.{name}")
+    for name in BACKENDS if backend in BACKENDS else ():
+        table.find(name)
 
     if backend == "load" and model.endswith(".cbm"):
         import catboost  # noqa: F401

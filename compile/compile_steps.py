@@ -8,10 +8,9 @@ import msgspec
 import numpy as np
 
 from .. import triton_releases
-from ..passes import base, net, program, table
-from ..passes.base import Pass
-from ..passes.graph.tidy import tidy
+from ..passes import base, net, pass_table, program
 from ..passes.net import Net
+from ..passes.trees.tree_pass import leaf_map
 from ..values import PassNote, Value
 from ..values.base import FilePath
 from .backends import table as backends
@@ -96,14 +95,15 @@ def load(request: LoadRequest) -> Loaded:
 
 
 class LowerRequest(Value):
-    """``passes``: a spec as :func:`millwork.passes.table.spec` prints it; empty for the usual lowering."""
+    """``passes``: a spec as :func:`millwork.passes.pass_table.spec` prints it; empty for the usual lowering."""
 
     program: FilePath
     passes: str = ""
 
 
 class Lowered(Value):
-    """Beside it: ``lowered.npz`` and ``leaf_map.npy`` (int32 [M], see :class:`millwork.passes.base.Rewrite`); of a net
+    """Beside it: ``lowered.npz`` and ``leaf_map.npy`` (int32 [M], see
+    :class:`millwork.passes.trees.tree_pass.TreeRewrite`); of a net
     ``lowered.onnx``."""
 
     notes: tuple[PassNote, ...]
@@ -115,18 +115,18 @@ def lower(request: LowerRequest) -> Lowered:
     """A program -> the program that backends take, and where each old leaf is in it. A net -> its graph, tidied."""
     folder = Path.cwd()
     if Path(request.program).name == NET_FILE:
-        return _lower_net(net.load(Path(request.program)), folder)
-    passes: tuple[Pass, ...] = table.parse(request.passes) if request.passes else table.LOWERING
-    result = base.run(passes, program.load(Path(request.program)))
+        return _lower_net(net.load(Path(request.program)), request.passes, folder)
+    before = program.load(Path(request.program))
+    result = base.run(pass_table.parse(request.passes) if request.passes else pass_table.LOWERING, before)
     program.save(result.program, folder / LOWERED_FILE)
-    np.save(folder / LEAF_MAP_FILE, result.leaf_map)
+    np.save(folder / LEAF_MAP_FILE, leaf_map(before, result.rewrites))
     return Lowered(notes=result.notes, trees=result.program.forest.n_trees, nodes=result.program.forest.n_nodes)
 
 
-def _lower_net(found: Net, folder: Path) -> Lowered:
-    graph, note = tidy(found.graph)
-    net.save(Net(graph, found.interface), folder / LOWERED_NET_FILE)
-    return Lowered(notes=(note,), trees=0, nodes=len(graph.graph.node))
+def _lower_net(found: Net, passes: str, folder: Path) -> Lowered:
+    result = base.run(pass_table.parse_graph(passes) if passes else pass_table.NET_LOWERING, found.graph)
+    net.save(Net(result.program, found.interface), folder / LOWERED_NET_FILE)
+    return Lowered(notes=result.notes, trees=0, nodes=len(result.program.graph.node))
 
 
 class BuildRequest(Value):
@@ -159,12 +159,7 @@ def build(request: BuildRequest) -> BuildReply:
     if request.signature.is_net:
         result = _build_net(request, source, release)
     else:
-        backend = backends.find(request.backend, request.precision)
-        if backend.precision != request.precision:
-            return BuildReply(unsupported=f"{request.backend}: has no form in {request.precision}")
-        if isinstance(backend, ForBatches):
-            backend = backend.tuned_for(request.batches)
-        result = backend.build(program.load(Path(request.lowered)), source, Path.cwd(), release)
+        result = _build_trees(request, source, release)
     if isinstance(result, Unsupported):
         return BuildReply(unsupported=result.reason)
     return BuildReply(artifact=result)
@@ -189,6 +184,17 @@ def feed_hummingbird(request: FeedRequest) -> Fed:
         return Fed(unsupported=f"{conversion.TOOLCHAIN}: {made}")
     feed.save(made, Path.cwd() / conversion.FEED_FILE)
     return Fed()
+
+
+def _build_trees(request: BuildRequest, source: Source, release: triton_releases.Release) -> Artifact | Unsupported:
+    if backends.row(request.backend).trees is None:
+        return Unsupported(reason=f"{request.backend}: has no form for a forest")
+    backend = backends.find(request.backend, request.precision)
+    if backend.precision != request.precision:
+        return Unsupported(reason=f"{request.backend}: has no form in {request.precision}")
+    if isinstance(backend, ForBatches):
+        backend = backend.tuned_for(request.batches)
+    return backend.build(program.load(Path(request.lowered)), source, Path.cwd(), release)
 
 
 def _build_net(request: BuildRequest, source: Source, release: triton_releases.Release) -> Artifact | Unsupported:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..compile.backends import table as backends
 from ..compile.backends.base import Artifact
 from ..compile.frontends.loaded_model import Signature
-from ..compile.runners.load import ENGINES, Runner, runner
+from ..compile.runners.load import Runner, RunnerType, engine_words, runner
 from ..errors import ModelError, UsageError
 from ..passes import program as programs
 from ..passes.forest import leaf_rows
@@ -160,8 +160,7 @@ def _check_trees(request: CheckRequest) -> Verdict:
     backend = backends.find(request.artifact.backend)
     folder = Path(request.folder)
     # Before anything else of the candidate: a missing engine is told apart here, with what to install.
-    model_file = folder / request.artifact.model_file
-    engine = runner(request.artifact.runner)(model_file, request.artifact.parameters, request.threads)
+    engine = _opened(request)
     got_leaves = backend.leaves(request.artifact, folder, *given.parts)
     wanted = backend.expected(lowered, np.maximum(final, 0), framework_leaves)
     wanted = np.where(final < 0, final, wanted).astype(np.int32)
@@ -195,9 +194,7 @@ def _check_net(request: CheckRequest) -> Verdict:
     number above 65,504, and int8 nothing far from what it was calibrated on."""
     given = givens.load(Path(request.rows).parent)
     framework = np.load(request.framework_answers)
-    engine = runner(request.artifact.runner)(
-        Path(request.folder) / request.artifact.model_file, request.artifact.parameters, request.threads
-    )
+    engine = _opened(request)
     candidate = parity.in_batches(engine.predict, given, framework.shape[1])
     np.save(Path.cwd() / "answers.npy", candidate)
     output, precision = request.signature.output, request.artifact.precision
@@ -242,9 +239,19 @@ def _derived(lowered: Program, final: npt.NDArray[np.int32], given: Given) -> To
     return tolerance.derive_linear(lowered.linear, lowered.postprocess, rows)
 
 
+def _opened(request: CheckRequest) -> Runner:
+    """The candidate in its runner. TargetError where its engine isn't installed."""
+    artifact = request.artifact
+    return _runner_of(artifact)(Path(request.folder) / artifact.model_file, artifact.parameters, request.threads)
+
+
+def _runner_of(artifact: Artifact) -> RunnerType:
+    return runner(artifact.runner, backends.row(artifact.backend).extra)
+
+
 def engine_of(runner_name: str, engine: Runner) -> str:
     """``onnxruntime 1.32.0``: what ran the artifact."""
-    return f"{ENGINES.get(runner_name, runner_name)} {engine.version}"
+    return f"{engine_words(runner_name)} {engine.version}"
 
 
 def expected_leaves(
@@ -295,11 +302,11 @@ def measure(request: MeasureRequest) -> MeasureReply:
     engines: dict[str, Runner] = {}
     memory: dict[str, int] = {}
     gpu_memory: dict[str, int] = {}
-    on_gpu = {artifact.id for artifact in request.artifacts if artifact.backend in backends.ON_GPU}
+    on_gpu = {artifact.id for artifact in request.artifacts if backends.row(artifact.backend).gpu}
     watched = gpu_figures.Watched(on_gpu=bool(on_gpu))
     largest = given[np.arange(max(request.batches)) % len(given)]
     for artifact, folder in zip(request.artifacts, request.folders, strict=True):
-        name, kind = artifact.id, runner(artifact.runner)
+        name, kind = artifact.id, _runner_of(artifact)
         before, state = memory_use.allocated(), watched.state()
         engines[name] = kind(Path(folder) / artifact.model_file, artifact.parameters, request.threads)
         engines[name].predict(*largest.parts)

@@ -66,11 +66,7 @@ class Source(Value):
 
 
 class Kind(Protocol):
-    """What every backend says of itself.
-
-    ``rank`` orders ties: the simpler and more portable first. ``extra`` is the optional dependency that its runner
-    needs here (an extra of pyproject.toml), and ``module`` the import that shows that it is there.
-    """
+    """What every backend says of itself. ``rank`` orders ties: the simpler and more portable first."""
 
     @property
     def name(self) -> str: ...
@@ -78,10 +74,6 @@ class Kind(Protocol):
     def precision(self) -> str: ...
     @property
     def rank(self) -> int: ...
-    @property
-    def extra(self) -> str: ...
-    @property
-    def module(self) -> str: ...
 
 
 class Backend(Kind, Protocol):

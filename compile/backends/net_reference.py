@@ -15,8 +15,6 @@ class NetReference:
     precision: str = "fp32"
     name: str = "reference"
     rank: int = 11
-    extra: str = "torch"
-    module: str = "torch"
 
     def build(self, order: NetOrder) -> Artifact | Unsupported:
         native = Path(order.source.native)

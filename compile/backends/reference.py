@@ -19,8 +19,6 @@ class Reference:
     name: str = "reference"
     precision: str = "fp32"
     rank: int = 11
-    extra: str = ""
-    module: str = ""
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         oracle = source.signature.oracle

@@ -1,5 +1,7 @@
-"""The tables of backends, of forests and of nets: typed thunks, imported when asked for; third parties add theirs by
-an entry point.
+"""The table of backends: one row each. Importing it imports no backend: a row's thunk does, when it is asked.
+
+A new backend is a folder beside this file, a thunk and a row here. Where its engine is new, too, it has a runner and
+that runner's row (compile/runners/runner_rows.py). Nothing else names a backend.
 
 A third party's package declares ``[project.entry-points."millwork.backends"]`` with ``name = "module:function"``,
 the function returning a :class:`~millwork.compile.backends.base.Backend`. A name clash is an error.
@@ -7,77 +9,30 @@ the function returning a :class:`~millwork.compile.backends.base.Backend`. A nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
-from ...errors import UsageError
-from ..runners.load import GROUP
+from ...errors import InternalError, UsageError
+from ..runners.load import GROUP, distributions_of
 from .base import Backend, NetBackend
+from .row import BackendRow, Form
+
+# ── how each is imported ──────────────────────────────────────────────────────────────────────────────────
 
 
-def _reference() -> Backend:
+def _reference(_precision: str) -> Backend:
     from .reference import backend
 
     return backend()
 
 
-def _onnx() -> Backend:
-    from .onnx.trees import backend
-
-    return backend()
-
-
-def _fil() -> Backend:
-    from .fil.cpu import backend
-
-    return backend()
-
-
-def _fil_cuda() -> Backend:
-    from .fil.cuda import backend
-
-    return backend()
-
-
-def _native() -> Backend:
-    from .native.cpu import backend
-
-    return backend()
-
-
-def _tensor(precision: str = "fp32") -> Backend:
-    from .tensor.trees import backend
+def _net_reference(precision: str) -> NetBackend:
+    from .net_reference import backend
 
     return backend(precision)
 
 
-def _native_cuda() -> Backend:
-    from .native.cuda import backend
-
-    return backend()
-
-
-def _onnx_cuda(precision: str = "fp32") -> Backend:
-    from .tensor.gpu import onnx_cuda
-
-    return onnx_cuda(precision)
-
-
-def _onnx_tensorrt(precision: str = "fp32") -> Backend:
-    from .tensor.gpu import onnx_tensorrt
-
-    return onnx_tensorrt(precision)
-
-
-def _tensorrt(precision: str = "fp32") -> Backend:
-    from .tensor.gpu import tensorrt
-
-    return tensorrt(precision)
-
-
-def _hummingbird() -> Backend:
-    from .hummingbird.backend import backend
+def _onnx(_precision: str) -> Backend:
+    from .onnx.trees import backend
 
     return backend()
 
@@ -88,10 +43,58 @@ def _net_onnx(precision: str) -> NetBackend:
     return backend(precision)
 
 
+def _fil(_precision: str) -> Backend:
+    from .fil.cpu import backend
+
+    return backend()
+
+
+def _fil_cuda(_precision: str) -> Backend:
+    from .fil.cuda import backend
+
+    return backend()
+
+
+def _native(_precision: str) -> Backend:
+    from .native.cpu import backend
+
+    return backend()
+
+
+def _native_cuda(_precision: str) -> Backend:
+    from .native.cuda import backend
+
+    return backend()
+
+
+def _tensor(precision: str) -> Backend:
+    from .tensor.trees import backend
+
+    return backend(precision)
+
+
+def _hummingbird(_precision: str) -> Backend:
+    from .hummingbird.backend import backend
+
+    return backend()
+
+
+def _onnx_cuda(precision: str) -> Backend:
+    from .tensor.gpu import onnx_cuda
+
+    return onnx_cuda(precision)
+
+
 def _net_onnx_cuda(precision: str) -> NetBackend:
     from .tensorrt.nets import onnx_cuda
 
     return onnx_cuda(precision)
+
+
+def _onnx_tensorrt(precision: str) -> Backend:
+    from .tensor.gpu import onnx_tensorrt
+
+    return onnx_tensorrt(precision)
 
 
 def _net_onnx_tensorrt(precision: str) -> NetBackend:
@@ -100,149 +103,177 @@ def _net_onnx_tensorrt(precision: str) -> NetBackend:
     return onnx_tensorrt(precision)
 
 
+def _tensorrt(precision: str) -> Backend:
+    from .tensor.gpu import tensorrt
+
+    return tensorrt(precision)
+
+
 def _net_tensorrt(precision: str) -> NetBackend:
     from .tensorrt.nets import tensorrt
 
     return tensorrt(precision)
 
 
-def _net_reference(precision: str) -> NetBackend:
-    from .net_reference import backend
-
-    return backend(precision)
-
-
-TABLE: dict[str, Callable[[], Backend]] = {
-    "reference": _reference, "onnx": _onnx, "fil": _fil, "native": _native, "tensor": _tensor,
-    "hummingbird": _hummingbird, "fil-cuda": _fil_cuda, "native-cuda": _native_cuda,
-    "onnx-cuda": _onnx_cuda, "onnx-tensorrt": _onnx_tensorrt, "tensorrt": _tensorrt,
-}  # fmt: skip
-
-IN_PRECISIONS: dict[str, Callable[[str], Backend]] = {
-    "tensor": _tensor, "onnx-cuda": _onnx_cuda, "onnx-tensorrt": _onnx_tensorrt, "tensorrt": _tensorrt,
-}  # fmt: skip
-"""Those of them that have more than fp32; a precision that one can't hold is refused by it, with the reason."""
-EXACT = ("fp32", "fp16", "int32")
-"""What those of them have."""
-
-NETS: dict[str, Callable[[str], NetBackend]] = {
-    "reference": _net_reference, "onnx": _net_onnx, "onnx-cuda": _net_onnx_cuda,
-    "onnx-tensorrt": _net_onnx_tensorrt, "tensorrt": _net_tensorrt,
-}  # fmt: skip
-"""The backends of nets, by name, for a precision."""
+# ── the table ─────────────────────────────────────────────────────────────────────────────────────────────
 
 PRECISIONS = ("fp32", "fp16", "int8", "int32")
-NET_PRECISIONS = {
-    "reference": ("fp32",), "onnx": ("fp32", "fp16", "int8"), "onnx-cuda": ("fp32", "fp16"),
-    "onnx-tensorrt": ("fp32", "fp16", "int8"), "tensorrt": ("fp32", "fp16", "int8"),
-}  # fmt: skip
-ON_GPU = frozenset({"fil-cuda", "native-cuda", "onnx-cuda", "onnx-tensorrt", "tensorrt"})
-"""Built where the target is a GPU that is here, or where somebody names them."""
-ELSEWHERE = frozenset({"hummingbird"})
-"""Made by a tool of an environment of its own (toolchains.py), and only where somebody names them: what is in the cache
-decides no run."""
-ON_CPU = tuple(name for name in TABLE if name not in ON_GPU | ELSEWHERE)
+"""All that there are."""
+EXACT = ("fp32", "fp16", "int32")
+"""Those in which trees can be compared without a loss."""
+
+ROWS: tuple[BackendRow, ...] = (
+    BackendRow(
+        name="reference",
+        trees=Form(_reference),
+        nets=Form(_net_reference),
+        runners=("xgboost_runner", "catboost_runner", "torch_runner"),
+    ),
+    BackendRow(
+        name="onnx",
+        trees=Form(_onnx),
+        nets=Form(_net_onnx, ("fp32", "fp16", "int8")),
+        runners=("onnx_runner",),
+        triton_backend="onnxruntime",
+    ),
+    BackendRow(name="fil", trees=Form(_fil), runners=("treelite_runner",), triton_backend="fil"),
+    BackendRow(name="native", trees=Form(_native), runners=("native_runner",), triton_backend="millwork"),
+    BackendRow(name="tensor", trees=Form(_tensor, EXACT), runners=("onnx_runner",), triton_backend="onnxruntime"),
+    BackendRow(
+        name="hummingbird",
+        trees=Form(_hummingbird),
+        runners=("onnx_runner",),
+        triton_backend="onnxruntime",
+        toolchain="hummingbird",
+    ),
+    BackendRow(
+        name="fil-cuda",
+        trees=Form(_fil_cuda),
+        runners=("nvforest_runner",),
+        triton_backend="fil",
+        gpu=True,
+    ),
+    BackendRow(
+        name="native-cuda",
+        trees=Form(_native_cuda),
+        runners=("cuda_runner",),
+        triton_backend="millwork",
+        gpu=True,
+    ),
+    BackendRow(
+        name="onnx-cuda",
+        trees=Form(_onnx_cuda, EXACT),
+        nets=Form(_net_onnx_cuda, ("fp32", "fp16")),
+        runners=("onnx_runner",),
+        triton_backend="onnxruntime",
+        gpu=True,
+        extra="gpu",
+    ),
+    BackendRow(
+        name="onnx-tensorrt",
+        trees=Form(_onnx_tensorrt, EXACT),
+        nets=Form(_net_onnx_tensorrt, ("fp32", "fp16", "int8")),
+        runners=("onnx_runner",),
+        triton_backend="onnxruntime",
+        gpu=True,
+        extra="gpu",
+        more=("tensorrt",),
+    ),
+    BackendRow(
+        name="tensorrt",
+        trees=Form(_tensorrt, EXACT),
+        nets=Form(_net_tensorrt, ("fp32", "fp16", "int8")),
+        runners=("tensorrt_runner",),
+        triton_backend="tensorrt",
+        gpu=True,
+    ),
+)
+
+OURS = {one.name: one for one in ROWS}
+ON_CPU = tuple(one.name for one in ROWS if one.trees is not None and not one.gpu and not one.toolchain)
 """Our backends of forests that any machine runs."""
 
-
-@dataclass(frozen=True)
-class BackendForm:
-    """One candidate to be: a backend, in a precision."""
-
-    backend: str
-    precision: str
-
-    @property
-    def id(self) -> str:
-        return f"{self.backend}-{self.precision}"
-
-    @property
-    def short(self) -> str:
-        """Without the precision, where it is the usual one."""
-        return self.backend if self.precision == "fp32" else self.id
+# ── looking it up ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def forms(wanted: Sequence[str], precisions: Sequence[str], *, net: bool, gpu: bool = False) -> tuple[BackendForm, ...]:
-    """What is built, in the table's order. ``wanted``: backends by name, none for all; ``precisions``: none for all
-    that nets have, and for fp32 of a forest, which loses nothing by another. A backend that was named and has none of
-    the precisions is tried in the first of them, and says itself why it can't. ``gpu``: the target is a GPU that is
-    here."""
-    own = tuple(name for name in (NETS if net else names()) if name not in ELSEWHERE and (gpu or name not in ON_GPU))
-    found = []
-    for name in wanted or own:
-        has = NET_PRECISIONS.get(name, ()) if net else PRECISIONS if name in IN_PRECISIONS else ("fp32",)
-        asked = tuple(precisions) or (has if net else ("fp32",))
-        fitting = [precision for precision in asked if precision in has]
-        found += [
-            BackendForm(name, precision)
-            for precision in fitting or ((asked[:1] or ("fp32",)) if name in wanted else ())
-        ]
-    return tuple(found)
-
-
-def demand_forms(wanted: Sequence[str], precisions: Sequence[str], *, net: bool) -> None:
-    """UsageError where none of the backends that were named has anything for this kind of model, or none of them (of
-    all, where none was named) has any of the ``precisions``. Of several, those that have none are lines of the
-    report."""
-    kind, own = ("a net", tuple(NETS)) if net else ("a forest", names())
-    fitting = [name for name in wanted or own if name in own]
-    if not fitting:
-        raise UsageError(
-            f"--backends {','.join(wanted)}: not for {kind}, which this model is", f"It has {', '.join(own)}."
-        )
-    has = {name: NET_PRECISIONS[name] if net else EXACT if name in IN_PRECISIONS else ("fp32",) for name in fitting}
-    there = [one for one in PRECISIONS if any(one in each for each in has.values())]
-    if precisions and not set(precisions) & set(there):
-        by = f" by {', '.join(fitting)}" if wanted else ""
-        raise UsageError(
-            f"--precision {','.join(precisions)}: {kind}, which this model is, has none of it{by}",
-            f"It has {', '.join(there)}.",
-        )
-
-
-def names() -> tuple[str, ...]:
-    """Every backend's name: ours, then those of third parties. UsageError on a clash."""
-    own = list(TABLE)
+def rows() -> tuple[BackendRow, ...]:
+    """Every backend's row: ours, then those that third parties' entry points make. UsageError on a clash of names."""
+    found = dict(OURS)
     for point in entry_points(group=GROUP):
-        if point.name in own:
+        if point.name in found:
             raise UsageError(
                 f"two backends are called {point.name!r}: one is from {point.value}",
                 "Uninstall one of them, or ask its author to rename it.",
             )
-        own.append(point.name)
-    return tuple(own)
+        found[point.name] = _of_third_party(point)
+    return tuple(found.values())
+
+
+def row(name: str) -> BackendRow:
+    """The row of the backend called ``name``. UsageError where there is none."""
+    found = OURS if name in OURS else {one.name: one for one in rows()}
+    if name not in found:
+        raise UsageError(f"unknown backend {name!r}", f"Known backends: {', '.join(found)}.")
+    return found[name]
+
+
+def names() -> tuple[str, ...]:
+    """The backends of forests, ours first. UsageError on a clash of names."""
+    return tuple(one.name for one in rows() if one.trees is not None)
+
+
+def net_names() -> tuple[str, ...]:
+    """The backends of nets."""
+    return tuple(one.name for one in rows() if one.nets is not None)
 
 
 def known() -> tuple[str, ...]:
     """Every name that ``--backends`` may have."""
-    return (*names(), *(name for name in NETS if name not in TABLE))
-
-
-def provider(name: str) -> str:
-    """The distribution that a third party's backend comes from, with its version; empty for ours."""
-    points = [] if name in TABLE else [point for point in entry_points(group=GROUP) if point.name == name]
-    return f"{points[0].dist.name} {points[0].dist.version}" if points and points[0].dist is not None else ""
-
-
-def find_net(name: str, precision: str) -> NetBackend | None:
-    """The backend of nets called ``name``; None where nets have none of that name in that precision."""
-    return NETS[name](precision) if precision in NET_PRECISIONS.get(name, ()) else None
-
-
-def rank(name: str) -> int:
-    """How simple and portable a candidate of this backend is: the smaller, the more."""
-    return NETS[name]("fp32").rank if name not in TABLE and name in NETS else find(name).rank
+    return tuple(one.name for one in rows())
 
 
 def find(name: str, precision: str = "fp32") -> Backend:
     """The backend of forests called ``name``. UsageError where there is none."""
-    known = names()
-    if name not in known:
-        raise UsageError(f"unknown backend {name!r}", f"Known backends: {', '.join(known)}.")
-    if precision != "fp32" and name in IN_PRECISIONS:
-        return IN_PRECISIONS[name](precision)
-    if name in TABLE:
-        return TABLE[name]()
-    point = next(point for point in entry_points(group=GROUP) if point.name == name)
-    make: Callable[[], Backend] = point.load()
-    return make()
+    form = row(name).trees
+    if form is None:
+        raise UsageError(f"the backend {name!r} takes no forests", f"Those that do: {', '.join(names())}.")
+    return form.thunk(precision)
+
+
+def find_net(name: str, precision: str) -> NetBackend | None:
+    """The backend of nets called ``name``; None where it has nothing for nets in that precision. UsageError where there
+    is none of that name."""
+    form = row(name).nets
+    return form.thunk(precision) if form is not None and precision in form.precisions else None
+
+
+def rank(name: str) -> int:
+    """How simple and portable a candidate of this backend is: the smaller, the more."""
+    found = row(name)
+    if found.trees is not None:
+        return found.trees.thunk("fp32").rank
+    if found.nets is not None:
+        return found.nets.thunk("fp32").rank
+    raise InternalError(f"the backend {name} has a form neither for forests nor for nets")
+
+
+def provider(name: str) -> str:
+    """The distribution that a third party's backend comes from, with its version; empty for ours."""
+    return row(name).provider
+
+
+def _of_third_party(point: EntryPoint) -> BackendRow:
+    """The row of a third party's backend, of forests in fp32. Its code isn't imported before it is built."""
+
+    def theirs(_precision: str) -> Backend:
+        made: Backend = point.load()()
+        return made
+
+    if point.dist is None:
+        raise InternalError(f"the backend {point.name} comes from no installed distribution: {point.value}")
+    return BackendRow(
+        name=point.name,
+        trees=Form(theirs),
+        more=distributions_of(point.dist),
+        provider=f"{point.dist.name} {point.dist.version}",
+    )

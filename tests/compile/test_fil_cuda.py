@@ -23,6 +23,7 @@ from millwork.compile.backends.base import Artifact, ForBatches, Source, Unsuppo
 from millwork.compile.backends.fil import cuda as fil_cuda
 from millwork.compile.backends.fil.cpu import write
 from millwork.compile.backends.fil.cuda import FilCuda, near_thresholds
+from millwork.compile.backends.forms import forms
 from millwork.gpus import Gpu
 from millwork.passes.forest import Rows, leaves
 from millwork.triton import config_settings
@@ -45,10 +46,10 @@ def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_tried_on_a_gpu_or_where_it_is_named() -> None:
-    usual = [one.backend for one in backends.forms((), (), net=False)]
+    usual = [one.backend for one in forms((), (), net=False)]
     assert "fil-cuda" not in usual
-    assert "fil-cuda" in [one.backend for one in backends.forms((), (), net=False, gpu=True)]
-    assert [one.id for one in backends.forms(("fil-cuda",), (), net=False)] == ["fil-cuda-fp32"]
+    assert "fil-cuda" in [one.backend for one in forms((), (), net=False, gpu=True)]
+    assert [one.id for one in forms(("fil-cuda",), (), net=False)] == ["fil-cuda-fp32"]
     found = backends.find("fil-cuda")
     assert isinstance(found, ForBatches)
     assert found.tuned_for((1, 64)) == FilCuda(batches=(1, 64))

@@ -23,7 +23,7 @@ def _model(path: Path) -> Any:
     """A model's file: read, lowered, and run by the interpreter."""
     from millwork.compile.frontends.read import read
     from millwork.passes import base, program
-    from millwork.passes import table as passes
+    from millwork.passes import pass_table as passes
 
     found = read(path, path.parent)
     base.run(passes.LOWERING, found.program)
@@ -96,9 +96,9 @@ def _config(path: Path) -> None:
     layout.served_by(place, content, [1, 2, 3])
     text = content.decode()
     triton_config.fingerprint(text)
-    triton_config.settings_of(text)
     triton_config.with_version(text, 3)
     triton_config.pinned(text, [2])
+    triton_config.settings_of(text)
 
 
 def _rows(path: Path) -> None:

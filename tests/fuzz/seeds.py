@@ -92,7 +92,7 @@ def _built(backend: str) -> Iterator[bytes]:
     from millwork.compile.backends import table as backends
     from millwork.compile.backends.base import Artifact, Source
     from millwork.compile.frontends.read import read
-    from millwork.passes import base, table
+    from millwork.passes import base, pass_table
     from millwork.triton_releases import find
 
     if backend == "native":
@@ -109,7 +109,7 @@ def _built(backend: str) -> Iterator[bytes]:
             path = Path(folder) / "model.ubj"
             path.write_bytes(content)
             found = read(path, Path(folder))
-            lowered = base.run(table.LOWERING, found.program).program
+            lowered = base.run(pass_table.LOWERING, found.program).program
             built = backends.find(backend).build(
                 lowered, Source(native=str(path), signature=found.signature), Path(folder), find("25.12")
             )
@@ -177,13 +177,13 @@ def _manifest() -> Iterator[bytes]:
 
 
 def _config() -> Iterator[bytes]:
-    from millwork.triton.config import ConfigRequest, TritonBackend, render
+    from millwork.triton.config import ConfigRequest, render
     from millwork.triton.settings import Settings
     from millwork.triton_releases import find
     from millwork.values import OutputContract
 
     output = OutputContract(kind="probability", task="binary", labels=("no", "yes"), threshold=0.5)
-    kinds: tuple[TritonBackend, ...] = ("onnxruntime", "fil", "python", "millwork")
+    kinds = ("onnxruntime", "fil", "python", "millwork")
     for kind in kinds:
         yield render(
             ConfigRequest(

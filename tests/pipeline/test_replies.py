@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,10 @@ import msgspec
 import pytest
 from models.forests import source_of
 
-from millwork.compile.backends import table as backends
 from millwork.compile.backends.base import Artifact
 from millwork.compile.compile_steps import Loaded
 from millwork.compile.runners import load as runners
+from millwork.compile.runners.runner_rows import FRAMEWORKS, RUNNERS
 from millwork.errors import ModelError
 from millwork.pipeline import stages
 from millwork.triton import install
@@ -60,11 +61,16 @@ def test_a_reader_that_answers_nonsense_is_refused(change: dict[str, str]) -> No
         {"runner": "../../x"},
         {"runner": "evil"},
         {"runner": "a.b-c"},
+        {"runner": "their.module"},
+        {"runner": "native_runner"},
+        {"triton_backend": "dali"},
+        {"triton_backend": "fil"},
     ],
 )
 def test_a_builder_that_answers_nonsense_is_refused(change: dict[str, object]) -> None:
     assert not stages.strange(BUILT)
-    assert "it is to be run by" in stages.strange(msgspec.structs.replace(BUILT, **change))
+    assert not stages.strange(msgspec.structs.replace(BUILT, triton_backend="python"))
+    assert re.match("it is to be (run|served) by", stages.strange(msgspec.structs.replace(BUILT, **change)))
 
 
 def test_a_manifest_installs_nothing_of_its_own_choice() -> None:
@@ -100,9 +106,8 @@ def test_a_third_partys_backend_may_need_what_its_package_requires(
 
 
 def test_every_runner_and_framework_of_ours_may_be_asked_for() -> None:
-    assert all(map(runners.is_runner, runners.ENGINES))
-    assert all(path.stem in runners.ENGINES for path in Path(runners.__file__).parent.glob("*_runner.py"))
-    assert set(backends.TABLE)
-    for framework, names in runners.DISTRIBUTIONS.items():
+    assert all(map(runners.is_runner, RUNNERS))
+    assert {path.stem for path in Path(runners.__file__).parent.glob("*_runner.py")} == set(RUNNERS)
+    for framework, row in FRAMEWORKS.items():
         assert runners.may_be_installed(runners.requirement(framework, "2.5.0"))
-        assert all(map(runners.may_be_installed, names))
+        assert all(map(runners.may_be_installed, row.distributions))

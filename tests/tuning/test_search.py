@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from millwork.triton.backend_rows import TRITON_BACKENDS
 from millwork.triton.settings import Settings
 from millwork.tuning import figures, knobs, scoring, slo
 from millwork.tuning.estimate import estimate
@@ -279,7 +280,7 @@ def test_one_stumble_does_not_decide():
 
 def test_instances_times_threads_stay_within_the_cores():
     workload = Workload(traffic=traffic.parse("batch=1 clients=8"), cores=16)
-    for backend in knobs.CPU:
+    for backend in TRITON_BACKENDS:
         assert all(s.instances * s.threads <= 16 for s in knobs.space(backend, workload))
     one_client = Workload(traffic=traffic.parse("batch=1 clients=1"), cores=2)
     assert not any(s.batching for s in knobs.space("python", one_client)), "there is nobody to batch with"

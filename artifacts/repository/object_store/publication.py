@@ -25,6 +25,7 @@ from pathlib import Path
 from ....errors import MillworkError, ModelError, PublicationError
 from ....storage.files import digests
 from ....storage.scratch import folder as scratch_folder
+from ....triton import backend_rows
 from ....triton import config as triton_config
 from ....values import FileDigest
 from ... import manifest as manifests
@@ -265,7 +266,7 @@ def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: i
     (folder / manifests.CONFIG_FILE).write_text(triton_config.with_version(bundle.config, version))
     if sign is not None:
         sign(folder)
-    last = triton_config.DEFAULT_FILE.get(bundle.manifest.triton_backend, bundle.manifest.model_file)
+    last = backend_rows.find(bundle.manifest.triton_backend).default_file
     files = sorted(digests(folder), key=lambda entry: (entry.path == last, entry.path))
     for entry in files:
         _send(store, f"{place.version(version)}/{entry.path}", folder / entry.path, entry)

@@ -67,8 +67,6 @@ class Fil:
     name: str = "fil"
     precision: str = "fp32"
     rank: int = 1
-    extra: str = "treelite"
-    module: str = "treelite"
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         reason = _unsupported(program)

@@ -21,6 +21,7 @@ from .... import gpus
 from ....passes.forest import Rows
 from ....passes.program import Program
 from ....triton_releases import Release
+from ...runners import runner_rows
 from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from .cpu import MODEL_FILE, Fil
 
@@ -34,7 +35,7 @@ def no_gpu() -> str:
     if not gpus.visible():
         return "no NVIDIA GPU here; --target NAME of a GPU is built on a machine that has it"
     if importlib.util.find_spec(ENGINE) is None:
-        return "nvForest isn't installed (pip install 'millwork[gpu]')"
+        return f"nvForest isn't installed ({runner_rows.find(RUNNER).hint})"
     return ""
 
 
@@ -51,8 +52,6 @@ class FilCuda:
     name: str = "fil-cuda"
     precision: str = "fp32"
     rank: int = 6
-    extra: str = "gpu"
-    module: str = ENGINE
     batches: tuple[int, ...] = (1,)
     lacking: Callable[[], str] = no_gpu
     tune: Tune = _on_gpu

@@ -42,8 +42,6 @@ class Hummingbird:
     name: str = "hummingbird"
     precision: str = "fp32"
     rank: int = 5
-    extra: str = "cpu"
-    module: str = "onnxruntime"
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         made = feed(program)

@@ -34,8 +34,6 @@ class Native:
     name: str = "native"
     precision: str = "fp32"
     rank: int = 2
-    extra: str = ""
-    module: str = ""
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if program.linear is not None:

@@ -21,11 +21,11 @@ from ....passes.forest import Rows
 from ....passes.program import Program
 from ....triton_releases import Release
 from ... import kernel
-from ...runners import cuda_device, cuda_dlpack, cuda_forest, cuda_runner
+from ...runners import cuda_device, cuda_dlpack, cuda_forest, cuda_runner, runner_rows
 from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from . import cuda_file
 
-MODEL_FILE, MODULE = "forest.cuda", "cuda.bindings"
+MODEL_FILE, MODULE, RUNNER = "forest.cuda", "cuda.bindings", "cuda_runner"
 BESIDE = (cuda_device.__file__, cuda_dlpack.__file__, cuda_forest.__file__)
 """What the runner imports, and takes along."""
 
@@ -35,8 +35,6 @@ class NativeCuda:
     name: str = "native-cuda"
     precision: str = "fp32"
     rank: int = 7
-    extra: str = "gpu"
-    module: str = MODULE
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if reason := cuda_file.refused(program) or absent():
@@ -76,7 +74,7 @@ def absent() -> str:
     if not gpus.visible():
         return "no NVIDIA GPU here"
     if importlib.util.find_spec("cuda") is None or importlib.util.find_spec(MODULE) is None:
-        return "cuda-bindings isn't installed (pip install 'millwork[gpu]')"
+        return f"cuda-bindings isn't installed ({runner_rows.find(RUNNER).hint})"
     return ""
 
 
@@ -88,7 +86,7 @@ def built(program: Program, beside: tuple[str, ...], limit: int) -> Artifact:
         backend="native-cuda",
         precision="fp32",
         model_file=MODEL_FILE,
-        runner="cuda_runner",
+        runner=RUNNER,
         triton_backend=kernel.TRITON_BACKEND,
         parameters={"crossover": str(limit), "tensors": "device", **labels},
         requirements=("cuda-bindings",),

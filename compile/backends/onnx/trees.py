@@ -27,8 +27,6 @@ class OnnxTrees:
     name: str = "onnx"
     precision: str = "fp32"
     rank: int = 0
-    extra: str = "cpu"
-    module: str = "onnxruntime"
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if program.forest.reduction != "sum":

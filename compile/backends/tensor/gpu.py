@@ -19,9 +19,10 @@ from .... import gpus
 from ....passes.forest import Rows
 from ....passes.program import Program
 from ....triton_releases import Release
+from ....values.contracts import MAX_BATCH
 from ..base import Artifact, Backend, Leaves, Source, Table, Unsupported
 from ..tensorrt import candidate, profiles
-from ..tensorrt.nets import CUDA, LARGEST_BATCH, TENSORRT_AND_CUDA
+from ..tensorrt.nets import CUDA, TENSORRT_AND_CUDA
 from .artifact import leaf_probe
 from .trees import MODEL_FILE, TensorTrees
 from .writer import LEAF
@@ -37,8 +38,6 @@ class TensorRtTrees:
     precision: str = "fp32"
     name: str = "tensorrt"
     rank: int = 10
-    extra: str = "gpu"
-    module: str = "tensorrt"
     batches: tuple[int, ...] = (1,)
 
     def tuned_for(self, batches: tuple[int, ...]) -> TensorRtTrees:
@@ -59,7 +58,7 @@ class TensorRtTrees:
         own.mkdir()
         probe = own / MODEL_FILE
         onnx.save_model(leaf_probe(onnx.load_model(str(graph))), probe)
-        ranges = profiles.of(self.batches, largest=max(LARGEST_BATCH, *self.batches))
+        ranges = profiles.of(self.batches, largest=max(MAX_BATCH, *self.batches))
         for file, where in ((probe, own), (graph, folder)):
             built = candidate.build(file, self.precision, ranges, where)
             if isinstance(built, Unsupported):
@@ -79,15 +78,15 @@ class TensorRtTrees:
         return TensorTrees(self.precision, self.name).expected(program, leaf, framework_leaf)
 
 
-def onnx_cuda(precision: str = "fp32") -> Backend:
-    return TensorTrees(precision, "onnx-cuda", 8, "gpu", requirement="onnxruntime-gpu", providers=CUDA)
+def onnx_cuda(precision: str) -> Backend:
+    return TensorTrees(precision, "onnx-cuda", 8, requirement="onnxruntime-gpu", providers=CUDA)
 
 
-def onnx_tensorrt(precision: str = "fp32") -> Backend:
-    return TensorTrees(precision, "onnx-tensorrt", 9, "gpu", requirement="onnxruntime-gpu", providers=TENSORRT_AND_CUDA)
+def onnx_tensorrt(precision: str) -> Backend:
+    return TensorTrees(precision, "onnx-tensorrt", 9, requirement="onnxruntime-gpu", providers=TENSORRT_AND_CUDA)
 
 
-def tensorrt(precision: str = "fp32") -> Backend:
+def tensorrt(precision: str) -> Backend:
     return TensorRtTrees(precision)
 
 

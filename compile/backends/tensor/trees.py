@@ -41,8 +41,6 @@ class TensorTrees:
     precision: str = "fp32"
     name: str = "tensor"
     rank: int = 4
-    extra: str = "cpu"
-    module: str = "onnxruntime"
     requirement: str = "onnxruntime"
     providers: str = ""
 
@@ -105,5 +103,5 @@ def _name(column: int, source: Source) -> str:
     return f"feature {names[column]}" if column < len(names) else f"a column that encoders make ({column})"
 
 
-def backend(precision: str = "fp32") -> Backend:
+def backend(precision: str) -> Backend:
     return TensorTrees(precision)

@@ -11,9 +11,11 @@ from .... import gpus
 from ....environments import cache_folder
 from ....storage.files import atomic_write, sha256_file
 from ....values.tensorrt_plan import Hardware, PlanFacts
+from ...runners import runner_rows
 from ..base import Artifact, Unsupported
 from . import engine
 from .profiles import Profile
+from .protocol import Module
 
 MODULE, PLAN_FILE, RUNNER = "tensorrt", "model.plan", "tensorrt_runner"
 LARGEST_GRAPH = 64
@@ -33,27 +35,8 @@ def build(
     if not gpus.visible():
         return no_gpu()
     if importlib.util.find_spec(MODULE) is None:
-        return Unsupported(reason="tensorrt: TensorRT isn't installed (pip install 'millwork[gpu]')")
-    gpu = gpus.visible()[0]
-    api = importlib.import_module(MODULE)
-    timings = timing_cache(api.__version__, gpu.name)
-    try:
-        made = engine.build(
-            api,
-            onnx,
-            engine.Settings(
-                profiles=tuple(profiles),
-                hardware=hardware,
-                version_compatible=version_compatible,
-                timing_cache=kept(timings),
-            ),
-        )
-    except engine.VersionError as error:
-        return Unsupported(reason=f"tensorrt: {error}")
-    if isinstance(made, engine.Refused):
-        return Unsupported(reason=f"tensorrt: {made.problems[0].words}")
-    (folder / PLAN_FILE).write_bytes(made.plan)
-    keep(timings, made.timing_cache)
+        return Unsupported(reason=f"tensorrt: TensorRT isn't installed ({runner_rows.find(RUNNER).hint})")
+    gpu, api = gpus.visible()[0], importlib.import_module(MODULE)
     facts = PlanFacts(
         flavour="tensorrt",
         build=api.__version__,
@@ -65,7 +48,35 @@ def build(
         hardware=hardware,
         version_compatible=version_compatible,
     )
-    graphs = ",".join(str(tuned) for _, tuned, _ in profiles if tuned <= LARGEST_GRAPH)
+    made = _built(api, onnx, facts)
+    if isinstance(made, Unsupported):
+        return made
+    (folder / PLAN_FILE).write_bytes(made.plan)
+    return _artifact(precision, facts)
+
+
+def _built(api: Module, onnx: Path, facts: PlanFacts) -> engine.EnginePlan | Unsupported:
+    """The engine that ``facts`` describe. Its timings are kept for the next one."""
+    timings = timing_cache(facts.build, facts.gpu)
+    settings = engine.Settings(
+        profiles=facts.profiles,
+        hardware=facts.hardware,
+        version_compatible=facts.version_compatible,
+        timing_cache=kept(timings),
+    )
+    try:
+        made = engine.build(api, onnx, settings)
+    except engine.VersionError as error:
+        return Unsupported(reason=f"tensorrt: {error}")
+    if isinstance(made, engine.Refused):
+        return Unsupported(reason=f"tensorrt: {made.problems[0].words}")
+    keep(timings, made.timing_cache)
+    return made
+
+
+def _artifact(precision: str, facts: PlanFacts) -> Artifact:
+    """The candidate of a folder that holds the engine."""
+    graphs = ",".join(str(tuned) for _, tuned, _ in facts.profiles if tuned <= LARGEST_GRAPH)
     return Artifact(
         backend="tensorrt",
         precision=precision,

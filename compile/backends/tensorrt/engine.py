@@ -110,7 +110,7 @@ class _Log:
     told: list[str] = field(default_factory=list)
 
 
-def demand_version(api: Module) -> None:
+def require_version(api: Module) -> None:
     """VersionError where ``api`` is a TensorRT that still wants precision as a builder flag."""
     version = tuple(int(part) for part in re.findall(r"\d+", api.__version__)[:2])
     if flavour(api) != RTX and version < OLDEST:
@@ -136,7 +136,7 @@ def capabilities(api: Module) -> tuple[str, ...]:
 def build(api: Module, onnx: Path, settings: Settings) -> EnginePlan | Refused:
     """The engine of the graph in ``onnx``, or who is to blame. Its inputs' first axis may be the batch (any size);
     every other is fixed. Raises VersionError."""
-    demand_version(api)
+    require_version(api)
     log, logger = _logger(api)
     builder = api.Builder(logger)
     network = builder.create_network(_network_flags(api))
@@ -164,7 +164,7 @@ def build(api: Module, onnx: Path, settings: Settings) -> EnginePlan | Refused:
 
 def parse(api: Module, onnx: Path) -> int | Refused:
     """How many layers the graph has for the parser, or every node that it doesn't take. Needs no GPU."""
-    demand_version(api)
+    require_version(api)
     log, logger = _logger(api)
     network = api.Builder(logger).create_network(_network_flags(api))
     refused = _parse(api, network, logger, onnx, log)

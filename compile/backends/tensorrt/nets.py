@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from .... import gpus
+from ....values.contracts import MAX_BATCH
 from ..base import Artifact, NetBackend, NetOrder, Unsupported
 from ..onnx.net_graph import finished
 from ..onnx.nets import MODEL_FILE, NetOnnx, typed
@@ -20,8 +21,6 @@ from . import candidate, profiles
 CUDA = "CUDAExecutionProvider"
 TENSORRT_AND_CUDA = f"TensorrtExecutionProvider,{CUDA}"
 """What TensorRT doesn't take, the CUDA provider runs."""
-LARGEST_BATCH = 4096
-"""Up to which an engine takes batches; larger ones of the traffic raise it."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,6 @@ class TensorRt:
     precision: str = "fp32"
     name: str = "tensorrt"
     rank: int = 10
-    extra: str = "gpu"
-    module: str = "tensorrt"
 
     def build(self, order: NetOrder) -> Artifact | Unsupported:
         if not gpus.visible():
@@ -40,7 +37,7 @@ class TensorRt:
             return Unsupported(reason=f"tensorrt: {found}")
         graph = order.folder / MODEL_FILE
         graph.write_bytes(finished(found.net, order.release).SerializeToString())
-        ranges = profiles.of(order.batches, largest=max(LARGEST_BATCH, *order.batches))
+        ranges = profiles.of(order.batches, largest=max(MAX_BATCH, *order.batches))
         built = candidate.build(graph, self.precision, ranges, order.folder)
         graph.unlink()
         if isinstance(built, Unsupported):
@@ -49,13 +46,11 @@ class TensorRt:
 
 
 def onnx_cuda(precision: str) -> NetBackend:
-    return NetOnnx(precision, "onnx-cuda", rank=8, extra="gpu", requirement="onnxruntime-gpu", provider=CUDA)
+    return NetOnnx(precision, "onnx-cuda", rank=8, requirement="onnxruntime-gpu", provider=CUDA)
 
 
 def onnx_tensorrt(precision: str) -> NetBackend:
-    return NetOnnx(
-        precision, "onnx-tensorrt", rank=9, extra="gpu", requirement="onnxruntime-gpu", provider=TENSORRT_AND_CUDA
-    )
+    return NetOnnx(precision, "onnx-tensorrt", rank=9, requirement="onnxruntime-gpu", provider=TENSORRT_AND_CUDA)
 
 
 def tensorrt(precision: str) -> NetBackend:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import psutil
 
 from .. import __version__, environments, gpus
+from ..compile.runners.runner_rows import ROWS
 from ..targets import machine
 from ..triton import install
 from ..values import Value
@@ -25,20 +26,11 @@ class Finding(Value):
 
 
 PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (("xgboost", "xgboost-cpu"), "xgboost", "the oracle and baseline of XGBoost models"),
-    (("catboost",), "catboost", "reads .cbm; the oracle and baseline of CatBoost models"),
-    (("onnxruntime", "onnxruntime-gpu"), "cpu", "runs the onnx candidate"),
-    (("treelite",), "treelite", "runs the fil candidate's checkpoint"),
+    *((row.distributions, row.extra, row.purpose) for row in ROWS if row.purpose),
     (("obstore",), "object-store", "repositories in s3://, gs://, az://"),
     (("model-signing",), "signing", "--sign, and verify --key"),
-    (("torch",), "torch", "reads nets; their oracle and baseline"),
     (("nvidia-modelopt",), "precision", "makes nets' fp16 candidates"),
-    (("tensorrt",), "gpu", "builds engines of nets on a GPU machine"),
-    (
-        ("tensorrt-rtx-cu13",),
-        "preflight",
-        "builds graphs for a GPU that isn't here; a toolchain, too",
-    ),
+    (("tensorrt-rtx-cu13",), "preflight", "builds graphs for a GPU that isn't here; a toolchain, too"),
 )
 """Distributions (any of them will do), the extra that brings one, and what it is for."""
 

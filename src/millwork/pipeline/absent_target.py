@@ -15,8 +15,8 @@ from ..compile.backends.tensorrt import preflight, profiles
 from ..errors import TargetError
 from ..storage.files import sha256_file
 from ..storage.run_directory import Stage
-from ..triton.settings import MAX_BATCH
 from ..values import CandidateRecord
+from ..values.contracts import MAX_BATCH
 from ..values.tensorrt_plan import Preflight
 from .run import Candidate, CheckedCandidate, Run
 from .step import LIMITS

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..compile.backends import table as backends
 from ..storage.files import sha256_file
 from ..storage.run_directory import DONE_FILE
-from .options import Plan
+from .plan import Plan
 
 
 def content(folder: Path) -> str:
@@ -46,18 +46,6 @@ def tools(*names: str) -> dict[str, str]:
 
 
 def engine(backend: str) -> dict[str, str]:
-    """The versions of the engine that runs a backend's candidates."""
-    engines = {
-        "onnx": ("onnxruntime",),
-        "tensor": ("onnxruntime",),
-        "hummingbird": ("onnxruntime",),
-        "fil": ("treelite",),
-        "fil-cuda": ("nvforest-cu13", "treelite"),
-        "native": ("millwork",),
-        "native-cuda": ("millwork", "cuda-bindings"),
-        "onnx-cuda": ("onnxruntime-gpu",),
-        "onnx-tensorrt": ("onnxruntime-gpu", "tensorrt"),
-        "tensorrt": ("tensorrt",),
-        "reference": ("xgboost", "xgboost-cpu", "catboost", "torch"),
-    }
-    return {**tools(*engines.get(backend, ()), "numpy"), "provider": backends.provider(backend)}
+    """The versions of the engine that runs a backend's candidates. UsageError for a backend that isn't in the table."""
+    row = backends.row(backend)
+    return {**tools(*row.distributions, "numpy"), "provider": row.provider}

@@ -12,8 +12,8 @@ from .. import __version__
 from ..artifacts import report, signing
 from ..artifacts.bundle import Bundle
 from ..artifacts.repository.base import Sign
-from ..compile.backends import table as backends
-from ..compile.backends.table import BackendForm
+from ..compile.backends.forms import BackendForm, forms, require_forms
+from ..compile.backends.table import PRECISIONS
 from ..errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from ..progress import Progress, Silent
 from ..storage.run_directory import RunDirectory
@@ -30,7 +30,8 @@ from ..validators.gpu_figures import slowed
 from ..validators.parity import Verdict
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
 from . import absent_target, publish, serve, stages
-from .options import Options, Plan, understand
+from .options import Options
+from .plan import Plan, understand
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
 from .serve import BundleSource
 from .step import StepError, on_gpu, reason
@@ -60,7 +61,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         if plan.trust:
             progress.note(TRUSTED)
         model = stages.load(run)
-        backends.demand_forms(plan.backends, plan.precisions, net=model.signature.is_net)
+        require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
         serving = _prepare_server(run)
         truth = stages.judge_by(run, model)
         checked = [_check(run, model, truth, form, serving.release) for form in _forms(run, model)]
@@ -106,8 +107,8 @@ def _prepare_server(run: Run) -> Serving:
 def _forms(run: Run, model: Model) -> list[BackendForm]:
     """What is built: the backends of the model's kind, in the precisions that the target has."""
     plan = run.plan
-    wanted = backends.forms(plan.backends, plan.precisions, net=model.signature.is_net, gpu=on_gpu(run))
-    return [form for form in wanted if form.precision in (plan.target.precisions or backends.PRECISIONS)]
+    wanted = forms(plan.backends, plan.precisions, net=model.signature.is_net, gpu=on_gpu(run))
+    return [form for form in wanted if form.precision in (plan.target.precisions or PRECISIONS)]
 
 
 # ── build and check ───────────────────────────────────────────────────────────────────────────────────────

@@ -9,9 +9,9 @@ from .. import gpus, toolchains
 from ..compile import compile_steps
 from ..compile.backends import table as backends
 from ..compile.backends.base import Artifact
+from ..compile.backends.forms import BackendForm
 from ..compile.backends.hummingbird import conversion
 from ..compile.backends.hummingbird.conversion import Converted
-from ..compile.backends.table import BackendForm
 from ..compile.compile_steps import (
     BuildReply,
     BuildRequest,
@@ -23,6 +23,7 @@ from ..compile.compile_steps import (
     LowerRequest,
 )
 from ..compile.runners import load as runners
+from ..compile.runners.runner_rows import FRAMEWORKS
 from ..errors import ModelError
 from ..storage.files import sha256_file
 from ..storage.run_directory import Stage
@@ -120,7 +121,7 @@ def require_known_framework(loaded: Loaded) -> None:
     """ModelError where the process that read the model, which may be in its hands, answers what would make this one
     install something of its choice."""
     found = loaded.signature.oracle
-    if found.framework not in runners.DISTRIBUTIONS or not (found.version == "" or runners.is_version(found.version)):
+    if found.framework not in FRAMEWORKS or not (found.version == "" or runners.is_version(found.version)):
         raise ModelError(f"reading the model gave no framework of ours: {found.framework!r} {found.version[:40]!r}")
 
 
@@ -208,7 +209,8 @@ class Timing(Value):
 
 def build(run: Run, model: Model, truth: Truth, form: BackendForm, release: Release) -> Candidate | str:
     """One backend's files; or why it can't, in one sentence. StepError where the step dies."""
-    converted = _converted(run, model) if form.backend in backends.ELSEWHERE else Path()
+    row = backends.row(form.backend)
+    converted = _converted(run, model) if row.toolchain else Path()
     if isinstance(converted, str):
         return converted
     request = BuildRequest(
@@ -218,7 +220,7 @@ def build(run: Run, model: Model, truth: Truth, form: BackendForm, release: Rele
         signature=model.signature,
         release=release.name,
         precision=form.precision,
-        batches=run.plan.traffic.batches if form.backend in backends.ON_GPU else (1,),
+        batches=run.plan.traffic.batches if row.gpu else (1,),
         calibration=str(truth.calibration or "") if model.signature.is_net and form.precision != "fp32" else "",
         for_gpu=run.plan.target.kind == "gpu",
         converted=str(converted) if converted.name else "",
@@ -247,10 +249,10 @@ def _build_key(model: Model, truth: Truth, request: BuildRequest, release: Relea
         "signature": model.signature,
         "release": release,
         "tools": tools("onnx", "onnx-ir", "numpy", "xgboost", "xgboost-cpu", "catboost", "torch", "nvidia-modelopt"),
-        "provider": backends.provider(request.backend),
+        "engine": engine(request.backend),
         "calibration": content(truth.rows_folder) if request.calibration else "",
         "batches": request.batches,
-        "gpu": (gpus.visible(), engine(request.backend)) if request.backend in backends.ON_GPU else (),
+        "gpu": gpus.visible() if backends.row(request.backend).gpu else (),
         "for_gpu": request.for_gpu and model.signature.is_net,
         "converted": content(Path(request.converted)) if request.converted else "",
     }
@@ -269,9 +271,14 @@ def _require_own(form: BackendForm, artifact: Artifact | None, folder: Path) -> 
 
 def strange(artifact: Artifact) -> str:
     """What an artifact asks for that no candidate needs, in a sentence; nothing where it asks for none."""
-    if runners.is_runner(artifact.runner) and all(map(runners.may_be_installed, artifact.requirements)):
-        return ""
-    return f"it is to be run by {artifact.runner[:60]!r}, and needs {', '.join(artifact.requirements)[:200]}"
+    row = backends.row(artifact.backend)
+    ours = not row.provider
+    known = artifact.runner in row.runners if ours else runners.is_runner(artifact.runner)
+    if not known or not all(map(runners.may_be_installed, artifact.requirements)):
+        return f"it is to be run by {artifact.runner[:60]!r}, and needs {', '.join(artifact.requirements)[:200]}"
+    if ours and artifact.triton_backend not in (row.triton_backend, "python"):
+        return f"it is to be served by Triton's backend {artifact.triton_backend[:60]!r}"
+    return ""
 
 
 def _converted(run: Run, model: Model) -> Path | str:

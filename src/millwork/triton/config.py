@@ -1,7 +1,6 @@
 """``config.pbtxt``: written by Triton's own protobuf message, read by it, and asked which version it serves.
 
-What each backend is told, and since which release, is NVIDIA's documentation of the backends (the FIL backend's
-model_config.md, the onnxruntime backend's README, the python backend's README). Everything that a server would
+What each Triton backend is told is in :mod:`.backend_rows`. Everything that a server would
 otherwise fill in by itself is written out: an onnxruntime model with its inputs given would get two instances and
 no batching, with its inputs left out the opposite.
 """
@@ -10,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -20,17 +19,13 @@ from ..errors import ModelError, UsageError
 from ..triton_releases import Release
 from ..values import OutputContract, Value
 from ..values.tensorrt_plan import PlanFacts
-from . import config_settings
+from . import backend_rows, config_settings
 from .settings import Settings
 
-TritonBackend = Literal["onnxruntime", "fil", "python", "millwork", "tensorrt"]
 ModelConfig: TypeAlias = Any
 """``tritonclient.grpc.model_config_pb2.ModelConfig``: it has no types, and importing it takes 0.4 s."""
 
 INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
-DEFAULT_FILE = {"onnxruntime": "model.onnx", "fil": "checkpoint.tl", "python": "model.py",
-                "millwork": "forest.packed", "tensorrt": "model.plan"}  # fmt: skip
-"""The file that a backend opens where ``default_model_filename`` names none."""
 
 HEADING = "#: "
 """How lines of a tuning's heading begin."""
@@ -49,7 +44,7 @@ class ConfigRequest(Value):
     """
 
     name: str
-    triton_backend: TritonBackend
+    triton_backend: str
     release: Release
     model_file: str
     model_sha256: str
@@ -64,8 +59,9 @@ class ConfigRequest(Value):
 
 
 def render(request: ConfigRequest, version: int = 1) -> str:
-    """The text of config.pbtxt, serving ``version`` only. :class:`UsageError` for a count below one."""
-    settings = request.settings
+    """The text of config.pbtxt, serving ``version`` only. :class:`UsageError` for a count below one, and for a Triton
+    backend that isn't in the table."""
+    settings, backend = request.settings, backend_rows.find(request.triton_backend)
     counts = {
         "features": request.features + request.categories,
         "max_batch": settings.max_batch,
@@ -85,13 +81,13 @@ def render(request: ConfigRequest, version: int = 1) -> str:
     config_settings.put(config, request.triton_backend, settings)
     if request.plan is not None:
         _put_plan(config, request, request.plan)
-    if _takes_gpu_tensors(request):
+    if backend_rows.takes_gpu_rows(request):
         for group in config.instance_group:
             group.kind = group.KIND_GPU
     _serve_only(config, version)
-    if request.triton_backend != "python" and request.model_file != DEFAULT_FILE[request.triton_backend]:
+    if request.triton_backend != "python" and request.model_file != backend.default_file:
         config.default_model_filename = request.model_file
-    for key, value in _PARAMETERS[request.triton_backend](request).items():
+    for key, value in backend.parameters(request).items():
         config.parameters[key].string_value = value
     header = (
         f"# Written by millwork {__version__} for Triton {request.release.name}.\n"
@@ -218,59 +214,6 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest()
 
 
-# ── parameters by backend ─────────────────────────────────────────────────────────────────────────────────
-
-
-def _onnxruntime(_: ConfigRequest) -> dict[str, str]:
-    """The graph's optimization level is left at all; operators of a tree ensemble don't run side by side."""
-    return {"inter_op_thread_count": "1"}
-
-
-def _fil(request: ConfigRequest) -> dict[str, str]:
-    """A Treelite checkpoint, in the words of the release.
-
-    A classifier is what answers with probabilities: its margins, like a regressor's values, are the plain sums of
-    the trees (``threshold`` is then unused, and is required for classifiers only).
-    """
-    classifier = request.output.kind == "probability"
-    parameters = {
-        "model_type": "treelite_checkpoint",
-        "predict_proba": _boolean(classifier),
-        request.release.fil_dialect: _boolean(classifier),
-    }
-    if classifier:
-        threshold = request.output.threshold
-        parameters["threshold"] = repr(0.5 if threshold is None else threshold)
-    if request.release.fil_dialect == "output_class":
-        parameters |= {"algo": "ALGO_AUTO", "storage_type": "AUTO"}
-    return parameters
-
-
-def _python(request: ConfigRequest) -> dict[str, str]:
-    """The backend says yes and no where FIL says true and false."""
-    environment = {"EXECUTION_ENV_PATH": request.execution_env} if request.execution_env else {}
-    return {"FORCE_CPU_ONLY_INPUT_TENSORS": "no" if _takes_gpu_tensors(request) else "yes"} | environment
-
-
-def _takes_gpu_tensors(request: ConfigRequest) -> bool:
-    """Whether rows are taken where they are on the GPU; it runs nowhere else."""
-    return request.triton_backend in ("python", "millwork") and request.parameters.get("tensors") == "device"
-
-
-def _millwork(request: ConfigRequest) -> dict[str, str]:
-    """Our own backend makes labels of probabilities, and chooses its plan on a GPU, as the runner does."""
-    return {name: request.parameters[name] for name in ("decision", "cut", "crossover") if name in request.parameters}
-
-
-_PARAMETERS: dict[TritonBackend, Callable[[ConfigRequest], dict[str, str]]] = {
-    "onnxruntime": _onnxruntime,
-    "fil": _fil,
-    "python": _python,
-    "millwork": _millwork,
-    "tensorrt": lambda _: {},
-}
-
-
 # ── the message ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -304,7 +247,3 @@ def _comments(text: str) -> str:
     """The comment lines that ``text`` starts with."""
     found = re.match(r"(?:[ \t]*#[^\n]*\n)*", text)
     return found.group() if found else ""
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"

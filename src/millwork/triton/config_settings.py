@@ -1,7 +1,6 @@
 """Settings in a Triton configuration: put there, read back, and a comment beside each that says why.
 
-How a backend is told its threads and its own settings is its documentation's; ``src/millwork/tuning/knobs.py`` says
-which of them are worth trying.
+Which parameter a Triton backend takes its threads by, and which settings it alone has, is in :mod:`.backend_rows`.
 """
 
 from __future__ import annotations
@@ -14,35 +13,29 @@ import msgspec
 
 from ..errors import ModelError
 from ..triton_releases import Release
-from .settings import MAX_BATCH, Kind, Settings
+from ..values.contracts import MAX_BATCH
+from . import backend_rows
+from .settings import Kind, Settings
 
 ModelConfig: TypeAlias = Any
 """``tritonclient.grpc.model_config_pb2.ModelConfig``."""
 
-THREADS = {"onnxruntime": "intra_op_thread_count", "fil": "cpu_nthread", "python": "threads", "millwork": "threads"}
-"""The parameter that says how many threads one call has. TensorRT has none."""
-
 CUDA_GRAPHS, BUSY_WAIT, ACCELERATOR = "cuda_graphs", "busy_wait_events", "gpu_execution_accelerator"
 IN_THE_MESSAGE = frozenset({CUDA_GRAPHS, BUSY_WAIT, ACCELERATOR})
 """Own settings that have a field in the message; all others are parameters of their name."""
-OWN_PARAMETERS = {
-    "onnxruntime": ("execution_mode",),
-    "fil": ("transfer_threshold", "chunk_size", "layout"),
-    "tensorrt": ("execution_context_allocation_strategy",),
-}
-"""Own settings that are parameters, by backend: what :func:`read` takes for settings."""
 
 
 def put(config: ModelConfig, backend: str, settings: Settings) -> None:
-    """Make ``config`` say ``settings``; whatever else it says stays."""
+    """Make ``config`` say ``settings``; whatever else it says stays. UsageError for an unknown backend."""
+    row = backend_rows.find(backend)
     engine = bool(config.instance_group and config.instance_group[0].profile)  # takes no batch beyond its profiles
     most = min(settings.max_batch, config.max_batch_size) if engine else settings.max_batch
     config.max_batch_size = most
     _put_instances(config, settings)
     _put_batching(config, settings)
-    if backend in THREADS:
-        config.parameters[THREADS[backend]].string_value = str(settings.threads)
-    for name in OWN_PARAMETERS.get(backend, ()):
+    if row.threads:
+        config.parameters[row.threads].string_value = str(settings.threads)
+    for name in row.own_parameters:
         config.parameters.pop(name, None)
     if config.HasField("optimization"):
         config.optimization.cuda.ClearField("graphs")
@@ -67,17 +60,14 @@ def put(config: ModelConfig, backend: str, settings: Settings) -> None:
 
 
 def read(config: ModelConfig, *, default_instances: int = 1) -> Settings:
-    """The settings that ``config`` says; what it leaves out is as Triton takes it: no batching, one thread here."""
-    backend = str(config.backend)
+    """The settings that ``config`` says; what it leaves out is as Triton takes it: no batching, one thread here.
+    UsageError for a Triton backend that isn't known."""
+    backend = backend_rows.find(str(config.backend))
     groups = list(config.instance_group)
     gpu = bool(groups) and groups[0].kind == groups[0].KIND_GPU
     batching = config.HasField("dynamic_batching")
     dynamic = config.dynamic_batching
-    own = {
-        name: config.parameters[name].string_value
-        for name in OWN_PARAMETERS.get(backend, ())
-        if name in config.parameters
-    }
+    own = {name: config.parameters[name].string_value for name in backend.own_parameters if name in config.parameters}
     if config.optimization.cuda.graphs:
         own[CUDA_GRAPHS] = "true"
     if config.optimization.cuda.busy_wait_events:
@@ -87,7 +77,7 @@ def read(config: ModelConfig, *, default_instances: int = 1) -> Settings:
     kind: Kind = "gpu" if gpu else "cpu"
     return Settings(
         instances=sum(max(group.count, 1) for group in groups) if groups else default_instances,
-        threads=_threads(config, backend),
+        threads=_threads(config, backend.threads),
         batching=batching,
         preferred=tuple(dynamic.preferred_batch_size) if batching else (),
         delay_us=dynamic.max_queue_delay_microseconds if batching else 0,
@@ -165,9 +155,8 @@ def _put_batching(config: ModelConfig, settings: Settings) -> None:
             policy.default_timeout_microseconds = settings.timeout_us
 
 
-def _threads(config: ModelConfig, backend: str) -> int:
-    name = THREADS.get(backend)
-    if name is None or name not in config.parameters:
+def _threads(config: ModelConfig, name: str) -> int:
+    if not name or name not in config.parameters:
         return 1
     text = config.parameters[name].string_value
     if not text.isdigit():

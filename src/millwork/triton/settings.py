@@ -7,11 +7,9 @@ from typing import Literal
 import msgspec
 
 from ..values import Value
+from ..values.contracts import MAX_BATCH
 
 Kind = Literal["cpu", "gpu"]
-
-MAX_BATCH = 4096
-"""Rows that one request, and one batch of the server's, may have, or more where the traffic says so."""
 
 
 class Settings(Value):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..triton import backend_rows
 from ..triton.settings import Settings
 from ..validators.traffic import Traffic
 from .load import schedule
@@ -32,11 +33,6 @@ ROUNDS = 3
 FRONT_US, CLIENT_US = 45.0, 45.0
 """CPU microseconds a request costs in the server's gRPC front end, and in a client on the same machine (an empty
 backend on two cores answered 22,600 requests a second)."""
-
-CALL_US = {"python": 150.0}
-REQUEST_US = {"python": 25.0}
-OTHER_CALL_US, OTHER_REQUEST_US = 15.0, 3.0
-"""What a backend adds to each call, and for each request in it (measured; python: a hop to another process)."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +92,8 @@ class _Queue:
         self.settings = settings
         self.service = service
         self.slow = slow
-        self.call_us = CALL_US.get(backend, OTHER_CALL_US)
-        self.request_us = REQUEST_US.get(backend, OTHER_REQUEST_US)
+        row = backend_rows.find(backend)
+        self.call_us, self.request_us = row.call_us, row.request_us
         self.waiting: deque[tuple[float, int]] = deque()
         self.idle = settings.instances
         self.working: list[tuple[float, int, list[tuple[float, int]]]] = []

@@ -1,8 +1,9 @@
-"""What can be set, by Triton backend: the values worth trying, where config.pbtxt has them, and what each means.
+"""What can be set: the values worth trying, where config.pbtxt has them, and what each means.
 
-The tables are data. A knob's values depend on the machine, the traffic and the kind of device; the space is their
-product, less what makes no sense together. Sources: each backend's own documentation; ``cores`` bounds what instances
-times threads may be, since beyond it the tail collapses (measured: half the throughput, twice the p99).
+What a Triton backend alone has is in its row (triton/backend_rows.py), what all have is here. A knob's values depend on
+the machine, the traffic and the kind of device; the space is their product, less what makes no sense together.
+``cores`` bounds what instances times threads may be, since beyond it the tail collapses (measured: half the throughput,
+twice the p99).
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ..triton.settings import MAX_BATCH, Kind, Settings
+from ..triton import backend_rows
+from ..triton.backend_rows import OwnSetting
+from ..triton.settings import Kind, Settings
 from ..validators.traffic import Traffic
+from ..values.contracts import MAX_BATCH
 
 Values = tuple[str, ...] | tuple[int, ...] | tuple[bool, ...]
 
@@ -104,69 +108,36 @@ QUEUE = Knob(
 )
 
 
-def _threads(path: str) -> Knob:
-    return Knob("threads", path, "threads of one call", lambda g: powers(g.cores))
-
-
-def _own(name: str, path: str, what: str, *values: str, since: tuple[int, int] = (0, 0)) -> Knob:
-    """A backend's own setting; no value, so nothing to try, before the release ``since``."""
-    return Knob(name, path, what, lambda g: values if g.release >= since else (), own=True)
-
-
 COMMON = (BATCHING, DELAY, PREFERRED, QUEUE)
-
-CPU: Mapping[str, tuple[Knob, ...]] = {
-    "python": (CPU_INSTANCES, _threads("parameters[threads]"), *COMMON),
-    "onnxruntime": (CPU_INSTANCES, _threads("parameters[intra_op_thread_count]"), *COMMON),
-    "fil": (CPU_INSTANCES, _threads("parameters[cpu_nthread]"), *COMMON),
-    "millwork": (CPU_INSTANCES, _threads("parameters[threads]"), *COMMON),
-}
-"""Triton backend -> its knobs on a CPU."""
-
-_GRAPHS = _own("cuda_graphs", "optimization.cuda.graphs", "kernels launched as one recorded graph", "false", "true")
-
-GPU: Mapping[str, tuple[Knob, ...]] = {
-    "onnxruntime": (
-        GPU_INSTANCES,
-        _own("gpu_execution_accelerator", "optimization.execution_accelerators", "who runs the graph on the GPU",
-             "cuda", "tensorrt"),
-        *COMMON,
-    ),
-    "fil": (
-        GPU_INSTANCES,
-        _own("transfer_threshold", "parameters[transfer_threshold]", "batches below it are answered on the CPU",
-             "0", "16", "128"),
-        _own("chunk_size", "parameters[chunk_size]", "rows of a block of the kernel", "1", "4", "16", "32",
-             since=(25, 9)),
-        _own("layout", "parameters[layout]", "how the trees lie in memory", "depth_first", "breadth_first", "layered",
-             since=(25, 9)),
-        *COMMON,
-    ),
-    "tensorrt": (
-        GPU_INSTANCES,
-        _GRAPHS,
-        _own("busy_wait_events", "optimization.cuda.busy_wait_events", "spin for the GPU's end instead of sleeping",
-             "false", "true"),
-        *COMMON,
-    ),
-    "python": (GPU_INSTANCES, *COMMON),
-    "millwork": (GPU_INSTANCES, *COMMON),
-}  # fmt: skip
-"""The same on a GPU."""
-
-DEFAULT_INSTANCES = {("onnxruntime", "cpu"): 2}
-"""Instances that Triton makes where nothing is said; 1 for any other backend."""
 
 
 def table(backend: str, kind: Kind) -> tuple[Knob, ...]:
-    """The knobs of a backend; none for one that isn't known, which is then served by its defaults."""
-    return (GPU if kind == "gpu" else CPU).get(backend, ())
+    """The knobs of a Triton backend on this kind of device, out of its row: instances, threads of a call or its own
+    settings, then what all have. None where it runs on no such device. UsageError for a backend that isn't known."""
+    row = backend_rows.find(backend)
+    if kind == "gpu":
+        return (GPU_INSTANCES, *(_own(setting) for setting in row.settings), *COMMON)
+    if not row.threads:
+        return ()
+    path = f"parameters[{row.threads}]"
+    return (CPU_INSTANCES, Knob("threads", path, "threads of one call", lambda g: powers(g.cores)), *COMMON)
+
+
+def _own(setting: OwnSetting) -> Knob:
+    """No value, so nothing to try, before the release that has it."""
+    return Knob(
+        setting.name,
+        setting.path,
+        setting.what,
+        lambda g: setting.values if g.release >= setting.since else (),
+        own=True,
+    )
 
 
 def triton_default(backend: str, workload: Workload) -> Settings:
     """What a server does with a configuration that says nothing: no dynamic batching, all cores for each call."""
     return Settings(
-        instances=DEFAULT_INSTANCES.get((backend, workload.kind), 1),
+        instances=backend_rows.find(backend).instances if workload.kind == "cpu" else 1,
         threads=workload.cores if workload.kind == "cpu" else 1,
         batching=False,
         max_batch=workload.max_batch,

@@ -8,6 +8,9 @@ import msgspec
 
 from .base import Value
 
+MAX_BATCH = 4096
+"""Rows that a request, a batch of the server's and an engine take; more where the traffic says so."""
+
 Framework = Literal["xgboost", "catboost", "torch"]
 
 
