@@ -43,16 +43,28 @@ PAGE = ROOT / "docs" / "fidelity.md"
 
 INTRODUCTION = """# Fidelity
 
-Every kind of XGBoost and CatBoost model that we know of, through each backend of ours and each public converter.
-This page is written by `python benchmarks/fidelity.py`; `tests/fidelity` runs our part of it at each change.
+**In short.** We put every kind of XGBoost and CatBoost model that we know of through each backend of ours and each
+public converter. Our backends were never wrong: what they can't do they refuse by name. No public converter got every
+kind right, and each was wrong for some without a word.
+"""
+LEGEND = """This page is written by `python benchmarks/fidelity.py`. `tests/fidelity` runs our part of it at each
+change.
 
-**✓** the framework's answers on every row, made from the model's own thresholds and from its training rows (ours:
-the same leaf in every tree as well). **✗** wrong numbers without a word, and on how many of the rows. **refused**:
-with an error. An empty cell: not for this framework.
+- **✓** the framework's answers on every row. Rows are made from the model's own thresholds and taken from its training
+  rows. Of ours, the same leaf in every tree as well.
+- **✗** wrong numbers without a word, and on how many of the rows.
+- **refused** with an error.
+- An empty cell: not for this framework.
 """
 CODA = """A `fil` candidate with an encoder ahead of the trees (a missing sentinel, categories of its own) is served by
-Triton's python backend with the same tensors; without one by the FIL backend itself.
+Triton's python backend with the same tensors. Without one the FIL backend itself serves it.
 """
+COMPARED = {
+    "xgboost": ("onnxmltools", "treelite", "tl2cgen", "hummingbird"),
+    "catboost": ("catboost-onnx",),
+}
+"""The public converters that are meant for each framework."""
+TITLES = {"xgboost": "XGBoost", "catboost": "CatBoost"}
 
 
 def main() -> int:
@@ -160,16 +172,12 @@ def summary(results: dict[str, dict[str, str]]) -> str:
 
 def page(results: dict[str, dict[str, str]]) -> str:
     """docs/fidelity.md."""
-    parts = [INTRODUCTION]
-    for framework, peers in (
-        ("xgboost", ("onnxmltools", "treelite", "tl2cgen", "hummingbird")),
-        ("catboost", ("catboost-onnx",)),
-    ):
-        columns = (*backends.ON_CPU, *peers)
-        heads = [*(f"`{name}`" for name in backends.ON_CPU), *(PATHS[path][0] for path in peers)]
+    parts = [INTRODUCTION, *in_short(results), LEGEND]
+    for framework, title in TITLES.items():
+        columns = (*_ours(results), *COMPARED[framework])
         rows = {name: row for name, row in results.items() if name.startswith(framework)}
-        parts.append(f"## {'XGBoost' if framework == 'xgboost' else 'CatBoost'}\n")
-        parts.append(f"| case | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
+        parts.append(f"## {title}\n")
+        parts.append(f"| case | {' | '.join(map(_head, columns))} |\n|---|{'---|' * len(columns)}")
         parts += [
             f"| {name.partition(': ')[2]} | {' | '.join(_cell(row.get(column, '')) for column in columns)} |"
             for name, row in rows.items()
@@ -178,6 +186,26 @@ def page(results: dict[str, dict[str, str]]) -> str:
         parts.append(f"| **right** | {' | '.join(totals)} |\n")
     parts.append(CODA)
     return "\n".join(parts)
+
+
+def in_short(results: dict[str, dict[str, str]]) -> list[str]:
+    """How many kinds each gets right, gets wrong without a word, and refuses."""
+    lines = ["| | of | right | wrong without a word | refused |", "|---|---|---|---|---|"]
+    for framework, title in TITLES.items():
+        kinds = sum(name.startswith(framework) for name in results)
+        for column in (*_ours(results), *COMPARED[framework]):
+            right, wrong, refused = _counts(results, framework, column)
+            lines.append(f"| {_head(column)} | {kinds} kinds of {title} | {right} | {wrong} | {refused} |")
+    return [*lines, ""]
+
+
+def _ours(results: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    """Our backends that have results."""
+    return tuple(name for name in backends.ON_CPU if any(name in row for row in results.values()))
+
+
+def _head(column: str) -> str:
+    return PATHS[column][0] if column in PATHS else f"`{column}`"
 
 
 def _cell(said: str) -> str:

@@ -24,14 +24,13 @@ from models.nets import KINDS, Net
 
 import millwork
 from millwork import triton_releases
-from millwork.compile import compile_steps
 from millwork.compile.backends.onnx.net_graph import finished
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.precision import precision_steps as precision
 from millwork.compile.precision.gap import USUAL
 from millwork.compile.precision.rows import apart
+from millwork.passes import base, pass_table
 from millwork.passes import net as nets
-from millwork.passes.graph.cpu import for_cpu
 from millwork.passes.net import CODES, NUMBERS
 from millwork.values import Provenance
 
@@ -44,8 +43,8 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
     """The files in ``folder``, the working folder; what made.json says."""
     net = KINDS[kind]()
     path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)  # type: ignore[arg-type]
-    loaded = frontend.load(path.read_bytes(), WHERE, task=None, margin=False).program
-    graph, _ = compile_steps.tidy(loaded.graph)
+    loaded = frontend.load(path.read_bytes(), WHERE).program
+    graph = base.run(pass_table.NET_LOWERING, loaded.graph).program
     own = nets.Net(graph, loaded.interface)
     _rows(net, folder)
     found: dict[str, Any] = {
@@ -83,7 +82,7 @@ def _rows(net: Net, folder: Path) -> None:
 
 
 def _save(net: nets.Net, name: str, found: dict[str, Any]) -> None:
-    model, _ = for_cpu(finished(net, triton_releases.find(RELEASE)))
+    model = base.run(pass_table.FOR_CPU, finished(net, triton_releases.find(RELEASE))).program
     onnx.save_model(model, f"onnx-{name}.onnx")
     found["files"][name] = f"onnx-{name}.onnx"
 

@@ -33,7 +33,7 @@ from millwork.triton import config as triton_config
 from millwork.triton import install, server
 from millwork.triton.client import Session
 from millwork.triton.settings import Settings
-from millwork.tuning.load import perf_analyzer
+from millwork.tuning.load.perf_analyzer import ClosedLoop, PerfAnalyzer, closed_loop
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"
@@ -156,6 +156,7 @@ def measured(
     repository: Path, scratch: Path, rows: Any, asked: Sequence[tuple[int, int]], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
     installation = with_empty_backend(install.install(print), scratch)
+    tool = PerfAnalyzer(installation.perf_analyzer or "", installation.perf_libraries)
     tensors = {"input__0": rows}
     cells = []
     with (
@@ -172,17 +173,8 @@ def measured(
             for sweep in range(rounds):
                 order = list(enumerate(SERVED))
                 for number, what in order if sweep % 2 else order[::-1]:
-                    samples = perf_analyzer.closed_loop(
-                        installation.perf_analyzer or "",
-                        installation.perf_libraries,
-                        running.grpc_url,
-                        f"m{number}",
-                        tensors,
-                        batch,
-                        clients,
-                        seconds,
-                        scratch,
-                    )
+                    load = ClosedLoop(batch, clients, seconds)
+                    samples = closed_loop(tool, running.grpc_url, f"m{number}", tensors, load, scratch)
                     seen[what].append(samples)
             cells.append({"batch": batch, "clients": clients, "served": {w: figures(s) for w, s in seen.items()}})
             print(cells[-1], flush=True)

@@ -8,16 +8,16 @@ import msgspec
 import numpy as np
 
 from .. import triton_releases
-from ..passes import base, net, program, table
-from ..passes.base import Pass
-from ..passes.graph.tidy import tidy
+from ..passes import base, net, pass_table, program
 from ..passes.net import Net
+from ..passes.trees.tree_pass import leaf_map
 from ..values import PassNote, Value
 from ..values.base import FilePath
 from .backends import table as backends
 from .backends.base import Artifact, ForBatches, NetOrder, Source, Unsupported
 from .backends.hummingbird import conversion, feed
 from .frontends.decision import decided
+from .frontends.load_options import LoadOptions
 from .frontends.loaded_model import Signature
 from .frontends.read import read
 
@@ -70,16 +70,15 @@ class Loaded(Value):
 def load(request: LoadRequest) -> Loaded:
     """A file -> signature, program, native bytes."""
     folder = Path.cwd()
-    rows = Path(request.data) if request.data else None
-    model = read(
-        Path(request.path),
-        folder,
+    options = LoadOptions(
         margin=request.margin,
-        data=rows,
+        data=Path(request.data) if request.data else None,
         label=request.label,
         task=request.task,
-        module=(request.module, request.module_path),
+        module=request.module,
+        module_path=request.module_path,
     )
+    model = read(Path(request.path), folder, options)
     if request.decided:
         model = decided(model)
     (folder / model.signature.oracle.native_file).write_bytes(model.native)
@@ -96,14 +95,15 @@ def load(request: LoadRequest) -> Loaded:
 
 
 class LowerRequest(Value):
-    """``passes``: a spec as :func:`millwork.passes.table.spec` prints it; empty for the usual lowering."""
+    """``passes``: a spec as :func:`millwork.passes.pass_table.spec` prints it; empty for the usual lowering."""
 
     program: FilePath
     passes: str = ""
 
 
 class Lowered(Value):
-    """Beside it: ``lowered.npz`` and ``leaf_map.npy`` (int32 [M], see :class:`millwork.passes.base.Rewrite`); of a net
+    """Beside it: ``lowered.npz`` and ``leaf_map.npy`` (int32 [M], see
+    :class:`millwork.passes.trees.tree_pass.TreeRewrite`); of a net
     ``lowered.onnx``."""
 
     notes: tuple[PassNote, ...]
@@ -115,18 +115,18 @@ def lower(request: LowerRequest) -> Lowered:
     """A program -> the program that backends take, and where each old leaf is in it. A net -> its graph, tidied."""
     folder = Path.cwd()
     if Path(request.program).name == NET_FILE:
-        return _lower_net(net.load(Path(request.program)), folder)
-    passes: tuple[Pass, ...] = table.parse(request.passes) if request.passes else table.LOWERING
-    result = base.run(passes, program.load(Path(request.program)))
+        return _lower_net(net.load(Path(request.program)), request.passes, folder)
+    before = program.load(Path(request.program))
+    result = base.run(pass_table.parse(request.passes) if request.passes else pass_table.LOWERING, before)
     program.save(result.program, folder / LOWERED_FILE)
-    np.save(folder / LEAF_MAP_FILE, result.leaf_map)
+    np.save(folder / LEAF_MAP_FILE, leaf_map(before, result.rewrites))
     return Lowered(notes=result.notes, trees=result.program.forest.n_trees, nodes=result.program.forest.n_nodes)
 
 
-def _lower_net(found: Net, folder: Path) -> Lowered:
-    graph, note = tidy(found.graph)
-    net.save(Net(graph, found.interface), folder / LOWERED_NET_FILE)
-    return Lowered(notes=(note,), trees=0, nodes=len(graph.graph.node))
+def _lower_net(found: Net, passes: str, folder: Path) -> Lowered:
+    result = base.run(pass_table.parse_graph(passes) if passes else pass_table.NET_LOWERING, found.graph)
+    net.save(Net(result.program, found.interface), folder / LOWERED_NET_FILE)
+    return Lowered(notes=result.notes, trees=0, nodes=len(result.program.graph.node))
 
 
 class BuildRequest(Value):

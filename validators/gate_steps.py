@@ -23,7 +23,7 @@ from ..values import Latency, OutputContract, Value
 from ..values.base import FilePath
 from . import gpu_figures, latency, memory_use, metrics, parity, plain_fp16, tolerance
 from . import worst_rows as worst
-from .parity import Verdict
+from .parity import Side, Verdict
 from .rows import given as givens
 from .rows import net_rows
 from .rows.adversarial import adversarial
@@ -167,14 +167,13 @@ def _check_trees(request: CheckRequest) -> Verdict:
     candidate = parity.in_batches(engine.predict, given, answers.shape[1])
     np.save(Path.cwd() / "answers.npy", candidate)
     allowed = tolerance.parse(request.tolerance) if request.tolerance else _derived(lowered, final, given)
+    held, own = backend.node_table(request.artifact, folder, lowered) or (None, None)
     verdict = parity.judge(
         given,
-        answers,
-        candidate,
-        (got_leaves, wanted),
+        Side(answers, wanted, own),
+        Side(candidate, got_leaves, held),
         allowed,
         request.signature.output,
-        node_table=backend.node_table(request.artifact, folder, lowered),
         coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
     )
@@ -211,9 +210,8 @@ def _check_net(request: CheckRequest) -> Verdict:
     )
     verdict = parity.judge(
         given,
-        framework,
-        candidate,
-        None,
+        Side(framework),
+        Side(candidate),
         allowed,
         output,
         coverage=request.coverage,

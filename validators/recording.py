@@ -73,7 +73,8 @@ def read(path: Path) -> Recording:
         csv.Error,
     ) as error:
         raise UsageError(
-            f"--traffic {path}: {_reason(error)}", "See docs/tuning.md for what a recording holds."
+            f"--traffic {path}: {_reason(error)}",
+            "See docs/reference/traffic-and-limits.md for what a recording holds.",
         ) from error
     if len(entries) < FEWEST:
         raise UsageError(f"--traffic {path}: {len(entries)} requests; expected {FEWEST} or more")

@@ -38,6 +38,14 @@ class Signature(Value):
 
 
 @dataclass(frozen=True, eq=False)
+class NativeFile:
+    """The model as its framework reads it. ``name`` says the format to the oracle."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
     """``native``: the framework's own bytes, for the oracle and the reference candidate."""
 

@@ -63,7 +63,9 @@ def predicted(version: Path, manifest: Manifest, location: str, *, confined: boo
     own = version.parent.parent.parent / "own"
     own.mkdir(exist_ok=True)
     request = PredictRequest(folder=str(version), manifest=forged, rows=str(own.parent / "rows.npz"))
-    return worker.run("millwork.commands.predict:run", request, PredictReply, folder=own, confined=confined)
+    return worker.run(
+        "millwork.commands.predict:run", request, PredictReply, folder=own, sandbox=worker.Sandbox(on=confined)
+    )
 
 
 @pytest.mark.parametrize("confined", [True, False])

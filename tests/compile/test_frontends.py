@@ -19,6 +19,7 @@ from models.torture import CASES
 from models.xgboost_models import booster, rows, target
 
 from millwork.compile.frontends import objectives
+from millwork.compile.frontends.load_options import LoadOptions
 from millwork.compile.frontends.loaded_model import LoadedModel, Signature
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError, UsageError
@@ -33,7 +34,7 @@ CATBOOST_FORMATS = ["model.cbm", "model.json", "model.pkl", "model.joblib"]
 
 def loaded(made: Any, path: Path, *, margin: bool = False) -> LoadedModel:
     save = xgboost_models.save if isinstance(made, xgb.Booster | xgb.XGBModel) else catboost_models.save
-    return read(save(made, path), path.parent, margin=margin)
+    return read(save(made, path), path.parent, LoadOptions(margin=margin))
 
 
 def bits(program: Program) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
 from millwork.passes.forest import Forest, check, leaves
 from millwork.passes.program import MissingSentinel, Program, encode, run
-from millwork.passes.ranking import rank
+from millwork.passes.threshold_ranks import rank
 from millwork.validators import parity, tolerance
 
 PRECISIONS = ("fp32", "fp16", "int32")

@@ -77,8 +77,7 @@ def let_loose(attacks: list[Attack], ground: Range, tmp_path: Path, how: str, *,
             python=sys.executable,
             folder=own,
             limits=Limits(seconds=120),
-            reads=[folder],
-            confined=confined,
+            sandbox=worker.Sandbox(reads=(folder,), on=confined),
         )
         if isinstance(done, Done):
             break

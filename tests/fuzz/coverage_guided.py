@@ -143,19 +143,23 @@ def _provenance() -> Any:
 
 
 def _xgboost() -> Parse:
+    from millwork.compile.frontends.loaded_model import NativeFile
     from millwork.compile.frontends.read import _json
     from millwork.compile.frontends.xgboost import model as xgboost
 
     where = _provenance()
-    return lambda content: xgboost.load(_json(content, Path("m")), content, "model.json", where)
+    return lambda content: xgboost.load(_json(content, Path("m")), NativeFile("model.json", content), where)
 
 
 def _catboost() -> Parse:
     from millwork.compile.frontends.catboost import model as catboost
+    from millwork.compile.frontends.loaded_model import NativeFile
     from millwork.compile.frontends.read import CatBoostExport, _json
 
     where = _provenance()
-    return lambda content: catboost.load(_json(content, Path("m"), CatBoostExport), content, "model.json", where)
+    return lambda content: catboost.load(
+        _json(content, Path("m"), CatBoostExport), NativeFile("model.json", content), where
+    )
 
 
 def _in_a_file(suffix: str, parse: Callable[[Path], Any]) -> Parse:
@@ -241,9 +245,9 @@ def _tolerance() -> Callable[[str], Any]:
 
 
 def _passes() -> Callable[[str], Any]:
-    from millwork.passes import table
+    from millwork.passes import pass_table
 
-    return table.parse
+    return pass_table.parse
 
 
 def _address() -> Callable[[str], Any]:

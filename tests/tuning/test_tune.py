@@ -254,7 +254,7 @@ def ask(running, installation, folder, spec, perf_analyzer):
         where=where, model="theirs", rows=str(rows), traffic=traffic.parse(spec), seconds=1.2, seed=1
     )
     done = worker.run(
-        "millwork.tuning.load.load_steps:load", request, load_steps.LoadReply, folder=folder, confined=False
+        "millwork.tuning.load.load_steps:load", request, load_steps.LoadReply, folder=folder, sandbox=worker.NO_SANDBOX
     )
     assert isinstance(done, worker.Done), done
     return done.value, samples.load(folder / samples.SAMPLES_FILE)

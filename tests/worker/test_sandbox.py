@@ -24,7 +24,7 @@ from millwork.pipeline.options import Options
 from millwork.validators.gate_steps import RowsRequest
 from millwork.values import FeatureContract, OutputContract, Provenance
 from millwork.values.base import FilePath
-from millwork.worker import Done, sandbox
+from millwork.worker import Done, Sandbox, confinement, sandbox
 
 SANDBOX = Path(sandbox.__file__)
 
@@ -346,7 +346,9 @@ def beside_steps(folder: Path, module: str) -> Path:
 @pytest.mark.parametrize("gpu", [True, False])
 def test_a_step_is_told_its_profile(gpu: bool, tmp_path: Path) -> None:
     own = beside_steps(tmp_path, "gpu_steps")
-    done = worker.run("gpu_steps:look_at_itself", Said([]), Said, folder=own, extra_path=tmp_path, gpu=gpu)
+    done = worker.run(
+        "gpu_steps:look_at_itself", Said([]), Said, folder=own, extra_path=tmp_path, sandbox=Sandbox(gpu=gpu)
+    )
     assert isinstance(done, Done), done
     assert done.value.said == (["seen"] if gpu else ["PermissionError"])
 
@@ -371,7 +373,9 @@ def test_a_step_sees_no_secret_and_its_thread_variables(
     monkeypatch.setenv("OTHER_DIR", "not named")
     monkeypatch.setenv("MILLWORK_STEP_VARIABLES", "SOME, MODEL_DIR")
     step = "variable_steps:look_at_its_variables"
-    done = worker.run(step, Said([]), Said, folder=own, extra_path=tmp_path, gpu=True, confined=safe, threads=3)
+    done = worker.run(
+        step, Said([]), Said, folder=own, extra_path=tmp_path, sandbox=Sandbox(on=safe, gpu=True), threads=3
+    )
     assert isinstance(done, Done), done
     assert {f"{name}=hidden" in done.value.said for name in SECRETS} == {not safe}
     usual = {"KMP_BLOCKTIME=7", "OMP_NUM_THREADS=3", f"MILLWORK_CACHE={tmp_path}", "MODEL_DIR=named"}
@@ -379,7 +383,7 @@ def test_a_step_sees_no_secret_and_its_thread_variables(
     assert ("OTHER_DIR=not named" in done.value.said) is not safe
     script = tmp_path / "script.py"
     script.write_text("import os; os.write(int(os.environ['MILLWORK_REPLY_FD']), chr(10).join(os.environ).encode())")
-    said = worker.run_script(script, [], python=sys.executable, folder=own, confined=safe)
+    said = worker.run_script(script, [], python=sys.executable, folder=own, sandbox=Sandbox(on=safe))
     assert isinstance(said, Done), said
     assert {name in said.value.decode().split("\n") for name in SECRETS} == {not safe}
 
@@ -405,7 +409,7 @@ def test_a_step_reads_what_its_call_names(safe: bool, tmp_path: Path) -> None:
     for name in ("one", "two", "label", "one.not-named"):
         (tmp_path / name).write_text(name)
     request = Paths(str(tmp_path / "one"), (Inner(str(tmp_path / "two"), str(tmp_path / "label")),))
-    done = worker.run("sandbox_steps:look", request, Said, folder=own, extra_path=outside, confined=safe)
+    done = worker.run("sandbox_steps:look", request, Said, folder=own, extra_path=outside, sandbox=Sandbox(on=safe))
     assert isinstance(done, Done), done
     refused = ["PermissionError"] * 3 if safe else ["label", "one.n", Path("/etc/passwd").read_text()[:5]]
     assert done.value.said == ["one", "two", *refused, "True"]
@@ -422,7 +426,7 @@ def test_what_a_model_calls_its_features_is_no_path(name: str, tmp_path: Path) -
         provenance=where, features=features, output=output, objective=name, oracle=oracle, notes=(name,)
     )
     request = RowsRequest(lowered=str(tmp_path), signature=signature, label=name)
-    assert list(worker._named(request)) == [str(tmp_path)]
+    assert list(confinement.paths_in(request)) == [str(tmp_path)]
 
 
 def test_models_are_read_in_it(tmp_path: Path) -> None:
@@ -449,7 +453,9 @@ def test_a_kernel_without_it_is_refused_and_trust_is_the_way_past(
     with pytest.raises(TargetError, match="no Landlock") as refused:
         worker.run("millwork.compile.compile_steps:load", request, compile_steps.Loaded, folder=tmp_path)
     assert "--trust" in (refused.value.hint or "")
-    worker.run("millwork.compile.compile_steps:load", request, compile_steps.Loaded, folder=tmp_path, confined=False)
+    worker.run(
+        "millwork.compile.compile_steps:load", request, compile_steps.Loaded, folder=tmp_path, sandbox=worker.NO_SANDBOX
+    )
 
 
 def test_this_machine_can_say_what_it_has() -> None:

@@ -45,7 +45,12 @@ def convert(
 ) -> Converted | worker.Failure:
     """Have the feed's trees converted into ``folder``, in a process of its own."""
     done = worker.run_script(
-        SCRIPT, [str(feed)], python=str(environment.python), folder=folder, limits=limits, confined=confined
+        SCRIPT,
+        [str(feed)],
+        python=str(environment.python),
+        folder=folder,
+        limits=limits,
+        sandbox=worker.Sandbox(on=confined),
     )
     if isinstance(done, worker.Failure):
         return done

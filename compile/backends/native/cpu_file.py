@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ import numpy.typing as npt
 from ....errors import ModelError
 from ....passes.categories import Categories
 from ....passes.forest import Forest
-from ....passes.program import Postprocess, Program, encoding_tables
-from ....passes.ranking import rank
+from ....passes.program import POSTPROCESSES, Program, encoding_tables
+from ....passes.threshold_ranks import rank
 
 VERSION, HEADER, ENTRY, ALIGNMENT = 1, 128, 32, 64
 
@@ -33,11 +33,6 @@ SECTIONS = (
     "ctr_columns", "ctr_borders", "ctr_nan", "ctr_features", "ctr_values", "ctr_keys", "ctr_table",
 )  # fmt: skip
 """Kinds of sections, from 1 on."""
-
-POSTPROCESS: tuple[Postprocess, ...] = (
-    "identity", "sigmoid", "binary", "softmax", "exp", "hinge", "binary-hinge", "binary-raw", "sort", "mean-variance",
-)  # fmt: skip
-assert set(POSTPROCESS) == set(get_args(Postprocess))  # noqa: S101 (the library has them by their place here)
 
 NAN_LEFT, CATEGORICAL = 1, 2
 """A node's flags."""
@@ -69,7 +64,7 @@ def write(program: Program, path: Path, crossover: int = 0) -> None:
         forest.comparison == "<=",
         forest.reduction == "average",
         forest.leaf_value.dtype == np.float64,
-        POSTPROCESS.index(program.postprocess),
+        POSTPROCESSES.index(program.postprocess),
         crossover,
         forest.leaf_value.dtype == np.float64,
     )

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....passes.forest import VECTOR_LEAF, Forest
-from ....passes.program import Program, encoding_tables
-from ....passes.ranking import rank
+from ....passes.program import POSTPROCESSES, Program, encoding_tables
+from ....passes.threshold_ranks import rank
 from ...runners.cuda_forest import (
     ENTRY,
     HEADER,
@@ -36,7 +36,6 @@ from ...runners.cuda_forest import (
     VERSION,
     WIDE,
 )
-from .cpu_file import POSTPROCESS
 
 ALIGNMENT = 64
 MOST_COLUMNS = 65535
@@ -113,7 +112,7 @@ def packed(program: Program) -> tuple[dict[str, int], Arrays]:
         "or_equal": int(forest.comparison == "<="),
         "average": int(forest.reduction == "average"),
         "base_last": int(doubles),
-        "postprocess": POSTPROCESS.index(program.postprocess),
+        "postprocess": POSTPROCESSES.index(program.postprocess),
         "nodes": forest.n_nodes,
         "depth": forest.depth(),
     }

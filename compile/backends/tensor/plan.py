@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ....passes.forest import Forest
 from ....passes.program import Program
-from ....passes.ranking import Ranking, rank
+from ....passes.threshold_ranks import Ranking, rank
 from ..onnx.layout import Layout, layout
 
 Form = Literal["table", "perfect", "walk"]

@@ -89,8 +89,7 @@ def ask(
         python=python,
         folder=folder,
         limits=limits,
-        reads=[onnx],
-        confined=confined,
+        sandbox=worker.Sandbox(reads=(onnx,), on=confined),
     )
     with contextlib.suppress(OSError):  # the process may have done anything to it
         (folder / "request.json").unlink()

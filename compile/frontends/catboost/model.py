@@ -1,6 +1,6 @@
 """CatBoost's JSON export (``save_model(f, format="json")``) to a LoadedModel. A .cbm is exported first, in a worker.
 
-The trees are read in ``catboost_trees``, categories in ``catboost_ctr`` and ``catboost_vocabulary``. Facts that hold
+The trees are read in ``trees``, categories in ``ctr`` and ``vocabulary``. Facts that hold
 there were measured against CatBoost 1.2.
 """
 
@@ -10,18 +10,19 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ....errors import ModelError
-from ....passes.program import Program
+from ....passes.program import Postprocess, Program
 from ....storage import tables
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance
 from .. import objectives
-from ..loaded_model import LoadedModel, Oracle, Signature
+from ..load_options import AS_SAVED, LoadOptions
+from ..loaded_model import LoadedModel, NativeFile, Oracle, Signature
 from . import ctr, vocabulary
 from . import trees as catboost_trees
 
@@ -30,27 +31,20 @@ Document = Mapping[str, Any]
 
 def load(
     document: object,
-    native: bytes,
-    native_file: str,
+    native: NativeFile,
     provenance: Provenance,
-    *,
-    margin: bool = False,
+    options: LoadOptions = AS_SAVED,
     leaf_order: Sequence[Sequence[int]] = (),
-    data: Path | None = None,
-    label: str | None = None,
 ) -> LoadedModel:
     """A parsed JSON export to a LoadedModel. ``native``: the model as CatBoost reads it (cbm or the same JSON).
 
     ``leaf_order``: for each tree that isn't symmetric, ``native``'s own numbers of its leaves, left to right; empty
-    where they are 0, 1, 2, …. ``data``: rows that may know the values of its categories, whose column ``label`` isn't
-    a feature. Raises ModelError for what isn't a CatBoost export, or isn't supported.
+    where they are 0, 1, 2, …. Raises ModelError for what isn't a CatBoost export, or isn't supported.
     """
     if not isinstance(document, Mapping) or "features_info" not in document or "model_info" not in document:
         raise ModelError(f"{provenance.path}: not a CatBoost model: no 'features_info' and 'model_info' in it")
     try:
-        return _load(
-            document, native, native_file, provenance, margin=margin, leaf_order=leaf_order, data=data, label=label
-        )
+        return _load(document, native, provenance, options, leaf_order)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(
             f"{provenance.path}: not a complete CatBoost model: {type(error).__name__}: {error}",
@@ -60,65 +54,69 @@ def load(
 
 def _load(
     document: Document,
-    native: bytes,
-    native_file: str,
+    native: NativeFile,
     provenance: Provenance,
-    *,
-    margin: bool,
+    options: LoadOptions,
     leaf_order: Sequence[Sequence[int]],
-    data: Path | None,
-    label: str | None,
 ) -> LoadedModel:
     information = document["model_info"]
     name = str(information["params"]["loss_function"]["type"])
     objective = objectives.find(objectives.CATBOOST, name, "CatBoost")
     features = _features(document["features_info"])
-    contract, words = _contract(document, features, provenance.path, data, label)
+    contract, words = _contract(document, features, provenance.path, options)
+    answer: Postprocess = "identity" if options.margin else objective.postprocess
+    program = _program(document, features, words, leaf_order, answer)
+    version = _version(str(information.get("catboost_version_info", "")))
+    signature = Signature(
+        provenance=msgspec.structs.replace(provenance, framework="catboost", framework_version=version),
+        features=contract,
+        output=_output(information, objective, program.n_answers, margin=options.margin),
+        objective=name,
+        oracle=Oracle(
+            framework="catboost",
+            version=version,
+            native_file=native.name,
+            parameters={
+                "answer": program.postprocess,
+                "format": "json" if native.name.endswith(".json") else "cbm",
+                **({"columns": json.dumps(features.layout)} if features.category_names else {}),
+            },
+        ),
+        notes=(*_notes(objective, version), *words.notes),
+    )
+    return LoadedModel(signature=signature, program=program, native=native.content)
+
+
+def _program(
+    document: Document,
+    features: _Features,
+    words: vocabulary.Vocabulary,
+    leaf_order: Sequence[Sequence[int]],
+    answer: Postprocess,
+) -> Program:
     splits = catboost_trees.splits_of(document["features_info"])
     columns = np.arange(splits.n_features, dtype=np.int32)
     categories = None
     if features.category_names:
         categories, place = ctr.categories(document, ~features.nan_left, words.words, integer=words.integer)
         columns[splits.n_features - len(place) :] = len(features.names) + place
-    program = Program(
+    return Program(
         forest=catboost_trees.forest(document, splits, features.nan_left, leaf_order),
-        postprocess="identity" if margin else objective.postprocess,
+        postprocess=answer,
         columns=columns,
         n_columns=len(features.names),
         categories=categories,
     )
+
+
+def _output(information: Document, objective: objectives.Objective, answers: int, *, margin: bool) -> OutputContract:
     kind = _kind(objective, margin=margin)
-    version = _version(str(information.get("catboost_version_info", "")))
-    signature = Signature(
-        provenance=Provenance(
-            path=provenance.path,
-            format=provenance.format,
-            sha256=provenance.sha256,
-            framework="catboost",
-            framework_version=version,
-            estimator=provenance.estimator,
-        ),
-        features=contract,
-        output=OutputContract(
-            kind=kind,
-            task=objective.task,
-            labels=_labels(information, program.n_answers, margin=kind == "margin", probability=kind == "probability"),
-            threshold=_threshold(information) if objective.task == "binary" and kind == "probability" else None,
-        ),
-        objective=name,
-        oracle=Oracle(
-            framework="catboost",
-            version=version,
-            native_file=native_file,
-            parameters={
-                "answer": program.postprocess,
-                "format": "json" if native_file.endswith(".json") else "cbm",
-                **({"columns": json.dumps(features.layout)} if categories is not None else {}),
-            },
-        ),
-        notes=(*_notes(objective, version), *words.notes),
+    return OutputContract(
+        kind=kind,
+        task=objective.task,
+        labels=_labels(information, answers, margin=kind == "margin", probability=kind == "probability"),
+        threshold=_threshold(information) if objective.task == "binary" and kind == "probability" else None,
     )
-    return LoadedModel(signature=signature, program=program, native=native)
 
 
 def _notes(objective: objectives.Objective, version: str) -> tuple[str, ...]:
@@ -185,7 +183,7 @@ _NO_WORDS = vocabulary.Vocabulary((), False)
 
 
 def _contract(
-    document: Document, features: _Features, path: str, data: Path | None, label: str | None
+    document: Document, features: _Features, path: str, options: LoadOptions
 ) -> tuple[FeatureContract, vocabulary.Vocabulary]:
     contract = FeatureContract(names=features.names, named=features.named, dtypes=("float32",) * len(features.names))
     if not features.category_names:
@@ -198,7 +196,7 @@ def _contract(
         category_dtype="string",
         order=features.order,
     )
-    given = None if data is None else tables.distinct_categories(data, contract, label)
+    given = None if options.data is None else tables.distinct_categories(options.data, contract, options.label)
     words = vocabulary.recover(document, features.category_names, given, path)
     return FeatureContract(
         names=features.names,

@@ -64,6 +64,36 @@ def forest(
     outputs = len(base)
     if not outputs:
         raise ModelError("the model has no base scores")
+    whole, start = _node_table(document, splits, outputs, leaf_order)
+    left = np.ones(splits.n_features + 1, np.bool_)  # codes and CTRs are never NaN
+    left[: len(nan_left)] = nan_left
+    whole["value"] *= float(scale)
+    values = int(whole["set"].max(initial=-1)) + 1  # one-hot value k is the set {k}
+    return check(
+        Forest(
+            tree_start=np.array(start, np.int32),
+            feature=whole["feature"],
+            threshold=whole["border"],
+            left=whole["left"],
+            right=whole["right"],
+            default_left=left[whole["feature"]] & (whole["left"] >= 0),
+            leaf_value=whole["value"],
+            leaf_number=whole["number"],
+            tree_output=np.full(len(start) - 1, 0 if outputs == 1 else VECTOR_LEAF, np.int32),
+            base_scores=base,
+            n_features=splits.n_features,
+            comparison="<=",
+            category_set=whole["set"],
+            set_start=np.arange(values + 1, dtype=np.int64),
+            set_member=np.arange(values, dtype=np.int32),
+        )
+    )
+
+
+def _node_table(
+    document: Document, splits: Splits, outputs: int, leaf_order: Sequence[Sequence[int]]
+) -> tuple[Columns, list[int]]:
+    """The columns of all trees' nodes, one tree after the other, and each tree's first row."""
     symmetric = "oblivious_trees" in document
     trees = document["oblivious_trees"] if symmetric else document["trees"]
     if not trees:
@@ -81,30 +111,7 @@ def forest(
     if start[-1] > np.iinfo(np.int32).max:
         raise ModelError(f"{start[-1]} nodes are more than a forest can have")
     # One column after the other: a large model's trees are in memory once, not twice.
-    whole = {name: np.concatenate([part.pop(name) for part in parts]) for name in tuple(parts[0])}
-    left = np.ones(splits.n_features + 1, np.bool_)  # codes and CTRs are never NaN
-    left[: len(nan_left)] = nan_left
-    whole["value"] *= float(scale)
-    values = int(whole["set"].max(initial=-1)) + 1  # one-hot value k is the set {k}
-    return check(
-        Forest(
-            tree_start=np.array(start, np.int32),
-            feature=whole["feature"],
-            threshold=whole["border"],
-            left=whole["left"],
-            right=whole["right"],
-            default_left=left[whole["feature"]] & (whole["left"] >= 0),
-            leaf_value=whole["value"],
-            leaf_number=whole["number"],
-            tree_output=np.full(len(trees), 0 if outputs == 1 else VECTOR_LEAF, np.int32),
-            base_scores=base,
-            n_features=splits.n_features,
-            comparison="<=",
-            category_set=whole["set"],
-            set_start=np.arange(values + 1, dtype=np.int64),
-            set_member=np.arange(values, dtype=np.int32),
-        )
-    )
+    return {name: np.concatenate([part.pop(name) for part in parts]) for name in tuple(parts[0])}, start
 
 
 def _resolve(split: Document, splits: Splits) -> tuple[int, float, int]:

@@ -44,35 +44,24 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
 
     ModelError where values stay unknown, with what to do.
     """
-    features = document["features_info"]["categorical_features"]
     exported = [str(pair["value"]) for pair in document["features_info"].get("cat_features_hash") or ()]
     known = {word: category_hash(word) for word in exported}
     integers = {str(i): category_hash(str(i)) for i in TRIED_INTEGERS}
     words: list[dict[str, int]] = []
     lacking: list[str] = []
     doubtful: set[int] = set()
-    for c in range(len(features)):
+    for c in range(len(document["features_info"]["categorical_features"])):
         wanted, whole = _hashes_of(document, c)
-        own = _one_of_each({word: category_hash(word) for word in (given[c] if given is not None else ())}, wanted)
-        # A 10.0 for the model's 10 is a slip of whoever wrote the rows, and no reason to take text for integers.
-        own = {word: h for word, h in own.items() if h in wanted or not _is_float_of(word, wanted)}
-        own |= {word: h for word, h in known.items() if h in wanted}
-        left = wanted - set(own.values())
-        if left:  # only where they explain what is left, else they would be taken for values of any feature
-            own |= {word: h for word, h in integers.items() if h in left}
+        own = _recognised(wanted, given[c] if given is not None else (), known, integers)
         left = wanted - set(own.values())
         if left:
             lacking.append(f"{names[c]} ({len(left):,} of {len(wanted):,})")
         if not whole:
             doubtful.add(c)
         words.append(own)
-    notes: dict[tuple[int, ...], str] = {}
+    notes: tuple[str, ...] = ()
     if not lacking and doubtful:
-        found: dict[tuple[int, ...], str] = {}
-        for table in _telling(catboost_combinations.combinations(document), doubtful, words):
-            told, note = _combined(table, doubtful, words, {**integers, **known}, names)
-            (found if told else notes).setdefault(table.categories, told or note)
-        lacking += found.values()
+        lacking, notes = _of_combinations(document, doubtful, words, {**integers, **known}, names)
     if lacking or not any(words):
         raise ModelError(
             f"{path}: holds hashes of its categories, and the values behind them are not known: "
@@ -81,7 +70,37 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
             'its pool: model.save_model("model.json", format="json", pool=pool).',
         )
     integer = all(_is_integer(word) for own in words for word in own)
-    return Vocabulary(tuple(tuple(sorted(own)) for own in words), integer, tuple(filter(None, notes.values())))
+    return Vocabulary(tuple(tuple(sorted(own)) for own in words), integer, notes)
+
+
+def _recognised(
+    wanted: set[int], given: Sequence[str], known: Mapping[str, int], integers: Mapping[str, int]
+) -> dict[str, int]:
+    """The values of one feature whose hashes are ``wanted``, and those that the user's rows have beside."""
+    own = _one_of_each({word: category_hash(word) for word in given}, wanted)
+    # A 10.0 for the model's 10 is a slip of whoever wrote the rows, and no reason to take text for integers.
+    own = {word: h for word, h in own.items() if h in wanted or not _is_float_of(word, wanted)}
+    own |= {word: h for word, h in known.items() if h in wanted}
+    left = wanted - set(own.values())
+    if left:  # only where they explain what is left, else they would be taken for values of any feature
+        own |= {word: h for word, h in integers.items() if h in left}
+    return own
+
+
+def _of_combinations(
+    document: Document,
+    doubtful: set[int],
+    words: list[dict[str, int]],
+    others: Mapping[str, int],
+    names: Sequence[str],
+) -> tuple[list[str], tuple[str, ...]]:
+    """What lacks in the tables that combine ``doubtful`` features, and notes. What is found is added to ``words``."""
+    lacking: dict[tuple[int, ...], str] = {}
+    notes: dict[tuple[int, ...], str] = {}
+    for table in _telling(catboost_combinations.combinations(document), doubtful, words):
+        told, note = _combined(table, doubtful, words, others, names)
+        (lacking if told else notes).setdefault(table.categories, told or note)
+    return [*lacking.values()], tuple(filter(None, notes.values()))
 
 
 def _one_of_each(own: dict[str, int], wanted: set[int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,55 +21,53 @@ Document = Mapping[str, Any]
 Numbers = npt.NDArray[Any]
 
 
+@dataclass(frozen=True, eq=False)
+class _Nodes:
+    """The node tables of all trees, one after the other. ``sizes``: [T], the nodes of each; ``start``: [T+1]."""
+
+    trees: list[Document]
+    sizes: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+
+    def column(self, name: str, kinds: str, dtype: type) -> Numbers:
+        """[M]. ``kinds``: the numpy kinds that its numbers may be of."""
+        if not self.trees:
+            return np.zeros(0, dtype)
+        parts = [_column(tree, name, kinds, n) for tree, n in zip(self.trees, self.sizes, strict=True)]
+        return np.concatenate(parts, dtype=dtype, casting="unsafe")
+
+
 def forest(
     model: Document, n_features: int, base_scores: npt.NDArray[np.float32], weights: npt.NDArray[np.float32] | None
 ) -> Forest:
     """``model``: a gbtree's. ``weights``: dart's, one a tree. Raises ModelError for trees that don't hold together."""
-    trees, outputs = list(model["trees"]), len(base_scores)
-    promised = int(model["gbtree_model_param"]["num_trees"])
-    if promised != len(trees):
-        raise ModelError(f"the file has {len(trees)} trees and says that it has {promised}")
-    sizes = np.array([len(tree["left_children"]) for tree in trees], np.int64)
-    start = np.concatenate([[0], np.cumsum(sizes)])
-    if start[-1] > np.iinfo(np.int32).max:
-        raise ModelError(f"{start[-1]} nodes are more than the 2,147,483,647 that a forest holds")
-
-    def column(name: str, kinds: str, dtype: type) -> Numbers:
-        if not trees:
-            return np.zeros(0, dtype)
-        return np.concatenate(
-            [_column(tree, name, kinds, n) for tree, n in zip(trees, sizes, strict=True)], dtype=dtype, casting="unsafe"
-        )
-
-    offset = np.repeat(start[:-1], sizes)
-    number = np.arange(start[-1]) - offset
-    left, right = column("left_children", "iu", np.int64), column("right_children", "iu", np.int64)
+    nodes = _nodes(model)
+    width = _leaf_width(nodes.trees)
+    left, right = _children(nodes, width)
     test = left >= 0
-    width = _leaf_width(trees)
-    if width == 1 and np.any((right >= 0) != test):  # a vector leaf keeps its number there
-        raise ModelError("a node has one child only")
-    if np.any(test & ((left >= np.repeat(sizes, sizes)) | (right >= np.repeat(sizes, sizes)) | (right < 0))):
-        raise ModelError("a node points at a child outside its tree")
     with np.errstate(over="ignore"):  # a number beyond float32 is an infinity, which check refuses on a leaf
-        condition = column("split_conditions", "fiu", np.float32)
-    feature = np.where(test, column("split_indices", "iu", np.int64), -1)
+        condition = nodes.column("split_conditions", "fiu", np.float32)
+    feature = np.where(test, nodes.column("split_indices", "iu", np.int64), -1)
     if np.any(feature[test] < 0) or np.any(feature >= n_features):  # here, while they are whole: int32 would wrap
         raise ModelError(f"a tree tests a feature outside the model's {n_features}")
-    value = condition[:, None] if width == 1 else _vector_leaves(trees, sizes, width)
+    value = condition[:, None] if width == 1 else _vector_leaves(nodes.trees, nodes.sizes, width)
     if weights is not None:
-        value = value * np.repeat(weights, sizes)[:, None]  # float32 times float32, as dart's predictor multiplies
-    sets = _category_sets(trees, start, test)
+        value = (
+            value * np.repeat(weights, nodes.sizes)[:, None]
+        )  # float32 times float32, as dart's predictor multiplies
+    sets = _category_sets(nodes.trees, nodes.start, test)
+    offset = np.repeat(nodes.start[:-1], nodes.sizes)
     return check(
         Forest(
-            tree_start=start.astype(np.int32),
+            tree_start=nodes.start.astype(np.int32),
             feature=feature.astype(np.int32),
             threshold=np.where(test & (sets[0] < 0), condition, np.float32(0)),
             left=np.where(test, left + offset, -1).astype(np.int32),
             right=np.where(test, right + offset, -1).astype(np.int32),
-            default_left=column("default_left", "iub", np.bool_) & test,
+            default_left=nodes.column("default_left", "iub", np.bool_) & test,
             leaf_value=np.where(test[:, None], np.float32(0), value),
-            leaf_number=np.where(test, -1, number).astype(np.int32),
-            tree_output=_tree_outputs(model, len(trees), outputs, width),
+            leaf_number=np.where(test, -1, np.arange(nodes.start[-1]) - offset).astype(np.int32),
+            tree_output=_tree_outputs(model, len(nodes.trees), len(base_scores), width),
             base_scores=base_scores,
             n_features=n_features,
             comparison="<",
@@ -77,6 +76,29 @@ def forest(
             set_member=sets[2],
         )
     )
+
+
+def _nodes(model: Document) -> _Nodes:
+    trees = list(model["trees"])
+    promised = int(model["gbtree_model_param"]["num_trees"])
+    if promised != len(trees):
+        raise ModelError(f"the file has {len(trees)} trees and says that it has {promised}")
+    sizes = np.array([len(tree["left_children"]) for tree in trees], np.int64)
+    start = np.concatenate([[0], np.cumsum(sizes)])
+    if start[-1] > np.iinfo(np.int32).max:
+        raise ModelError(f"{start[-1]} nodes are more than the 2,147,483,647 that a forest holds")
+    return _Nodes(trees, sizes, start)
+
+
+def _children(nodes: _Nodes, width: int) -> tuple[Numbers, Numbers]:
+    """[M] each: a node's children by their numbers in its tree; left is -1 in a leaf."""
+    left, right = nodes.column("left_children", "iu", np.int64), nodes.column("right_children", "iu", np.int64)
+    test, size = left >= 0, np.repeat(nodes.sizes, nodes.sizes)
+    if width == 1 and np.any((right >= 0) != test):  # a vector leaf keeps its number there
+        raise ModelError("a node has one child only")
+    if np.any(test & ((left >= size) | (right >= size) | (right < 0))):
+        raise ModelError("a node points at a child outside its tree")
+    return left, right
 
 
 def trees_per_round(model: Document, outputs: int) -> int:

@@ -10,7 +10,7 @@ from ..compile.backends import table as backends
 from ..compile.runners.runner_rows import RUNNERS
 from ..storage.files import sha256_file
 from ..storage.run_directory import DONE_FILE
-from .options import Plan
+from .plan import Plan
 
 
 def content(folder: Path) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from ..artifacts import manifest as manifests
-from ..artifacts.assemble import Evidence, assemble, golden_rows
+from ..artifacts.assemble import Evidence, ServedBy, assemble, golden_rows
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import Rehearsed, rehearse
 from ..errors import ModelError, UsageError
@@ -141,12 +141,10 @@ def _assembled(source: BundleSource, backend: str, setup: Setup, folder: Path) -
         source.run.plan.name,
         artifact,
         source.candidate.folder,
-        backend,
-        release,
+        ServedBy(triton_backend=backend, release=release, settings=settings),
         source.model.signature,
         source.evidence,
         _golden(source),
-        settings=settings,
     )
     config = triton_config.with_settings(bundle.config, settings, setup.reasons, setup.heading)
     return Prepared(triton_backend=backend, config=config, rehearsed=None)

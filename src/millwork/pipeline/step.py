@@ -12,7 +12,7 @@ import msgspec
 from ..artifacts.manifest import stays_inside
 from ..errors import ModelError, TargetError, UsageError
 from ..storage.run_directory import Stage
-from ..worker import MOST_MEMORY, Done, Failure, Limits
+from ..worker import MOST_MEMORY, Done, Failure, Limits, Sandbox
 from .run import Run
 
 R = TypeVar("R")
@@ -54,9 +54,7 @@ def run_step(run: Run, step: Step[R], folder: Path) -> Done[R]:
         step.reply,
         folder=folder,
         limits=LIMITS,
-        reads=step.reads,
-        confined=not run.plan.trust,
-        gpu=step.gpu,
+        sandbox=Sandbox(reads=step.reads, on=not run.plan.trust, gpu=step.gpu),
     )
     return succeeded(done)
 

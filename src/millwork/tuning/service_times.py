@@ -15,7 +15,7 @@ from ..errors import TargetError
 from ..executors import Executor
 from ..values import Value
 from ..values.base import FilePath
-from ..worker import MOST_MEMORY, Failure, Limits
+from ..worker import MOST_MEMORY, Failure, Limits, Sandbox
 from .load import tensors
 
 PROFILED = (1, 4, 16, 64, 256, 1024)
@@ -84,16 +84,14 @@ def measured(
     """How long one call of each engine takes here. It may read what lies beside a model's file, as its runner does.
     TargetError where that can't be had: an engine isn't here or dies of it, or it is to be ``confined``, and the kernel
     has no sandbox."""
-    beside = [Path(file.model_file).parent for file in request.files]
+    beside = tuple(Path(file.model_file).parent for file in request.files)
     done = executor.run(
         STEP,
         request,
         ProfileReply,
         folder=folder,
         limits=LIMITS,
-        reads=beside,
-        gpu=gpu,
-        confined=confined,
+        sandbox=Sandbox(reads=beside, on=confined, gpu=gpu),
     )
     if isinstance(done, Failure):
         raise TargetError(done.message)

@@ -27,7 +27,7 @@ from ..triton import install
 from ..triton.serving import Serving, opened
 from ..validators.traffic import Traffic
 from ..values import Value
-from ..worker import MOST_MEMORY, Failure, Limits
+from ..worker import MOST_MEMORY, NO_SANDBOX, Failure, Limits
 from .figures import Round
 from .load import samples
 from .load.load_steps import LoadReply, LoadRequest, Where
@@ -144,7 +144,7 @@ class TuningSession:
             LoadReply,
             folder=folder,
             limits=ROUND_LIMITS,
-            confined=False,  # a client of the server's: it reads no model
+            sandbox=NO_SANDBOX,  # a client of the server's: it reads no model
         )
         spent = time.monotonic() - began
         if isinstance(done, Failure):

@@ -16,14 +16,15 @@ from torch import nn
 
 import millwork
 from millwork import gpus, triton_releases
-from millwork.compile import compile_steps
 from millwork.compile.backends import table as backends
 from millwork.compile.backends.base import Artifact, NetOrder, Source, Unsupported
+from millwork.compile.frontends.load_options import LoadOptions
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
+from millwork.passes import base, pass_table
 from millwork.passes import net as nets
 from millwork.validators import parity, tolerance
 from millwork.validators.rows import net_rows
@@ -39,11 +40,11 @@ def loaded(net: Net, folder: Path, **options: Any) -> Any:
 
 
 def read(path: Path, **options: Any) -> Any:
-    return frontend.load(path.read_bytes(), WHERE, **{"task": None, "margin": False, **options})
+    return frontend.load(path.read_bytes(), WHERE, LoadOptions(**options))
 
 
 def built(model: Any, folder: Path) -> Path:
-    graph, _ = compile_steps.tidy(model.program.graph)
+    graph = base.run(pass_table.NET_LOWERING, model.program.graph).program
     (folder / "native").mkdir()
     native = folder / "native" / frontend.NATIVE
     native.write_bytes(model.native)
@@ -85,7 +86,7 @@ def test_a_net_of_each_kind_is_answered_as_torch_answers(
     framework, candidate = (answers(folder, name, rows, outputs) for name in ("reference", "onnx"))
     probability = signature.output.kind == "probability"
     allowed = tolerance.of_precision("fp32", framework, probability=probability)
-    verdict = parity.judge(rows, framework, candidate, None, allowed, signature.output)
+    verdict = parity.judge(rows, parity.Side(framework), parity.Side(candidate), allowed, signature.output)
     assert verdict.passed, verdict.reason
     with torch.no_grad():
         raw = net.module(*net.arguments).reshape(len(net.x), -1)
@@ -287,7 +288,7 @@ def test_a_batch_that_was_fixed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fixed.pt2"
     torch.export.save(torch.export.export(nn.Linear(3, 1), (torch.randn(4, 3),)), str(path))
     with pytest.raises(ModelError, match="for batches of 4 only"):
-        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+        frontend.load(path.read_bytes(), WHERE)
 
 
 def test_the_module_is_as_it_was() -> None:
@@ -306,7 +307,7 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
     program = torch.export.export(module, (torch.randn(4, 3),), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
     torch.export.save(program, str(path))
     with pytest.raises(ModelError, match="exported in training"):
-        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+        frontend.load(path.read_bytes(), WHERE)
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda", "onnx-tensorrt"])

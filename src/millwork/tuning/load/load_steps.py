@@ -13,6 +13,7 @@ from ...validators.traffic import Traffic
 from ...values import Value
 from .. import processes
 from . import generator, perf_analyzer, samples, schedule, tensors
+from .perf_analyzer import ClosedLoop, PerfAnalyzer
 from .samples import Samples
 
 WARM_UP_S = 0.12
@@ -123,17 +124,9 @@ def _ask(request: LoadRequest, given: tensors.Tensors, messages: generator.Reque
         return generator.open_loop(where.url, messages, plan), by
     clients = traffic.clients or 1
     if by == "perf_analyzer":
-        return perf_analyzer.closed_loop(
-            where.perf_analyzer,
-            where.libraries,
-            where.url,
-            request.model,
-            given,
-            traffic.batches[0],
-            clients,
-            request.seconds,
-            Path.cwd(),
-        ), by
+        tool = PerfAnalyzer(where.perf_analyzer, where.libraries)
+        load = ClosedLoop(traffic.batches[0], clients, request.seconds)
+        return perf_analyzer.closed_loop(tool, where.url, request.model, given, load, Path.cwd()), by
     order = schedule.sizes(traffic, schedule.STREAM, np.random.default_rng(request.seed)).tolist()
     return generator.closed_loop(where.url, messages, order, clients, request.seconds), by
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -39,62 +41,63 @@ class _Profile(msgspec.Struct):
     experiments: tuple[_Experiment, ...]
 
 
-def closed_loop(
-    program: str,
-    libraries: tuple[str, ...],
-    url: str,
-    model: str,
-    tensors: Tensors,
-    batch: int,
-    clients: int,
-    seconds: float,
-    folder: Path,
-) -> Samples:
-    """``clients`` threads that each send when their last request is answered, for ``seconds``."""
+@dataclass(frozen=True)
+class PerfAnalyzer:
+    """``program``: its path; ``libraries``: the folders of what it is linked with."""
+
+    program: str
+    libraries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """``clients`` threads that each send ``batch`` rows when their last request is answered, for ``seconds``."""
+
+    batch: int
+    clients: int
+    seconds: float
+
+
+def closed_loop(tool: PerfAnalyzer, url: str, model: str, tensors: Tensors, load: ClosedLoop, folder: Path) -> Samples:
+    """The model under the load. PublicationError where the tool has no figures. ``folder``: for its files."""
     given, profile = folder / "requests.json", folder / "profile.json"
-    given.write_bytes(perf_analyzer_json(tensors, batch))
-    command = [
-        program,
-        "-m",
-        model,
-        "-i",
-        "grpc",
-        "-u",
-        url.removeprefix("grpc://"),
-        "-b",
-        str(batch),
-        "--concurrency-range",
-        str(clients),
-        "-p",
-        str(max(int(seconds * 1000 / WINDOWS), 20)),
-        "-r",
-        str(WINDOWS),
-        "-s",
-        "9999",
-        "--input-data",
-        str(given),
-        "--profile-export-file",
-        str(profile),
-    ]
-    path = os.pathsep.join([*libraries, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep)
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=START_S + 6 * seconds,
-            env={**os.environ, "LD_LIBRARY_PATH": path},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PublicationError(f"perf_analyzer had no figures after {error.timeout:.0f} s") from error
+    given.write_bytes(perf_analyzer_json(tensors, load.batch))
+    options = {
+        "-m": model,
+        "-i": "grpc",
+        "-u": url.removeprefix("grpc://"),
+        "-b": str(load.batch),
+        "--concurrency-range": str(load.clients),
+        "-p": str(max(int(load.seconds * 1000 / WINDOWS), 20)),
+        "-r": str(WINDOWS),
+        "-s": "9999",
+        "--input-data": str(given),
+        "--profile-export-file": str(profile),
+    }
+    command = [tool.program, *(word for option in options.items() for word in option)]
+    done = _run(command, tool.libraries, START_S + 6 * load.seconds)
     if done.returncode or not profile.exists():
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise PublicationError(f"perf_analyzer ended with {done.returncode}: {lines[-1] if lines else 'no word'}")
     found = wire.decode(profile.read_bytes(), _Profile).experiments[0]
     given.unlink()
     profile.unlink()
-    return _samples(found, batch)
+    return _samples(found, load.batch)
+
+
+def _run(command: Sequence[str], libraries: tuple[str, ...], limit_s: float) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([*libraries, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep)
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=limit_s,
+            env={**os.environ, "LD_LIBRARY_PATH": path},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PublicationError(f"perf_analyzer had no figures after {error.timeout:.0f} s") from error
 
 
 def _samples(found: _Experiment, batch: int) -> Samples:

@@ -1,4 +1,4 @@
-"""Rank encoding: a number becomes the count of its column's thresholds that it passes, and a test compares counts.
+"""Ranks: a number becomes the count of its column's thresholds that it passes, and a test compares counts.
 
 For the distinct thresholds t_0 < t_1 < … of a column, rank(x) is how many of them x passes (``x >= t`` where the test
 is ``x < t``; ``x > t`` where it is ``x <= t``). ``x < t_k`` is then ``rank(x) <= k``, for every float32, infinities
