@@ -5,21 +5,21 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from .. import __version__
-from ..compile.backends.base import Built
-from ..compile.frontends.loaded import Signature
+from ..compile.backends.base import Artifact
+from ..compile.frontends.loaded_model import Signature
 from ..compile.runners import load as runners
+from ..triton.config import ConfigRequest, render
+from ..triton.settings import Settings
 from ..triton_releases import Release
 from ..validators.parity import Answers
 from ..validators.rows.given import Given
-from ..validators.tuning.settings import Settings
 from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
 from .bundle import Bundle, seal
-from .triton_config import ConfigRequest, TritonBackend, render
 
 MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
 RUNNER_FILE = "millwork_runner.py"
@@ -41,56 +41,69 @@ class Evidence(Value):
     golden_rel: float
 
 
+class ServedBy(Value):
+    """Who serves a version. ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the
+    runner beside it. ``settings``: what config.pbtxt says."""
+
+    triton_backend: str
+    release: Release
+    settings: Settings
+
+
 def assemble(
     folder: Path,
     name: str,
-    built: Built,
+    built: Artifact,
     built_folder: Path,
-    triton_backend: str,
-    release: Release,
+    served_by: ServedBy,
     signature: Signature,
     evidence: Evidence,
     golden: tuple[Given, Answers],
-    settings: Settings,
 ) -> Bundle:
-    """Fill the empty ``folder`` with a version of the model ``name``.
-
-    ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the runner beside it.
-    ``golden``: G rows and the framework's answers float32 [G, K]. ``settings``: what config.pbtxt says.
-    """
+    """Fill the empty ``folder`` with a version of the model ``name``. ``golden``: G rows and the framework's answers
+    float32 [G, K]."""
     for file in (built.model_file, *built.files):
         shutil.copyfile(built_folder / file, folder / file)
-    if triton_backend == "python":
+    if served_by.triton_backend == "python":
         shutil.copyfile(MODEL_PY, folder / MODEL_PY.name)
         shutil.copyfile(runners.source(built.runner), folder / RUNNER_FILE)
     given = golden[0]
     words: dict[str, Any] = {} if given.categories is None else {"c": given.categories}
     np.savez(folder / GOLDEN_FILE, x=given.numbers, y=golden[1], **words)
-    config = render(
+    manifest = _manifest(name, built, served_by, signature, evidence)
+    return seal(folder, manifest, _config(name, built, served_by, signature))
+
+
+def _config(name: str, built: Artifact, served_by: ServedBy, signature: Signature) -> str:
+    return render(
         ConfigRequest(
             name=name,
-            triton_backend=cast(TritonBackend, triton_backend),
-            release=release,
+            triton_backend=served_by.triton_backend,
+            release=served_by.release,
             model_file=built.model_file,
             model_sha256=signature.provenance.sha256,
             features=len(signature.features.names),
             categories=len(signature.features.category_names),
             category_dtype=signature.features.category_dtype,
             output=signature.output,
-            settings=settings,
+            settings=served_by.settings,
             parameters=built.parameters,
             plan=built.plan,
         )
     )
-    manifest = Manifest(
+
+
+def _manifest(name: str, built: Artifact, served_by: ServedBy, signature: Signature, evidence: Evidence) -> Manifest:
+    """Of files that are still to be listed."""
+    return Manifest(
         schema=SCHEMA,
         name=name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         millwork=__version__,
         backend=built.backend,
         precision=built.precision,
-        triton_backend=triton_backend,
-        triton_release=release.name,
+        triton_backend=served_by.triton_backend,
+        triton_release=served_by.release.name,
         model_file=built.model_file,
         features=signature.features,
         output=signature.output,
@@ -102,14 +115,13 @@ def assemble(
         requirements=built.requirements,
         files=(),
         runner=built.runner,
-        parameters={**built.parameters, "threads": str(settings.threads)},
+        parameters={**built.parameters, "threads": str(served_by.settings.threads)},
         golden_file=GOLDEN_FILE,
         engine=evidence.engine,
         golden_abs=evidence.golden_abs,
         golden_rel=evidence.golden_rel,
         plan=built.plan,
     )
-    return seal(folder, manifest, config)
 
 
 def golden_rows(given: Given, answers: Answers, adversarial: int, *, hard: bool = True) -> tuple[Given, Answers]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from ..errors import InternalError
-from ..files import digest
+from ..storage.files import digest
+from ..triton import config as triton_config
 from ..values import Manifest, Value
 from . import manifest as manifests
-from . import triton_config
 
 
 class Bundle(Value):

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from .. import wire
 from ..errors import InternalError, ModelError
-from ..files import atomic_write, read_limited, refusal, sha256_file
+from ..storage import wire
+from ..storage.files import atomic_write, read_limited, refusal, sha256_file
 from ..values import SCHEMA, FileDigest, Manifest
 
 MANIFEST_FILE = "manifest.json"

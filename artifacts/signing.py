@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TargetError, UsageError
-from ..files import refusal
+from ..storage.files import refusal
 from .manifest import SIGNATURE_FILE
 
 PASSWORD_VARIABLE = "MILLWORK_KEY_PASSWORD"  # noqa: S105 -- a variable's name

@@ -2,11 +2,11 @@
 
     python benchmarks/aa.py [--runs 400] [--backends native,onnx]
 
-Each run is the real step (validators/steps.py: ``measure``), with both copies loaded anew, and the real ``choose``. The
-two are declared different where the choice finds no tie. Beside it, how often the 95% interval of a batch size leaves
-out 1: two copies in one process lie at other addresses, which makes one of them faster by a little for as long as it
-lives, and no statistics of that process tell. Results: benchmarks/results/aa.json. Ends with 1 if more than 5% of the
-runs are declared different.
+Each run is the real step (validators/gate_steps.py: ``measure``), with both copies loaded anew, and the real
+``choose``. The two are declared different where the choice finds no tie. Beside it, how often the 95% interval of a
+batch size leaves out 1: two copies in one process lie at other addresses, which makes one of them faster by a little
+for as long as it lives, and no statistics of that process tell. Results: benchmarks/results/aa.json. Ends with 1 if
+more than 5% of the runs are declared different.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 from models import xgboost_models  # noqa: E402 -- the tests' models
 from models.gate import Gate, gate  # noqa: E402
 
-from millwork.validators import steps  # noqa: E402
-from millwork.validators.choose import Contender, choose  # noqa: E402
+from millwork.compile.backends.base import Artifact  # noqa: E402
+from millwork.validators import gate_steps  # noqa: E402
+from millwork.validators.choose_candidate import choose  # noqa: E402
+from millwork.validators.gate_steps import MeasureRequest, read_samples  # noqa: E402
 from millwork.validators.latency import Samples, slower_by  # noqa: E402
-from millwork.validators.steps import MeasureRequest, Timed, read_samples  # noqa: E402
 from millwork.validators.traffic import parse  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "aa.json"
@@ -64,41 +65,45 @@ def measured(backend: str, runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         model = xgboost_models.save(xgboost_models.model("binary"), Path(scratch) / "model.json")
         judge = gate(model, Path(scratch) / "gate")
-        timed = twice(judge, backend, Path(scratch))
-        contenders = [Contender(id=one.built.id, rank=rank) for rank, one in enumerate(timed)]
+        copies = twice(judge, backend, Path(scratch))
+        ranks = {one.id: rank for rank, one in enumerate(copies)}
         for _ in range(runs):
-            samples = taken(judge, timed, tuple(apart), Path(scratch))
-            choice = choose(contenders, samples, shares)
+            samples = taken(judge, copies, tuple(apart), Path(scratch))
+            choice = choose(ranks, samples, shares)
             different += DECLARED in choice.winner.why
-            ratios.append(choice.times[contenders[1].id] / choice.times[contenders[0].id])
+            ratios.append(choice.times[copies[1].id] / choice.times[copies[0].id])
             for batch in apart:
                 first, second = sorted((s for s in samples if s.batch == batch), key=lambda s: s.id)
                 interval = slower_by(first, second)[1]
                 apart[batch] += not interval.low <= 1 <= interval.high
     return {
-        "runs": runs, "declared_different": different, "share": different / runs,
+        "runs": runs,
+        "declared_different": different,
+        "share": different / runs,
         "interval_leaves_out_1": {str(batch): count / runs for batch, count in apart.items()},
-        "largest_ratio": round(max(max(ratio, 1 / ratio) for ratio in ratios), 4), "traffic": TRAFFIC,
-        "cores": os.cpu_count(), "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+        "largest_ratio": round(max(max(ratio, 1 / ratio) for ratio in ratios), 4),
+        "traffic": TRAFFIC,
+        "cores": os.cpu_count(),
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
-def twice(judge: Gate, backend: str, scratch: Path) -> tuple[Timed, Timed]:
+def twice(judge: Gate, backend: str, scratch: Path) -> tuple[Artifact, Artifact]:
     """One artifact, and its copy in another folder."""
-    built = judge.build(backend, scratch / "a").built
+    built = judge.build(backend, scratch / "a").artifact
     assert built is not None
     shutil.copytree(scratch / "a", scratch / "b")
-    return tuple(  # type: ignore[return-value]
-        Timed(built=msgspec.structs.replace(built, precision=name), folder=str(scratch / name)) for name in "ab"
-    )
+    return msgspec.structs.replace(built, precision="a"), msgspec.structs.replace(built, precision="b")
 
 
-def taken(judge: Gate, timed: tuple[Timed, ...], batches: tuple[int, ...], scratch: Path) -> list[Samples]:
+def taken(judge: Gate, copies: tuple[Artifact, ...], batches: tuple[int, ...], scratch: Path) -> list[Samples]:
     """The samples of one run of the real step."""
-    request = MeasureRequest(candidates=timed, rows=str(judge.folder / steps.ROWS_FILE), skip=0, batches=batches)
+    folders = tuple(str(scratch / copy.precision) for copy in copies)
+    rows = str(judge.folder / gate_steps.ROWS_FILE)
+    request = MeasureRequest(artifacts=copies, folders=folders, rows=rows, skip=0, batches=batches)
     with contextlib.chdir(scratch):
-        steps.measure(request)
-    return read_samples(scratch / steps.SAMPLES_FILE)
+        gate_steps.measure(request)
+    return read_samples(scratch / gate_steps.SAMPLES_FILE)
 
 
 if __name__ == "__main__":

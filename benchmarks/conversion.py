@@ -41,14 +41,14 @@ def train(folder: Path, trees: int, depth: int) -> dict[str, Path]:
 
 def step(model: str, folder: str, backend: str) -> None:
     """In a process of its own: load, lower, or build one backend. Prints JSON."""
-    import importlib
     import os
 
-    from millwork.compile import steps
+    from millwork.compile import compile_steps
+    from millwork.compile.backends import table
 
     # Imports, which aren't the work.
-    for name in ("fil", "native", "onnx_trees") if backend in BACKENDS else ():
-        importlib.import_module(f"millwork.compile.backends.{name}")
+    for name in BACKENDS if backend in BACKENDS else ():
+        table.find(name)
 
     if backend == "load" and model.endswith(".cbm"):
         import catboost  # noqa: F401
@@ -58,21 +58,24 @@ def step(model: str, folder: str, backend: str) -> None:
     before = _peak_kb()
     start = time.perf_counter()
     if backend == "load":
-        loaded = steps.load(steps.LoadRequest(path=model))
+        loaded = compile_steps.load(compile_steps.LoadRequest(path=model))
         Path("signature.json").write_bytes(msgspec.json.encode(loaded.signature))
     elif backend == "lower":
-        steps.lower(steps.LowerRequest(program=str(Path(folder) / "program.npz")))
+        compile_steps.lower(compile_steps.LowerRequest(program=str(Path(folder) / "program.npz")))
     else:
-        signature = msgspec.json.decode(Path("signature.json").read_bytes(), type=steps.Signature)
+        signature = msgspec.json.decode(Path("signature.json").read_bytes(), type=compile_steps.Signature)
         into = Path(folder) / backend
         into.mkdir()
         os.chdir(into)
-        request = steps.BuildRequest(
-            backend=backend, lowered=str(Path(folder) / "lowered.npz"),
-            native=str(Path(folder) / signature.oracle.native_file), signature=signature, release="25.12",
-        )  # fmt: skip
-        reply = steps.build(request)
-        assert reply.built is not None, reply.unsupported
+        request = compile_steps.BuildRequest(
+            backend=backend,
+            lowered=str(Path(folder) / "lowered.npz"),
+            native=str(Path(folder) / signature.oracle.native_file),
+            signature=signature,
+            release="25.12",
+        )
+        reply = compile_steps.build(request)
+        assert reply.artifact is not None, reply.unsupported
     seconds = time.perf_counter() - start
     peak = _peak_kb() - before
     print(json.dumps({"seconds": seconds, "peak_mb": peak / 1024}))
@@ -103,14 +106,25 @@ def main() -> int:
                 command = [sys.executable, __file__, "--step", str(path), str(folder), what]
                 done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 artifact = sum(f.stat().st_size for f in (folder / what).glob("*"))
-                done |= {"model": name, "step": what, "model_mb": path.stat().st_size / 2**20,
-                         "artifact_mb": artifact / 2**20}  # fmt: skip
+                done |= {
+                    "model": name,
+                    "step": what,
+                    "model_mb": path.stat().st_size / 2**20,
+                    "artifact_mb": artifact / 2**20,
+                }
                 results.append(done)
-                print(f"{name:16}{what:8}{done['seconds']:9.2f}{done['peak_mb']:9.0f}{done['model_mb']:10.1f}"
-                      f"{done['artifact_mb']:13.1f}")  # fmt: skip
+                print(
+                    f"{name:16}{what:8}{done['seconds']:9.2f}{done['peak_mb']:9.0f}{done['model_mb']:10.1f}"
+                    f"{done['artifact_mb']:13.1f}"
+                )
     if asked.out:
-        document = {"trees": asked.trees, "depth": asked.depth, "machine": platform.machine(),
-                    "python": platform.python_version(), "steps": results}  # fmt: skip
+        document = {
+            "trees": asked.trees,
+            "depth": asked.depth,
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "steps": results,
+        }
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(json.dumps(document, indent=1) + "\n")
     return 0

@@ -78,9 +78,14 @@ def tried(backend: str, tries: int) -> dict[str, Any]:
             if verdict == PASSED:
                 through.append(f"{kind}, {name}, seed {seed - 1}")
     return {
-        "tries": sum(kinds.values()), "passed": len(through), "got_through": through, "kinds": dict(kinds),
-        "verdicts": dict(failed), "models": list(gates), "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+        "tries": sum(kinds.values()),
+        "passed": len(through),
+        "got_through": through,
+        "kinds": dict(kinds),
+        "verdicts": dict(failed),
+        "models": list(gates),
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
 class Apart:
@@ -122,9 +127,9 @@ def prepared(backend: str, scratch: Path) -> dict[str, Any]:
         folder.mkdir()
         judge = gate(make(folder), folder / "gate", limit=60_000)
         whole = judge.build(backend, folder / "whole", RELEASE)
-        if whole.built is None:
+        if whole.artifact is None:
             continue
-        verdict = judge.check(whole.built, folder / "whole")
+        verdict = judge.check(whole.artifact, folder / "whole")
         assert verdict.passed, (backend, name, verdict.reason)
         gates[name] = judge
     return gates
@@ -139,12 +144,12 @@ def kind_of(backend: str, seed: int) -> str:
 
 def judged(judge: Any, backend: str, folder: Path, seed: int) -> str | None:
     """What became of the artifact with the fault of that seed; None where the model has nothing of the kind."""
-    from millwork.compile.backends.base import Built
+    from millwork.compile.backends.base import Artifact
 
     plant = of_reference if backend == "reference" else of_program
     try:
         built = plant(judge, backend, folder, seed)
-        if not isinstance(built, Built):
+        if not isinstance(built, Artifact):
             return None
         verdict = judge.check(built, folder)
     except Exception as error:  # noqa: BLE001 -- an error is a failed candidate, as in a run
@@ -156,7 +161,7 @@ def of_program(judge: Any, backend: str, folder: Path, seed: int) -> Any:
     """What the backend makes of a changed program."""
     from models.planted import FAULTS
 
-    from millwork.compile import backends
+    from millwork.compile.backends import table as backends
     from millwork.compile.backends.base import Source
     from millwork.triton_releases import find
 
@@ -176,7 +181,7 @@ def of_reference(judge: Any, backend: str, folder: Path, seed: int) -> Any:
 
     random = np.random.default_rng(seed)
     name = planted_reference.NAMES[random.integers(len(planted_reference.NAMES))]
-    built = judge.build(backend, folder, RELEASE).built
+    built = judge.build(backend, folder, RELEASE).artifact
     before = (folder / built.model_file).read_bytes()
     planted_reference.plant(folder / built.model_file, name, random)
     return built if (folder / built.model_file).read_bytes() != before else None

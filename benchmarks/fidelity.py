@@ -28,7 +28,7 @@ from models.gate import Gate, gate  # noqa: E402
 from models.torture import CASES  # noqa: E402
 
 from millwork import environments  # noqa: E402
-from millwork.compile import backends  # noqa: E402
+from millwork.compile.backends import table as backends  # noqa: E402
 
 PATHS = {
     "onnxmltools": ("onnxmltools", ["onnxmltools==1.16.0", "skl2onnx==1.20.0", "onnx", "onnxruntime",
@@ -98,10 +98,10 @@ def ours(name: str, folder: Path) -> dict[str, str]:
     said = {}
     for backend in backends.ON_CPU:
         reply = judged.build(backend, folder / backend)
-        if reply.built is None:
+        if reply.artifact is None:
             said[backend] = f"refused: {reply.unsupported}"
             continue
-        verdict = judged.check(reply.built, folder / backend)
+        verdict = judged.check(reply.artifact, folder / backend)
         said[backend] = "right" if verdict.passed else f"wrong: {verdict.reason}"
     _leave(name, judged, case.model, folder)
     return said
@@ -114,13 +114,15 @@ def _leave(name: str, judged: Gate, model: Path, folder: Path) -> None:
     native = judged.signature.oracle.native_file
     shutil.copyfile(judged.native, folder / native)
     meta = {
-        "name": name, "framework": judged.signature.oracle.framework, "native": native,
+        "name": name,
+        "framework": judged.signature.oracle.framework,
+        "native": native,
         "format": judged.signature.oracle.parameters.get("format", ""),
         "pickle": model.name if model.suffix == ".pkl" else "",
         "json": _as_json(judged, folder),
         "classifier": judged.signature.output.task in ("binary", "multiclass", "multilabel"),
         "categories": judged.given.categories is not None,
-    }  # fmt: skip
+    }
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
@@ -140,10 +142,15 @@ def peer(path: str, cases: Path, scratch: Path) -> dict[str, str]:
     script = Path(__file__).with_name("fidelity_peers.py")
     with contextlib.suppress(subprocess.CalledProcessError):
         subprocess.run(
-            [str(made.python), str(script), path, str(cases), str(out)], check=True, stdout=subprocess.DEVNULL,
-            env={"PYTHONPATH": str(ROOT / "tests"), "PATH": f"{made.python.parent}:{os.environ['PATH']}",
-                 "HOME": str(scratch)},
-        )  # fmt: skip
+            [str(made.python), str(script), path, str(cases), str(out)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={
+                "PYTHONPATH": str(ROOT / "tests"),
+                "PATH": f"{made.python.parent}:{os.environ['PATH']}",
+                "HOME": str(scratch),
+            },
+        )
     return json.loads(out.read_text()) if out.exists() else {}
 
 

@@ -32,17 +32,19 @@ from typing import Any
 
 import tuning as bench
 
-from millwork import environments, server, tuning
-from millwork.artifacts import triton_config
+from millwork import environments
 from millwork.targets import machine
-from millwork.tuning import Desk
+from millwork.triton import address, install
+from millwork.triton import config as triton_config
+from millwork.triton import serving as server
+from millwork.triton.settings import Settings
+from millwork.tuning import knobs
+from millwork.tuning import tune as tuning
+from millwork.tuning.knobs import Workload
+from millwork.tuning.trials import Trial
+from millwork.tuning.tune import TuningSession
 from millwork.validators import traffic as traffics
 from millwork.validators.traffic import Traffic
-from millwork.validators.triton import address, install
-from millwork.validators.tuning import knobs
-from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.settings import Settings
-from millwork.validators.tuning.trials import Trial
 
 VERSION = "1.58.0"
 REQUIREMENTS = (f"triton-model-analyzer=={VERSION}",)
@@ -63,50 +65,53 @@ def main() -> None:
     for spec in options.traffic.split(";"):
         with bench.held(options.lock):
             cell = compared(options.model, spec)
-        document["cells"] = [
-            c for c in document["cells"] if (c["model"], c["traffic"]) != (options.model, spec)
-        ] + [cell]  # fmt: skip
+        document["cells"] = [c for c in document["cells"] if (c["model"], c["traffic"]) != (options.model, spec)] + [
+            cell
+        ]
         output.write_text(json.dumps(document, indent=1) + "\n")
         print(json.dumps(cell, indent=1), flush=True)
 
 
 def compared(model: str, spec: str) -> dict[str, Any]:
     root = bench.published(model)
-    contestants = bench.contestants_of(model, root)
+    candidates = bench.served(model, root)
     serving = server.prepare(address.parse("managed"), None, lambda _: None)
     found = traffics.parse(spec)
-    ground = Ground(traffic=found, cores=tuning.cores())
+    workload = Workload(traffic=found, cores=tuning.cores())
     with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
 
-        def desk(name: str, which: Any = contestants) -> AbstractContextManager[Desk]:
-            return bench.opened(Path(scratch) / name, serving, which, bench.asking(model, contestants))
+        def session(name: str, which: Any = candidates) -> AbstractContextManager[TuningSession]:
+            return bench.opened(Path(scratch) / name, serving, which, bench.asking(model, candidates))
 
         their_settings, their_s, tried = searched(Path(scratch), root / f"{model}-onnx", found)
-        onnx = contestants[:1]
-        with desk("onnx", onnx) as one:
-            ours_onnx, onnx_s = tuned(ground, onnx, one)
-        with desk("all") as one:
-            ours, ours_s = tuned(ground, contestants, one)
-        entrant = bench.entrants_of(onnx)[0]
-        default = Trial(0, entrant, knobs.triton_default(entrant.backend, ground))
-        choices = [default, Trial(0, entrant, their_settings), ours_onnx, ours]
-        with desk("final") as one:
-            seen = bench.side_by_side(one, ground, choices, bench.FINAL_ROUNDS)
+        onnx = candidates[:1]
+        with session("onnx", onnx) as one:
+            ours_onnx, onnx_s = tuned(workload, onnx, one)
+        with session("all") as one:
+            ours, ours_s = tuned(workload, candidates, one)
+        candidate = onnx[0]
+        default = Trial(0, candidate, knobs.triton_default(candidate.backend, workload))
+        choices = [default, Trial(0, candidate, their_settings), ours_onnx, ours]
+        with session("final") as one:
+            seen = bench.side_by_side(one, workload, choices, bench.FINAL_ROUNDS)
     lines = {}
     names = ("Triton's default", "Model Analyzer", "millwork, onnx alone", "millwork")
     seconds = (0.0, their_s, onnx_s, ours_s)
     for name, choice, rounds, took in zip(names, choices, seen, seconds, strict=True):
-        times, interval = bench.ratio(rounds, seen[1], ground)
+        times, interval = bench.ratio(rounds, seen[1], workload)
         lines[name] = {
-            "words": choice.words, "search_s": round(took, 1), **bench.figures(rounds), "to_model_analyzer": times,
+            "words": choice.words,
+            "search_s": round(took, 1),
+            **bench.figures(rounds),
+            "to_model_analyzer": times,
             "to_model_analyzer_ci": interval,
-        }  # fmt: skip
+        }
     return {"model": model, "traffic": spec, "model_analyzer_configurations": tried, "choices": lines}
 
 
-def tuned(ground: Ground, contestants: Any, desk: Desk) -> tuple[Trial, float]:
+def tuned(workload: Workload, candidates: Any, session: TuningSession) -> tuple[Trial, float]:
     began = time.monotonic()
-    found, _ = bench.chosen(ground, contestants, desk)
+    found, _ = bench.chosen(workload, candidates, session)
     return found, time.monotonic() - began
 
 
@@ -120,25 +125,35 @@ def searched(scratch: Path, published: Path, traffic: Traffic) -> tuple[Settings
     libraries = os.pathsep.join(own.libraries)
     paths = f"{own.environment.python.parent if own.environment else ''}{os.pathsep}$PATH"
     started = wrapper(
-        scratch / "tritonserver", f"LD_LIBRARY_PATH={libraries} PATH={paths} ORT_DISABLE_TELEMETRY=1",
+        scratch / "tritonserver",
+        f"LD_LIBRARY_PATH={libraries} PATH={paths} ORT_DISABLE_TELEMETRY=1",
         [own.server, f"--backend-directory={own.backends}", f"--cache-directory={own.caches}"],
-    )  # fmt: skip
+    )
     (batch,) = traffic.batches
     asked = wrapper(
-        scratch / "perf_analyzer", f"LD_LIBRARY_PATH={os.pathsep.join(own.perf_libraries)}", [own.perf_analyzer or ""],
+        scratch / "perf_analyzer",
+        f"LD_LIBRARY_PATH={os.pathsep.join(own.perf_libraries)}",
+        [own.perf_analyzer or ""],
         ["-b", str(batch)],
-    )  # fmt: skip
+    )
     grpc, http, metrics = free_ports()
     options: dict[str, object] = {
-        "model-repository": repository, "profile-models": published.name,
-        "output-model-repository-path": out, "export-path": export,
-        "checkpoint-directory": scratch / "checkpoints", "triton-launch-mode": "local", "triton-server-path": started,
-        "perf-analyzer-path": asked, "run-config-search-mode": "quick",
+        "model-repository": repository,
+        "profile-models": published.name,
+        "output-model-repository-path": out,
+        "export-path": export,
+        "checkpoint-directory": scratch / "checkpoints",
+        "triton-launch-mode": "local",
+        "triton-server-path": started,
+        "perf-analyzer-path": asked,
+        "run-config-search-mode": "quick",
         "run-config-search-min-model-batch-size": batch,
-        "run-config-search-min-concurrency": traffic.clients, "run-config-search-max-concurrency": traffic.clients,
-        "triton-grpc-endpoint": f"127.0.0.1:{grpc}", "triton-http-endpoint": f"127.0.0.1:{http}",
+        "run-config-search-min-concurrency": traffic.clients,
+        "run-config-search-max-concurrency": traffic.clients,
+        "triton-grpc-endpoint": f"127.0.0.1:{grpc}",
+        "triton-http-endpoint": f"127.0.0.1:{http}",
         "triton-metrics-url": f"http://127.0.0.1:{metrics}/metrics",
-    }  # fmt: skip
+    }
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [str(environment.python.with_name("model-analyzer")), "profile", *given, "--skip-detailed-reports"]
     began = time.monotonic()

@@ -84,16 +84,25 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     names = [name for name in ENGINES if name in asked.engines.split(",") or name == "torch"]
     pythons, refused = interpreters(names)
     document: dict[str, Any] = {
-        "machine": machine(), "seconds": asked.seconds, "versions": {}, "refused": refused, "nets": [], "cells": [],
-    }  # fmt: skip
+        "machine": machine(),
+        "seconds": asked.seconds,
+        "versions": {},
+        "refused": refused,
+        "nets": [],
+        "cells": [],
+    }
     for kind in asked.nets.split(","):
         folder = files(kind, asked.models)
         made = json.loads((folder / "made.json").read_text())
         entry: dict[str, Any] = {
-            "name": kind, "features": made["features"], "parameters": made["parameters"], "notes": made["notes"],
+            "name": kind,
+            "features": made["features"],
+            "parameters": made["parameters"],
+            "notes": made["notes"],
             "bytes": {name: (folder / file).stat().st_size for name, file in made["files"].items()},
-            "without": dict(made["absent"]), "farthest": {},
-        }  # fmt: skip
+            "without": dict(made["absent"]),
+            "farthest": {},
+        }
         document["nets"].append(entry)
         with started(folder, made, pythons, entry) as engines:
             check(made["answer"], engines, entry)
@@ -154,9 +163,10 @@ def check(answer: str, engines: list[Engine], entry: dict[str, Any]) -> None:
         for engine in engines[1:].copy():
             precision = engine.name.rpartition("-")[2]
             allowed = tolerance.of_precision(
-                precision if precision in tolerance.SHARES else "fp32", wanted.astype(np.float32),
+                precision if precision in tolerance.SHARES else "fp32",
+                wanted.astype(np.float32),
                 probability=answer != "identity",
-            )  # fmt: skip
+            )
             distance = np.abs(engine.answers(CHECKED, file) - wanted)
             entry["farthest"][engine.name] = float(f"{distance.max():.3g}")
             outside = (distance > allowed.abs + allowed.rel * np.abs(wanted)).any(axis=1).mean()
@@ -176,10 +186,13 @@ def _cell(kind: str, batch: int, engines: list[Engine], seconds: float) -> dict[
     """``us``: of a call; ``ratios``: of each of ours, every other engine's median over it; with the intervals' ends."""
     done = race(engines, batch, seconds, {engine.name for engine in engines}, {})
     return {
-        "net": kind, "batch": batch, "rounds": done.rounds,
-        "calls": {name: sum(map(len, times)) for name, times in done.times.items()}, "us": _rounded(done.medians()),
+        "net": kind,
+        "batch": batch,
+        "rounds": done.rounds,
+        "calls": {name: sum(map(len, times)) for name, times in done.times.items()},
+        "us": _rounded(done.medians()),
         "ratios": {name: _rounded(done.ratios(name)) for name in OURS if name in done.times},
-    }  # fmt: skip
+    }
 
 
 def _rounded(table: dict[str, tuple[float, float, float]]) -> dict[str, list[float]]:

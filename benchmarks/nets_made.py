@@ -24,14 +24,13 @@ from models.nets import KINDS, Net
 
 import millwork
 from millwork import triton_releases
-from millwork.compile import steps
-from millwork.compile.backends.net_graph import finished
+from millwork.compile.backends.onnx.net_graph import finished
 from millwork.compile.frontends.torch import net as frontend
-from millwork.compile.precision import steps as precision
+from millwork.compile.precision import precision_steps as precision
 from millwork.compile.precision.gap import USUAL
 from millwork.compile.precision.rows import apart
+from millwork.passes import base, table
 from millwork.passes import net as nets
-from millwork.passes.graph.cpu import for_cpu
 from millwork.passes.net import CODES, NUMBERS
 from millwork.values import Provenance
 
@@ -44,14 +43,19 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
     """The files in ``folder``, the working folder; what made.json says."""
     net = KINDS[kind]()
     path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)  # type: ignore[arg-type]
-    loaded = frontend.load(path.read_bytes(), WHERE, task=None, margin=False).program
-    graph, _ = steps.tidy(loaded.graph)
+    loaded = frontend.load(path.read_bytes(), WHERE).program
+    graph = base.run(table.NET_LOWERING, loaded.graph).program
     own = nets.Net(graph, loaded.interface)
     _rows(net, folder)
     found: dict[str, Any] = {
-        "kind": kind, "answer": loaded.interface.answer, "features": loaded.interface.features,
-        "parameters": own.parameters, "files": {}, "notes": {}, "absent": {},
-    }  # fmt: skip
+        "kind": kind,
+        "answer": loaded.interface.answer,
+        "features": loaded.interface.features,
+        "parameters": own.parameters,
+        "files": {},
+        "notes": {},
+        "absent": {},
+    }
     _save(own, "fp32", found)
     for name in ("fp16", "int8"):
         reply = _lowered(net, own, name, folder)
@@ -78,7 +82,7 @@ def _rows(net: Net, folder: Path) -> None:
 
 
 def _save(net: nets.Net, name: str, found: dict[str, Any]) -> None:
-    model, _ = for_cpu(finished(net, triton_releases.find(RELEASE)))
+    model = base.run(table.FOR_CPU, finished(net, triton_releases.find(RELEASE))).program
     onnx.save_model(model, f"onnx-{name}.onnx")
     found["files"][name] = f"onnx-{name}.onnx"
 
@@ -89,10 +93,14 @@ def _lowered(net: Net, own: nets.Net, name: str, folder: Path) -> precision.Prec
     for file, which in zip(("calibration", "judging"), apart(len(net.x)), strict=True):
         np.savez(folder / f"{file}.npz", **{key: values[which] for key, values in feeds.items()})  # type: ignore[arg-type]
     request = precision.PrecisionRequest(
-        graph=str(folder / "graph.onnx"), precision="fp16" if name == "fp16" else "int8",
-        calibration=str(folder / "calibration.npz"), judging=str(folder / "judging.npz"), limit=USUAL[name],
-        answer=own.interface.answer, symmetric=False,  # as for a CPU target
-    )  # fmt: skip
+        graph=str(folder / "graph.onnx"),
+        precision="fp16" if name == "fp16" else "int8",
+        calibration=str(folder / "calibration.npz"),
+        judging=str(folder / "judging.npz"),
+        limit=USUAL[name],
+        answer=own.interface.answer,
+        symmetric=False,  # as for a CPU target
+    )
     return precision.lower(request)
 
 

@@ -26,9 +26,9 @@ from artifacts.test_publish_triton import ROWS, scaling  # noqa: E402
 from models.asking import Seen, asking  # noqa: E402
 
 from millwork.artifacts.repository import publish, rollback, served_version  # noqa: E402
-from millwork.validators.triton import install, server  # noqa: E402
-from millwork.validators.triton.client import Session  # noqa: E402
-from millwork.validators.tuning.load import perf_analyzer  # noqa: E402
+from millwork.triton import install, server  # noqa: E402
+from millwork.triton.client import Session  # noqa: E402
+from millwork.tuning.load import perf_analyzer  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "publications.json"
 ROLLBACK = 4
@@ -73,9 +73,17 @@ def measured(scratch: Path, changes: int, clients: int, perf_clients: int) -> di
 
         put(2)
         load = threads.submit(
-            perf_analyzer.closed_loop, installation.perf_analyzer or "", installation.perf_libraries, running.grpc_url,
-            "m", {"input__0": ROWS}, 1, perf_clients, changes * SECONDS_A_CHANGE, scratch,
-        )  # fmt: skip
+            perf_analyzer.closed_loop,
+            installation.perf_analyzer or "",
+            installation.perf_libraries,
+            running.grpc_url,
+            "m",
+            {"input__0": ROWS},
+            1,
+            perf_clients,
+            changes * SECONDS_A_CHANGE,
+            scratch,
+        )
         with asking(running, "m", ROWS, seen, clients):
             for number in range(3, 3 + changes):
                 if number % ROLLBACK:
@@ -88,12 +96,18 @@ def measured(scratch: Path, changes: int, clients: int, perf_clients: int) -> di
             changed = time.monotonic() - began
             by_perf_analyzer = load.result()
     return {
-        "publications": changes - rolled_back, "rollbacks": rolled_back, "requests": len(seen.answers),
-        "failed": len(seen.failures), "wrong": len(seen.wrong()), "looks_at_ready": seen.looks,
-        "not_ready": sum(seen.not_ready.values()), "perf_analyzer_requests": len(by_perf_analyzer.rows),
-        "perf_analyzer_seconds": round(by_perf_analyzer.seconds, 1), "seconds_of_changes": round(changed, 1),
+        "publications": changes - rolled_back,
+        "rollbacks": rolled_back,
+        "requests": len(seen.answers),
+        "failed": len(seen.failures),
+        "wrong": len(seen.wrong()),
+        "looks_at_ready": seen.looks,
+        "not_ready": sum(seen.not_ready.values()),
+        "perf_analyzer_requests": len(by_perf_analyzer.rows),
+        "perf_analyzer_seconds": round(by_perf_analyzer.seconds, 1),
+        "seconds_of_changes": round(changed, 1),
         "first_failures": seen.failures[:3] + seen.wrong()[:3],
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from models import s3  # noqa: E402 -- the tests' server
 
-from millwork import wire  # noqa: E402
-from millwork.artifacts import triton_config  # noqa: E402
 from millwork.artifacts.bundle import Bundle, seal  # noqa: E402
 from millwork.artifacts.repository import at  # noqa: E402
 from millwork.artifacts.repository.object_store import ObjectRepository  # noqa: E402
 from millwork.artifacts.repository.object_store.address import parse  # noqa: E402
+from millwork.storage import wire  # noqa: E402
+from millwork.triton import config as triton_config  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "publishers.json"
 
@@ -94,10 +94,16 @@ def measured(folder: Path, url: str, publishers: int, rounds: int) -> dict[str, 
     assert not back, seen
     assert at(url).find("m") == max(got)
     return {
-        "publishers": publishers, "rounds": rounds, "versions": len(entries), "highest": max(got),
-        "lost": lost, "doubled": len(got) - len(set(got)), "looks": len(seen) - 1,
-        "went_back": back, "seconds": round(took, 1),
-    }  # fmt: skip
+        "publishers": publishers,
+        "rounds": rounds,
+        "versions": len(entries),
+        "highest": max(got),
+        "lost": lost,
+        "doubled": len(got) - len(set(got)),
+        "looks": len(seen) - 1,
+        "went_back": back,
+        "seconds": round(took, 1),
+    }
 
 
 def made(folder: Path, number: int) -> Bundle:
@@ -109,9 +115,14 @@ def made(folder: Path, number: int) -> Bundle:
     (folder / "model.onnx").write_bytes(f"model {number}".encode())
     (folder / "golden.npz").write_bytes(b"golden rows")
     request = triton_config.ConfigRequest(
-        name="m", triton_backend="onnxruntime", release=find("24.10"), model_file="model.onnx", model_sha256="ab",
-        features=2, output=OUTPUT,
-    )  # fmt: skip
+        name="m",
+        triton_backend="onnxruntime",
+        release=find("24.10"),
+        model_file="model.onnx",
+        model_sha256="ab",
+        features=2,
+        output=OUTPUT,
+    )
     return seal(folder, manifest_of("m"), triton_config.render(request))
 
 

@@ -25,15 +25,15 @@ import msgspec
 import numpy as np
 import pages
 
-from millwork import pipeline
-from millwork.artifacts import triton_config
 from millwork.compile import kernel
-from millwork.options import Options
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline.options import Options
 from millwork.targets import machine
-from millwork.validators.triton import install, server
-from millwork.validators.triton.client import Session
-from millwork.validators.tuning.load import perf_analyzer
-from millwork.validators.tuning.settings import Settings
+from millwork.triton import config as triton_config
+from millwork.triton import install, server
+from millwork.triton.client import Session
+from millwork.triton.settings import Settings
+from millwork.tuning.load.perf_analyzer import ClosedLoop, PerfAnalyzer, closed_loop
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"
@@ -56,8 +56,14 @@ def main() -> None:
         repository.mkdir()
         fill(repository)
         cells = measured(repository, Path(scratch), rows, asked, options.rounds, options.seconds)
-    document = {"machine": machine(), "triton": install.TRITON_VERSION, "rounds": options.rounds,
-                "seconds": options.seconds, "cells": cells, "targets": targets(cells)}  # fmt: skip
+    document = {
+        "machine": machine(),
+        "triton": install.TRITON_VERSION,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "cells": cells,
+        "targets": targets(cells),
+    }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "serving.json").write_text(json.dumps(document, indent=1) + "\n")
     text = page(document)
@@ -102,11 +108,17 @@ def published(kind: str, triton: str) -> Path:
     root = MODELS / f"serving-{kind}"
     shutil.rmtree(root, ignore_errors=True)
     options = Options(
-        model=str(MODELS / "serving.ubj"), data=str(MODELS / "serving-rows.npz"), repository=str(root), name="m",
-        backends=kind.partition("-")[0], traffic="batch=1", tune_budget=0, run_dir=str(MODELS / f"run-serving-{kind}"),
+        model=str(MODELS / "serving.ubj"),
+        data=str(MODELS / "serving-rows.npz"),
+        repository=str(root),
+        name="m",
+        backends=kind.partition("-")[0],
+        traffic="batch=1",
+        tune_budget=0,
+        run_dir=str(MODELS / f"run-serving-{kind}"),
         triton=triton,
-    )  # fmt: skip
-    _, error = pipeline.run(options)
+    )
+    _, error = pipeline.optimize(options)
     if error is not None:
         raise error
     return root / "m"
@@ -121,10 +133,22 @@ def with_empty_backend(installation: install.Installation, folder: Path) -> inst
     (backends / "empty").mkdir()
     sources = Path(kernel.__file__).parent
     subprocess.run(
-        ["c++", "-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-static-libstdc++", "-static-libgcc",
-         f"-I{sources}", str(HERE / "empty_backend.cpp"), "-o", str(backends / "empty" / "libtriton_empty.so")],
+        [
+            "c++",
+            "-std=c++17",
+            "-O2",
+            "-fPIC",
+            "-shared",
+            "-fvisibility=hidden",
+            "-static-libstdc++",
+            "-static-libgcc",
+            f"-I{sources}",
+            str(HERE / "empty_backend.cpp"),
+            "-o",
+            str(backends / "empty" / "libtriton_empty.so"),
+        ],
         check=True,
-    )  # fmt: skip
+    )
     return msgspec.structs.replace(installation, backends=str(backends))
 
 
@@ -132,6 +156,7 @@ def measured(
     repository: Path, scratch: Path, rows: Any, asked: Sequence[tuple[int, int]], rounds: int, seconds: float
 ) -> list[dict[str, Any]]:
     installation = with_empty_backend(install.install(print), scratch)
+    tool = PerfAnalyzer(installation.perf_analyzer or "", installation.perf_libraries)
     tensors = {"input__0": rows}
     cells = []
     with (
@@ -148,10 +173,8 @@ def measured(
             for sweep in range(rounds):
                 order = list(enumerate(SERVED))
                 for number, what in order if sweep % 2 else order[::-1]:
-                    samples = perf_analyzer.closed_loop(
-                        installation.perf_analyzer or "", installation.perf_libraries, running.grpc_url, f"m{number}",
-                        tensors, batch, clients, seconds, scratch,
-                    )  # fmt: skip
+                    load = ClosedLoop(batch, clients, seconds)
+                    samples = closed_loop(tool, running.grpc_url, f"m{number}", tensors, load, scratch)
                     seen[what].append(samples)
             cells.append({"batch": batch, "clients": clients, "served": {w: figures(s) for w, s in seen.items()}})
             print(cells[-1], flush=True)

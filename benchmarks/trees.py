@@ -115,13 +115,23 @@ def run(asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     field = engines_here([name for name in asked.engines.split(",") if name])
     isas = [f"millwork-{isa}" for isa in asked.isa.split(",") if isa]
     document: dict[str, Any] = {
-        "machine": machine(), "seconds": asked.seconds, "versions": {}, "refused": field.refused, "forests": [],
-        "cells": [], "threads": [],
-    }  # fmt: skip
+        "machine": machine(),
+        "seconds": asked.seconds,
+        "versions": {},
+        "refused": field.refused,
+        "forests": [],
+        "cells": [],
+        "threads": [],
+    }
     for shape in chosen(asked):
         forest = forests.make(shape, loop, asked.compile_seconds, asked.models)
-        entry: dict[str, Any] = {"name": shape.name, "framework": shape.framework, **forest.facts, "farthest": {},
-                                 "without": {}}  # fmt: skip
+        entry: dict[str, Any] = {
+            "name": shape.name,
+            "framework": shape.framework,
+            **forest.facts,
+            "farthest": {},
+            "without": {},
+        }
         document["forests"].append(entry)
         with started(forest, field, isas, entry) as engines:
             check(forest, engines, entry, scratch)
@@ -249,11 +259,15 @@ def _cell(name: str, batch: int, done: Race, medians: dict[str, tuple[float, flo
     """``us``: of a call; ``python``, ``library``: each engine's median over ours, called in Python and from C. Each
     with its interval's ends."""
     return {
-        "forest": name, "batch": batch, "rounds": done.rounds,
+        "forest": name,
+        "batch": batch,
+        "rounds": done.rounds,
         "calls": {engine: sum(map(len, times)) for engine, times in done.times.items()},
-        "us": _rounded(medians), "python": _rounded(done.ratios(OWN)), "library": _rounded(done.ratios(LIBRARY)),
+        "us": _rounded(medians),
+        "python": _rounded(done.ratios(OWN)),
+        "library": _rounded(done.ratios(LIBRARY)),
         "left_out_s": {engine: float(f"{seconds:.3g}") for engine, seconds in done.left_out.items()},
-    }  # fmt: skip
+    }
 
 
 def _rounded(table: dict[str, tuple[float, float, float]]) -> dict[str, list[float]]:
@@ -268,8 +282,9 @@ def _threads(forest: Forest, engines: list[Engine], asked: argparse.Namespace, d
     with Engine(TWO_THREADS, sys.executable, forest.file, cores()[:2]) as two:
         done = race([one, two], THREADS_BATCH, asked.seconds / 3, {LIBRARY, TWO_THREADS}, {})
     ratios = _rounded(done.ratios(TWO_THREADS))
-    document["threads"].append({"forest": forest.shape.name, "batch": THREADS_BATCH, "us": _rounded(done.medians()),
-                                "faster": ratios[LIBRARY]})  # fmt: skip
+    document["threads"].append(
+        {"forest": forest.shape.name, "batch": THREADS_BATCH, "us": _rounded(done.medians()), "faster": ratios[LIBRARY]}
+    )
 
 
 def cores() -> list[int]:
@@ -281,10 +296,14 @@ def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return {
-        "cpu": facts.get("model name", platform.processor()), "family": facts.get("cpu family", ""),
-        "model": facts.get("model", ""), "cores": os.cpu_count(), "python": platform.python_version(),
-        "numpy": np.__version__, "load_before": os.getloadavg()[0],
-    }  # fmt: skip
+        "cpu": facts.get("model name", platform.processor()),
+        "family": facts.get("cpu family", ""),
+        "model": facts.get("model", ""),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "load_before": os.getloadavg()[0],
+    }
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from millwork.compile import steps
+from millwork.compile import compile_steps
 from millwork.compile.runners import native_runner
 
 HERE = Path(__file__).resolve().parent
@@ -86,34 +86,49 @@ def make(shape: Shape, loop: Path, compile_seconds: float, models: Path = MODELS
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     with contextlib.chdir(made):
-        loaded = steps.load(steps.LoadRequest(path=str(given)))
-        steps.lower(steps.LowerRequest(program="program.npz"))
+        loaded = compile_steps.load(compile_steps.LoadRequest(path=str(given)))
+        compile_steps.lower(compile_steps.LowerRequest(program="program.npz"))
     native = made / loaded.signature.oracle.native_file
     for backend in ("native", "onnx", "fil"):
         _build(backend, made, native, loaded.signature)
     runner = native_runner.Runner(made / "native" / "forest.packed", {}, 1)
     file = made / "forest.json"
     parts = {
-        "framework": shape.framework, "classifier": not shape.features, "folder": folder, "rows": rows, "loop": loop,
-        "model": native, "onnx": made / "onnx" / "model.onnx", "treelite": made / "fil" / "checkpoint.tl",
-        "native": made / "native" / "forest.packed", "native_runner": native_runner.__file__,
+        "framework": shape.framework,
+        "classifier": not shape.features,
+        "folder": folder,
+        "rows": rows,
+        "loop": loop,
+        "model": native,
+        "onnx": made / "onnx" / "model.onnx",
+        "treelite": made / "fil" / "checkpoint.tl",
+        "native": made / "native" / "forest.packed",
+        "native_runner": native_runner.__file__,
         "compile_seconds": compile_seconds,
-    }  # fmt: skip
+    }
     file.write_text(json.dumps(parts, default=str))
-    facts = {"trees": loaded.trees, "nodes": loaded.nodes, "depth": loaded.depth, "features": runner.shape.features,
-             "crossover": runner.shape.crossover}  # fmt: skip
+    facts = {
+        "trees": loaded.trees,
+        "nodes": loaded.nodes,
+        "depth": loaded.depth,
+        "features": runner.shape.features,
+        "crossover": runner.shape.crossover,
+    }
     return Forest(shape=shape, file=file, classifier=not shape.features, facts=facts)
 
 
 def _build(backend: str, made: Path, native: Path, signature: Any) -> None:
     (made / backend).mkdir()
-    request = steps.BuildRequest(
-        backend=backend, lowered=str(made / steps.LOWERED_FILE), native=str(native), signature=signature,
+    request = compile_steps.BuildRequest(
+        backend=backend,
+        lowered=str(made / compile_steps.LOWERED_FILE),
+        native=str(native),
+        signature=signature,
         release=RELEASE,
-    )  # fmt: skip
+    )
     with contextlib.chdir(made / backend):
-        reply = steps.build(request)
-    if reply.built is None:
+        reply = compile_steps.build(request)
+    if reply.artifact is None:
         raise SystemExit(reply.unsupported)
 
 
@@ -143,9 +158,14 @@ def _train_xgboost(shape: Shape, rows: Any, label: Any, model: Path) -> None:
     import xgboost
 
     settings: dict[str, Any] = {
-        "max_depth": shape.depth, "tree_method": "hist", "max_bin": 256, "subsample": 0.5, "learning_rate": 0.05,
-        "colsample_bytree": min(1.0, 25 / shape.features), "nthread": 1,
-    }  # fmt: skip
+        "max_depth": shape.depth,
+        "tree_method": "hist",
+        "max_bin": 256,
+        "subsample": 0.5,
+        "learning_rate": 0.05,
+        "colsample_bytree": min(1.0, 25 / shape.features),
+        "nthread": 1,
+    }
     if not shape.depth:
         settings |= {"grow_policy": "lossguide", "max_leaves": 255}
     xgboost.train(settings, xgboost.DMatrix(rows, label=label), shape.trees).save_model(model)
@@ -155,9 +175,17 @@ def _train_catboost(shape: Shape, rows: Any, label: Any, model: Path) -> None:
     import catboost
 
     catboost.CatBoostRegressor(
-        iterations=shape.trees, depth=shape.depth, learning_rate=0.05, rsm=0.5, bootstrap_type="Bernoulli",
-        subsample=0.5, boosting_type="Plain", thread_count=2, verbose=0, allow_writing_files=False,
-    ).fit(rows, label).save_model(str(model))  # fmt: skip
+        iterations=shape.trees,
+        depth=shape.depth,
+        learning_rate=0.05,
+        rsm=0.5,
+        bootstrap_type="Bernoulli",
+        subsample=0.5,
+        boosting_type="Plain",
+        thread_count=2,
+        verbose=0,
+        allow_writing_files=False,
+    ).fit(rows, label).save_model(str(model))
 
 
 def _flights(shape: Shape, folder: Path) -> tuple[Path, Path]:

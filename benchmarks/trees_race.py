@@ -43,9 +43,13 @@ class Engine:
     def __init__(self, name: str, python: str, forest: Path, cores: Sequence[int], worker: Path = WORKER) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            [python, str(worker), name, str(forest), *map(str, cores)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, env=os.environ | SINGLE,
-        )  # fmt: skip
+            [python, str(worker), name, str(forest), *map(str, cores)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | SINGLE,
+        )
         self.version: str = self._hear()["version"]
 
     def __enter__(self) -> Self:

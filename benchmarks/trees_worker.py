@@ -87,9 +87,16 @@ class Timed:
 class Work(ctypes.Structure):
     """``work`` of trees_loop.c."""
 
-    _fields_ = [("function", ctypes.c_void_p), ("model", ctypes.c_void_p), ("threads", ctypes.c_int),
-                ("rows", ctypes.c_void_p), ("n", ctypes.c_size_t), ("width", ctypes.c_size_t),
-                ("slices", ctypes.c_size_t), ("out", ctypes.c_void_p)]  # fmt: skip
+    _fields_ = [
+        ("function", ctypes.c_void_p),
+        ("model", ctypes.c_void_p),
+        ("threads", ctypes.c_int),
+        ("rows", ctypes.c_void_p),
+        ("n", ctypes.c_size_t),
+        ("width", ctypes.c_size_t),
+        ("slices", ctypes.c_size_t),
+        ("out", ctypes.c_void_p),
+    ]
 
 
 class Looped:
@@ -100,12 +107,26 @@ class Looped:
     ) -> None:
         self.rows, self.version, self.width, self.next = rows, version, width, 0
         self.loop = loop.timed
-        self.loop.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64, ctypes.c_int64, ctypes.c_long,
-                              ctypes.c_void_p]  # fmt: skip
+        self.loop.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_long,
+            ctypes.c_void_p,
+        ]
         self.loop.restype = ctypes.c_long
         self.out = np.zeros((len(rows), width), np.float32)
-        self.work = Work(ctypes.cast(function, ctypes.c_void_p), model, threads, rows.ctypes.data, 0, rows.shape[1], 1,
-                         self.out.ctypes.data)  # fmt: skip
+        self.work = Work(
+            ctypes.cast(function, ctypes.c_void_p),
+            model,
+            threads,
+            rows.ctypes.data,
+            0,
+            rows.shape[1],
+            1,
+            self.out.ctypes.data,
+        )
 
     def answers(self, n: int) -> Any:
         self.work.n, self.work.slices = n, 1
@@ -140,9 +161,11 @@ def xgboost(forest: dict[str, Any], rows: Any) -> Timed:
     booster.set_param({"nthread": 1})
     booster.feature_names = booster.feature_types = None
     return Timed(
-        lambda part: booster.inplace_predict(part, validate_features=False), rows, xgboost.__version__,
+        lambda part: booster.inplace_predict(part, validate_features=False),
+        rows,
+        xgboost.__version__,
         margin=lambda part: booster.inplace_predict(part, predict_type="margin"),
-    )  # fmt: skip
+    )
 
 
 def catboost(forest: dict[str, Any], rows: Any) -> Timed:
@@ -150,9 +173,11 @@ def catboost(forest: dict[str, Any], rows: Any) -> Timed:
 
     model, kind = _catboost(forest), "Probability" if forest["classifier"] else "RawFormulaVal"
     return Timed(
-        lambda part: model.predict(part, prediction_type=kind, thread_count=1), rows, catboost.__version__,
+        lambda part: model.predict(part, prediction_type=kind, thread_count=1),
+        rows,
+        catboost.__version__,
         margin=lambda part: model.predict(part, prediction_type="RawFormulaVal", thread_count=1),
-    )  # fmt: skip
+    )
 
 
 def _catboost(forest: dict[str, Any]) -> Any:
@@ -293,8 +318,9 @@ def _ours(isa: str = "", threads: int = 1, library: bool = True) -> Callable[[di
         runner = module.Runner(Path(forest["native"]), {"isa": isa} if isa else {}, threads)
         if not library:
             return Timed(runner.predict, rows, runner.version, margin=runner.margins)
-        looped = Looped(_loop(forest), runner.library.mw_predict, runner.handle, rows, runner.version,
-                        runner.shape.answers, threads)  # fmt: skip
+        looped = Looped(
+            _loop(forest), runner.library.mw_predict, runner.handle, rows, runner.version, runner.shape.answers, threads
+        )
         looped.runner = runner  # type: ignore[attr-defined]  # what closes the model when it goes
         return looped
 

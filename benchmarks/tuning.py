@@ -34,26 +34,30 @@ from typing import Any
 
 import numpy as np
 
-from millwork import pipeline, reconfigure, server, table, tuning
 from millwork.artifacts.repository import at
+from millwork.commands import tune as reconfigure
 from millwork.executors import LocalExecutor
-from millwork.options import TUNE_S, Options, objective_of
+from millwork.pipeline import optimize as pipeline
+from millwork.pipeline.options import TUNE_S, Options, objective_of
 from millwork.progress import Silent
-from millwork.run_directory import RunDirectory
+from millwork.storage import tables
+from millwork.storage.run_directory import RunDirectory
 from millwork.targets import machine
-from millwork.tuning import Contestant, Desk
+from millwork.triton import address
+from millwork.triton import serving as server
+from millwork.triton.settings import Settings
+from millwork.tuning import knobs, scoring
+from millwork.tuning import tune as tuning
+from millwork.tuning.figures import Round, row_rate
+from millwork.tuning.knobs import Workload
+from millwork.tuning.load import tensors
+from millwork.tuning.search import Found
+from millwork.tuning.session import TuningSession
+from millwork.tuning.slo import Slo
+from millwork.tuning.trials import SearchProblem, ServedCandidate, Trial, TrialError
 from millwork.validators import traffic as traffics
 from millwork.validators.rows.given import Given
-from millwork.validators.slo import Slo
 from millwork.validators.traffic import Traffic
-from millwork.validators.triton import address
-from millwork.validators.tuning import judging, knobs
-from millwork.validators.tuning.figures import Round, row_rate
-from millwork.validators.tuning.knobs import Ground
-from millwork.validators.tuning.load import tensors
-from millwork.validators.tuning.search import Found
-from millwork.validators.tuning.settings import Settings
-from millwork.validators.tuning.trials import Entrant, Question, Trial, TrialError
 
 HERE = Path(__file__).parent
 MODELS, RESULTS = HERE / ".models", HERE / "results"
@@ -119,10 +123,16 @@ def published(name: str) -> Path:
         if not path.exists():
             trained(name, path)
         options = Options(
-            model=str(path), data=str(asked(name)), repository=str(root), name=published_as, backends=backend,
-            traffic="batch=1,64", tune_budget=0, run_dir=str(MODELS / f"run-{published_as}"),
-        )  # fmt: skip
-        _, error = pipeline.run(options)
+            model=str(path),
+            data=str(asked(name)),
+            repository=str(root),
+            name=published_as,
+            backends=backend,
+            traffic="batch=1,64",
+            tune_budget=0,
+            run_dir=str(MODELS / f"run-{published_as}"),
+        )
+        _, error = pipeline.optimize(options)
         if error is not None:
             raise error
     return root
@@ -192,110 +202,105 @@ def _mlp(x: Any, y: Any, path: Path) -> None:
 
 
 def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
-    contestants = contestants_of(model, published(model))
-    entrants = entrants_of(contestants)
+    candidates = served(model, published(model))
     serving = server.prepare(address.parse("managed"), None, lambda _: None)
-    rows = asking(model, contestants)
+    rows = asking(model, candidates)
     with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
 
-        def desk(name: str) -> contextlib.AbstractContextManager[Desk]:
-            return opened(Path(scratch) / name, serving, contestants, rows)
+        def session(name: str) -> contextlib.AbstractContextManager[TuningSession]:
+            return opened(Path(scratch) / name, serving, candidates, rows)
 
-        found = traffics.parse(spec) if spec != "mix" else mix(desk, entrants[0], lock)
-        ground = Ground(traffic=found, cores=tuning.cores())
-        default = Trial(0, entrants[0], knobs.triton_default(entrants[0].backend, ground))
-        with held(lock), desk("grid") as grid_desk:
+        found = traffics.parse(spec) if spec != "mix" else mix(session, candidates[0], lock)
+        workload = Workload(traffic=found, cores=tuning.cores())
+        default = Trial(0, candidates[0], knobs.triton_default(candidates[0].backend, workload))
+        with held(lock), session("grid") as grid_desk:
             began = time.monotonic()
-            best, tried = grid(grid_desk, entrants, ground)
+            best, tried = grid(grid_desk, candidates, workload)
             grid_s = time.monotonic() - began
         choices, seconds, searches = [], [], []
         for number in range(repeats):
-            with held(lock), desk(f"tune-{number}") as tune_desk:
+            with held(lock), session(f"tune-{number}") as tune_desk:
                 began = time.monotonic()
-                choice, search = chosen(ground, contestants, tune_desk)
+                choice, search = chosen(workload, candidates, tune_desk)
                 seconds.append(time.monotonic() - began)
             choices.append(choice)
             searches.append(considered(search))
-        with held(lock), desk("final") as final_desk:
-            seen = side_by_side(final_desk, ground, [default, best, *choices], FINAL_ROUNDS)
+        with held(lock), session("final") as final_desk:
+            seen = side_by_side(final_desk, workload, [default, best, *choices], FINAL_ROUNDS)
     return summary(model, spec, found, seen, best, (choices, seconds, searches), (tried, grid_s))
 
 
 def anew(cell: dict[str, Any], servers: int, lock: str) -> dict[str, list[float]]:
     """What the cell chose over the grid's best, and the grid's best over itself loaded a second time: by server."""
-    contestants = contestants_of(cell["model"], published(cell["model"]))
+    candidates = served(cell["model"], published(cell["model"]))
     serving = server.prepare(address.parse("managed"), None, lambda _: None)
-    rows = asking(cell["model"], contestants)
-    ground = Ground(traffic=traffics.parse(cell["traffic"]), cores=tuning.cores())
-    known = {trial.words: trial for trial in every(entrants_of(contestants), ground)}
+    rows = asking(cell["model"], candidates)
+    workload = Workload(traffic=traffics.parse(cell["traffic"]), cores=tuning.cores())
+    known = {trial.words: trial for trial in every(candidates, workload)}
     best, choice = known[cell["grid"]["words"]], known[cell["tuned"][0]["words"]]
     seen: dict[str, list[float]] = {"to_grid": [], "grid_to_itself": []}
     for number in range(servers):
         with (
             tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch,
             held(lock),
-            opened(Path(scratch) / "anew", serving, contestants, rows) as desk,
+            opened(Path(scratch) / "anew", serving, candidates, rows) as session,
         ):
             names = list(seen) if number % 2 else list(reversed(seen))
             others = [{"to_grid": choice, "grid_to_itself": best}[name] for name in names]
-            first, *rounds = side_by_side(desk, ground, [best, *others], ANEW_ROUNDS)
+            first, *rounds = side_by_side(session, workload, [best, *others], ANEW_ROUNDS)
         for name, own in zip(names, rounds, strict=True):
-            seen[name].append(round(ratio(own, first, ground)[0], 4))
+            seen[name].append(round(ratio(own, first, workload)[0], 4))
     return seen
 
 
-def every(entrants: list[Entrant], ground: Ground) -> list[Trial]:
+def every(candidates: list[ServedCandidate], workload: Workload) -> list[Trial]:
     """All that the grid, or the tuner, can choose."""
-    tuned = [Trial(0, entrant, one) for entrant in entrants for one in knobs.space(entrant.backend, ground)]
-    usual = [Trial(0, entrant, knobs.triton_default(entrant.backend, ground)) for entrant in entrants]
-    return [*grid_of(entrants, ground), *tuned, *usual]
+    tuned = [Trial(0, candidate, one) for candidate in candidates for one in knobs.space(candidate.backend, workload)]
+    usual = [Trial(0, candidate, knobs.triton_default(candidate.backend, workload)) for candidate in candidates]
+    return [*grid_of(candidates, workload), *tuned, *usual]
 
 
-def contestants_of(model: str, root: Path) -> list[Contestant]:
+def served(model: str, root: Path) -> list[ServedCandidate]:
     """The model's candidates, as they are published under ``root``."""
     found = []
     for i, backend in enumerate(backends(model)):
         bundle = reconfigure.published(at(str(root)), f"{model}-{backend}", MODELS)
-        found.append(Contestant(f"{backend}-fp32", bundle, reconfigure._engine(bundle), i))  # noqa: SLF001
+        found.append(ServedCandidate.of(bundle, i))
     return found
 
 
-def entrants_of(contestants: list[Contestant]) -> list[Entrant]:
-    return [Entrant(one.id, one.backend, one.rank) for one in contestants]
-
-
-def asking(model: str, contestants: list[Contestant]) -> Path:
+def asking(model: str, candidates: list[ServedCandidate]) -> Path:
     """The file of the rows that requests are made of."""
     rows = MODELS / "ask.npz"
-    read = table.read(asked(model), contestants[0].bundle.manifest.features, None, limit=4096)
+    read = tables.read(asked(model), candidates[0].bundle.manifest.features, None, limit=4096)
     tensors.save(rows, Given(read.rows, read.categories))
     return rows
 
 
-def chosen(ground: Ground, contestants: list[Contestant], desk: Desk) -> tuple[Trial, Found]:
+def chosen(workload: Workload, candidates: list[ServedCandidate], session: TuningSession) -> tuple[Trial, Found]:
     """What the tuner takes, from nothing and with its usual budget; and how it came to that."""
-    question = Question(ground, Slo(), objective_of(None, ground.traffic), TUNE_S)
-    tuned = tuning.tune(question, contestants, desk)
+    problem = SearchProblem(workload, Slo(), objective_of(None, workload.traffic), TUNE_S)
+    tuned = tuning.tune(problem, candidates, session)
     if tuned.winner is None:
-        raise RuntimeError(str(tuned.found.book.failed))
-    entrant = next(e for e in entrants_of(contestants) if e.id == tuned.winner.entrant.id)
-    return Trial(0, entrant, tuned.winner.settings), tuned.found
+        raise RuntimeError(str(tuned.found.state.failed))
+    candidate = next(e for e in candidates if e.id == tuned.winner.candidate.id)
+    return Trial(0, candidate, tuned.winner.settings), tuned.found
 
 
 def considered(found: Found) -> list[dict[str, Any]]:
     """The tuner's trials, the best first: in how many sweeps each was, and what it answered in them."""
-    book = found.book
+    state = found.state
     return [
-        {"words": one.words, "sweeps": len(book.rounds[one.id]), "rows_per_s": round(book.figures(one).rows_per_s, 1)}
+        {"words": one.words, "sweeps": len(state.rounds[one.id]), "rows_per_s": round(state.figures(one).rows_per_s, 1)}
         for one in found.ranking
     ]
 
 
 @contextlib.contextmanager
-def opened(folder: Path, serving: Any, contestants: list[Contestant], rows: Path) -> Iterator[Desk]:
+def opened(folder: Path, serving: Any, candidates: list[ServedCandidate], rows: Path) -> Iterator[TuningSession]:
     with (
         RunDirectory(folder) as directory,
-        Desk(directory, LocalExecutor(), Silent(), serving, contestants, "bench", rows, tuning.ROUND_S) as one,
+        TuningSession(directory, LocalExecutor(), Silent(), serving, candidates, "bench", rows, tuning.ROUND_S) as one,
     ):
         yield one
 
@@ -310,38 +315,49 @@ def held(lock: str) -> Iterator[None]:
         yield
 
 
-def mix(desk: Any, entrant: Entrant, lock: str) -> Traffic:
+def mix(session: Any, candidate: ServedCandidate, lock: str) -> Traffic:
     """The mix at a share of what the default configuration answers of it in a closed loop."""
     closed = traffics.parse(f"{MIX} clients=16")
-    ground = Ground(traffic=closed, cores=tuning.cores())
-    with held(lock), desk("capacity") as one:
-        (seen,) = side_by_side(one, ground, [Trial(0, entrant, knobs.triton_default(entrant.backend, ground))], 3)
+    workload = Workload(traffic=closed, cores=tuning.cores())
+    with held(lock), session("capacity") as one:
+        (seen,) = side_by_side(
+            one, workload, [Trial(0, candidate, knobs.triton_default(candidate.backend, workload))], 3
+        )
     rate = float(np.median([len(r.samples.answered) / r.samples.seconds for r in seen]))
     return traffics.parse(f"{MIX} rate={MIX_SHARE * rate:.0f}/s")
 
 
-def grid(desk: Desk, entrants: list[Entrant], ground: Ground) -> tuple[Trial, int]:
+def grid(session: TuningSession, candidates: list[ServedCandidate], workload: Workload) -> tuple[Trial, int]:
     """The best of the grid, and how many were tried."""
-    choices = grid_of(entrants, ground)
-    first = side_by_side(desk, ground, choices, 1)
-    ranked = sorted(range(len(choices)), key=lambda i: merit(first[i], ground), reverse=True)[:GRID_BEST]
-    again = side_by_side(desk, ground, [choices[i] for i in ranked], GRID_ROUNDS, start=2, ids=ranked)
+    choices = grid_of(candidates, workload)
+    first = side_by_side(session, workload, choices, 1)
+    ranked = sorted(range(len(choices)), key=lambda i: merit(first[i], workload), reverse=True)[:GRID_BEST]
+    again = side_by_side(session, workload, [choices[i] for i in ranked], GRID_ROUNDS, start=2, ids=ranked)
     both = [[*first[i], *rounds] for i, rounds in zip(ranked, again, strict=True)]
-    best = max(range(len(both)), key=lambda i: merit(both[i], ground))
+    best = max(range(len(both)), key=lambda i: merit(both[i], workload))
     return choices[ranked[best]], len(choices)
 
 
-def grid_of(entrants: list[Entrant], ground: Ground) -> list[Trial]:
+def grid_of(candidates: list[ServedCandidate], workload: Workload) -> list[Trial]:
     return [
-        Trial(0, entrant, Settings(
-            instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=ground.max_batch
-        ))
-        for entrant, i, t, delay in itertools.product(entrants, (1, 2, 3), (1, 2), DELAYS)
-    ]  # fmt: skip
+        Trial(
+            0,
+            candidate,
+            Settings(
+                instances=i, threads=t, batching=delay is not None, delay_us=delay or 0, max_batch=workload.max_batch
+            ),
+        )
+        for candidate, i, t, delay in itertools.product(candidates, (1, 2, 3), (1, 2), DELAYS)
+    ]
 
 
 def side_by_side(
-    desk: Desk, ground: Ground, choices: list[Trial], rounds: int, start: int = 1, ids: list[int] | None = None
+    session: TuningSession,
+    workload: Workload,
+    choices: list[Trial],
+    rounds: int,
+    start: int = 1,
+    ids: list[int] | None = None,
 ) -> list[list[Round]]:
     """Rounds of each, interleaved, every other sweep backwards."""
     trials = [replace(one, id=1 + (ids[i] if ids else i)) for i, one in enumerate(choices)]
@@ -350,15 +366,15 @@ def side_by_side(
         order = list(range(len(trials)))
         for i in order if sweep % 2 else reversed(order):
             with contextlib.suppress(TrialError):
-                seen[i].append(desk.measure(trials[i], sweep, ground.traffic, f"round-{i}"))
+                seen[i].append(session.measure(trials[i], sweep, workload.traffic, f"round-{i}"))
     return seen
 
 
-def merit(rounds: list[Round], ground: Ground) -> float:
+def merit(rounds: list[Round], workload: Workload) -> float:
     if not rounds:
         return -math.inf
-    objective = objective_of(None, ground.traffic)
-    return float(np.median([judging.score(r, objective, 0.99, 1.0) for r in rounds]))
+    objective = objective_of(None, workload.traffic)
+    return float(np.median([scoring.score(r, objective, 0.99, 1.0) for r in rounds]))
 
 
 def summary(
@@ -370,42 +386,58 @@ def summary(
     tuned: tuple[Any, Any, Any],
     tried: tuple[int, float],
 ) -> dict[str, Any]:
-    ground = Ground(traffic=found, cores=tuning.cores())
+    workload = Workload(traffic=found, cores=tuning.cores())
     default, best, *others = seen
     lines = []
     for choice, seconds, ranking, rounds in zip(*tuned, others, strict=True):
-        to_grid, grid_ci = ratio(rounds, best, ground)
-        to_default, default_ci = ratio(rounds, default, ground)
-        lines.append({
-            "words": choice.words, "seconds": round(seconds, 1), "trials": len(ranking), **figures(rounds),
-            "to_grid": to_grid, "to_grid_ci": grid_ci, "to_default": to_default, "to_default_ci": default_ci,
-            "ranking": ranking,
-        })  # fmt: skip
+        to_grid, grid_ci = ratio(rounds, best, workload)
+        to_default, default_ci = ratio(rounds, default, workload)
+        lines.append(
+            {
+                "words": choice.words,
+                "seconds": round(seconds, 1),
+                "trials": len(ranking),
+                **figures(rounds),
+                "to_grid": to_grid,
+                "to_grid_ci": grid_ci,
+                "to_default": to_default,
+                "to_default_ci": default_ci,
+                "ranking": ranking,
+            }
+        )
     return {
-        "model": model, "asked": spec, "traffic": found.words, "objective": objective_of(None, found),
+        "model": model,
+        "asked": spec,
+        "traffic": found.words,
+        "objective": objective_of(None, found),
         "grid": {
-            "configurations": tried[0], "seconds": round(tried[1], 1), "words": grid_best.words, **figures(best),
+            "configurations": tried[0],
+            "seconds": round(tried[1], 1),
+            "words": grid_best.words,
+            **figures(best),
         },
-        "default": figures(default), "tuned": lines, "pairs": pairs(list(tuned[0]), others, ground),
-    }  # fmt: skip
+        "default": figures(default),
+        "tuned": lines,
+        "pairs": pairs(list(tuned[0]), others, workload),
+    }
 
 
-def pairs(choices: list[Trial], seen: list[list[Round]], ground: Ground) -> list[dict[str, Any]]:
+def pairs(choices: list[Trial], seen: list[list[Round]], workload: Workload) -> list[dict[str, Any]]:
     """Each run of the tuner beside the next one: the ratio of what they chose, and whether that is the same."""
     found = []
     for i in range(len(choices) - 1):
-        times, (low, high) = ratio(seen[i + 1], seen[i], ground)
+        times, (low, high) = ratio(seen[i + 1], seen[i], workload)
         found.append({"ratio": times, "low": low, "high": high, "same": choices[i + 1].words == choices[i].words})
     return found
 
 
-def ratio(a: list[Round], b: list[Round], ground: Ground) -> tuple[float, list[float]]:
+def ratio(a: list[Round], b: list[Round], workload: Workload) -> tuple[float, list[float]]:
     """a's figure of merit over b's (larger is better), paired by rounds, with its 95% interval."""
-    objective = objective_of(None, ground.traffic)
-    mine, others = ({r.number: judging.score(r, objective, 0.99, 1.0) for r in rounds} for rounds in (a, b))
+    objective = objective_of(None, workload.traffic)
+    mine, others = ({r.number: scoring.score(r, objective, 0.99, 1.0) for r in rounds} for rounds in (a, b))
     common = sorted(mine.keys() & others.keys())
     gaps = [mine[n] - others[n] for n in common]
-    spread = judging.difference(gaps, [0.0] * len(gaps))
+    spread = scoring.difference(gaps, [0.0] * len(gaps))
     return math.exp(float(np.median(gaps))), [math.exp(max(spread.low, -50)), math.exp(min(spread.high, 50))]
 
 

@@ -93,11 +93,14 @@ def anew(cells: Sequence[dict[str, Any]]) -> list[str]:
         "| model | traffic | choice over the grid's best | the grid's best over itself |",
         "|---|---|---|---|",
     ]
-    return [*lines, *(
-        f"| {cell['model']} | {cell['traffic']} | {spread(cell['anew']['to_grid'])} "
-        f"| {spread(cell['anew']['grid_to_itself'])} |"
-        for cell in cells
-    )]  # fmt: skip
+    return [
+        *lines,
+        *(
+            f"| {cell['model']} | {cell['traffic']} | {spread(cell['anew']['to_grid'])} "
+            f"| {spread(cell['anew']['grid_to_itself'])} |"
+            for cell in cells
+        ),
+    ]
 
 
 def spread(values: Sequence[float]) -> str:

@@ -88,8 +88,9 @@ def catboost_model(train: pd.DataFrame) -> object:
 
     heading("Train: CatBoost, 300 trees")
     start = time.perf_counter()
-    model = catboost.CatBoostClassifier(iterations=300, depth=6, learning_rate=0.1, thread_count=2, verbose=0,
-                                        allow_writing_files=False)  # fmt: skip
+    model = catboost.CatBoostClassifier(
+        iterations=300, depth=6, learning_rate=0.1, thread_count=2, verbose=0, allow_writing_files=False
+    )
     model.fit(train[FEATURES], train[LABEL])
     print(f"trained on {len(train):,} flights in {time.perf_counter() - start:.0f} s")
     return model
@@ -98,9 +99,19 @@ def catboost_model(train: pd.DataFrame) -> object:
 def publish(model_file: Path, folder: Path) -> None:
     """Run the command as a user would."""
     command = [
-        "optimize", str(model_file), "--data", str(folder / "rows.parquet"), "--label", LABEL, "--target", "cpu",
-        "--repository", str(folder / "models"), "--run-dir", str(folder / "runs" / model_file.stem),
-    ]  # fmt: skip
+        "optimize",
+        str(model_file),
+        "--data",
+        str(folder / "rows.parquet"),
+        "--label",
+        LABEL,
+        "--target",
+        "cpu",
+        "--repository",
+        str(folder / "models"),
+        "--run-dir",
+        str(folder / "runs" / model_file.stem),
+    ]
     heading("$ " + " ".join(command))
     subprocess.run([Path(sys.executable).with_name(command[0]), *command[1:]], check=True)
 
@@ -110,7 +121,7 @@ def ask(folder: Path, test: pd.DataFrame) -> None:
     import catboost
     import tritonclient.grpc as grpc
 
-    from millwork.validators.triton import install, server
+    from millwork.triton import install, server
 
     with (folder / "flights.pkl").open("rb") as file:
         trusted = pickle.load(file)  # noqa: S301 -- our own file, made above; millwork itself never unpickles

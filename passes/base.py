@@ -4,119 +4,139 @@ In the manner of onnx-ir's passes: ``requires`` and ``ensures`` check the author
 sequence that fails names the pass that failed and those that ran, and its spec prints and parses back::
 
     slice-iterations,fold-missing,until-stable(drop-unreachable,merge-equal-leaves),drop-unused-features
+
+Two families speak it. :class:`.trees.tree_pass.TreePass` rewrites a ``Program``, and its rewrite also has a map of the
+leaves. :class:`.graph.graph_pass.GraphPass` rewrites an ONNX graph.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-import numpy as np
-
-from ..errors import InternalError
+from ..errors import InternalError, UsageError
 from ..values import PassNote
-from .forest import Ints, check
-from .program import Program
+
+P = TypeVar("P")
+"""What a pass rewrites: a ``Program``, or an ONNX graph."""
+
+R = TypeVar("R", bound="Rewrite[Any]")
+"""What a pass returns: a :class:`Rewrite` of P, or one that says more."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rewrite:
-    """What a pass returns.
+class Rewrite(Generic[P]):
+    """What a pass returns. ``summary``: one sentence, with numbers."""
 
-    ``leaf_map``: int32 [M of the program before]: the node of the new forest that stands for each old leaf, -1 for
-    a leaf that no row reaches (or whose tree doesn't count). This is what parity checks leaf by leaf.
-    ``summary``: one sentence, with numbers.
-    """
-
-    program: Program
+    program: P
     modified: bool
     summary: str
-    leaf_map: Ints
+
+    def then(self, later: Self) -> Self:
+        """This rewrite and ``later``, which began with this one's program, as one."""
+        said = [one.summary for one in (self, later) if one.modified]
+        return replace(later, modified=bool(said), summary="; ".join(said) or "nothing to change")
 
 
-class Pass(Protocol):
-    """A rewrite of programs. ``name`` is what the spec and the report call it."""
+class Pass(ABC, Generic[P, R]):
+    """A rewrite of programs. A subclass is a frozen dataclass, and its fields are the pass's options."""
+
+    name: ClassVar[str]
 
     @property
-    def name(self) -> str: ...
+    def spec(self) -> str:
+        """The pass with its options, as the spec and the report have it."""
+        return self.name
 
-    def requires(self, program: Program) -> str | None:
+    def requires(self, program: P) -> str | None:
         """Why the pass can't run on this program, or None."""
-        ...
+        return None
 
-    def apply(self, program: Program) -> Rewrite: ...
+    @abstractmethod
+    def apply(self, program: P) -> R:
+        """The rewrite. ``program`` itself stays as it is; where nothing is to be changed, it is the rewrite's too."""
 
-    def ensures(self, program: Program) -> str | None:
+    def ensures(self, program: P) -> str | None:
         """What the pass promised of its result and didn't keep, or None."""
-        ...
+        return None
+
+    def invalid(self, program: P) -> str | None:
+        """Why the result is no valid program at all, or None: the same for all passes of a family."""
+        return None
 
 
 @dataclass(frozen=True, eq=False)
-class Rewritten:
-    """The result of a sequence: the last program, a note a pass, and the leaf map from first to last."""
+class Rewritten(Generic[P, R]):
+    """The result of a sequence: the last program, and of each pass a note and its rewrite."""
 
-    program: Program
+    program: P
     notes: tuple[PassNote, ...]
-    leaf_map: Ints
+    rewrites: tuple[R, ...]
 
 
-def unchanged(program: Program, summary: str) -> Rewrite:
-    """The rewrite of a pass that found nothing to do."""
-    return Rewrite(program, False, summary, np.arange(program.forest.n_nodes, dtype=np.int32))
+def run(passes: Sequence[Pass[P, R]], program: P) -> Rewritten[P, R]:
+    """Run ``passes`` in order. A pass that breaks its word is a bug of ours: InternalError names it.
 
-
-def run(passes: Sequence[Pass], program: Program) -> Rewritten:
-    """Run ``passes`` in order. A pass that breaks its word is a bug of ours: InternalError names it."""
+    An error that a pass raises goes through; a note on it names the pass.
+    """
     notes: list[PassNote] = []
-    leaf_map = np.arange(program.forest.n_nodes, dtype=np.int32)
+    rewrites: list[R] = []
     for step in passes:
-        _demand(step.requires(program), step, "requires", notes)
-        rewrite = step.apply(program)
-        check(rewrite.program.forest)
-        _demand(step.ensures(rewrite.program), step, "ensures", notes)
+        _require(step.requires(program), f"pass {step.spec} requires", notes)
+        try:
+            rewrite = step.apply(program)
+        except Exception as error:
+            error.add_note(f"in pass {step.spec}{_after(notes)}")
+            raise
+        if rewrite.program is not program:
+            _require(step.invalid(rewrite.program), f"pass {step.spec} made something invalid", notes)
+        _require(step.ensures(rewrite.program), f"pass {step.spec} ensures", notes)
         program = rewrite.program
-        leaf_map = compose(leaf_map, rewrite.leaf_map)
-        notes.append(PassNote(name=step.name, modified=rewrite.modified, summary=rewrite.summary))
-    return Rewritten(program, tuple(notes), leaf_map)
-
-
-def compose(first: Ints, then: Ints) -> Ints:
-    """The leaf map of two passes in a row; -1 stays -1."""
-    padded = np.append(then, np.int32(-1))  # so that -1 finds -1, even after a pass that left no node
-    return padded[first].astype(np.int32)
+        rewrites.append(rewrite)
+        notes.append(PassNote(name=step.spec, modified=rewrite.modified, summary=rewrite.summary))
+    return Rewritten(program, tuple(notes), tuple(rewrites))
 
 
 @dataclass(frozen=True)
-class UntilStable:
-    """Run ``passes`` over and over until none of them changes anything."""
+class UntilStable(Pass[P, R]):
+    """Run ``passes``, at least one, over and over until none of them changes anything."""
 
-    passes: tuple[Pass, ...]
+    name: ClassVar[str] = "until-stable"
+    passes: tuple[Pass[P, R], ...]
     limit: int = 100
 
-    @property
-    def name(self) -> str:
-        return f"until-stable({','.join(step.name for step in self.passes)})"
+    def __post_init__(self) -> None:
+        if not self.passes:
+            raise UsageError(f"{self.name}() names no pass")
 
-    def requires(self, program: Program) -> str | None:
+    @property
+    def spec(self) -> str:
+        return f"{self.name}({','.join(step.spec for step in self.passes)})"
+
+    def requires(self, program: P) -> str | None:
         return next(filter(None, (step.requires(program) for step in self.passes)), None)
 
-    def ensures(self, program: Program) -> str | None:
+    def ensures(self, program: P) -> str | None:
         return next(filter(None, (step.ensures(program) for step in self.passes)), None)
 
-    def apply(self, program: Program) -> Rewrite:
-        leaf_map = np.arange(program.forest.n_nodes, dtype=np.int32)
-        changes: list[str] = []
+    def apply(self, program: P) -> R:
+        done: list[R] = []
         for _ in range(self.limit):
             result = run(self.passes, program)
-            program, leaf_map = result.program, compose(leaf_map, result.leaf_map)
-            changes += [note.summary for note in result.notes if note.modified]
+            program = result.program
+            done += result.rewrites
             if not any(note.modified for note in result.notes):
-                return Rewrite(program, bool(changes), "; ".join(changes) or "nothing to change", leaf_map)
-        raise InternalError(f"the passes of {self.name} never settle")
+                return reduce(lambda first, later: first.then(later), done)
+        raise InternalError(f"the passes of {self.spec} never settle")
 
 
-def _demand(reason: str | None, step: Pass, what: str, ran: Sequence[PassNote]) -> None:
+def _require(reason: str | None, what: str, ran: Sequence[PassNote]) -> None:
     if reason is not None:
-        before = ", ".join(note.name for note in ran) or "none"
-        raise InternalError(f"pass {step.name} {what}: {reason}; passes that ran before it: {before}")
+        raise InternalError(f"{what}: {reason}{_after(ran)}")
+
+
+def _after(ran: Sequence[PassNote]) -> str:
+    return f"; passes that ran before it: {', '.join(note.name for note in ran) or 'none'}"

@@ -72,9 +72,10 @@ class Encoder:
 
     def _ctr(self, k: int, numeric: Any, known: list[Any]) -> Any:
         """float32 [N, d]: the values of the CTRs of one combination of elements."""
-        t = {name: self.tables[f"ctr{k}_{name}"] for name in (
-            "categories", "columns", "borders", "nan", "features", "values", "keys", "table"
-        )}  # fmt: skip
+        t = {
+            name: self.tables[f"ctr{k}_{name}"]
+            for name in ("categories", "columns", "borders", "nan", "features", "values", "keys", "table")
+        }
         h = np.zeros(len(numeric), np.uint64)
         for c in t["categories"]:
             h = mix(h, self.tables[f"hash{c}"][known[c]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -18,15 +18,18 @@ from .forest import Floats, Forest, Ints, Rows, check, leaves, margins
 from .linear import Linear
 
 Postprocess = Literal[
-    "identity", "binary", "sigmoid", "softmax", "exp", "hinge", "binary-hinge", "binary-raw", "sort", "mean-variance"
+    "identity", "sigmoid", "binary", "softmax", "exp", "hinge", "binary-hinge", "binary-raw", "sort", "mean-variance"
 ]
-"""From margins to the framework's answer.
+"""From margins to the framework's answer. The order is that of :data:`POSTPROCESSES`: append, never insert.
 
 ``sigmoid``, ``softmax``, ``exp``: as they are called. ``hinge``: 1 where the margin is above 0, else 0. ``binary``,
 ``binary-hinge``, ``binary-raw``: one value v (sigmoid, hinge, the margin itself) as two classes, 1 - v and v.
 ``sort``: the K margins in ascending order (quantiles that must not cross). ``mean-variance``: of two margins, the first
 as it is and exp(2 m) of the second. The others keep K.
 """
+
+POSTPROCESSES: tuple[Postprocess, ...] = get_args(Postprocess)
+"""A postprocess's place here is its number in the files of the forest kernels, which the C++ sources know too."""
 
 PAIRS = frozenset({"binary", "binary-hinge", "binary-raw"})
 """Those that make two answers of one margin."""
@@ -165,13 +168,18 @@ def save(program: Program, path: Path) -> None:
     """Write the program as an .npz without pickles."""
     f = program.forest
     card = _Card(
-        postprocess=program.postprocess, n_columns=program.n_columns, encoders=program.encoders,
-        missing=program.missing, n_iterations=program.n_iterations,
-        trees_per_iteration=program.trees_per_iteration, n_features=f.n_features,
-        comparison=f.comparison, reduction=f.reduction,
+        postprocess=program.postprocess,
+        n_columns=program.n_columns,
+        encoders=program.encoders,
+        missing=program.missing,
+        n_iterations=program.n_iterations,
+        trees_per_iteration=program.trees_per_iteration,
+        n_features=f.n_features,
+        comparison=f.comparison,
+        reduction=f.reduction,
         integer_categories=None if program.categories is None else program.categories.integer,
         decision=program.decision,
-    )  # fmt: skip
+    )
     blob = np.frombuffer(msgspec.json.encode(card), np.uint8)
     columns: dict[str, npt.NDArray[Any]] = {"card": blob, "columns": program.columns}
     if program.linear is not None:
@@ -192,13 +200,18 @@ def load(path: Path) -> Program:
     encoding = _taken(table, "encoding_")
     forest = Forest(**table, n_features=card.n_features, comparison=card.comparison, reduction=card.reduction)
     return Program(
-        forest=check(forest), postprocess=card.postprocess, columns=columns, n_columns=card.n_columns,
-        encoders=card.encoders, missing=card.missing, n_iterations=card.n_iterations,
+        forest=check(forest),
+        postprocess=card.postprocess,
+        columns=columns,
+        n_columns=card.n_columns,
+        encoders=card.encoders,
+        missing=card.missing,
+        n_iterations=card.n_iterations,
         trees_per_iteration=card.trees_per_iteration,
         categories=None if card.integer_categories is None else from_tables(encoding, integer=card.integer_categories),
         linear=lines.check(Linear(**linear)) if linear else None,
         decision=card.decision,
-    )  # fmt: skip
+    )
 
 
 def _taken(table: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:

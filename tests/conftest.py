@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.jobs import Desk, Files
 
     from millwork.environments import Environment
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
 """Whether this process runs a share of the tests, beside others that run the rest (``pytest -n``)."""
@@ -71,7 +71,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
 @pytest.fixture(scope="session")
 def triton_installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """The managed Triton, in the user's own cache: installed by the first test that ever asks for it."""
-    from millwork.validators.triton import install
+    from millwork.triton import install
 
     once(tmp_path_factory, "triton-installation", lambda _: install.install())
     return install.install()

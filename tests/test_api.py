@@ -112,10 +112,14 @@ def test_an_exception_for_each_exit_code(
 ) -> None:
     (desk.folder / "file").touch()
     given = {
-        "model": desk.files.clicks, "data": desk.files.rows, "repository": desk.repository, "run_dir": desk.run_dir,
+        "model": desk.files.clicks,
+        "data": desk.files.rows,
+        "repository": desk.repository,
+        "run_dir": desk.run_dir,
         "name": "clicks",
-        **QUICK, **changes,
-    }  # fmt: skip
+        **QUICK,
+        **changes,
+    }
     with pytest.raises(error) as caught:
         millwork.optimize(given.pop("model"), **given)
     assert phrase in str(caught.value)
@@ -176,9 +180,13 @@ def test_progress_is_told_in_order(desk: Desk) -> None:
         def note(self, text: str) -> None: ...
 
     millwork.optimize(
-        Path(desk.files.clicks), data=str(desk.files.rows), run_dir=desk.run_dir, dry_run=True, progress=Listener(),
+        Path(desk.files.clicks),
+        data=str(desk.files.rows),
+        run_dir=desk.run_dir,
+        dry_run=True,
+        progress=Listener(),
         **QUICK,
-    )  # fmt: skip
+    )
     stages = ["load", "triton", "rows", "oracle", "build", "check", "measure", "serve"]
     assert [name for kind, name in heard if kind == "begin"] == stages
     assert [kind for kind, _ in heard] == ["begin", "end"] * len(stages)

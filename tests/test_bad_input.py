@@ -24,7 +24,7 @@ from millwork.artifacts.repository import in_flight, served_version, versions
 from millwork.values import Record
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 NAME = "clicks"
 
@@ -279,15 +279,23 @@ def in_a_namespace(desk: Desk, mount: str, *words: str | Path) -> subprocess.Com
     program = [str(Path(sys.executable).with_name("millwork")), "optimize", desk.files.again, "--data", desk.files.rows]
     return subprocess.run(
         [*command, f'{mount}; exec "$0" "$@"', *map(str, [*program, *QUICK, *words])],
-        cwd=desk.folder, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=desk.folder,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_a_repository_that_is_not_writable(desk: Desk) -> None:
     done = in_a_namespace(
-        desk, "mount --bind served served; mount -o remount,bind,ro served",
-        "--repository", desk.repository, "--run-dir", desk.run_dir, "--name", NAME,
-    )  # fmt: skip
+        desk,
+        "mount --bind served served; mount -o remount,bind,ro served",
+        "--repository",
+        desk.repository,
+        "--run-dir",
+        desk.run_dir,
+        "--name",
+        NAME,
+    )
     refused(
         jobs.Said(done.returncode, done.stdout, done.stderr), 7, f"{desk.repository}: the repository isn't writable"
     )
@@ -348,12 +356,25 @@ def test_two_publishers_at_the_same_moment(desk: Desk) -> None:
     program = [str(Path(sys.executable).with_name("millwork")), "optimize"]
     running = [
         subprocess.Popen(
-            [*program, str(model), "--data", str(desk.files.rows), *QUICK, "--repository", str(repository),
-             "--run-dir", name, "--name", NAME],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [
+                *program,
+                str(model),
+                "--data",
+                str(desk.files.rows),
+                *QUICK,
+                "--repository",
+                str(repository),
+                "--run-dir",
+                name,
+                "--name",
+                NAME,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for name, model in models.items()
-    ]  # fmt: skip
+    ]
     ended = [process.communicate() for process in running]
     assert [process.returncode for process in running] == [0, 0], ended
     assert [entry.version for entry in versions(repository, NAME)] == [1, 2]
@@ -363,7 +384,7 @@ def test_two_publishers_at_the_same_moment(desk: Desk) -> None:
 
 
 def test_two_runs_in_one_run_directory(desk: Desk) -> None:
-    from millwork.run_directory import RunDirectory
+    from millwork.storage.run_directory import RunDirectory
 
     with RunDirectory(desk.run_dir):
         refused(desk.optimize(desk.files.clicks), 2, f"another run is at work here, process {os.getpid()}", "--run-dir")

@@ -35,9 +35,22 @@ def document(trees: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any
     if kernel.library() is None or shutil.which("cc") is None:
         pytest.skip("needs a C compiler")
     folder = tmp_path_factory.mktemp("trees")
-    asked = trees.arguments(["--forests", "xgboost 12x3x5 NaN,catboost 12x3x5", "--engines", "xgboost,onnxruntime",
-                             "--isa", "portable", "--batch", "1,64", "--seconds", "0.05",
-                             "--models", str(folder)])  # fmt: skip
+    asked = trees.arguments(
+        [
+            "--forests",
+            "xgboost 12x3x5 NaN,catboost 12x3x5",
+            "--engines",
+            "xgboost,onnxruntime",
+            "--isa",
+            "portable",
+            "--batch",
+            "1,64",
+            "--seconds",
+            "0.05",
+            "--models",
+            str(folder),
+        ]
+    )
     return trees.run(asked, folder)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from millwork import environments
 from millwork.errors import TargetError
-from millwork.run_directory import RunDirectory
+from millwork.storage.run_directory import RunDirectory
 
 
 @pytest.fixture(autouse=True)

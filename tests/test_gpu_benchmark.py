@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millwork.compile import backends
-from millwork.compile.runners import load
+from millwork.compile.backends import table as backends
+from millwork.compile.runners.runner_rows import RUNNERS
 
 ROOT = Path(__file__).resolve().parent.parent
 GPU = ROOT / "benchmarks" / "gpu"
@@ -62,10 +62,12 @@ def test_the_list_names_every_part_and_all_that_needs_a_gpu() -> None:
     declared = re.search(r"PARTS: .*?\n}", (GPU / "parts.py").read_text(), re.DOTALL)
     assert declared is not None
     assert rows == re.findall(r'"([a-z-]+)":', declared.group())
-    for backend in backends.ON_GPU:
-        assert f"`{backend}`" in text, f"{backend} runs on a GPU only, and the list doesn't have it"
-    for runner, extra in load.EXTRAS.items():
-        assert extra != "gpu" or f"{runner}.py" in text, f"{runner} needs the extra gpu, and the list doesn't have it"
+    for row in backends.ROWS:
+        assert not row.gpu or f"`{row.name}`" in text, f"{row.name} runs on a GPU only, and the list doesn't have it"
+    for name, runner in RUNNERS.items():
+        assert runner.extra != "gpu" or f"{name}.py" in text, (
+            f"{name} needs the extra gpu, and the list doesn't have it"
+        )
     for path in re.findall(r"`((?:compile|src|artifacts|validators|benchmarks)/[^`]*)`", text):
         assert (ROOT / path).exists(), path
 

@@ -14,7 +14,7 @@ import pytest
 from millwork import gpus, targets
 from millwork.errors import UsageError
 from millwork.gpus import Gpu
-from millwork.options import Options, understand
+from millwork.pipeline.options import Options, understand
 
 A100 = Gpu(name="NVIDIA A100-SXM4-40GB", driver="580.95.05", compute_capability="8.0", memory_gib=40.0)
 L40S = Gpu(name="NVIDIA L40S", driver="580.95.05", compute_capability="8.9", memory_gib=45.0)
@@ -57,16 +57,22 @@ def nvml(found: list[Gpu], *, loses: bool = False, text: type = str, slices: dic
         return index, place
 
     return types.SimpleNamespace(
-        NVMLError=NvmlError, nvmlInit=lambda: None, nvmlShutdown=lambda: None, nvmlDeviceGetCount=lambda: len(found),
-        nvmlDeviceGetHandleByIndex=lambda index: index, nvmlDeviceGetName=name,
+        NVMLError=NvmlError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: len(found),
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=name,
         nvmlSystemGetDriverVersion=lambda: told(A100.driver),
         nvmlDeviceGetCudaComputeCapability=lambda index: map(int, found[index].compute_capability.split(".")),
         nvmlDeviceGetMemoryInfo=lambda index: types.SimpleNamespace(
             total=int((parts[index] if index in parts else found[index]).memory_gib * 2**30)
         ),
-        NVML_DEVICE_MIG_ENABLE=1, nvmlDeviceGetMigMode=mode, nvmlDeviceGetMaxMigDeviceCount=lambda _: 7,
+        NVML_DEVICE_MIG_ENABLE=1,
+        nvmlDeviceGetMigMode=mode,
+        nvmlDeviceGetMaxMigDeviceCount=lambda _: 7,
         nvmlDeviceGetMigDeviceHandleByIndex=part_of,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("text", [str, bytes])
@@ -91,10 +97,10 @@ def test_nvml_without_a_driver_or_a_device_says_so(monkeypatch: pytest.MonkeyPat
         raise NvmlError("NVML Shared Library Not Found")
 
     module.nvmlInit = missing
-    assert gpus.look() == gpus.Sight(why="none here: NVML says NVML Shared Library Not Found")
+    assert gpus.look() == gpus.DetectedGpus(why="none here: NVML says NVML Shared Library Not Found")
     gpus.look.cache_clear()
     monkeypatch.setitem(sys.modules, "pynvml", nvml([A100], loses=True))
-    assert gpus.look() == gpus.Sight(why="NVML fails: GPU is lost")
+    assert gpus.look() == gpus.DetectedGpus(why="NVML fails: GPU is lost")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_by_nvidia_smi(printed: str, memory: float, mig: str, monkeypatch: pytes
 
 
 def see(monkeypatch: pytest.MonkeyPatch, *found: Gpu) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=found))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=found))
 
 
 def test_a_target_is_here_by_its_capability_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,5 +189,11 @@ def test_the_options_of_another_gpu_and_of_a_targets_precisions(
 def test_every_gpu_of_the_table_has_its_capability() -> None:
     found = {name: target.compute_capability for name, target in targets.TABLE.items() if target.kind == "gpu"}
     assert found == {
-        "t4": "7.5", "a100": "8.0", "a10g": "8.6", "l4": "8.9", "l40s": "8.9", "h100": "9.0", "h200": "9.0",
-    }  # fmt: skip
+        "t4": "7.5",
+        "a100": "8.0",
+        "a10g": "8.6",
+        "l4": "8.9",
+        "l40s": "8.9",
+        "h100": "9.0",
+        "h200": "9.0",
+    }

@@ -13,16 +13,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from millwork import files, run_directory, scratch, targets, worker
-from millwork.compile.frontends.loaded import Oracle
-from millwork.compile.hummingbird import conversion
+from millwork import targets, worker
+from millwork.compile.backends.hummingbird import conversion
+from millwork.compile.backends.tensorrt import preflight
+from millwork.compile.frontends.loaded_model import Oracle
 from millwork.compile.runners import load as runners
-from millwork.compile.tensorrt import preflight
 from millwork.environments import Environment
 from millwork.errors import ModelError
-from millwork.run_directory import RunDirectory
+from millwork.storage import files, run_directory, scratch
+from millwork.storage.run_directory import RunDirectory
 from millwork.validators import oracle
-from millwork.worker import Done, Failure, Limits, sandbox
+from millwork.worker import Done, Failure, Limits, Sandbox, sandbox
 
 CRASHING = Path(__file__).with_name("crashing")
 LIMITS = Limits(seconds=60, memory_bytes=1 << 30)
@@ -55,7 +56,13 @@ def own(tmp_path: Path) -> Path:
 
 def run(name: str, folder: Path, text: str = "", *, confined: bool = False) -> Done[Text] | Failure:
     return worker.run(
-        f"hostile_steps:{name}", Text(text), Text, folder=folder, limits=LIMITS, extra_path=CRASHING, confined=confined
+        f"hostile_steps:{name}",
+        Text(text),
+        Text,
+        folder=folder,
+        limits=LIMITS,
+        extra_path=CRASHING,
+        sandbox=Sandbox(on=confined),
     )
 
 
@@ -127,10 +134,11 @@ def test_what_an_honest_step_leaves_is_taken(own: Path) -> None:
 
 
 def test_a_script_is_held_to_the_same(own: Path, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text("import os\nos.close(os.open('hole', os.O_CREAT | os.O_WRONLY))\n"
-                                        "os.truncate('hole', 1 << 40)\n")  # fmt: skip
+    (tmp_path / "script.py").write_text(
+        "import os\nos.close(os.open('hole', os.O_CREAT | os.O_WRONLY))\nos.truncate('hole', 1 << 40)\n"
+    )
     outcome = worker.run_script(
-        tmp_path / "script.py", [], python=sys.executable, folder=own, limits=LIMITS, confined=False
+        tmp_path / "script.py", [], python=sys.executable, folder=own, limits=LIMITS, sandbox=worker.NO_SANDBOX
     )
     assert isinstance(outcome, Failure)
     assert outcome.message == "left files of more than 16.0 GiB"
@@ -200,7 +208,7 @@ def test_folders_that_may_not_be_read_are_removed_too(own: Path) -> None:
     program = """
         import os, sys
         from pathlib import Path
-        from millwork import files
+        from millwork.storage import files
         os.chdir(sys.argv[1])
         if os.geteuid() == 0:
             os.chown(".", 65534, 65534)

@@ -62,8 +62,9 @@ def test_a_net_that_was_cut_short(folder: Path, tmp_path: Path, share: float) ->
 def test_a_bit_of_a_weight_that_flipped(folder: Path, tmp_path: Path) -> None:
     content = bytearray((folder / "numbers.pt2").read_bytes())
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        weight = max(archive.infolist(), key=lambda item: item.file_size if "/data/weights/weight" in item.filename
-                     else -1)  # fmt: skip
+        weight = max(
+            archive.infolist(), key=lambda item: item.file_size if "/data/weights/weight" in item.filename else -1
+        )
         start = bytes(content).index(archive.read(weight))
     content[start + 5] ^= 0x10
     path = tmp_path / "net.pt2"
@@ -111,9 +112,10 @@ def test_codes_that_are_not_there_or_no_codes(folder: Path, tmp_path: Path) -> N
     rows, missing = {"X": numbers()}, codes().astype(float)
     missing[3, 1] = np.nan
     for arrays, said in (
-        ({}, "there is none"), ({"C": codes()[:, :3]}, f"it is int64 [{ROWS}, 3]"),
+        ({}, "there is none"),
+        ({"C": codes()[:, :3]}, f"it is int64 [{ROWS}, 3]"),
         ({"C": missing}, f"it is float64 [{ROWS}, 4]"),
-    ):  # fmt: skip
+    ):
         refused(given(folder / "codes.pt2", tmp_path, **rows, **arrays), 2, "an array C of integers", said)
 
 

@@ -17,13 +17,13 @@ from models.nets import KINDS, Net
 from torch import nn
 
 import millwork as library
-from millwork.artifacts import triton_config
 from millwork.artifacts.repository import find_version
-from millwork.validators.triton import server
-from millwork.validators.triton.server import RunningServer
+from millwork.triton import config as triton_config
+from millwork.triton import server
+from millwork.triton.server import RunningServer
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 pytestmark = pytest.mark.triton
 
@@ -63,12 +63,27 @@ def shop(
     with server.start(triton_installation, folder / "models", log=folder / "triton.log") as running:
         said = {
             name: millwork(
-                "optimize", files[name], "--data", written(net, folder / f"{name}.npz"), "--repository",
-                folder / "models", "--name", name, "--run-dir", folder / f"run-{name}", "--backends", "onnx",
-                "--precision", "fp32", "--triton", running.grpc_url, "--json", *SERVED,
+                "optimize",
+                files[name],
+                "--data",
+                written(net, folder / f"{name}.npz"),
+                "--repository",
+                folder / "models",
+                "--name",
+                name,
+                "--run-dir",
+                folder / f"run-{name}",
+                "--backends",
+                "onnx",
+                "--precision",
+                "fp32",
+                "--triton",
+                running.grpc_url,
+                "--json",
+                *SERVED,
             )
             for name, net in nets.items()
-        }  # fmt: skip
+        }
         yield Shop(folder, nets, files, said, running)
 
 
@@ -152,9 +167,18 @@ def test_inspect_says_what_a_net_is(shop: Shop) -> None:
 def test_a_live_module_through_the_api(tmp_path: Path) -> None:
     net = KINDS["mlp"]()
     record = library.optimize(
-        net.module, example=net.x[:8], task="binary", data=net.x, label=net.labels, name="mlp", triton="none",
-        repository=tmp_path / "models", backends="onnx", traffic="batch=1", run_dir=tmp_path / "run",
-    )  # fmt: skip
+        net.module,
+        example=net.x[:8],
+        task="binary",
+        data=net.x,
+        label=net.labels,
+        name="mlp",
+        triton="none",
+        repository=tmp_path / "models",
+        backends="onnx",
+        traffic="batch=1",
+        run_dir=tmp_path / "run",
+    )
     assert record.publication is not None
     metric = record.candidates[0].parity
     assert metric is not None
@@ -192,9 +216,20 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_state_dict_with_its_factory(weights: Path) -> None:
     said = millwork(
-        "optimize", weights, "--module", "training.made:make", "--task", "binary", "--data", "rows.npz", "--label", "y",
-        "--dry-run", "--json", *OFFLINE,
-    )  # fmt: skip
+        "optimize",
+        weights,
+        "--module",
+        "training.made:make",
+        "--task",
+        "binary",
+        "--data",
+        "rows.npz",
+        "--label",
+        "y",
+        "--dry-run",
+        "--json",
+        *OFFLINE,
+    )
     assert said.code == 0, said.err
     assert said.document()["model"]["framework"] == "torch"
 
@@ -223,8 +258,19 @@ def test_what_a_net_has_not_is_a_usage_error(shop: Shop) -> None:
 
 
 def test_lower_precisions_are_judged_and_win_only_where_they_are_named(shop: Shop) -> None:
-    words = ("optimize", shop.files["mlp"], "--data", shop.folder / "mlp.npz", "--label", "y", "--dry-run",
-             "--json", "--run-dir", shop.folder / "run-lower", *OFFLINE)  # fmt: skip
+    words = (
+        "optimize",
+        shop.files["mlp"],
+        "--data",
+        shop.folder / "mlp.npz",
+        "--label",
+        "y",
+        "--dry-run",
+        "--json",
+        "--run-dir",
+        shop.folder / "run-lower",
+        *OFFLINE,
+    )
     usual = millwork(*words)
     assert usual.code == 0, usual.err
     found = {line["id"]: line for line in usual.document()["candidates"]}

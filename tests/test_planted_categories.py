@@ -17,7 +17,7 @@ from models import catboost_cases, xgboost_cases
 from models.gate import Gate, gate
 from onnx import numpy_helper
 
-from millwork.compile.backends.base import Built
+from millwork.compile.backends.base import Artifact
 
 CASES = {
     "xgboost strings": xgboost_cases.CASES["categories, strings"],
@@ -37,9 +37,9 @@ def judge(name: str, scratch: Path) -> Gate:
 
 
 @functools.cache
-def built(name: str, backend: str, scratch: Path) -> tuple[Built, Path]:
+def built(name: str, backend: str, scratch: Path) -> tuple[Artifact, Path]:
     folder = scratch / name / backend
-    made = judge(name, scratch).build(backend, folder).built
+    made = judge(name, scratch).build(backend, folder).artifact
     assert made is not None
     return made, folder
 

@@ -21,8 +21,8 @@ from models import catboost_models, xgboost_models
 from models.gate import Gate, gate
 from onnx import helper, numpy_helper
 
-from millwork.compile.backends.base import Built
-from millwork.compile.backends.fil import write
+from millwork.compile.backends.base import Artifact
+from millwork.compile.backends.fil.cpu import write
 from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode
 from millwork.passes.trees.reach import reach
@@ -44,7 +44,7 @@ class Candidate:
     """A built artifact that passes, and the gate that said so."""
 
     gate: Gate
-    built: Built
+    built: Artifact
     folder: Path
 
     @functools.cached_property
@@ -82,7 +82,7 @@ def candidate(request: pytest.FixtureRequest, scratch: Path) -> Candidate:
     model, backend = request.param
     judge = gate_of(model, scratch)
     folder = scratch / model / backend
-    built = judge.build(backend, folder, RELEASE).built
+    built = judge.build(backend, folder, RELEASE).artifact
     assert built is not None
     return Candidate(judge, built, folder)
 
@@ -151,8 +151,13 @@ def threshold_up(candidate: Candidate, seed: int) -> Any:
     forest = candidate.program.forest
     seen, turn = reach(forest), forest.strict_thresholds()
     matters = ~forest.is_leaf & (seen.low <= turn) & (turn < seen.high)
-    return change(candidate, pick(seed, np.flatnonzero(matters)), "nodes_values", "threshold",
-                  lambda t: np.nextafter(np.float32(t), UP))  # fmt: skip
+    return change(
+        candidate,
+        pick(seed, np.flatnonzero(matters)),
+        "nodes_values",
+        "threshold",
+        lambda t: np.nextafter(np.float32(t), UP),
+    )
 
 
 def threshold_down(candidate: Candidate, seed: int) -> Any:
@@ -160,8 +165,13 @@ def threshold_down(candidate: Candidate, seed: int) -> Any:
     forest = candidate.program.forest
     seen, below = reach(forest), np.nextafter(forest.strict_thresholds(), DOWN)
     matters = ~forest.is_leaf & (seen.low <= below) & (below < seen.high)
-    return change(candidate, pick(seed, np.flatnonzero(matters)), "nodes_values", "threshold",
-                  lambda t: np.nextafter(np.float32(t), DOWN))  # fmt: skip
+    return change(
+        candidate,
+        pick(seed, np.flatnonzero(matters)),
+        "nodes_values",
+        "threshold",
+        lambda t: np.nextafter(np.float32(t), DOWN),
+    )
 
 
 def other_comparison(candidate: Candidate, seed: int) -> Any:
@@ -170,8 +180,13 @@ def other_comparison(candidate: Candidate, seed: int) -> Any:
     seen = reach(forest)
     matters = np.flatnonzero(~forest.is_leaf & (seen.low <= forest.threshold) & (forest.threshold < seen.high))
     modes = {b"BRANCH_LT": b"BRANCH_LEQ", b"BRANCH_LEQ": b"BRANCH_LT"}
-    return change(candidate, pick(seed, matters), "nodes_modes", "cmp",
-                  lambda mode: modes[mode] if isinstance(mode, bytes) else {2: 3, 3: 2}[int(mode)])  # fmt: skip
+    return change(
+        candidate,
+        pick(seed, matters),
+        "nodes_modes",
+        "cmp",
+        lambda mode: modes[mode] if isinstance(mode, bytes) else {2: 3, 3: 2}[int(mode)],
+    )
 
 
 def nan_flipped(candidate: Candidate, seed: int) -> Any:
@@ -183,8 +198,9 @@ def nan_flipped(candidate: Candidate, seed: int) -> Any:
 def other_feature(candidate: Candidate, seed: int) -> Any:
     forest = candidate.program.forest
     row = pick(seed, np.flatnonzero(~forest.is_leaf))
-    return change(candidate, row, "nodes_featureids", "split_index",
-                  lambda feature: (feature + 1) % candidate.program.n_columns)  # fmt: skip
+    return change(
+        candidate, row, "nodes_featureids", "split_index", lambda feature: (feature + 1) % candidate.program.n_columns
+    )
 
 
 def leaf_changed(candidate: Candidate, seed: int) -> Any:
@@ -216,9 +232,14 @@ def tree_dropped(candidate: Candidate, seed: int) -> Any:
         return lambda path: edit_onnx(path, lambda columns: _without_tree(columns, tree + 1))
     keep = forest.tree_of_node() != tree
     moved = np.cumsum(keep) - 1
-    left = {"feature": forest.feature[keep], "threshold": forest.threshold[keep],
-            "default_left": forest.default_left[keep], "leaf_value": forest.leaf_value[keep],
-            "leaf_number": forest.leaf_number[keep], "tree_output": np.delete(forest.tree_output, tree)}  # fmt: skip
+    left = {
+        "feature": forest.feature[keep],
+        "threshold": forest.threshold[keep],
+        "default_left": forest.default_left[keep],
+        "leaf_value": forest.leaf_value[keep],
+        "leaf_number": forest.leaf_number[keep],
+        "tree_output": np.delete(forest.tree_output, tree),
+    }
     children = {
         name: np.where(child[keep] >= 0, moved[child[keep]], -1).astype(np.int32)
         for name, child in (("left", forest.left), ("right", forest.right))

@@ -15,7 +15,7 @@ from models.gate import Gate, gate
 from models.xgboost_models import rows, target
 from onnx import helper, numpy_helper
 
-from millwork.compile.backends.base import Built
+from millwork.compile.backends.base import Artifact
 
 Plant = Callable[[onnx.ModelProto], None]
 
@@ -37,12 +37,12 @@ MODELS = ("a number", "counts", "two classes, missing=-999", "several classes")
 
 
 @functools.cache
-def judge(name: str, scratch: Path) -> tuple[Gate, Built]:
+def judge(name: str, scratch: Path) -> tuple[Gate, Artifact]:
     """Without rows of the user's."""
     folder = scratch / name
     folder.mkdir()
     found = gate(xgboost_models.save(made(name), folder / "model.pkl"), folder / "gate", limit=3000)
-    built = found.build("onnx", folder / "onnx").built
+    built = found.build("onnx", folder / "onnx").artifact
     assert built is not None
     return found, built
 

@@ -15,8 +15,8 @@ import pytest
 from models import planted, planted_reference, xgboost_models
 from models.gate import Gate, gate
 
-from millwork.compile import backends
-from millwork.compile.backends.base import Built, Source
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, Source
 from millwork.passes.program import Program
 from millwork.triton_releases import find
 
@@ -37,12 +37,12 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("programs")
 
 
-def written(gate: Gate, program: Program, backend: str, folder: Path) -> Built | None:
+def written(gate: Gate, program: Program, backend: str, folder: Path) -> Artifact | None:
     folder.mkdir()
     with contextlib.chdir(folder):
         source = Source(str(gate.native), gate.signature)
         made = backends.find(backend).build(program, source, folder, find(RELEASE))
-    return made if isinstance(made, Built) else None
+    return made if isinstance(made, Artifact) else None
 
 
 @pytest.mark.parametrize("backend", WRITERS)
@@ -74,7 +74,7 @@ def test_a_wrong_program_fails_in_every_backend(
 def test_the_frameworks_own_file_must_be_the_models(fault: str, scratch: Path, tmp_path: Path) -> None:
     """Also where no row tells: a leaf that is off by one float, a base score that softmax cancels."""
     gate = judge(scratch)
-    built = gate.build("reference", tmp_path / "own").built
+    built = gate.build("reference", tmp_path / "own").artifact
     assert built is not None
     planted_reference.plant(tmp_path / "own" / built.model_file, fault, np.random.default_rng(0))
     verdict = gate.check(built, tmp_path / "own")

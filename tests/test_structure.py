@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,16 +23,15 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 
 LAYERS = (
     # what a step needs to run at all
-    ("", "frozen", "measurements", "engines", "values", "errors", "gpus", "targets", "files", "wire", "steps",
-     "worker", "executors", "environments", "toolchains", "run_directory", "triton_releases", "progress",
-     "scratch", "archives", "csv_texts", "table"),
+    ("", "values", "errors", "gpus", "targets", "storage", "step_protocol", "worker", "executors", "environments",
+     "toolchains", "triton_releases", "progress"),
     ("passes",),
     ("compile",),
-    ("validators",),
+    ("validators", "triton"),
     ("artifacts",),
-    # the arrows of the pipeline, and what else a command may be about
-    ("options", "job", "conversions", "stages", "server", "release", "tuning", "deciding", "preflight", "reconfigure",
-     "production", "prediction", "verification", "diagnosis", "pipeline", "nets", "api"),
+    ("tuning",),
+    ("pipeline",),
+    ("commands", "export_net", "api"),
     ("cli",),
 )  # fmt: skip
 """The import order, lowest first, by the first part of a module's name; "" is the package itself (its version)."""
@@ -40,7 +41,18 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 SCRIPTS = ("worker.start",)
 """Run by their path, so that they have no package to be relative to."""
 
-LONGEST_MODULE = 400
+LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS = 400, 50, 8
+TOO_LONG = {
+    "export_net.save_net",  # its keywords are public
+    # Others are at work on these:
+    "api.optimize",
+    "cli.bench.bench",
+    "cli.optimize.optimize",
+    "cli.retune.retune",
+    "cli.tune.tune",
+    "compile.backends.tensorrt.candidate.build",
+}
+"""Functions that may be longer, or take more."""
 
 
 def modules() -> dict[str, Path]:
@@ -147,7 +159,7 @@ for command in app.COMMANDS:
 assert app.run(app.millwork, ["--help"]) == 0
 assert app.run(app.millwork, ["optimize", "--help"]) == 0
 print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
-import millwork.api, millwork.diagnosis, millwork.pipeline, millwork.prediction
+import millwork.api, millwork.commands.doctor, millwork.pipeline.optimize, millwork.commands.predict
 print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -160,6 +172,23 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.st
 def test_modules_stay_short(name: str) -> None:
     lines = len(MODULES[name].read_text().splitlines())
     assert lines <= LONGEST_MODULE, f"{MODULES[name]}: {lines} lines; one idea a module"
+
+
+def functions(name: str) -> Iterator[tuple[str, int, int]]:
+    """(name, lines, parameters but ``self``) of each function in the module, inner ones too."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+            taken = [one for one in given if one is not None and one.arg not in ("self", "cls")]
+            yield f"{name}.{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1, len(taken)
+
+
+def test_functions_stay_short_and_take_little() -> None:
+    """What belongs together is a value, and a long function has parts that have names."""
+    every = [found for name in MODULES for found in functions(name)]
+    over = {name for name, lines, taken in every if lines > LONGEST_FUNCTION or taken > MOST_PARAMETERS}
+    assert over - TOO_LONG == set(), f"above {LONGEST_FUNCTION} lines or {MOST_PARAMETERS} parameters"
+    assert TOO_LONG - over == set(), "these are short by now: take them off the list"
 
 
 # ── the build ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,9 +210,12 @@ def build(checkout: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """As a user would: ``pip wheel``, in an isolated environment; the kernel in a hurry, since nobody runs it."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(checkout)]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=checkout.parent,
+        command,
+        capture_output=True,
+        text=True,
+        cwd=checkout.parent,
         env={**os.environ, "PYTHONSAFEPATH": "1", "CXXFLAGS": "-O0"},
-    )  # fmt: skip
+    )
 
 
 def test_the_wheel_holds_everything(checkout: Path, tmp_path: Path) -> None:
@@ -224,3 +256,16 @@ def test_a_checkout_without_links_is_not_built(checkout: Path, tmp_path: Path) -
     assert "src/millwork/compile: expected a link to ../../compile" in done.stderr
     assert "core.symlinks" in done.stderr
     assert not list((tmp_path).glob("dist/*"))
+
+
+def steps_named() -> dict[str, str]:
+    """Every ``millwork.module:function`` that the sources name as a text, and the module that does."""
+    named = re.compile(r"\"(millwork\.[a-z_.]+:[a-z_]+)\"")
+    return {step: name for name, path in MODULES.items() for step in named.findall(path.read_text())}
+
+
+@pytest.mark.parametrize(("step", "namer"), steps_named().items())
+def test_steps_are_there(step: str, namer: str) -> None:
+    """A step is named by a text, which no type checker follows when its module moves."""
+    module, _, function = step.partition(":")
+    assert callable(getattr(importlib.import_module(module), function)), f"{namer} names it"

@@ -48,9 +48,10 @@ def noted(line: Latency, engine: Any, given: Given, *states: gpu_watch.State | N
     took = [_last(engine, given, rows) for rows in _turns(len(given), line.batch)]
     copies = [apart for _, apart in took if apart is not None]
     return msgspec.structs.replace(
-        line, gpu_us=float(np.median([run for run, _ in took])),
+        line,
+        gpu_us=float(np.median([run for run, _ in took])),
         copies_us=float(np.median(copies)) if len(copies) == len(took) else None,
-    )  # fmt: skip
+    )
 
 
 def slowed(lines: Sequence[Latency]) -> str:

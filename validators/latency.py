@@ -81,9 +81,15 @@ def summarise(samples: Samples, threads: int) -> Latency:
     if p99_ci is not None:
         ci["p99_us"] = p99_ci
     return Latency(
-        batch=samples.batch, p50_us=p50, p99_us=p99, rows_per_s=samples.batch / p50 * 1e6, ci=ci,
-        samples=len(us), threads=threads, quantiles=tuple(round(float(q), 3) for q in np.quantile(us, QUANTILES)),
-    )  # fmt: skip
+        batch=samples.batch,
+        p50_us=p50,
+        p99_us=p99,
+        rows_per_s=samples.batch / p50 * 1e6,
+        ci=ci,
+        samples=len(us),
+        threads=threads,
+        quantiles=tuple(round(float(q), 3) for q in np.quantile(us, QUANTILES)),
+    )
 
 
 def quantile(ordered: npt.NDArray[np.float64], q: float, level: float = 0.95) -> tuple[float, Interval | None]:

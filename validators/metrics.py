@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..values import Interval, Metric, OutputContract
-from . import ranking
+from . import auc
 
 RESAMPLES = 1000
 SMALLEST = np.finfo(np.float32).tiny
@@ -35,7 +35,7 @@ def compare(
     if output.task in ("binary", "multiclass"):
         weights = class_weights(output, labels)
         loss = _mean_metric("logloss", _logloss(framework, weights), _logloss(candidate, weights), root=False)
-        return (loss, *ranking.classifier_metrics(output, weights, framework, candidate))
+        return (loss, *auc.classifier_metrics(output, weights, framework, candidate))
     truth = _numeric(labels)
     return (_mean_metric("rmse", _squared(framework, truth), _squared(candidate, truth), root=True),)
 

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import archives, environments, worker
-from ..compile.frontends.loaded import Oracle
+from .. import environments, worker
+from ..compile.frontends.loaded_model import Oracle
 from ..compile.runners import load as runners
 from ..compile.runners.load import installed, numbers
 from ..errors import ModelError, TargetError
+from ..storage import archives
 from ..values import Value
 from ..worker import Limits
 
@@ -72,9 +73,16 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None], *, trust: bool 
 
 
 def ask(
-    oracle: Oracle, native: Path, rows: Path, categories: Path | None, folder: Path, python: str, limits: Limits,
-    *, confined: bool = True,
-) -> Asked:  # fmt: skip
+    oracle: Oracle,
+    native: Path,
+    rows: Path,
+    categories: Path | None,
+    folder: Path,
+    python: str,
+    limits: Limits,
+    *,
+    confined: bool = True,
+) -> Asked:
     """The framework's answers and leaves for ``rows`` (.npy, float32 [N, F]) and ``categories`` ([N, C]), written into
     ``folder``.
 
@@ -90,30 +98,37 @@ def ask(
         "threads": 2,
     }
     (folder / "request.json").write_text(json.dumps(request))
-    reads = [native, rows, runners.source(f"{oracle.framework}_runner"), *([] if categories is None else [categories])]
+    reads = (native, rows, runners.source(f"{oracle.framework}_runner"), *([] if categories is None else [categories]))
     done = worker.run_script(
-        Path(runners.source("ask")), [str(folder / "request.json")], python=python, folder=folder, limits=limits,
-        reads=reads, confined=confined,
-    )  # fmt: skip
+        Path(runners.source("ask")),
+        [str(folder / "request.json")],
+        python=python,
+        folder=folder,
+        limits=limits,
+        sandbox=worker.Sandbox(reads=reads, on=confined),
+    )
     with contextlib.suppress(OSError):  # the process may have done anything to it
         (folder / "request.json").unlink()
+    who = f"{oracle.framework} itself, asked to predict with the model,"
     if isinstance(done, worker.Failure):
-        done.raise_(ModelError, f"{oracle.framework} itself, asked to predict with the model,")
+        done.raise_(ModelError, who)
+    return Asked(version=_left(done.value, folder, who))
+
+
+def _left(reply: bytes, folder: Path, who: str) -> str:
+    """The version that it replied with. ModelError where that isn't one, or its arrays can't be read."""
     try:
-        version = done.value.decode("ascii")
+        version = reply.decode("ascii")
     except UnicodeDecodeError:
         version = ""
     if not version.isprintable() or not 0 < len(version) <= LONGEST_VERSION:
-        raise ModelError(f"{oracle.framework} itself, asked to predict with the model, replied with no version.")
+        raise ModelError(f"{who} replied with no version.")
     for name in (ANSWERS_FILE, LEAVES_FILE):
         try:
             archives.described(folder / name)
         except archives.UNREADABLE as error:
-            raise ModelError(
-                f"{oracle.framework} itself, asked to predict with the model, left no {name} that can be read: "
-                f"{archives.reason(error)}"
-            ) from error
-    return Asked(version=version)
+            raise ModelError(f"{who} left no {name} that can be read: {archives.reason(error)}") from error
+    return version
 
 
 def _companions(oracle: Oracle) -> list[str]:

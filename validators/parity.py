@@ -5,7 +5,9 @@ All of it is asked of the artifact's files, through the runner that would serve 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from .tolerance import FURTHEST, Tolerance
 Answers = npt.NDArray[np.float32]
 Leaves = npt.NDArray[np.int32]
 Table = npt.NDArray[np.float64]
+A = TypeVar("A")
 
 BATCHES = (0, 1, 3, 1025)
 """Batch sizes that every check runs: none, one, odd, larger than any block; then the rest at once."""
@@ -77,61 +80,100 @@ def _wrong_leaves(got: Leaves, expected: Leaves) -> npt.NDArray[np.bool_]:
 
 def ulps(a: Answers, b: Answers) -> npt.NDArray[np.int64]:
     """Distance in float32 numbers between ``a`` and ``b``; 0 for two NaN, a huge one for one NaN."""
-    order = [np.where(bits < 0, np.int64(-(2**31)) - bits, bits) for bits in
-             (np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64) for x in (a, b))]  # fmt: skip
+    order = [
+        np.where(bits < 0, np.int64(-(2**31)) - bits, bits)
+        for bits in (np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64) for x in (a, b))
+    ]
     apart = np.abs(order[0] - order[1])
     nan = np.isnan(a).astype(int) + np.isnan(b).astype(int)
     return np.where(nan == 2, 0, np.where(nan == 1, 2**32, apart))
 
 
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of the comparison: the framework's, or the candidate's. ``leaves`` and ``node_table``, where they are
+    compared: of the candidate, its leaves [N, T], and its forest as it was read back from the file; of the framework,
+    what they must be."""
+
+    answers: Answers
+    leaves: Leaves | None = None
+    node_table: Table | None = None
+
+
 def judge(
     given: Given,
-    framework: Answers,
-    candidate: Answers,
-    leaves: tuple[Leaves, Leaves] | None,
+    framework: Side,
+    candidate: Side,
     tolerance: Tolerance,
     output: OutputContract,
     *,
-    node_table: tuple[Table, Table] | None = None,
     coverage: str = "",
     labels: npt.NDArray[Any] | None = None,
 ) -> Verdict:
-    """The verdict on one candidate. ``leaves``: what the artifact gave and what it must give, each [N, T];
-    ``node_table``: its forest as it was read back from the file and as it must be, to the bit.
+    """The verdict on one candidate.
 
     ``labels`` are those of the last rows, whose metric is compared; the rows before them are adversarial.
     """
-    wrong_leaves = None if leaves is None else leaf_mismatches(*leaves)
-    wrong_values = None if node_table is None else different(*node_table)
-    apart = _apart(candidate, framework)
-    size = np.abs(framework.astype(np.float64))
-    with np.errstate(over="ignore"):
-        allowed = tolerance.abs + tolerance.rel * np.where(np.isfinite(size), size, 0)
-    wrong = ~(apart <= allowed) | np.isinf(apart)  # no tolerance makes an infinity of a number
-    relative = np.zeros_like(apart)  # where answers differ, an infinite or NaN answer of the framework is all wrong
-    np.divide(apart, np.maximum(size, np.finfo(np.float32).tiny), out=relative, where=(apart > 0) & np.isfinite(size))
-    relative[(apart > 0) & ~np.isfinite(size)] = np.inf
+    apart = _Distances.between(framework.answers, candidate.answers, tolerance)
     found: tuple[Metric, ...] = ()
     if labels is not None and len(labels):
-        found = metrics.compare(output, labels, framework[-len(labels) :], candidate[-len(labels) :])
+        last = slice(-len(labels), None)
+        found = metrics.compare(output, labels, framework.answers[last], candidate.answers[last])
     parity = Parity(
-        rows=len(given), leaf_mismatches=wrong_leaves, wrong_values=wrong_values,
-        max_abs=_worst(apart), max_rel=_worst(relative),
-        max_ulp=int(ulps(candidate, framework).max(initial=0)), decision_flips=flips(output, framework, candidate),
-        metric=found[0] if found else None, metrics=found, errors=_errors(apart),
-        tolerance=tolerance.words, coverage=coverage,
-    )  # fmt: skip
+        rows=len(given),
+        leaf_mismatches=_compared(leaf_mismatches, candidate.leaves, framework.leaves),
+        wrong_values=_compared(different, candidate.node_table, framework.node_table),
+        max_abs=_worst(apart.absolute),
+        max_rel=_worst(apart.relative),
+        max_ulp=int(ulps(candidate.answers, framework.answers).max(initial=0)),
+        decision_flips=flips(output, framework.answers, candidate.answers),
+        metric=found[0] if found else None,
+        metrics=found,
+        errors=_errors(apart.absolute),
+        tolerance=tolerance.words,
+        coverage=coverage,
+    )
+    wrong = apart.beyond(1.0)
     if wrong.any(axis=1).sum() <= tolerance.share * len(given):
-        wrong = ~(apart <= FURTHEST * allowed) | np.isinf(apart)
+        wrong = apart.beyond(FURTHEST)
     flipped = parity.decision_flips > tolerance.flips * len(given)
-    silent = len(framework) > 0 and bool(np.isnan(framework).any(axis=1).all())
+    silent = len(framework.answers) > 0 and bool(np.isnan(framework.answers).any(axis=1).all())
     return Verdict(
-        passed=not wrong_leaves and not wrong_values and not wrong.any() and not flipped and not silent,
-        reason=_reason(parity, leaves, wrong, apart, framework, candidate, flipped=flipped)
+        passed=not (parity.leaf_mismatches or parity.wrong_values or wrong.any() or flipped or silent),
+        reason=_reason(parity, framework, candidate, apart.absolute, wrong, flipped=flipped)
         or (f"the framework answers none of {parity.rows:,} rows with numbers: nothing is shown" if silent else ""),
         parity=parity,
         allowed=tolerance,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Distances:
+    """float64 [N, K] each: how far answers are apart, the same as a share of the framework's, and how far they may."""
+
+    absolute: Table
+    relative: Table
+    allowed: Table
+
+    @classmethod
+    def between(cls, framework: Answers, candidate: Answers, tolerance: Tolerance) -> _Distances:
+        apart = _apart(candidate, framework)
+        size = np.abs(framework.astype(np.float64))
+        with np.errstate(over="ignore"):
+            allowed = tolerance.abs + tolerance.rel * np.where(np.isfinite(size), size, 0)
+        relative = np.zeros_like(apart)  # where they differ, an infinite or NaN answer of the framework is all wrong
+        smallest = np.finfo(np.float32).tiny
+        np.divide(apart, np.maximum(size, smallest), out=relative, where=(apart > 0) & np.isfinite(size))
+        relative[(apart > 0) & ~np.isfinite(size)] = np.inf
+        return cls(apart, relative, allowed)
+
+    def beyond(self, times: float) -> npt.NDArray[np.bool_]:
+        """Which are further apart than ``times`` what is allowed. No tolerance makes an infinity of a number."""
+        return ~(self.absolute <= times * self.allowed) | np.isinf(self.absolute)
+
+
+def _compared(count: Callable[[A, A], int], candidate: A | None, framework: A | None) -> int | None:
+    return None if candidate is None or framework is None else count(candidate, framework)
 
 
 def _errors(apart: npt.NDArray[np.float64]) -> tuple[float, ...]:
@@ -177,13 +219,18 @@ def _worst(values: npt.NDArray[np.float64]) -> float:
 
 
 def _reason(
-    parity: Parity, leaves: tuple[Leaves, Leaves] | None, wrong: npt.NDArray[np.bool_],
-    apart: npt.NDArray[np.float64], framework: Answers, candidate: Answers, *, flipped: bool,
-) -> str:  # fmt: skip
-    if leaves is not None and leaves[0].shape != leaves[1].shape:
-        return f"the artifact has {leaves[0].shape[1]} trees, the model {leaves[1].shape[1]}"
-    if parity.leaf_mismatches and leaves is not None:
-        got, expected = leaves
+    parity: Parity,
+    framework: Side,
+    candidate: Side,
+    apart: Table,
+    wrong: npt.NDArray[np.bool_],
+    *,
+    flipped: bool,
+) -> str:
+    got, expected = candidate.leaves, framework.leaves
+    if got is not None and expected is not None and got.shape != expected.shape:
+        return f"the artifact has {got.shape[1]} trees, the model {expected.shape[1]}"
+    if parity.leaf_mismatches and got is not None and expected is not None:
         row, tree = (int(i[0]) for i in np.nonzero(_wrong_leaves(got, expected)))
         return (
             f"{parity.leaf_mismatches:,} wrong leaves (row, tree), the first in tree {tree} on row {row}; "
@@ -199,7 +246,7 @@ def _reason(
     return (
         f"{int(wrong.any(axis=1).sum()):,} of {parity.rows:,} rows outside the tolerance; "
         f"worst: row {row}, output {k}: "
-        f"{candidate[row, k]:.9g} where the framework says {framework[row, k]:.9g}"
+        f"{candidate.answers[row, k]:.9g} where the framework says {framework.answers[row, k]:.9g}"
         + (f"; {decided}" if flipped else "")
         # 5% more, so that two digits don't round it down below the difference itself
         + ("" if hopeless else f"; --tolerance abs={1.05 * parity.max_abs:.2g},rel=0 would have passed")

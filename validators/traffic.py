@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from ..errors import UsageError
-from ..files import is_file, sha256_file
+from ..storage.files import is_file, sha256_file
 from ..values import Value
 from . import recording
 
@@ -145,8 +145,11 @@ def _recorded(path: Path) -> Traffic:
     found = recording.read(path)
     return Traffic(
         shares=tuple(Share(batch=batch, share=share) for batch, share in recording.shares(found, MOST_SHARES)),
-        rate=found.rate, recording=str(path), sha256=sha256_file(path), assumed=found.assumed,
-    )  # fmt: skip
+        rate=found.rate,
+        recording=str(path),
+        sha256=sha256_file(path),
+        assumed=found.assumed,
+    )
 
 
 def _wrong(spec: str) -> UsageError:

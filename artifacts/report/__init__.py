@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import UsageError
-from ...files import atomic_write, refusal
 from ...progress import Progress
-from ...run_directory import RunDirectory
+from ...storage.files import atomic_write, refusal
+from ...storage.run_directory import RunDirectory
 from ...values import Record
 from .markdown import render_markdown
 from .page import render_html

@@ -96,8 +96,11 @@ def _mark(name: str, line: Latency, record: Record, axis: Axis, y: float) -> Mar
         title=f"{name}, batch {line.batch:,}: p50 {micros(line.p50_us)} µs{within}",
         label=f"{micros(line.p50_us)} µs",
         winner=record.winner is not None and record.winner.id == name,
-        x=axis.x(line.p50_us), y=y, low=axis.x(spread.low), high=axis.x(spread.high),
-    )  # fmt: skip
+        x=axis.x(line.p50_us),
+        y=y,
+        low=axis.x(spread.low),
+        high=axis.x(spread.high),
+    )
 
 
 def _axis(lines: list[Latency]) -> Axis:

@@ -28,45 +28,48 @@ class Costs(Value):
 
 def costs(record: Record) -> Costs | None:
     """Candidates that were built and judged; None where there are none."""
-    lines = [line for line in record.candidates if line.parity is not None]
-    if not lines:
+    candidates = [candidate for candidate in record.candidates if candidate.parity is not None]
+    if not candidates:
         return None
-    batch = next((line.latency[0].batch for line in lines if line.latency), None)
-    names = list(dict.fromkeys(metric.name for line in lines for metric in _metrics(line)))
+    batch = next((candidate.latency[0].batch for candidate in candidates if candidate.latency), None)
+    names = list(dict.fromkeys(metric.name for candidate in candidates for metric in _metrics(candidate)))
     timed = (f"p50, batch {batch}", f"p99, batch {batch}", "rows/s") if batch is not None else ()
-    counted = [time.gpu_us for line in lines if (time := _timed(line, batch)) is not None]
-    on_gpu = any(value is not None for value in (*counted, *(line.gpu_bytes for line in lines)))
+    counted = [time.gpu_us for candidate in candidates if (time := _timed(candidate, batch)) is not None]
+    on_gpu = any(value is not None for value in (*counted, *(candidate.gpu_bytes for candidate in candidates)))
     gpu = (f"GPU time, batch {batch}", "GPU memory") if on_gpu else ()
     heads = ("precision", *timed, *gpu, "size", "memory", "largest difference", "decision flips", *names)
-    return Costs(heads=heads, lines=tuple(_line(record, line, batch, names, on_gpu=on_gpu) for line in lines))
+    return Costs(
+        heads=heads, lines=tuple(_line(record, candidate, batch, names, on_gpu=on_gpu) for candidate in candidates)
+    )
 
 
 def findings(record: Record) -> tuple[str, ...]:
     """What the plain form of a precision would have done, each once."""
-    found = (line.parity.finding for line in record.candidates if line.parity is not None)
+    found = (candidate.parity.finding for candidate in record.candidates if candidate.parity is not None)
     return tuple(dict.fromkeys(said for said in found if said))
 
 
-def _line(record: Record, line: CandidateRecord, batch: int | None, names: list[str], *, on_gpu: bool) -> Line:
-    parity = line.parity
+def _line(record: Record, candidate: CandidateRecord, batch: int | None, names: list[str], *, on_gpu: bool) -> Line:
+    parity = candidate.parity
     if parity is None:
-        raise ValueError(f"{line.id} wasn't judged")
-    time = _timed(line, batch)
-    metrics = {metric.name: metric for metric in _metrics(line)}
+        raise ValueError(f"{candidate.id} wasn't judged")
+    time = _timed(candidate, batch)
+    metrics = {metric.name: metric for metric in _metrics(candidate)}
     cells = (
-        Cell(words=line.precision),
+        Cell(words=candidate.precision),
         *(() if batch is None else _times(time)),
-        *((_gpu_time(time), _size(line.gpu_bytes)) if on_gpu else ()),
-        _size(line.bytes), _size(line.memory_bytes),
+        *((_gpu_time(time), _size(candidate.gpu_bytes)) if on_gpu else ()),
+        _size(candidate.bytes),
+        _size(candidate.memory_bytes),
         Cell(words=text.difference(parity.max_abs), sort=parity.max_abs),
         Cell(words=text.whole(parity.decision_flips), sort=float(parity.decision_flips)),
         *(_metric(metrics.get(name)) for name in names),
-    )  # fmt: skip
-    return Line(id=line.id, word=standing(record, line).word, cells=cells)
+    )
+    return Line(id=candidate.id, word=standing(record, candidate).word, cells=cells)
 
 
-def _timed(line: CandidateRecord, batch: int | None) -> Latency | None:
-    return next((found for found in line.latency if found.batch == batch), None)
+def _timed(candidate: CandidateRecord, batch: int | None) -> Latency | None:
+    return next((found for found in candidate.latency if found.batch == batch), None)
 
 
 def _gpu_time(time: Latency | None) -> Cell:
@@ -86,10 +89,13 @@ def _times(time: Latency | None) -> tuple[Cell, ...]:
         return (Cell(words=text.NONE),) * 3
     return (
         Cell(words=f"{text.micros(time.p50_us)} µs", sort=time.p50_us, small=text.interval(time.ci.get("p50_us"))),
-        Cell(words=text.NONE if time.p99_us is None else f"{text.micros(time.p99_us)} µs", sort=time.p99_us,
-             small=text.interval(time.ci.get("p99_us"))),
+        Cell(
+            words=text.NONE if time.p99_us is None else f"{text.micros(time.p99_us)} µs",
+            sort=time.p99_us,
+            small=text.interval(time.ci.get("p99_us")),
+        ),
         Cell(words=text.figures(time.rows_per_s), sort=time.rows_per_s),
-    )  # fmt: skip
+    )
 
 
 def _metric(metric: Metric | None) -> Cell:
@@ -99,13 +105,14 @@ def _metric(metric: Metric | None) -> Cell:
     low, high = metric.difference.low, metric.difference.high
     same = low == high == 0
     return Cell(
-        words=f"{metric.candidate:.4f}", sort=metric.candidate,
+        words=f"{metric.candidate:.4f}",
+        sort=metric.candidate,
         small="as the framework" if same else f"{low:+.1e} to {high:+.1e}",
-    )  # fmt: skip
+    )
 
 
-def _metrics(line: CandidateRecord) -> tuple[Metric, ...]:
-    parity = line.parity
+def _metrics(candidate: CandidateRecord) -> tuple[Metric, ...]:
+    parity = candidate.parity
     if parity is None:
         return ()
     return parity.metrics or (() if parity.metric is None else (parity.metric,))

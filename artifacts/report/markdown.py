@@ -74,10 +74,12 @@ def _costs(record: Record) -> tuple[str, ...]:
         return ()
     heads = ("Candidate", found.heads[0], *(f"{head}>" for head in found.heads[1:]))
     rows = (
-        (f"{'★ ' if line.word == 'winner' else ''}{line.id}",
-         *(f"{cell.words} ({cell.small})" if cell.small else cell.words for cell in line.cells))
+        (
+            f"{'★ ' if line.word == 'winner' else ''}{line.id}",
+            *(f"{cell.words} ({cell.small})" if cell.small else cell.words for cell in line.cells),
+        )
         for line in found.lines
-    )  # fmt: skip
+    )
     said = [f"{finding[:1].upper()}{finding[1:]}." for finding in by_precision.findings(record)]
     foot = (
         "In brackets: of times the 95% interval; of metrics the difference from the framework's, by a paired bootstrap."
@@ -88,8 +90,17 @@ def _costs(record: Record) -> tuple[str, ...]:
 def _candidates(record: Record) -> str:
     if not record.candidates:
         return "There are none."
-    heads = ("Candidate", "Verdict", "Wrong leaves>", "Largest difference>", "Max ULP>", "Decision flips>", "Size>",
-             "Build>", "Why")  # fmt: skip
+    heads = (
+        "Candidate",
+        "Verdict",
+        "Wrong leaves>",
+        "Largest difference>",
+        "Max ULP>",
+        "Decision flips>",
+        "Size>",
+        "Build>",
+        "Why",
+    )
     return table(heads, (_candidate(c, standing(record, c)) for c in record.candidates))
 
 
@@ -99,10 +110,12 @@ def _candidate(candidate: CandidateRecord, stands: Standing) -> tuple[str, ...]:
         (text.NONE,) * 4
         if parity is None
         else (
-            text.whole(parity.leaf_mismatches), text.difference(parity.max_abs), text.ulps(parity.max_ulp),
+            text.whole(parity.leaf_mismatches),
+            text.difference(parity.max_abs),
+            text.ulps(parity.max_ulp),
             text.whole(parity.decision_flips),
         )
-    )  # fmt: skip
+    )
     size = text.size(candidate.bytes) if candidate.bytes else text.NONE
     build = text.seconds(candidate.build_s) if candidate.build_s else text.NONE
     return (candidate.id, f"{'★ ' if stands.word == 'winner' else ''}{stands.word}", *figures, size, build, stands.why)
@@ -117,12 +130,17 @@ def _latency(record: Record) -> tuple[str, ...]:
     heads = ("Batch>", "Candidate", "p50 µs>", "95% interval>", "p99 µs>", "95% interval>", "Rows/s>", "Calls>")
     rows = (
         (
-            f"{line.batch:,}", candidate.id, text.micros(line.p50_us), text.interval(line.ci.get("p50_us")),
-            text.micros(line.p99_us), text.interval(line.ci.get("p99_us")), text.figures(line.rows_per_s),
+            f"{line.batch:,}",
+            candidate.id,
+            text.micros(line.p50_us),
+            text.interval(line.ci.get("p50_us")),
+            text.micros(line.p99_us),
+            text.interval(line.ci.get("p99_us")),
+            text.figures(line.rows_per_s),
             text.whole(line.samples),
         )
         for line, candidate in lines
-    )  # fmt: skip
+    )
     foot = "Microseconds of one call in process, candidates interleaved. A p99 takes 662 calls."
     return ("## Latency", table(heads, rows), foot)
 
@@ -139,12 +157,16 @@ def _tuning(record: Record) -> tuple[str, ...]:
 def _metrics(record: Record) -> tuple[str, ...]:
     rows = [
         (
-            candidate.id, metric.name, f"{metric.framework:.6g}", f"{metric.candidate:.6g}",
-            f"{metric.difference.low:.2g} to {metric.difference.high:.2g}", text.whole(metric.rows),
+            candidate.id,
+            metric.name,
+            f"{metric.framework:.6g}",
+            f"{metric.candidate:.6g}",
+            f"{metric.difference.low:.2g} to {metric.difference.high:.2g}",
+            text.whole(metric.rows),
         )
         for candidate in record.candidates
         if candidate.parity is not None and (metric := candidate.parity.metric) is not None
-    ]  # fmt: skip
+    ]
     heads = ("Candidate", "Metric", "Framework>", "Candidate>", "Difference, 95% interval>", "Rows>")
     return ("## The metric on your labels", table(heads, rows)) if rows else ()
 

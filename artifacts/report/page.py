@@ -31,32 +31,36 @@ def render_html(record: Record) -> str:
     """The page for ``record``."""
     found = verdict(record)
     script = source(SCRIPT)
-    return _environment().get_template(TEMPLATE).render(
-        record=record,
-        name=model_name(record),
-        verdict=found,
-        mark=MARKS[found.outcome],
-        lines=tuple((candidate, standing(record, candidate)) for candidate in record.candidates),
-        batches=tuple(sorted({line.batch for c in record.candidates for line in c.latency})),
-        metrics=tuple((c, c.parity.metric) for c in record.candidates if c.parity and c.parity.metric),
-        chart=chart(record),
-        costs=table.costs(record),
-        findings=table.findings(record),
-        pictures=drawn.pictures(record),
-        pictures_missing=drawn.missing(record),
-        worst=tuple(c for c in record.candidates if c.parity and c.parity.worst),
-        script=script,
-        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        tuned=tuned(record),
-        facts=sections.facts(record),
-        commands=sections.commands(record),
-        pass_groups=sections.pass_groups(record),
-        tensors=sections.tensors(record),
-        versions=sections.versions(record),
-        notes=notes(record),
-        few_features=FEW_FEATURES,
-        text=text,
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            record=record,
+            name=model_name(record),
+            verdict=found,
+            mark=MARKS[found.outcome],
+            lines=tuple((candidate, standing(record, candidate)) for candidate in record.candidates),
+            batches=tuple(sorted({line.batch for c in record.candidates for line in c.latency})),
+            metrics=tuple((c, c.parity.metric) for c in record.candidates if c.parity and c.parity.metric),
+            chart=chart(record),
+            costs=table.costs(record),
+            findings=table.findings(record),
+            pictures=drawn.pictures(record),
+            pictures_missing=drawn.missing(record),
+            worst=tuple(c for c in record.candidates if c.parity and c.parity.worst),
+            script=script,
+            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            tuned=tuned(record),
+            facts=sections.facts(record),
+            commands=sections.commands(record),
+            pass_groups=sections.pass_groups(record),
+            tensors=sections.tensors(record),
+            versions=sections.versions(record),
+            notes=notes(record),
+            few_features=FEW_FEATURES,
+            text=text,
+        )
+    )
 
 
 def _environment() -> Environment:

@@ -53,7 +53,7 @@ def pictures(record: Record) -> tuple[Picture, ...]:
 
 def missing(record: Record) -> bool:
     """Whether there would be pictures, were matplotlib installed."""
-    return find_spec("matplotlib") is None and any(line.parity is not None for line in record.candidates)
+    return find_spec("matplotlib") is None and any(candidate.parity is not None for candidate in record.candidates)
 
 
 def loss(candidate: CandidateRecord) -> tuple[float, str] | None:
@@ -69,7 +69,7 @@ def loss(candidate: CandidateRecord) -> tuple[float, str] | None:
 
 def place(record: Record, candidate: CandidateRecord) -> int:
     """Which of the series' colours, marks and dashes is a candidate's: the same in every picture."""
-    return [line.id for line in record.candidates].index(candidate.id)
+    return [candidate.id for candidate in record.candidates].index(candidate.id)
 
 
 def unbeaten(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -83,21 +83,35 @@ def unbeaten(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _tradeoff(record: Record) -> Picture | None:
-    lines = [line for line in record.candidates if line.status == "passed" and line.latency and loss(line)]
-    if len(lines) < 2:
+    candidates = [
+        candidate
+        for candidate in record.candidates
+        if candidate.status == "passed" and candidate.latency and loss(candidate)
+    ]
+    if len(candidates) < 2:
         return None
-    batch = lines[0].latency[0].batch
-    points = [(line, next(t.p50_us for t in line.latency if t.batch == batch), loss(line)) for line in lines]
+    batch = candidates[0].latency[0].batch
+    points = [
+        (candidate, next(t.p50_us for t in candidate.latency if t.batch == batch), loss(candidate))
+        for candidate in candidates
+    ]
     unit = next(found[1] for _, _, found in points if found is not None)
 
     def draw(axes: Axes) -> None:
         places: list[tuple[float, float]] = []
-        for line, p50, found in points:
-            i = place(record, line)
+        for candidate, p50, found in points:
+            i = place(record, candidate)
             value = max(found[0] if found else 0.0, SMALLEST)
             places.append((p50, value))
-            axes.plot([p50], [value], linestyle="none", marker=_MARKERS[i % len(_MARKERS)], markersize=8,
-                      color=_SERIES[i % len(_SERIES)], label=line.id)  # fmt: skip
+            axes.plot(
+                [p50],
+                [value],
+                linestyle="none",
+                marker=_MARKERS[i % len(_MARKERS)],
+                markersize=8,
+                color=_SERIES[i % len(_SERIES)],
+                label=candidate.id,
+            )
         best = unbeaten(places)
         axes.plot(
             [x for x, _ in best], [y for _, y in best], drawstyle="steps-post", color=_SOFT, linewidth=1.0, zorder=1
@@ -110,61 +124,68 @@ def _tradeoff(record: Record) -> Picture | None:
         _legend(axes)
 
     return Picture(
-        key="tradeoff", title="What it costs, and what it buys",
+        key="tradeoff",
+        title="What it costs, and what it buys",
         foot=f"Each candidate that passed; the line joins those that no other beats in both. A difference below "
         f"{SMALLEST:g} is drawn there.",
         svg=_svg("tradeoff", draw),
-    )  # fmt: skip
+    )
 
 
 def _errors(record: Record) -> Picture | None:
-    lines = [line for line in record.candidates if line.parity and line.parity.errors and line.parity.errors[-1] > 0]
-    if not lines:
+    candidates = [
+        candidate
+        for candidate in record.candidates
+        if candidate.parity and candidate.parity.errors and candidate.parity.errors[-1] > 0
+    ]
+    if not candidates:
         return None
 
     def draw(axes: Axes) -> None:
-        for line in lines:
-            errors = line.parity.errors if line.parity is not None else ()
-            _steps(axes, place(record, line), [max(min(error, 1e30), SMALLEST) for error in errors], line.id)
+        for candidate in candidates:
+            errors = candidate.parity.errors if candidate.parity is not None else ()
+            _steps(axes, place(record, candidate), [max(min(error, 1e30), SMALLEST) for error in errors], candidate.id)
         _logarithmic(axes, "x")
         axes.set_xlabel("largest difference of an answer, row by row")
         _shares(axes, "share of the rows\nthat are no further off")
 
     return Picture(
-        key="errors", title="How far answers are off",
+        key="errors",
+        title="How far answers are off",
         foot="A curve further left is closer to the framework. Candidates that answer to the bit aren't drawn.",
         svg=_svg("errors", draw),
-    )  # fmt: skip
+    )
 
 
 def _times(record: Record) -> Picture | None:
-    lines = [line for line in record.candidates if line.latency and line.latency[0].quantiles]
-    if not lines:
+    candidates = [candidate for candidate in record.candidates if candidate.latency and candidate.latency[0].quantiles]
+    if not candidates:
         return None
-    batch = lines[0].latency[0].batch
+    batch = candidates[0].latency[0].batch
 
     def draw(axes: Axes) -> None:
-        for line in lines:
-            found = next((time for time in line.latency if time.batch == batch and time.quantiles), None)
+        for candidate in candidates:
+            found = next((time for time in candidate.latency if time.batch == batch and time.quantiles), None)
             if found is not None:
-                _steps(axes, place(record, line), list(found.quantiles), line.id)
+                _steps(axes, place(record, candidate), list(found.quantiles), candidate.id)
         _logarithmic(axes, "x")
         axes.set_xlabel(f"time of one call of {batch} row{'s' if batch > 1 else ''}, µs")
         _shares(axes, "share of the calls\nthat are no slower")
 
     return Picture(
-        key="times", title="How long calls take",
+        key="times",
+        title="How long calls take",
         foot="In process, candidates interleaved. The right end of a curve is the slowest call that was seen.",
         svg=_svg("times", draw),
-    )  # fmt: skip
+    )
 
 
 def _layers(record: Record) -> list[Picture]:
-    return [_layer_costs(line) for line in record.candidates if line.layers]
+    return [_layer_costs(candidate) for candidate in record.candidates if candidate.layers]
 
 
-def _layer_costs(line: CandidateRecord) -> Picture:
-    costs = sorted(line.layers, key=lambda cost: -cost.error)[:MOST_LAYERS]
+def _layer_costs(candidate: CandidateRecord) -> Picture:
+    costs = sorted(candidate.layers, key=lambda cost: -cost.error)[:MOST_LAYERS]
 
     def draw(axes: Axes) -> None:
         names = [_short(cost.name) + (" (kept fp32)" if cost.kept else "") for cost in costs][::-1]
@@ -180,12 +201,13 @@ def _layer_costs(line: CandidateRecord) -> Picture:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("error of the answers over their standard deviation, with this layer alone lowered")
 
-    left = f" The {len(line.layers) - len(costs)} others cost less." if len(line.layers) > len(costs) else ""
+    left = f" The {len(candidate.layers) - len(costs)} others cost less." if len(candidate.layers) > len(costs) else ""
     return Picture(
-        key=f"layers-{line.id}", title=f"What each layer of {line.id} costs",
+        key=f"layers-{candidate.id}",
+        title=f"What each layer of {candidate.id} costs",
         foot=f"Root mean square, on rows that calibrated nothing.{left}",
-        svg=_svg(f"layers-{line.id}", draw, height=max(1.2 + 0.28 * len(costs), 1.8)),
-    )  # fmt: skip
+        svg=_svg(f"layers-{candidate.id}", draw, height=max(1.2 + 0.28 * len(costs), 1.8)),
+    )
 
 
 def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
@@ -202,8 +224,15 @@ def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
 def _steps(axes: Axes, i: int, values: Sequence[float], label: str) -> None:
     share = [k / (len(values) - 1) for k in range(len(values))]
-    axes.plot(values, share, drawstyle="steps-post", color=_SERIES[i % len(_SERIES)],
-              linestyle=_DASHES[i % len(_DASHES)], linewidth=1.8, label=label)  # fmt: skip
+    axes.plot(
+        values,
+        share,
+        drawstyle="steps-post",
+        color=_SERIES[i % len(_SERIES)],
+        linestyle=_DASHES[i % len(_DASHES)],
+        linewidth=1.8,
+        label=label,
+    )
 
 
 def _shares(axes: Axes, what: str) -> None:
@@ -234,13 +263,26 @@ def _svg(key: str, draw: Draw, *, height: float = HEIGHT) -> str:
     from matplotlib.figure import Figure
 
     settings = {
-        "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": key, "font.family": "sans-serif",
+        "text.parse_math": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": key,
+        "font.family": "sans-serif",
         "font.size": 10.0,
-        "text.color": _INK, "axes.edgecolor": _LINE, "axes.labelcolor": _SOFT, "xtick.color": _SOFT,
-        "ytick.color": _SOFT, "xtick.labelcolor": _SOFT, "ytick.labelcolor": _INK, "axes.spines.top": False,
-        "axes.spines.right": False, "axes.grid": True, "grid.color": _LINE, "grid.linewidth": 0.7,
-        "axes.axisbelow": True, "hatch.color": _SERIES[0],
-    }  # fmt: skip
+        "text.color": _INK,
+        "axes.edgecolor": _LINE,
+        "axes.labelcolor": _SOFT,
+        "xtick.color": _SOFT,
+        "ytick.color": _SOFT,
+        "xtick.labelcolor": _SOFT,
+        "ytick.labelcolor": _INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": _LINE,
+        "grid.linewidth": 0.7,
+        "axes.axisbelow": True,
+        "hatch.color": _SERIES[0],
+    }
     out = io.StringIO()
     with rc_context(settings):  # type: ignore[arg-type]
         figure = Figure(figsize=(WIDTH, height), layout="constrained")

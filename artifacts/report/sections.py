@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from ...validators.triton import install
+from ...triton import install
 from ...values import PassNote, Record, Value
 from . import text
 
@@ -82,7 +82,7 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
     where = (f"--repository {folder}", f"--name {shlex.quote(record.publication.name)}")
     winner = record.winner.id if record.winner is not None else ""
     managed = "://" not in record.publication.repository and any(
-        line.served_by in install.backends() for line in record.candidates if line.id == winner
+        candidate.served_by in install.backends() for candidate in record.candidates if candidate.id == winner
     )
     rows = "rows.parquet" if record.model.categories else "rows.npy"  # which holds numbers only
     files = (f"--input {rows}", "--output answers.npy")
@@ -121,7 +121,7 @@ def tensors(record: Record) -> tuple[Fact, ...]:
                 f"in this order: {', '.join(model.outputs)}",
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def versions(record: Record) -> tuple[Fact, ...]:

@@ -52,10 +52,14 @@ def tuned(record: Record) -> Tuned | None:
     if tuning is None or not tuning.trials:
         return None
     return Tuned(
-        facts=_facts(tuning), rows=tuple(_row(tuning, trial) for trial in tuning.trials), trade=trade(tuning),
-        split=split(tuning), sweep=sweep(tuning), tail=tail_name(tuning),
+        facts=_facts(tuning),
+        rows=tuple(_row(tuning, trial) for trial in tuning.trials),
+        trade=trade(tuning),
+        split=split(tuning),
+        sweep=sweep(tuning),
+        tail=tail_name(tuning),
         foot=FOOT,
-    )  # fmt: skip
+    )
 
 
 def _facts(tuning: Tuning) -> tuple[Fact, ...]:
@@ -94,8 +98,11 @@ def _chosen(tuning: Tuning) -> tuple[str, ...]:
     if tuning.gain is not None:
         spread = tuning.gain_ci
         within = f" (95% interval {spread.low:.2f} to {spread.high:.2f})" if spread is not None and spread.high else ""
-        what = {"throughput": "the default's throughput", "latency": "as fast as the default",
-                "cost": "as cheap as the default"}.get(tuning.objective, "the default")  # fmt: skip
+        what = {
+            "throughput": "the default's throughput",
+            "latency": "as fast as the default",
+            "cost": "as cheap as the default",
+        }.get(tuning.objective, "the default")
         lines.append(f"{tuning.gain:.2f} times {what}{within}")
     return tuple(lines)
 
@@ -117,10 +124,13 @@ def _row(tuning: Tuning, trial: TrialRecord) -> Row:
         (text.NONE,) * 5
         if seen is None
         else (
-            text.figures(seen.rows_per_s), f"{text.micros(seen.p50_us)} µs", f"{text.micros(seen.p99_us)} µs",
-            text.figures(seen.batch_rows), text.whole(seen.rounds),
+            text.figures(seen.rows_per_s),
+            f"{text.micros(seen.p50_us)} µs",
+            f"{text.micros(seen.p99_us)} µs",
+            text.figures(seen.batch_rows),
+            text.whole(seen.rounds),
         )
-    )  # fmt: skip
+    )
     stands = word(tuning, trial)
     did = "; ".join(part for part in (DID[stands], trial.reason) if part)
     return Row(id=trial.id, name=f"{trial.candidate}, {trial.words}", word=stands, cells=cells, did=did)

@@ -134,21 +134,26 @@ def sweep(tuning: Tuning) -> Sweep | None:
     up = spanning([*(p.tail_us for p in room.points), *limits], SWEEP_BOTTOM, TOP)
     points = tuple(_point(room, i, across, up) for i in range(len(room.points)))
     return Sweep(
-        points=points, line=" ".join(f"{p.x},{p.y}" for p in points),
+        points=points,
+        line=" ".join(f"{p.x},{p.y}" for p in points),
         x_ticks=tuple(Tick(at=across.at(v), label=f"{v:,.6g}") for v in across.ticks()),
         y_ticks=tuple(Tick(at=up.at(v), label=f"{v / 1e3:,.6g}") for v in up.ticks()),
         limit=up.at(tuning.limit_us) if tuning.limit_us is not None else None,
-    )  # fmt: skip
+    )
 
 
 def _dot(tuning: Tuning, trial: TrialRecord, seen: Figures, across: Scale, up: Scale) -> Dot:
     spread = seen.ci.get("tail_us") or Interval(low=seen.tail_us, high=seen.tail_us)
     return Dot(
-        id=trial.id, x=across.at(seen.tail_us), y=up.at(seen.rows_per_s), word=word(tuning, trial),
+        id=trial.id,
+        x=across.at(seen.tail_us),
+        y=up.at(seen.rows_per_s),
+        word=word(tuning, trial),
         title=f"{trial.id}: {trial.candidate}, {trial.words}: {number(seen.rows_per_s)} rows/s, "
         f"{tail_name(tuning)} {micros(seen.tail_us)} µs",
-        low=across.at(spread.low), high=across.at(spread.high),
-    )  # fmt: skip
+        low=across.at(spread.low),
+        high=across.at(spread.high),
+    )
 
 
 def word(tuning: Tuning, trial: TrialRecord) -> str:
@@ -176,14 +181,18 @@ def _bar(tuning: Tuning, trial: TrialRecord, seen: Figures, row: int, longest: f
         x += long
     mark = {"best": "★ ", "default": "default "}.get(word(tuning, trial), "")
     return Bar(
-        name=f"{mark}{trial.id}", y=BAR_GAP + row * (BAR + BAR_GAP), total=f"{micros(_total(seen))} µs",
+        name=f"{mark}{trial.id}",
+        y=BAR_GAP + row * (BAR + BAR_GAP),
+        total=f"{micros(_total(seen))} µs",
         parts=tuple(parts),
-    )  # fmt: skip
+    )
 
 
 def _point(room: Headroom, i: int, across: Scale, up: Scale) -> Point:
     point = room.points[i]
     return Point(
-        x=across.at(point.rate), y=up.at(point.tail_us), kept=point.kept,
+        x=across.at(point.rate),
+        y=up.at(point.tail_us),
+        kept=point.kept,
         title=f"{number(point.rate)} requests/s: {micros(point.tail_us)} µs",
-    )  # fmt: skip
+    )

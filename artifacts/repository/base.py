@@ -68,9 +68,13 @@ class Repository(Protocol):
         """Of the manifest that was published, by what is noted beside the repository; empty where nothing is."""
 
     def publish(
-        self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,
+        self,
+        bundle: Bundle,
+        *,
+        verify: Verify | None = None,
+        restored: Restored | None = None,
         sign: Sign | None = None,
-    ) -> Publication:  # fmt: skip
+    ) -> Publication:
         """Publish ``bundle`` as the next version, or leave everything as it was."""
 
     def rollback(

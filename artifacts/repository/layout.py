@@ -20,9 +20,9 @@ import re
 from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
-from ...files import make_folder, read_limited, refusal
+from ...storage.files import make_folder, read_limited, refusal
+from ...triton import config as triton_config
 from ...values import Value
-from .. import triton_config
 from ..manifest import CONFIG_FILE
 from .names import check_name
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from ... import wire
 from ...errors import PublicationError
-from ...files import atomic_write
+from ...storage import wire
+from ...storage.files import atomic_write
 from ...values import Value
 from .layout import Place, locate
 

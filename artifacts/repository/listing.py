@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError, UsageError
-from ...files import refusal
+from ...storage.files import refusal
 from ...values import Manifest
 from .. import manifest as manifests
 from .base import VersionEntry

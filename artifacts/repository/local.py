@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError, UsageError
-from ...files import refusal
+from ...storage.files import refusal
 from ...values import Publication, Value
 from ..bundle import Bundle
 from ..manifest import CONFIG_FILE
@@ -56,9 +56,13 @@ class LocalRepository(Value):
         return ledgers.read(layout.locate(self.root, name)).manifests.get(version, "")
 
     def publish(
-        self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,
+        self,
+        bundle: Bundle,
+        *,
+        verify: Verify | None = None,
+        restored: Restored | None = None,
         sign: Sign | None = None,
-    ) -> Publication:  # fmt: skip
+    ) -> Publication:
         return publication.publish(bundle, self.root, verify=verify, restored=restored, sign=sign)
 
     def rollback(

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import msgspec
 from filelock import FileLock, Timeout
 
-from ... import wire
 from ...errors import PublicationError
-from ...files import refusal
+from ...storage import wire
+from ...storage.files import refusal
 from ...values import Value
 from .layout import Place
 

@@ -22,17 +22,17 @@ import errno
 from pathlib import Path
 
 from ...errors import MillworkError, ModelError, PublicationError
-from ...files import FULL, refusal
+from ...storage.files import FULL, refusal
 from ...values import Publication
 from .. import manifest as manifests
 from ..bundle import Bundle, content_digest
-from . import flight as flights
 from . import ledger as ledgers
+from . import transaction as flights
 from .base import NoBackendError, Restored, Sign, Verify
-from .flight import Step
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
 from .ledger import Flight
 from .lock import hold
+from .transaction import Step
 
 TIMEOUT_S = 60.0
 

@@ -10,16 +10,16 @@ import contextlib
 from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
-from ...files import refusal
+from ...storage.files import refusal
 from ...values import Publication
 from .. import manifest as manifests
-from . import flight as flights
 from . import ledger as ledgers
+from . import transaction as flights
 from .base import Restored, Verify
-from .flight import Step
 from .layout import Place, config_bytes, locate, prepare, served_by, served_now, version_folders
 from .lock import hold
 from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
+from .transaction import Step
 
 
 def rollback(

@@ -107,12 +107,13 @@ def write(out: Path, files: Sequence[tuple[str, Path]], limit: int) -> dict[str,
             raise SystemExit(f"{path.name} has {path.stat().st_size:,} bytes, more than {limit:,}")
         written.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)})
     index: dict[str, object] = {
-        "schema": 1, "bundles": written,
+        "schema": 1,
+        "bundles": written,
         "files": [
             {"name": name, "bytes": file.stat().st_size, "sha256": sha256(file), "pieces": [p.name for p in cut[name]]}
             for name, file in files
         ],
-    }  # fmt: skip
+    }
     (out / "index.json").write_text(json.dumps(index, indent=1) + "\n")
     shutil.copyfile(UNPACK, out / UNPACK.name)
     return index
@@ -126,9 +127,11 @@ def sha256(path: Path) -> str:
 def source_archive(path: Path) -> None:
     """What git lists of this checkout (and doesn't ignore), as it lies there; always the same bytes for the same."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=SOURCE, check=True,
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=SOURCE,
+        check=True,
         capture_output=True,
-    ).stdout.decode()  # fmt: skip
+    ).stdout.decode()
     _archive(path, [(name, SOURCE / name) for name in sorted(set(listed.split("\0"))) if name])
 
 
@@ -154,11 +157,26 @@ def download(groups: Sequence[str], folder: Path, python: str) -> None:
     named = dict.fromkeys(requirement for group in groups for requirement in WHEELS[group])
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in (17, 24, 27, 28, 34, 35)] + ["manylinux2014_x86_64"]
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-         "--dest", str(folder), "--python-version", python, "--implementation", "cp",
-         *(part for platform in platforms for part in ("--platform", platform)), *named],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--dest",
+            str(folder),
+            "--python-version",
+            python,
+            "--implementation",
+            "cp",
+            *(part for platform in platforms for part in ("--platform", platform)),
+            *named,
+        ],
         check=True,
-    )  # fmt: skip
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

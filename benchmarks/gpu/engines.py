@@ -196,9 +196,10 @@ def onnx(model: Model, device: str) -> Engine:
 
         run(0)
         work = Simple(
-            lambda i: there[i].update_inplace(np.ascontiguousarray(batches[i])), run,
+            lambda i: there[i].update_inplace(np.ascontiguousarray(batches[i])),
+            run,
             lambda _: bound[last[0]].copy_outputs_to_cpu(),
-        )  # fmt: skip
+        )
         yield "bound", work, timing.WallClock()
 
     return Engine("onnx-cuda" if device == "cuda" else "onnx", engine.version, engine.predict, works, notes=taken)
@@ -253,9 +254,10 @@ def torch(model: Model, device: str) -> Engine:
                     last[0] = call(there[i])
 
                 return Simple(
-                    lambda i: there[i].copy_(host[i], non_blocking=True), run,
+                    lambda i: there[i].copy_(host[i], non_blocking=True),
+                    run,
                     lambda _: answers.copy_(last[0], non_blocking=True),
-                )  # fmt: skip
+                )
 
             yield "eager", of(net), clock
             if device != "cuda":
@@ -287,9 +289,10 @@ def _graphed(api: Any, net: Any, host: list[Any], there: list[Any], answers: Any
         graphs[last[0]].replay()
 
     return Simple(
-        lambda i: there[i % few].copy_(host[i % few], non_blocking=True), run,
+        lambda i: there[i % few].copy_(host[i % few], non_blocking=True),
+        run,
         lambda _: answers.copy_(outs[last[0]], non_blocking=True),
-    )  # fmt: skip
+    )
 
 
 def tensorrt(model: Model, batches_of: tuple[int, ...], folder: Path) -> Engine:

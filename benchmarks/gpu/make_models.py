@@ -48,8 +48,9 @@ def forest(folder: Path, trees: int, depth: int, features: int) -> None:
     from models.gate import gate
 
     from millwork import triton_releases
-    from millwork.compile.backends import cuda_file, fil
-    from millwork.validators import steps as gating
+    from millwork.compile.backends.fil import cpu
+    from millwork.compile.backends.native import cuda_file
+    from millwork.validators import gate_steps as gating
 
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -64,11 +65,14 @@ def forest(folder: Path, trees: int, depth: int, features: int) -> None:
         leaf_map = np.load(found.folder / "leaf_map.npy")
         leaf_rows = gating.expected_leaves(found.program, leaf_map, found.leaves)
         np.savez_compressed(
-            folder / "expected.npz", rows=found.rows, answers=found.answers, leaf_rows=leaf_rows,
+            folder / "expected.npz",
+            rows=found.rows,
+            answers=found.answers,
+            leaf_rows=leaf_rows,
             tree_leaves=(leaf_rows - lowered.forest.tree_start[:-1]).astype(np.int32),
-        )  # fmt: skip
+        )
     with (folder / "checkpoint.tl").open("wb") as file:
-        fil.write(lowered, triton_releases.find("25.12").treelite, file)
+        cpu.write(lowered, triton_releases.find("25.12").treelite, file)
     cuda_file.write(lowered, folder / "forest.cuda")
     card = {"kind": "forest", "features": features, "answer": lowered.postprocess, "trees": trees, "depth": depth}
     (folder / "card.json").write_text(json.dumps(card))
@@ -87,9 +91,16 @@ def net(folder: Path) -> None:
         program = torch.export.export(made.module, (given,), dynamic_shapes=({0: batch},))
         torch.export.save(program, folder / "net.pt2")
         torch.onnx.export(
-            program, (given,), folder / "model.onnx", dynamo=True, verbose=False, external_data=False,
-            input_names=["input__0"], output_names=["output__0"], opset_version=20,
-        )  # fmt: skip
+            program,
+            (given,),
+            folder / "model.onnx",
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+            input_names=["input__0"],
+            output_names=["output__0"],
+            opset_version=20,
+        )
     with torch.inference_mode():
         answers = made.module(torch.from_numpy(made.x)).reshape(len(made.x), -1).numpy()
     np.savez_compressed(folder / "expected.npz", rows=made.x, answers=answers)

@@ -196,11 +196,16 @@ def _one(asked: Asked, line: Line, make: Callable[[Model], Engine], model: Model
             start = asked.watch.state() if asked.watch else None
             times = timing.measure(work, clock, len(rows), **({} if asked.gpu else {"samples": 16, "budget_s": 0.5}))
             end = asked.watch.state() if asked.watch else None
-            line.figures.append({
-                **times.figures(batch), "work": name, "inputs": len(rows), "over_l2": rows.nbytes > cache,
-                "slowed": watch.slowed(start, end) if start and end else "",
-                "gpu": [dataclasses.asdict(start), dataclasses.asdict(end)] if start and end else [],
-            })  # fmt: skip
+            line.figures.append(
+                {
+                    **times.figures(batch),
+                    "work": name,
+                    "inputs": len(rows),
+                    "over_l2": rows.nbytes > cache,
+                    "slowed": watch.slowed(start, end) if start and end else "",
+                    "gpu": [dataclasses.asdict(start), dataclasses.asdict(end)] if start and end else [],
+                }
+            )
 
 
 def parity(model: Model, engine: Engine) -> dict[str, Any]:
@@ -248,10 +253,27 @@ def _job(asked: Asked, part: str, options: list[str]) -> Line:
         if target not in targets.TABLE:
             raise NotMeasuredError(f"{target} is in no table of targets")
     done = subprocess.run(
-        [sys.executable, "-P", "-c", LAUNCH, "optimize", str(model.folder / "model.json"), "--target", target,
-         "--dry-run", "--json", "--run-dir", str(asked.scratch / part), *options],
-        capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            LAUNCH,
+            "optimize",
+            str(model.folder / "model.json"),
+            "--target",
+            target,
+            "--dry-run",
+            "--json",
+            "--run-dir",
+            str(asked.scratch / part),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     try:
         record = json.loads(done.stdout)
     except ValueError:

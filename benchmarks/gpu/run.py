@@ -53,9 +53,16 @@ def seen(rehearse: bool) -> tuple[str, list[dict[str, Any]], str]:
     """``cuda``, ``cpu`` or nothing; the GPUs as nvidia-smi tells them; why there is none."""
     try:
         told = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total,mig.mode.current",
-             "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=30, check=True,
-        ).stdout  # fmt: skip
+            [
+                "nvidia-smi",
+                "--query-gpu=name,driver_version,compute_cap,memory.total,mig.mode.current",
+                "--format=csv,noheader,nounits",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
         names = ("name", "driver", "compute_capability", "memory_mib", "mig")
         gpus = [
             dict(zip(names, (part.strip() for part in line.split(",")), strict=False)) for line in told.splitlines()
@@ -100,9 +107,13 @@ def main(arguments: list[str] | None = None) -> int:
         for name in wanted:
             lines += _part(name, asked, why)
     document = {
-        "rehearsal": given.rehearse, "gpus": gpus, "machine": platform.machine(), "versions": versions(),
-        "lines": [dataclasses.asdict(line) for line in lines], "compared": compared(lines),
-    }  # fmt: skip
+        "rehearsal": given.rehearse,
+        "gpus": gpus,
+        "machine": platform.machine(),
+        "versions": versions(),
+        "lines": [dataclasses.asdict(line) for line in lines],
+        "compared": compared(lines),
+    }
     given.out.write_text(json.dumps(document, indent=1))
     print(table(lines, rehearsal=given.rehearse))
     return 1 if any(line.state in ("wrong", "failed") for line in lines) else 0

@@ -9,18 +9,18 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ...engines import PlanFacts
 from ...passes.net import Net
 from ...passes.program import Program
 from ...triton_releases import Release
 from ...values import LayerCost, PassNote, Value
-from ..frontends.loaded import Signature
+from ...values.tensorrt_plan import PlanFacts
+from ..frontends.loaded_model import Signature
 
 Leaves = npt.NDArray[np.int32]
 Table = npt.NDArray[np.float64]
 
 
-class Built(Value):
+class Artifact(Value):
     """A candidate's files, in a folder of their own.
 
     ``model_file`` is what the runner opens, ``runner`` the module under compile/runners that opens it and
@@ -66,11 +66,7 @@ class Source(Value):
 
 
 class Kind(Protocol):
-    """What every backend says of itself.
-
-    ``rank`` orders ties: the simpler and more portable first. ``extra`` is the optional dependency that its runner
-    needs here (an extra of pyproject.toml), and ``module`` the import that shows that it is there.
-    """
+    """What every backend says of itself. ``rank`` orders ties: the simpler and more portable first."""
 
     @property
     def name(self) -> str: ...
@@ -78,20 +74,16 @@ class Kind(Protocol):
     def precision(self) -> str: ...
     @property
     def rank(self) -> int: ...
-    @property
-    def extra(self) -> str: ...
-    @property
-    def module(self) -> str: ...
 
 
 class Backend(Kind, Protocol):
     """One kind of candidate of a forest."""
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         """Write the candidate's files into ``folder``, which exists and is empty. ``program`` is lowered."""
         ...
 
-    def leaves(self, built: Built, folder: Path, rows: npt.NDArray[np.float32], categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: npt.NDArray[np.float32], categories: Any = None) -> Leaves:
         """The leaf of each row in each tree, asked of the built artifact itself, not of the program: int32 [N, T'].
 
         Numbers are :meth:`expected`'s. ``rows`` and ``categories``: the client's, float32 [N, F], and [N, C] where the
@@ -100,7 +92,7 @@ class Backend(Kind, Protocol):
         """
         ...
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """The forest as it is read back from the file, and as it must be: every node's test, children, directions,
         and what leaves and base scores add, in the artifact's own types; None where the file is the framework's own.
 
@@ -144,6 +136,6 @@ class NetBackend(Kind, Protocol):
     """One kind of candidate of a net, in one precision. The rest is as :class:`Backend` has it; there are no leaves to
     look at, so the outputs alone are judged."""
 
-    def build(self, order: NetOrder) -> Built | Unsupported:
+    def build(self, order: NetOrder) -> Artifact | Unsupported:
         """Write the candidate's files into the order's folder."""
         ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runners.load import installed, requirement
-from .base import Built, NetBackend, NetOrder, Unsupported
+from .base import Artifact, NetBackend, NetOrder, Unsupported
 
 
 @dataclass(frozen=True)
@@ -15,17 +15,19 @@ class NetReference:
     precision: str = "fp32"
     name: str = "reference"
     rank: int = 11
-    extra: str = "torch"
-    module: str = "torch"
 
-    def build(self, order: NetOrder) -> Built | Unsupported:
+    def build(self, order: NetOrder) -> Artifact | Unsupported:
         native = Path(order.source.native)
         shutil.copyfile(native, order.folder / native.name)
-        return Built(
-            backend=self.name, precision=self.precision, model_file=native.name, runner="torch_runner",
-            triton_backend="python", parameters=order.source.signature.oracle.parameters,
+        return Artifact(
+            backend=self.name,
+            precision=self.precision,
+            model_file=native.name,
+            runner="torch_runner",
+            triton_backend="python",
+            parameters=order.source.signature.oracle.parameters,
             requirements=(requirement("torch", installed("torch") or ""),),
-        )  # fmt: skip
+        )
 
 
 def backend(precision: str) -> NetBackend:

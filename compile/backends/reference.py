@@ -11,7 +11,7 @@ from ...passes.forest import Rows
 from ...passes.program import Program
 from ...triton_releases import Release
 from ..runners.load import installed, requirement, runner
-from .base import Backend, Built, Leaves, Source, Table, Unsupported
+from .base import Artifact, Backend, Leaves, Source, Table, Unsupported
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,8 @@ class Reference:
     name: str = "reference"
     precision: str = "fp32"
     rank: int = 11
-    extra: str = ""
-    module: str = ""
 
-    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Built | Unsupported:
+    def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         oracle = source.signature.oracle
         here = installed(oracle.framework)
         if oracle.version and here is not None and here != oracle.version:
@@ -33,17 +31,21 @@ class Reference:
         native = Path(source.native)
         frames = oracle.framework == "xgboost" and "columns" in oracle.parameters
         shutil.copyfile(native, folder / native.name)
-        return Built(
-            backend=self.name, precision=self.precision, model_file=native.name,
-            runner=f"{oracle.framework}_runner", triton_backend="python", parameters=oracle.parameters,
+        return Artifact(
+            backend=self.name,
+            precision=self.precision,
+            model_file=native.name,
+            runner=f"{oracle.framework}_runner",
+            triton_backend="python",
+            parameters=oracle.parameters,
             requirements=(requirement(oracle.framework, oracle.version), *(() if not frames else ("pandas",))),
-        )  # fmt: skip
+        )
 
-    def leaves(self, built: Built, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         engine = runner(built.runner)(folder / built.model_file, built.parameters, 1)
         return engine.leaves(rows, categories)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Built, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         return None
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:

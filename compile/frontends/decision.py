@@ -9,7 +9,7 @@ import msgspec
 from ...errors import ModelError
 from ...passes.net import Net
 from ...passes.program import Decision
-from .loaded import LoadedModel
+from .loaded_model import LoadedModel
 
 
 def decided(model: LoadedModel) -> LoadedModel:

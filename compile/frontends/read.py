@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,48 +12,34 @@ import msgspec
 
 from ...errors import ModelError, TargetError
 from ...values import Framework, Provenance
-from . import catboost, ubjson, xgboost
-from .loaded import LoadedModel
+from . import ubjson
+from .catboost import model as catboost
+from .load_options import AS_SAVED, LoadOptions
+from .loaded_model import LoadedModel, NativeFile
 from .model_file import read_whole
 from .pickles import read_pickled
-from .pickles.estimators import PickledModel
+from .pickles.estimators import Attributes, PickledModel
 from .sniff import Format, sniff
+from .xgboost import model as xgboost
+from .xgboost.learner import Estimator
 
 
-def read(
-    path: Path, scratch: Path, *, margin: bool = False, data: Path | None = None, label: str | None = None,
-    task: str = "", module: tuple[str, str] = ("", ""),
-) -> LoadedModel:  # fmt: skip
-    """Load ``path``. ``scratch`` is a folder for files that a framework's exporter needs; ``margin``: raw scores;
-    ``data``: rows that may know the values of CatBoost's categories, ``label``: the column of them that is no feature.
+def read(path: Path, scratch: Path, options: LoadOptions = AS_SAVED) -> LoadedModel:
+    """Load ``path``. ``scratch`` is a folder for files that a framework's exporter needs.
 
-    ``task``: of a net, what its outputs are margins of; ``module``: the factory of a state dict's module, and the
-    folder that it is imported from, if it isn't installed.
     Raises ModelError (unreadable, or refused by name), TargetError (a framework is needed and isn't installed).
     """
     kind = sniff(path)
     content = read_whole(path)
     try:
-        return _of_kind(kind, content, path, _Asked(scratch, margin, data, label, task, module))
+        return _of_kind(kind, content, path, scratch, options)
     except ModelError as error:
         if error.message.startswith(f"{path}:"):
             raise
         raise ModelError(f"{path}: {error.message}", error.hint) from error
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What :func:`read` was asked for, beside the file."""
-
-    scratch: Path
-    margin: bool
-    data: Path | None
-    label: str | None
-    task: str = ""
-    module: tuple[str, str] = ("", "")
-
-
-def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedModel:
+def _of_kind(kind: Format, content: bytes, path: Path, scratch: Path, options: LoadOptions) -> LoadedModel:
     where = Provenance(
         path=str(path),
         format=kind,
@@ -64,20 +49,18 @@ def _of_kind(kind: Format, content: bytes, path: Path, asked: _Asked) -> LoadedM
     )
     match kind:
         case "xgboost-json":
-            return _xgboost(_json(content, path), content, "model.json", where, margin=asked.margin)
+            return _xgboost(_json(content, path), NativeFile("model.json", content), where, options)
         case "xgboost-ubj":
-            return _xgboost(ubjson.parse(content, str(path)), content, "model.ubj", where, margin=asked.margin)
+            return _xgboost(ubjson.parse(content, str(path)), NativeFile("model.ubj", content), where, options)
         case "catboost-json":
-            return catboost.load(
-                _json(content, path, CatBoostExport), content, "model.json", where,
-                margin=asked.margin, data=asked.data, label=asked.label,
-            )  # fmt: skip
+            export = _json(content, path, CatBoostExport)
+            return catboost.load(export, NativeFile("model.json", content), where, options)
         case "catboost-cbm":
-            return _cbm(content, where, asked)
+            return _cbm(content, where, scratch, options)
         case "torch-pt2" | "torch-weights":
-            return _net(kind, content, where, asked)
+            return _net(kind, content, where, options)
         case "pickle":
-            return _pickled(read_pickled(content, str(path)), where, asked)
+            return _pickled(read_pickled(content, str(path)), where, scratch, options)
 
 
 def _framework(kind: Format) -> Framework:
@@ -86,69 +69,72 @@ def _framework(kind: Format) -> Framework:
     return "catboost" if kind.startswith("catboost") else "xgboost"
 
 
-def _net(kind: Format, content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
+def _net(kind: Format, content: bytes, where: Provenance, options: LoadOptions) -> LoadedModel:
     try:
         from .torch import net, weights
-        from .torch.card import task_of
+        from .torch.model_card import task_of
     except ModuleNotFoundError as error:
         raise TargetError(
             f"{error.name} isn't installed, and reading a net takes it", "pip install 'millwork[torch]'"
         ) from error
-    task = task_of(asked.task) if asked.task else None
-    if kind == "torch-pt2":
-        if asked.module[0]:
-            raise ModelError(
-                f"{where.path}: --module is for a state dict, and this is a whole exported net", "Leave it out."
-            )
-        return net.load(content, where, task=task, margin=asked.margin)
-    return weights.load(
-        content, where, *asked.module, task=task, margin=asked.margin, data=asked.data, label=asked.label
-    )
+    if options.task:
+        task_of(options.task)  # a wrong word is refused before the file is opened
+    if kind == "torch-weights":
+        return weights.load(content, where, options)
+    if options.module:
+        raise ModelError(
+            f"{where.path}: --module is for a state dict, and this is a whole exported net", "Leave it out."
+        )
+    return net.load(content, where, options)
 
 
-def _xgboost(document: object, content: bytes, native: str, where: Provenance, *, margin: bool) -> LoadedModel:
+def _xgboost(document: object, native: NativeFile, where: Provenance, options: LoadOptions) -> LoadedModel:
     """A saved model, or a pickled handle {Config, Model} that someone has written to a file."""
     if isinstance(document, dict) and "Model" in document:
-        if native == "model.json":
+        if native.name == "model.json":
             raise ModelError(f"{where.path}: a Booster's pickled state, not a saved model", "Use Booster.save_model.")
-        document, content = document["Model"], ubjson.member(content, "Model", where.path)
-    return xgboost.load(document, content, native, where, margin=margin)
+        document, native = document["Model"], _member(native.content, where)
+    return xgboost.load(document, native, where, options)
 
 
-def _pickled(pickled: PickledModel, where: Provenance, asked: _Asked) -> LoadedModel:
+def _member(handle: bytes, where: Provenance) -> NativeFile:
+    """The saved model in a Booster's pickled handle {Config, Model}."""
+    return NativeFile("model.ubj", ubjson.member(handle, "Model", where.path))
+
+
+def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, options: LoadOptions) -> LoadedModel:
     attributes = pickled.attributes
     where = msgspec.structs.replace(where, framework=pickled.framework, estimator=pickled.estimator)
     if pickled.framework == "catboost":
-        return _cbm(pickled.payload, where, asked)
+        return _cbm(pickled.payload, where, scratch, options)
     if pickled.payload_format == "json":
         document = _json(pickled.payload, Path(where.path))
         model = document["Model"] if isinstance(document, dict) and "Model" in document else document
-        native, name = json.dumps(model).encode(), "model.json"
+        native = NativeFile("model.json", json.dumps(model).encode())
     else:
-        native, name = ubjson.member(pickled.payload, "Model", where.path), "model.ubj"
-        model = ubjson.parse(native, where.path)
-    wrapped = pickled.estimator != "Booster"
-    loaded = xgboost.load(
-        model,
-        native,
-        name,
-        where,
-        margin=asked.margin,
-        missing=attributes.missing,
-        labels=[str(label) for label in attributes.classes or ()],
-        wrapped=wrapped,
-        # Before xgboost 2.0 the wrapper keeps it itself; where nothing stopped early it is the last round.
-        best_iteration=attributes.best_iteration if wrapped else None,
-        estimator=pickled.estimator,
-        custom_objective=(attributes.objective or "a function") if attributes.custom_objective else "",
-    )
+        native = _member(pickled.payload, where)
+        model = ubjson.parse(native.content, where.path)
+    loaded = xgboost.load(model, native, where, options, _estimator(pickled.estimator, attributes))
     classes = len(loaded.signature.output.labels)
     if attributes.n_classes and loaded.signature.output.task == "multiclass" and attributes.n_classes != classes:
         raise ModelError(f"{where.path}: the wrapper has {attributes.n_classes} classes, and its booster {classes}")
     return loaded
 
 
-def _cbm(content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
+def _estimator(name: str, attributes: Attributes) -> Estimator:
+    wrapped = name != "Booster"
+    return Estimator(
+        name=name,
+        wrapped=wrapped,
+        missing=attributes.missing,
+        labels=tuple(str(label) for label in attributes.classes or ()),
+        # Before xgboost 2.0 the wrapper keeps it itself; where nothing stopped early it is the last round.
+        best_iteration=attributes.best_iteration if wrapped else None,
+        custom_objective=(attributes.objective or "a function") if attributes.custom_objective else "",
+    )
+
+
+def _cbm(content: bytes, where: Provenance, scratch: Path, options: LoadOptions) -> LoadedModel:
     """CatBoost's binary: exported to JSON by CatBoost itself, in the worker's process."""
     try:
         import catboost as framework
@@ -156,7 +142,7 @@ def _cbm(content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
         raise TargetError(
             "CatBoost isn't installed, and reading its .cbm takes it", "pip install 'millwork[catboost]'"
         ) from error
-    saved, exported = asked.scratch / "model.cbm", asked.scratch / "exported.json"
+    saved, exported = scratch / "model.cbm", scratch / "exported.json"
     saved.write_bytes(content)
     try:
         model = framework.CatBoost()
@@ -172,10 +158,7 @@ def _cbm(content: bytes, where: Provenance, asked: _Asked) -> LoadedModel:
     document = _json(exported.read_bytes(), Path(where.path), CatBoostExport)
     exported.unlink()
     order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model, where.path)
-    return catboost.load(
-        document, content, "model.cbm", where,
-        margin=asked.margin, leaf_order=order, data=asked.data, label=asked.label,
-    )  # fmt: skip
+    return catboost.load(document, NativeFile("model.cbm", content), where, options, order)
 
 
 _DAMAGED = (AttributeError, LookupError, TypeError, ValueError, OverflowError)

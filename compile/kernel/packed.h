@@ -5,7 +5,7 @@
 //   60  u8: comparison (1: <=), reduction (1: average), leaf type (1: double), postprocess   64 u32 crossover
 //   68  u32 1: base scores are added last   72 zeros   128 the sections: u32 kind, u32 bytes an item, u64 offset, u64 items, u64 0
 //
-// Each section starts at a multiple of 64 bytes. compile/backends/native_file.py writes it.
+// Each section starts at a multiple of 64 bytes. compile/backends/native/cpu_file.py writes it.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -17,7 +17,7 @@ import onnx
 
 from ...passes.graph import precision
 from .lowering import Lowering, Refused
-from .running import Feeds, largest
+from .run_graph import Feeds, largest
 
 HALF_MAX = 65504.0
 """The largest float16."""
@@ -41,9 +41,12 @@ def prepare(model: onnx.ModelProto, rows: Feeds, folder: Path) -> Lowering | Ref
     path = folder / "fp32.onnx"
     onnx.save_model(model, path)
     return Lowering(
-        "fp16", model, layers, {name: reason for name, reason in large.items() if name in names},
+        "fp16",
+        model,
+        layers,
+        {name: reason for name, reason in large.items() if name in names},
         lambda kept: autocast(model, path, precision.lowered(model, {*kept, *large})),
-    )  # fmt: skip
+    )
 
 
 def autocast(model: onnx.ModelProto, path: Path, low: Collection[str]) -> onnx.ModelProto:
@@ -56,9 +59,13 @@ def autocast(model: onnx.ModelProto, path: Path, low: Collection[str]) -> onnx.M
         from modelopt.onnx.autocast import convert_to_mixed_precision
 
         typed: onnx.ModelProto = convert_to_mixed_precision(
-            str(path), low_precision_type="fp16", keep_io_types=True, nodes_to_exclude=others,
-            data_max=float("inf"), init_max=float("inf"),
-        )  # fmt: skip
+            str(path),
+            low_precision_type="fp16",
+            keep_io_types=True,
+            nodes_to_exclude=others,
+            data_max=float("inf"),
+            init_max=float("inf"),
+        )
     return typed
 
 

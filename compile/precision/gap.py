@@ -12,7 +12,7 @@ import onnx
 
 from ...passes.program import Postprocess, transform
 from ...values import Value
-from .running import Answers, Feeds, answers
+from .run_graph import Answers, Feeds, answers
 
 SMALLEST_STD = 1e-12
 PROBABILITIES = frozenset({"binary", "sigmoid", "softmax"})

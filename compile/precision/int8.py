@@ -24,7 +24,7 @@ from ...passes.graph import precision
 from ...passes.graph.precision import NARROW, Product
 from .gap import mean_error
 from .lowering import Lowering, Refused
-from .running import BLOCK, Feeds, answers, count, some
+from .run_graph import BLOCK, Feeds, answers, count, some
 
 MATRIX = 2
 ALL = 100.0
@@ -64,19 +64,26 @@ def quantize(
     logging.disable(logging.WARNING)  # it recommends a pre-processing that the graph has been through
     try:
         quantize_static(
-            path, made, _Reader(calibration),
-            quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8, weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(precision.PRODUCTS), nodes_to_quantize=list(names),
+            path,
+            made,
+            _Reader(calibration),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(precision.PRODUCTS),
+            nodes_to_quantize=list(names),
             calibrate_method=CalibrationMethod.MinMax if share == ALL else CalibrationMethod.Percentile,
             extra_options={
-                "CalibPercentile": share, "ActivationSymmetric": symmetric, "WeightSymmetric": True,
-                "QuantizeBias": not symmetric,               # TensorRT takes no int32
+                "CalibPercentile": share,
+                "ActivationSymmetric": symmetric,
+                "WeightSymmetric": True,
+                "QuantizeBias": not symmetric,  # TensorRT takes no int32
                 "QDQDisableWeightAdjustForInt32Bias": True,  # so that graphs of other shares have the same weights
                 "OpTypesToExcludeOutputQuantization": list(precision.PRODUCTS),
-                "QDQKeepRemovableActivations": True,         # a Relu is no clip when the zero point is 0
+                "QDQKeepRemovableActivations": True,  # a Relu is no clip when the zero point is 0
             },
-        )  # fmt: skip
+        )
     finally:
         logging.disable(before)
     # The quantizer gives what it quantized to all who take it, residual additions and gates too.

@@ -14,11 +14,12 @@ def sensitivity(lowering: Lowering, judge: Judge) -> tuple[LayerCost, ...]:
     names = [layer.name for layer in lowering.layers]
     found = [
         LayerCost(
-            name=layer.name, operator=layer.operator,
+            name=layer.name,
+            operator=layer.operator,
             error=measured(lowering, [name for name in names if name != layer.name], judge).error,
         )
         for layer in lowering.layers
-    ]  # fmt: skip
+    ]
     return tuple(sorted(found, key=lambda cost: -cost.error))
 
 

@@ -52,8 +52,11 @@ class Runner:
     def _ask(self, rows: Any, categories: Any, prediction_type: str) -> Any:
         if len(rows) == 0:
             one = np.zeros((1, rows.shape[1]), np.float32)
-            return self._ask(one, None if categories is None else np.zeros((1, categories.shape[1]), categories.dtype),
-                             prediction_type)[:0]  # fmt: skip
+            return self._ask(
+                one,
+                None if categories is None else np.zeros((1, categories.shape[1]), categories.dtype),
+                prediction_type,
+            )[:0]
         out = self.model.predict(
             self._given(rows, categories), prediction_type=prediction_type, thread_count=self.threads
         )

@@ -121,10 +121,21 @@ class Cuda:
     def launch(self, one: Any, given: ctypes.Structure) -> None:
         """A kernel with ``given`` as its one parameter, which is copied here."""
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(given))
-        _taken(self._driver.cuLaunchKernel(
-            self._function(one.kernel), one.x, one.y, 1, one.threads, 1, 1, one.shared, self.stream,
-            ctypes.addressof(parameters), 0,
-        ))  # fmt: skip
+        _taken(
+            self._driver.cuLaunchKernel(
+                self._function(one.kernel),
+                one.x,
+                one.y,
+                1,
+                one.threads,
+                1,
+                1,
+                one.shared,
+                self.stream,
+                ctypes.addressof(parameters),
+                0,
+            )
+        )
 
     def record(self, work: Callable[[], None]) -> Any:
         """What ``work`` enqueues, as a graph. Once outside first: kernels are loaded then, and not in the recording."""

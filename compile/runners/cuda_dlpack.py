@@ -13,11 +13,17 @@ CUDA, FLOAT, NAME, USED = 2, 2, b"dltensor", b"used_dltensor"
 
 class DlTensor(ctypes.Structure):
     _fields_ = [
-        ("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
         ("byte_offset", ctypes.c_uint64),
-    ]  # fmt: skip
+    ]
 
 
 class DlManaged(ctypes.Structure):
@@ -105,9 +111,16 @@ class Answers:
         """A capsule. What made the answers is done already, so no stream has to wait."""
         shape = (ctypes.c_int64 * 2)(*self.shape)
         one = DlTensor(
-            self.memory.address + self.offset, *self._device, 2, FLOAT, 32, 1,
-            ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64)), None, 0,
-        )  # fmt: skip
+            self.memory.address + self.offset,
+            *self._device,
+            2,
+            FLOAT,
+            32,
+            1,
+            ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64)),
+            None,
+            0,
+        )
         key = next(_keys)
         managed = DlManaged(one, key, _deleter)
         _given[key] = (self.memory, shape, managed)

@@ -1,5 +1,5 @@
-"""Reads and checks the file that compile/backends/cuda_file.py wrote, before any of it goes to a GPU: there a wrong
-number would read or write where it mustn't, or never end. Standalone: numpy only."""
+"""Reads and checks the file that compile/backends/native/cuda_file.py wrote, before any of it goes to a GPU: there a
+wrong number would read or write where it mustn't, or never end. Standalone: numpy only."""
 
 from __future__ import annotations
 

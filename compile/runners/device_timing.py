@@ -89,10 +89,13 @@ class Times:
         """Medians of each part, of the whole and of a run alone; p99 where there are samples for it."""
         whole = self.parts.sum(axis=1)
         found: dict[str, Any] = {
-            "batch": batch, "samples": len(self.resident), "run_p50_us": _quantile(self.resident, 0.5),
-            "in_p50_us": _quantile(self.parts[:, 0], 0.5), "out_p50_us": _quantile(self.parts[:, 2], 0.5),
+            "batch": batch,
+            "samples": len(self.resident),
+            "run_p50_us": _quantile(self.resident, 0.5),
+            "in_p50_us": _quantile(self.parts[:, 0], 0.5),
+            "out_p50_us": _quantile(self.parts[:, 2], 0.5),
             "with_copies_p50_us": _quantile(whole, 0.5),
-        }  # fmt: skip
+        }
         found["rows_per_s"] = batch / max(found["run_p50_us"], 1e-9) * 1e6
         if len(self.resident) >= FEWEST_FOR_P99:
             found["run_p99_us"] = _quantile(self.resident, 0.99)

@@ -58,10 +58,11 @@ class Watch:
             busy=None if busy is None else int(busy.gpu),
             celsius=self._told(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
             watts=None if watts is None else watts / 1000,
-            used_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).used), own_bytes=self._own(),
+            used_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).used),
+            own_bytes=self._own(),
             slowed=tuple(words for bit, words in SLOWED.items() if reasons & bit),
             fixed_clocks=bool(reasons & FIXED_CLOCKS),
-        )  # fmt: skip
+        )
 
     def _reasons(self) -> int:
         """Drivers before 535 know them as throttle reasons."""
@@ -117,8 +118,9 @@ def words(state: State) -> str:
         f"{state.busy}% busy" if state.busy is not None else "",
         f"{state.celsius} C" if state.celsius is not None else "",
         f"{state.watts:.0f} W" if state.watts is not None else "",
-        f"{state.used_bytes / MIB:,.0f} MiB taken", f"SLOWED: {', '.join(state.slowed)}" if state.slowed else "",
-    ]  # fmt: skip
+        f"{state.used_bytes / MIB:,.0f} MiB taken",
+        f"SLOWED: {', '.join(state.slowed)}" if state.slowed else "",
+    ]
     return ", ".join(part for part in parts if part)
 
 

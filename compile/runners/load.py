@@ -5,41 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from importlib.metadata import PackageNotFoundError, entry_points
+from importlib.metadata import Distribution, PackageNotFoundError, entry_points
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import TargetError
-
-EXTRAS = {"onnx_runner": "cpu", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
-          "catboost_runner": "catboost", "tensorrt_runner": "gpu", "nvforest_runner": "gpu",
-          "cuda_runner": "gpu",
-          "torch_runner": "torch"}  # fmt: skip
-"""The extra that each runner needs, for the message."""
-
-
-DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
-    "xgboost": ("xgboost", "xgboost-cpu"),
-    "catboost": ("catboost",),
-    "torch": ("torch",),
-}
-"""What may be installed under each framework's name: xgboost-cpu is XGBoost without its GPU parts (from 2.1 on)."""
-
-
-ENGINES = {"onnx_runner": "onnxruntime", "treelite_runner": "treelite", "xgboost_runner": "xgboost",
-           "catboost_runner": "catboost", "native_runner": "millwork-kernel",
-           "tensorrt_runner": "TensorRT", "nvforest_runner": "nvForest", "cuda_runner": "millwork-cuda",
-           "torch_runner": "torch"}  # fmt: skip
-"""What each runner runs on."""
-
+from . import runner_rows
+from .runner_rows import ROWS, RUNNERS, install_words
 
 GROUP = "millwork.backends"
 """The entry points by which third parties' packages add backends."""
-PACKAGES = frozenset({
-    *(name for names in DISTRIBUTIONS.values() for name in names), "onnxruntime", "onnxruntime-gpu", "treelite",
-    "pandas", "numpy", "cuda-bindings", "cuda-python", "tensorrt", "nvforest-cu13",
-})  # fmt: skip
+PACKAGES = frozenset({"numpy", *(package for row in ROWS for package in row.packages)})
 """What an artifact of ours may need in the python backend's environment. An artifact's own list is no reason to install
 anything: it is written by a process that has read a model, or lies in a repository."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]+\])?( *[<>=!~]=?[<>=!~0-9A-Za-z.+*, ]*)?")
@@ -65,13 +42,18 @@ def is_version(text: str) -> bool:
 
 def is_runner(name: str) -> bool:
     """Whether it is a runner of ours, or the dotted name of a module."""
-    return name in ENGINES or (name.count(".") > 0 and all(part.isidentifier() for part in name.split(".")))
+    return name in RUNNERS or (name.count(".") > 0 and all(part.isidentifier() for part in name.split(".")))
 
 
 def _of_third_parties() -> set[str]:
     packages = [point.dist for point in entry_points(group=GROUP) if point.dist is not None]
-    needed = [re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0] for dist in packages for need in dist.requires or ()]
-    return {_plain(name) for name in (*needed, *(dist.name for dist in packages))}
+    return {_plain(name) for dist in packages for name in distributions_of(dist)}
+
+
+def distributions_of(package: Distribution) -> tuple[str, ...]:
+    """The name of a third party's package, and of each that it requires: its engine is among them."""
+    needed = (re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0] for need in package.requires or ())
+    return (package.name, *needed)
 
 
 class Runner(Protocol):
@@ -89,22 +71,27 @@ class RunnerType(Protocol):
     def __call__(self, model_file: Path, parameters: dict[str, str], threads: int) -> Runner: ...
 
 
-def runner(name: str) -> RunnerType:
+def runner(name: str, extra: str = "") -> RunnerType:
     """The class ``Runner`` of compile/runners/``name``.py, or of a third party's module of a dotted name. TargetError
-    where its engine isn't installed."""
+    where its engine isn't installed; ``extra``: which of our extras brings it, where that isn't the runner's own.
+    ModelError where there is no such runner."""
+    third_party = "." in name
+    own = "" if third_party else runner_rows.find(name).extra
     try:
-        module = importlib.import_module(name if "." in name else f"{__package__}.{name}")
+        module = importlib.import_module(name if third_party else f"{__package__}.{name}")
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(name, "")
-        raise TargetError(
-            f"{error.name} isn't installed", f"pip install 'millwork[{extra}]'" if extra else "Install it."
-        ) from error
+        raise TargetError(f"{error.name} isn't installed", install_words(extra or own)) from error
     return module.Runner  # type: ignore[no-any-return]
+
+
+def engine_words(name: str) -> str:
+    """What a runner runs on, as reports call it; a third party's module, by its own name."""
+    return name if "." in name else runner_rows.find(name).engine
 
 
 def installed(framework: str) -> str | None:
     """The version of ``framework`` here, None where it isn't installed. Imports nothing."""
-    for distribution in DISTRIBUTIONS[framework]:
+    for distribution in runner_rows.of_framework(framework).distributions:
         try:
             return version_of(distribution)
         except PackageNotFoundError:

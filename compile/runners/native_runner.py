@@ -25,9 +25,10 @@ FEW = 16
 class Shape(ctypes.Structure):
     """``mw_shape`` of millwork.h."""
 
-    _fields_ = [(name, ctypes.c_uint32) for name in (
-        "features", "categories", "integers", "answers", "outputs", "trees", "nodes", "crossover"
-    )]  # fmt: skip
+    _fields_ = [
+        (name, ctypes.c_uint32)
+        for name in ("features", "categories", "integers", "answers", "outputs", "trees", "nodes", "crossover")
+    ]
 
 
 class Runner:
@@ -71,11 +72,22 @@ class Runner:
         calls = self.kept.calls
         if n not in calls:
             given, out = np.empty((n, self.shape.features), np.float32), np.empty((n, self.shape.answers), np.float32)
-            calls[n] = given, out, (
-                self.handle, ctypes.c_int(ANSWERS), ctypes.c_int(self.plan), ctypes.c_int(self.threads),
-                ctypes.c_void_p(given.ctypes.data), ctypes.c_size_t(n), ctypes.c_size_t(given.shape[1]), None,
-                ctypes.c_size_t(0), ctypes.c_void_p(out.ctypes.data),
-            )  # fmt: skip
+            calls[n] = (
+                given,
+                out,
+                (
+                    self.handle,
+                    ctypes.c_int(ANSWERS),
+                    ctypes.c_int(self.plan),
+                    ctypes.c_int(self.threads),
+                    ctypes.c_void_p(given.ctypes.data),
+                    ctypes.c_size_t(n),
+                    ctypes.c_size_t(given.shape[1]),
+                    None,
+                    ctypes.c_size_t(0),
+                    ctypes.c_void_p(out.ctypes.data),
+                ),
+            )
         given, out, call = calls[n]
         given[...] = rows
         self._demand(self.library.mw_predict(*call))
@@ -94,10 +106,20 @@ class Runner:
             raise ValueError(f"rows of {rows.shape[1]} numbers; the model takes {self.shape.features}")
         given = self._categories(categories, len(rows))
         stride = rows.strides[0] // 4 if len(rows) > 1 else rows.shape[1]
-        self._demand(self.library.mw_predict(
-            self.handle, kind, self.plan, self.threads, rows.ctypes.data, len(rows), stride,
-            given, 0 if given is None else len(given), out.ctypes.data,
-        ))  # fmt: skip
+        self._demand(
+            self.library.mw_predict(
+                self.handle,
+                kind,
+                self.plan,
+                self.threads,
+                rows.ctypes.data,
+                len(rows),
+                stride,
+                given,
+                0 if given is None else len(given),
+                out.ctypes.data,
+            )
+        )
         return out
 
     def _categories(self, categories: Any, n: int) -> bytes | None:
@@ -140,8 +162,17 @@ def load(folder: Path) -> Any:
     library.mw_open_bytes.argtypes = [pointer, number, ctypes.c_char_p, pointer]
     library.mw_describe.argtypes = [pointer, pointer]
     library.mw_predict.argtypes = [
-        pointer, ctypes.c_int, ctypes.c_int, ctypes.c_int, pointer, number, number, ctypes.c_char_p, number, pointer
-    ]  # fmt: skip
+        pointer,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        pointer,
+        number,
+        number,
+        ctypes.c_char_p,
+        number,
+        pointer,
+    ]
     if library.mw_interface() != INTERFACE:
         raise ImportError(f"{path}: interface {library.mw_interface()}, this runner speaks {INTERFACE}")
     return library

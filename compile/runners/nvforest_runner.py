@@ -36,11 +36,13 @@ class Runner:
         self.version = nvforest.__version__
         self.last_us: dict[str, float] = {}
         self.model = nvforest.load_from_treelite_model(
-            treelite.Model.deserialize(str(model_file)), device=self.device, precision="single",
+            treelite.Model.deserialize(str(model_file)),
+            device=self.device,
+            precision="single",
             layout=parameters.get("layout", LAYOUTS[0]),
             default_chunk_size=int(parameters["chunk_size"]) if "chunk_size" in parameters else None,
             align_bytes=int(parameters["align_bytes"]) if "align_bytes" in parameters else None,
-        )  # fmt: skip
+        )
         self._predict = answering(self.model)
 
     def predict(self, rows: Any, categories: Any = None) -> Any:

@@ -113,10 +113,13 @@ class Runner:
         kind = cuda.cudaMemcpyKind
         self._taken(
             cuda.cudaMemcpyAsync(
-                self._device[INPUT], self._host[INPUT].ctypes.data, self._bytes(INPUT, size),
-                kind.cudaMemcpyHostToDevice, stream,
+                self._device[INPUT],
+                self._host[INPUT].ctypes.data,
+                self._bytes(INPUT, size),
+                kind.cudaMemcpyHostToDevice,
+                stream,
             )
-        )  # fmt: skip
+        )
         context = self._contexts[self._ranges.index(choose(self._ranges, size))]
         if not context.set_input_shape(INPUT, (size, self._columns[INPUT])):
             raise PlanError(f"the plan takes no batch of {size} rows")
@@ -124,10 +127,13 @@ class Runner:
             raise PlanError(f"TensorRT failed on a batch of {size} rows")
         self._taken(
             cuda.cudaMemcpyAsync(
-                self._host[self._output].ctypes.data, self._device[self._output],
-                self._bytes(self._output, size), kind.cudaMemcpyDeviceToHost, stream,
+                self._host[self._output].ctypes.data,
+                self._device[self._output],
+                self._bytes(self._output, size),
+                kind.cudaMemcpyDeviceToHost,
+                stream,
             )
-        )  # fmt: skip
+        )
 
     def _recorded(self, size: int) -> Any:
         """A CUDA graph of one batch, copies included. The first run is outside: TensorRT does what it does once."""

@@ -73,8 +73,10 @@ class Runner:
             ]
         got = self.booster.predict(
             self._matrix(rows[sound], None if categories is None else categories[sound]),
-            pred_leaf=True, iteration_range=self.rounds, validate_features=False,
-        )  # fmt: skip
+            pred_leaf=True,
+            iteration_range=self.rounds,
+            validate_features=False,
+        )
         got = got.reshape(int(sound.sum()), -1)
         out = np.full((len(rows), got.shape[1]), -1, np.int32)
         out[sound] = got
@@ -92,8 +94,11 @@ class Runner:
         else:
             out = self.booster.inplace_predict(
                 self._frame(rows, categories) if self.columns else rows,
-                iteration_range=self.rounds, predict_type=kind, missing=self.missing, validate_features=False,
-            )  # fmt: skip
+                iteration_range=self.rounds,
+                predict_type=kind,
+                missing=self.missing,
+                validate_features=False,
+            )
         return np.asarray(out, np.float32).reshape(len(rows), -1)
 
     def _matrix(self, rows: Any, categories: Any) -> Any:

@@ -11,16 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from .editing import Before, constant, replace
+from .graph_pass import GraphPass, GraphRewrite, edited
 
 UNARY = frozenset(
     {"Abs", "Clip", "Cos", "Elu", "Erf", "Exp", "LeakyRelu", "Neg", "Relu", "Sigmoid", "Sin", "Sqrt", "Tanh"}
 )
 BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
+
+
+@dataclass(frozen=True)
+class BatchLast(GraphPass):
+    name: ClassVar[str] = "batch-last"
+
+    def apply(self, program: onnx.ModelProto) -> GraphRewrite:
+        try:
+            return edited(program, batch_last, "operators with the batch last", ("Unsqueeze", "Mul"))
+        except UnknownLayoutError as unknown:  # the graph is half done, and dropped
+            return GraphRewrite(program, False, f"operators with the batch last: none, for {unknown} is in the way")
 
 
 @dataclass(frozen=True)
@@ -76,10 +90,10 @@ def _is_rows_of_numbers(node: ir.Node) -> bool:
     if x is None or x.dtype != ir.DataType.FLOAT or shape is None or len(shape) != 2 or axes is None:
         return False
     varies = not isinstance(shape[0], int) and isinstance(shape[1], int)
-    return varies and axes.size == 1 and axes.item() in (2, -1) and all(
-        user.op_type == "Mul" and any(constant(value) is not None for value in user.inputs)
-        for user, _ in node.outputs[0].uses()
-    )  # fmt: skip
+    if not varies or axes.size != 1 or axes.item() not in (2, -1):
+        return False
+    users = (user for user, _ in node.outputs[0].uses())
+    return all(user.op_type == "Mul" and any(constant(value) is not None for value in user.inputs) for user in users)
 
 
 def _begin(node: ir.Node, at: Before, _kept: Kepts) -> Kept:
@@ -191,6 +205,12 @@ def _of(value: ir.Value | None, kept: Kepts) -> Kept:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(UNARY, _unary), **dict.fromkeys(BINARY, _binary), "Concat": _concat, "Slice": _slice,
-    "Transpose": _transpose, "MatMul": _matmul, "Reshape": _reshape, "Gemm": _gemm,
-}  # fmt: skip
+    **dict.fromkeys(UNARY, _unary),
+    **dict.fromkeys(BINARY, _binary),
+    "Concat": _concat,
+    "Slice": _slice,
+    "Transpose": _transpose,
+    "MatMul": _matmul,
+    "Reshape": _reshape,
+    "Gemm": _gemm,
+}

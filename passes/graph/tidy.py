@@ -1,36 +1,50 @@
-"""Tidy a net's graph by onnx-ir's passes: constants folded, copies and dead ends gone, and nothing stale left.
-
-Shapes that an exporter wrote down are dropped: a pass that changes types would be misled by them.
-"""
+"""Tidy a graph by onnx-ir's passes: copies, dead ends and unused opsets gone, constants and equal parts held once."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from ...values import PassNote
+from .graph_pass import GraphPass, GraphRewrite, written
 
-TIDY = ir.passes.Sequential(
-    common.IdentityEliminationPass(),
+MERGING = (
     common.LiftConstantsToInitializersPass(lift_all_constants=True),
     common.DeduplicateInitializersPass(),
     common.CommonSubexpressionEliminationPass(),
-    common.RemoveUnusedNodesPass(),
-    common.RemoveUnusedOpsetsPass(),
-    common.TopologicalSortPass(),
 )
 
 
-def tidy(model: onnx.ModelProto) -> tuple[onnx.ModelProto, PassNote]:
-    """The same graph, tidied and checked, and what that changed."""
-    before = len(model.graph.node)
-    out = ir.to_proto(TIDY(ir.from_proto(model)).model)
-    del out.graph.value_info[:]
-    onnx.checker.check_model(out, full_check=True)
-    after = len(out.graph.node)
-    note = PassNote(
-        name="tidy", modified=after != before,
-        summary=f"{before} operators, {after} left" if after != before else f"{after} operators, none of them idle",
-    )  # fmt: skip
-    return out, note
+@dataclass(frozen=True)
+class Tidy(GraphPass):
+    """``keep_equal``: equal constants and equal operators stay apart, under the names that their writer gave them. An
+    artifact that is read back by names needs that; so does one whose constants are large."""
+
+    name: ClassVar[str] = "tidy"
+    keep_equal: bool = False
+
+    @property
+    def spec(self) -> str:
+        return f"{self.name}(keep-equal)" if self.keep_equal else self.name
+
+    def apply(self, program: onnx.ModelProto) -> GraphRewrite:
+        passes = ir.passes.Sequential(
+            common.IdentityEliminationPass(),
+            *(() if self.keep_equal else MERGING),
+            common.RemoveUnusedNodesPass(),
+            common.RemoveUnusedOpsetsPass(),
+            common.TopologicalSortPass(),
+        )
+        result = passes(ir.from_proto(program))
+        out = written(result.model)
+        return GraphRewrite(out, result.modified, _summary(len(program.graph.node), len(out.graph.node), result))
+
+
+def _summary(before: int, after: int, result: ir.passes.PassResult) -> str:
+    if after != before:
+        return f"{before} operators, {after} left"
+    idle = "their constants, opsets or order tidied" if result.modified else "none of them idle"
+    return f"{after} operators, {idle}"

@@ -26,11 +26,15 @@ def compact(forest: Forest, stands_for: Ints) -> tuple[Forest, Ints]:
     counts = np.bincount(tree[rows], minlength=forest.n_trees)
     after = forest.replacing(
         tree_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
-        feature=forest.feature[rows], threshold=forest.threshold[rows],
-        left=_redirect(left[rows], new_row), right=_redirect(right[rows], new_row),
-        default_left=forest.default_left[rows], leaf_value=forest.leaf_value[rows],
-        leaf_number=forest.leaf_number[rows], category_set=forest.category_set[rows],
-    )  # fmt: skip
+        feature=forest.feature[rows],
+        threshold=forest.threshold[rows],
+        left=_redirect(left[rows], new_row),
+        right=_redirect(right[rows], new_row),
+        default_left=forest.default_left[rows],
+        leaf_value=forest.leaf_value[rows],
+        leaf_number=forest.leaf_number[rows],
+        category_set=forest.category_set[rows],
+    )
     return after, new_row
 
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from ..base import Rewrite, unchanged
 from ..program import Program
 from .compact import compact, settle
 from .reach import reach
+from .tree_pass import TreePass, TreeRewrite, unchanged
 
 
 @dataclass(frozen=True)
-class DropUnreachable:
-    name: str = "drop-unreachable"
+class DropUnreachable(TreePass):
+    name: ClassVar[str] = "drop-unreachable"
 
-    def requires(self, program: Program) -> str | None:
-        return None
-
-    def ensures(self, program: Program) -> str | None:
-        return None
-
-    def apply(self, program: Program) -> Rewrite:
+    def apply(self, program: Program) -> TreeRewrite:
         forest = program.forest
         strict, seen = forest.strict_thresholds(), reach(forest)
         test = ~forest.is_leaf
@@ -42,4 +37,4 @@ class DropUnreachable:
             return unchanged(program, "every branch can be reached")
         leaf_map = np.where(forest.is_leaf, new_row, np.int32(-1))
         summary = f"dropped {dropped} of {forest.n_nodes} nodes that no row reaches"
-        return Rewrite(replace(program, forest=after), True, summary, leaf_map)
+        return TreeRewrite(replace(program, forest=after), True, summary, leaf_map)

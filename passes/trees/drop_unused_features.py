@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from ..base import Rewrite, unchanged
 from ..program import Program
+from .tree_pass import TreePass, TreeRewrite, same_leaves, unchanged
 
 
 @dataclass(frozen=True)
-class DropUnusedFeatures:
+class DropUnusedFeatures(TreePass):
     """``columns`` remembers where each remaining feature stands in the client's row."""
 
-    name: str = "drop-unused-features"
-
-    def requires(self, program: Program) -> str | None:
-        return None
+    name: ClassVar[str] = "drop-unused-features"
 
     def ensures(self, program: Program) -> str | None:
         used = np.unique(program.forest.feature[~program.forest.is_leaf])
         return None if len(used) == program.forest.n_features else "an unused feature is left"
 
-    def apply(self, program: Program) -> Rewrite:
+    def apply(self, program: Program) -> TreeRewrite:
         forest = program.forest
         used = np.unique(forest.feature[~forest.is_leaf])
         if len(used) == forest.n_features:
@@ -32,5 +30,5 @@ class DropUnusedFeatures:
         number[used] = np.arange(len(used), dtype=np.int32)
         after = forest.replacing(feature=number[forest.feature], n_features=len(used))
         summary = f"{forest.n_features - len(used)} of {forest.n_features} features are never tested"
-        same = np.arange(forest.n_nodes, dtype=np.int32)
-        return Rewrite(replace(program, forest=after, columns=program.columns[used]), True, summary, same)
+        program_after = replace(program, forest=after, columns=program.columns[used])
+        return TreeRewrite(program_after, True, summary, same_leaves(program))

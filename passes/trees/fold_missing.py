@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from ..base import Rewrite, unchanged
 from ..program import MissingSentinel, Program
+from .tree_pass import TreePass, TreeRewrite, same_leaves, unchanged
 
 
 @dataclass(frozen=True)
-class FoldMissing:
-    name: str = "fold-missing"
-
-    def requires(self, program: Program) -> str | None:
-        return None
+class FoldMissing(TreePass):
+    name: ClassVar[str] = "fold-missing"
 
     def ensures(self, program: Program) -> str | None:
         return None if program.missing is None else "the sentinel is still outside the encoders"
 
-    def apply(self, program: Program) -> Rewrite:
+    def apply(self, program: Program) -> TreeRewrite:
         if program.missing is None or np.isnan(program.missing):
             return unchanged(replace(program, missing=None), "missing values are NaN already")
         encoders = (*program.encoders, MissingSentinel(value=program.missing))
-        same = np.arange(program.forest.n_nodes, dtype=np.int32)
-        return Rewrite(
-            replace(program, encoders=encoders, missing=None), True,
-            f"{program.missing:g} is read as missing by an encoder ahead of the trees", same,
-        )  # fmt: skip
+        return TreeRewrite(
+            replace(program, encoders=encoders, missing=None),
+            True,
+            f"{program.missing:g} is read as missing by an encoder ahead of the trees",
+            same_leaves(program),
+        )

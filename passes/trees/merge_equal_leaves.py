@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from ..base import Rewrite, unchanged
 from ..program import Program
 from .compact import compact
+from .tree_pass import TreePass, TreeRewrite, unchanged
 
 
 @dataclass(frozen=True)
-class MergeEqualLeaves:
+class MergeEqualLeaves(TreePass):
     """One level at a time; run it until stable for chains. Bits are compared, so 0.0 and -0.0 stay apart."""
 
-    name: str = "merge-equal-leaves"
+    name: ClassVar[str] = "merge-equal-leaves"
 
-    def requires(self, program: Program) -> str | None:
-        return None
-
-    def ensures(self, program: Program) -> str | None:
-        return None
-
-    def apply(self, program: Program) -> Rewrite:
+    def apply(self, program: Program) -> TreeRewrite:
         forest = program.forest
         tests = np.flatnonzero(~forest.is_leaf)
         left, right = forest.left[tests], forest.right[tests]
@@ -41,4 +36,4 @@ class MergeEqualLeaves:
         home[gone] = left[equal]
         leaf_map = np.where(forest.is_leaf, new_row[home], np.int32(-1))
         summary = f"merged {len(merged)} pairs of equal leaves"
-        return Rewrite(replace(program, forest=after), True, summary, leaf_map)
+        return TreeRewrite(replace(program, forest=after), True, summary, leaf_map)

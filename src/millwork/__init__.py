@@ -26,7 +26,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .api import optimize
-    from .nets import save_net
+    from .export_net import save_net
     from .values import Record
 
 __version__ = "0.1.0"
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
 
         return optimize
     if name == "save_net":
-        from .nets import save_net
+        from .export_net import save_net
 
         return save_net
     if name == "Record":

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from . import nets, pipeline, scratch
+from . import export_net
 from .errors import ModelError, UsageError
-from .options import Options
+from .pipeline import optimize as pipeline
+from .pipeline.options import Options
 from .progress import Progress
+from .storage import scratch
 
 if TYPE_CHECKING:
     from .values import Record
@@ -92,7 +94,7 @@ def optimize(
             sign=None if sign is None else str(sign),
             trust=trust,
         )
-        outcome = pipeline.run(options, progress)
+        outcome = pipeline.optimize(options, progress)
     if outcome.error is not None:
         raise outcome.error
     return outcome.record
@@ -138,7 +140,7 @@ def _net(module: Any, folder: Path, example: object, task: str | None) -> Path:
         example = example.to_numpy()
     if not isinstance(example, tuple | list):
         example = np.asarray(example, np.float32)
-    return nets.save_net(module, example, folder / "model.pt2", task=task, names=names)
+    return export_net.save_net(module, example, folder / "model.pt2", task=task, names=names)
 
 
 def _rows(data: object, label: object, folder: Path) -> tuple[str | None, str | None]:

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import wire
 from .errors import TargetError
-from .files import atomic_write, refusal
+from .storage import wire
+from .storage.files import atomic_write, refusal
 from .values import Value
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,7 +10,7 @@ import msgspec
 from . import worker
 from .errors import UsageError
 from .values import Value
-from .worker import USUAL, Done, Failure, Limits
+from .worker import USUAL, USUAL_SANDBOX, Done, Failure, Limits, Sandbox
 
 R = TypeVar("R")
 
@@ -28,12 +27,9 @@ class Executor(Protocol):
         folder: Path,
         limits: Limits = USUAL,
         threads: int | None = None,
-        reads: Sequence[Path] = (),
-        confined: bool = True,
-        gpu: bool = False,
+        sandbox: Sandbox = USUAL_SANDBOX,
     ) -> Done[R] | Failure:
-        """The step's reply, or why there is none. ``confined``: in a sandbox, where it may read what the request names,
-        and ``reads``. ``gpu``: its weaker profile, for work on a GPU."""
+        """The step's reply, or why there is none."""
         ...
 
 
@@ -49,14 +45,10 @@ class LocalExecutor(Value, frozen=True):
         folder: Path,
         limits: Limits = USUAL,
         threads: int | None = None,
-        reads: Sequence[Path] = (),
-        confined: bool = True,
-        gpu: bool = False,
+        sandbox: Sandbox = USUAL_SANDBOX,
     ) -> Done[R] | Failure:
         """:func:`millwork.worker.run`, here."""
-        return worker.run(
-            step, request, reply, folder=folder, limits=limits, threads=threads, reads=reads, confined=confined, gpu=gpu
-        )
+        return worker.run(step, request, reply, folder=folder, limits=limits, threads=threads, sandbox=sandbox)
 
 
 def parse(text: str) -> Executor:

@@ -16,13 +16,13 @@ import msgspec
 
 from .values import Gpu, Value
 
-__all__ = ["Gpu", "Sight", "look", "visible"]
+__all__ = ["DetectedGpus", "Gpu", "look", "visible"]
 
 QUERY = "--query-gpu=name,driver_version,compute_cap,memory.total,mig.mode.current"
 """nvidia-smi's words for the fields of :class:`Gpu`, in their order."""
 
 
-class Sight(Value):
+class DetectedGpus(Value):
     """What was seen; ``why``: where there is none, why not."""
 
     gpus: tuple[Gpu, ...] = ()
@@ -30,7 +30,7 @@ class Sight(Value):
 
 
 @functools.cache
-def look() -> Sight:
+def look() -> DetectedGpus:
     """The GPUs that the driver shows this process; asked once."""
     by_nvml = _nvml()
     return by_nvml if by_nvml is not None else _nvidia_smi()
@@ -41,7 +41,7 @@ def visible() -> tuple[Gpu, ...]:
     return look().gpus
 
 
-def _nvml() -> Sight | None:
+def _nvml() -> DetectedGpus | None:
     """None where the binding isn't installed."""
     try:
         import pynvml
@@ -50,7 +50,7 @@ def _nvml() -> Sight | None:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return Sight(why=f"none here: NVML says {error}")
+        return DetectedGpus(why=f"none here: NVML says {error}")
     try:
         driver = _text(pynvml.nvmlSystemGetDriverVersion())
         found = tuple(
@@ -59,20 +59,21 @@ def _nvml() -> Sight | None:
             for gpu in _with_slices(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index), driver)
         )
     except pynvml.NVMLError as error:
-        return Sight(why=f"NVML fails: {error}")
+        return DetectedGpus(why=f"NVML fails: {error}")
     finally:
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
-    return Sight(gpus=found, why="" if found else "none here: the driver shows no device")
+    return DetectedGpus(gpus=found, why="" if found else "none here: the driver shows no device")
 
 
 def _with_slices(pynvml: Any, handle: Any, driver: str) -> list[Gpu]:
     """The GPU of ``handle``; where it is cut into MIG instances, those: nothing runs on the whole of it then."""
     whole = Gpu(
-        name=_text(pynvml.nvmlDeviceGetName(handle)), driver=driver,
+        name=_text(pynvml.nvmlDeviceGetName(handle)),
+        driver=driver,
         compute_capability=".".join(map(str, pynvml.nvmlDeviceGetCudaComputeCapability(handle))),
         memory_gib=_memory_gib(pynvml, handle),
-    )  # fmt: skip
+    )
     try:
         cut = pynvml.nvmlDeviceGetMigMode(handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
     except pynvml.NVMLError:  # a GPU that has no MIG
@@ -101,21 +102,24 @@ def _text(given: str | bytes) -> str:
     return given.decode(errors="replace") if isinstance(given, bytes) else given
 
 
-def _nvidia_smi() -> Sight:
+def _nvidia_smi() -> DetectedGpus:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Sight(why="none here: nvidia-smi isn't installed")
+        return DetectedGpus(why="none here: nvidia-smi isn't installed")
     try:
         asked = subprocess.run(
-            [program, QUERY, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=20,
+            [program, QUERY, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Sight(why=f"nvidia-smi fails: {error}")
+        return DetectedGpus(why=f"nvidia-smi fails: {error}")
     found = tuple(gpu for line in asked.stdout.splitlines() if (gpu := _of_line(line)) is not None)
     if asked.returncode or not found:
-        return Sight(why="nvidia-smi finds none")
-    return Sight(gpus=found)
+        return DetectedGpus(why="nvidia-smi finds none")
+    return DetectedGpus(gpus=found)
 
 
 def _of_line(line: str) -> Gpu | None:

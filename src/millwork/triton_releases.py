@@ -39,6 +39,12 @@ class Release(Value):
     fil_dialect: FilDialect
 
     @property
+    def number(self) -> tuple[int, int]:
+        """(24, 10) of ``24.10``."""
+        year, month = self.name.split(".")
+        return int(year), int(month)
+
+    @property
     def onnx(self) -> OnnxLimits:
         return onnx_limits(self.onnxruntime)
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from millwork.artifacts.bundle import Bundle, seal
-from millwork.artifacts.triton_config import ConfigRequest, render
+from millwork.triton.config import ConfigRequest, render
 from millwork.triton_releases import find
 from millwork.values import (
     FeatureContract,

@@ -16,10 +16,10 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from millwork import wire
 from millwork.artifacts.bundle import Bundle
 from millwork.artifacts.repository import publish, rollback
-from millwork.artifacts.triton_config import parse
+from millwork.storage import wire
+from millwork.triton.config import parse
 
 
 def killed(bundle: Bundle, template: Path, out: Path, mode: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.bundle import content_digest, seal
-from millwork.artifacts.triton_config import with_version
 from millwork.errors import InternalError
+from millwork.triton.config import with_version
 from millwork.values import FeatureContract
 
 

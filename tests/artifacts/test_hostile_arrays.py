@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millwork import prediction, tuning, worker
-from millwork.artifacts import rehearsal
-from millwork.artifacts.rehearsal import golden_rows
+from millwork import worker
+from millwork.artifacts import bundle_rehearsal
+from millwork.artifacts.bundle_rehearsal import golden_rows
 from millwork.cli import app
+from millwork.commands import predict as prediction
 from millwork.errors import MillworkError, ModelError, TargetError
 from millwork.executors import LocalExecutor
-from millwork.validators import latency, steps
-from millwork.validators.tuning.service import ProfileRequest
+from millwork.tuning import service_times
+from millwork.tuning.service_times import ProfileRequest
+from millwork.validators import gate_steps, latency
 from millwork.values import Manifest
 from millwork.worker import Done, Limits
 
@@ -79,11 +81,11 @@ HARMFUL: list[Callable[[Path], object]] = [
 def test_samples_that_a_step_left_harmful_are_refused_before_they_are_read(
     own: Path, harm: Callable[[Path], object]
 ) -> None:
-    path = own / steps.SAMPLES_FILE
+    path = own / gate_steps.SAMPLES_FILE
     harm(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=r"samples\.npz"):
-        steps.read_samples(path)
+        gate_steps.read_samples(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10  # KiB
 
 
@@ -93,22 +95,31 @@ TIMES = np.full((latency.SAMPLES // latency.BLOCK, latency.BLOCK), 3.0)
 @pytest.mark.parametrize(
     "arrays",
     [
-        {"a@b": TIMES}, {"a": TIMES}, {"a@1": TIMES.astype(np.float32)}, {"a@1": TIMES[:, :3]}, {"a@1": TIMES[:0]},
-        {"a@1": np.concatenate([TIMES, TIMES])}, {"a@1": TIMES * 0}, {"a@1": TIMES * np.nan}, {"a@1": TIMES * np.inf},
-        {"a@1": TIMES * -1}, {"a@" + "9" * 5000: TIMES}, {"a@\u0661": TIMES},
+        {"a@b": TIMES},
+        {"a": TIMES},
+        {"a@1": TIMES.astype(np.float32)},
+        {"a@1": TIMES[:, :3]},
+        {"a@1": TIMES[:0]},
+        {"a@1": np.concatenate([TIMES, TIMES])},
+        {"a@1": TIMES * 0},
+        {"a@1": TIMES * np.nan},
+        {"a@1": TIMES * np.inf},
+        {"a@1": TIMES * -1},
+        {"a@" + "9" * 5000: TIMES},
+        {"a@\u0661": TIMES},
     ],
-)  # fmt: skip
+)
 def test_samples_are_times(own: Path, arrays: dict[str, Any]) -> None:
     np.savez(own / "samples.npz", **arrays)
     with pytest.raises(ModelError, match="isn't an array of times"):
-        steps.read_samples(own / "samples.npz")
+        gate_steps.read_samples(own / "samples.npz")
 
 
 @pytest.mark.parametrize("harm", HARMFUL)
 def test_golden_rows_of_any_repository_are_refused_before_they_are_read(
     own: Path, harm: Callable[[Path], object], manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rehearsal, "LARGEST_GOLDEN", 16 << 20)
+    monkeypatch.setattr(bundle_rehearsal, "LARGEST_GOLDEN", 16 << 20)
     harm(own / "golden.npz")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=r"golden\.npz"):
@@ -122,11 +133,15 @@ ROWS = np.zeros((3, 2), np.float32)
 @pytest.mark.parametrize(
     "arrays",
     [
-        {"x": ROWS}, {"y": ROWS}, {"x": ROWS, "y": ROWS[:2]}, {"x": ROWS[0], "y": ROWS[0]},
-        {"x": ROWS.astype(np.float64), "y": ROWS}, {"x": ROWS, "y": ROWS, "c": ROWS},
+        {"x": ROWS},
+        {"y": ROWS},
+        {"x": ROWS, "y": ROWS[:2]},
+        {"x": ROWS[0], "y": ROWS[0]},
+        {"x": ROWS.astype(np.float64), "y": ROWS},
+        {"x": ROWS, "y": ROWS, "c": ROWS},
         {"x": ROWS, "y": ROWS, "c": np.array([["a"]])},
     ],
-)  # fmt: skip
+)
 def test_golden_rows_are_rows_and_answers(own: Path, arrays: dict[str, Any], manifest: Manifest) -> None:
     np.savez(own / "golden.npz", **arrays)
     with pytest.raises(ModelError, match=r"golden\.npz: not golden rows"):
@@ -212,8 +227,8 @@ def test_every_step_that_reads_a_model_has_a_limit_of_memory(
         prediction.predict("m", "m", 1, Path("rows"), tmp_path / "answers.npy", tmp_path / "own", confined=False)
     (tmp_path / "model.ubj").touch()
     assert app.run(app.millwork, ["inspect", str(tmp_path / "model.ubj"), "--trust"]) == 5
-    request = ProfileRequest(engines=(), rows="", batches=(1,), threads=(1,))
+    request = ProfileRequest(files=(), rows="", batches=(1,), threads=(1,))
     with pytest.raises(TargetError, match="enough"):
-        tuning.service_times(LocalExecutor(), request, tmp_path / "own", gpu=False, confined=False)
+        service_times.measured(LocalExecutor(), request, tmp_path / "own", gpu=False, confined=False)
     assert len(seen) == 3
     assert {limits.memory_bytes for limits in seen} == {worker.MOST_MEMORY}

@@ -10,7 +10,7 @@ import pytest
 
 from millwork.artifacts import manifest as manifests
 from millwork.errors import InternalError, ModelError
-from millwork.files import digest
+from millwork.storage.files import digest
 from millwork.values import FileDigest, Manifest
 
 

@@ -11,12 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from millwork import prediction, worker
+from millwork import worker
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.repository import find_version
+from millwork.commands import predict as prediction
+from millwork.commands.predict import PredictReply, PredictRequest
 from millwork.errors import ModelError, UsageError
-from millwork.files import digest
-from millwork.prediction import PredictReply, PredictRequest
+from millwork.storage.files import digest
 from millwork.values import Manifest
 from millwork.worker import Done, Failure
 
@@ -62,7 +63,9 @@ def predicted(version: Path, manifest: Manifest, location: str, *, confined: boo
     own = version.parent.parent.parent / "own"
     own.mkdir(exist_ok=True)
     request = PredictRequest(folder=str(version), manifest=forged, rows=str(own.parent / "rows.npz"))
-    return worker.run("millwork.prediction:run", request, PredictReply, folder=own, confined=confined)
+    return worker.run(
+        "millwork.commands.predict:run", request, PredictReply, folder=own, sandbox=worker.Sandbox(on=confined)
+    )
 
 
 @pytest.mark.parametrize("confined", [True, False])

@@ -16,15 +16,15 @@ import pytest
 from models import s3
 from models.jobs import millwork, refused
 
-from millwork import wire
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts import triton_config
 from millwork.artifacts.repository import at
 from millwork.artifacts.repository.object_store import ObjectRepository, records
 from millwork.artifacts.repository.object_store import store as stores
 from millwork.artifacts.repository.object_store.address import Place, parse
 from millwork.artifacts.repository.object_store.store import Patience
 from millwork.errors import ParityError, PublicationError, UsageError
+from millwork.storage import wire
+from millwork.triton import config as triton_config
 
 QUICK = Patience(tries=6, first_wait_s=0.01, longest_wait_s=0.05, answer_s=10.0)
 

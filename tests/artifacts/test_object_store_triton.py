@@ -9,11 +9,11 @@ import pytest
 from models import s3
 from models.jobs import Desk, millwork
 
-from millwork import table
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.repository import at
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
+from millwork.storage import tables
+from millwork.triton import server
+from millwork.triton.client import Session
 
 pytestmark = pytest.mark.triton
 
@@ -27,18 +27,20 @@ def test_published_verified_and_rolled_back_over_s3(
         for name, value in s3.variables(port).items():
             monkeypatch.setenv(name, value)
         for model, triton in ((desk.files.clicks, "managed"), (desk.files.again, "none")):
-            said = desk.optimize(model, "--repository", url, "--name", "clicks", "--triton", triton,
-                                 "--tune-budget", "0", "--json")  # fmt: skip
+            said = desk.optimize(
+                model, "--repository", url, "--name", "clicks", "--triton", triton, "--tune-budget", "0", "--json"
+            )
             assert said.code == 0, said.err
             assert said.document()["publication"]["verified"] == (triton == "managed")
         said = millwork("rollback", "--repository", url, "--name", "clicks", "--triton", "none")
         assert said.code == 0, said.err
         repository = at(url)
         assert repository.find("clicks") == 1
-        said = millwork("predict", "--repository", url, "--name", "clicks", "--input", desk.files.rows,
-                        "--output", "answers.npy")  # fmt: skip
+        said = millwork(
+            "predict", "--repository", url, "--name", "clicks", "--input", desk.files.rows, "--output", "answers.npy"
+        )
         assert said.code == 0, said.err
-        rows = table.read(desk.files.rows, manifests.read(repository.files("clicks", 1, tmp_path)).features).rows[:50]
+        rows = tables.read(desk.files.rows, manifests.read(repository.files("clicks", 1, tmp_path)).features).rows[:50]
         with (
             server.start(triton_installation, repository.for_triton, log=tmp_path / "log") as running,
             Session(running.grpc_url) as session,

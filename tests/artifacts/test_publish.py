@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts import triton_config
 from millwork.artifacts.repository import NoBackendError, find_version, in_flight, publish, served_version, versions
 from millwork.errors import ModelError, ParityError, PublicationError, UsageError
+from millwork.triton import config as triton_config
 
 
 def listing(folder: Path) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from millwork.artifacts import triton_config
 from millwork.artifacts.repository import publish, rollback, served_version, versions
 from millwork.errors import ModelError, ParityError, PublicationError
+from millwork.triton import config as triton_config
 
 LATEST = '# written by hand\nname: "m"\nbackend: "python"\nmax_batch_size: 8\n'
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from millwork import wire
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts import triton_config
 from millwork.artifacts.bundle import Bundle
 from millwork.artifacts.repository import in_flight, publish, rollback, served_version, versions
 from millwork.errors import ModelError
+from millwork.storage import wire
+from millwork.triton import config as triton_config
 
 PUBLISHER = Path(__file__).parent / "publisher.py"
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from millwork import wire
 from millwork.artifacts.repository import in_flight, publish, rollback, served_version
 from millwork.artifacts.repository.layout import locate
 from millwork.artifacts.repository.lock import hold
 from millwork.errors import PublicationError, UsageError
+from millwork.storage import wire
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from crashing import system_calls
 
-from millwork import wire
 from millwork.artifacts.repository import publish
+from millwork.storage import wire
 
 SCRIPT = Path(__file__).parents[1] / "crashing" / "traced_publishers.py"
 MUCH = os.environ.get("MILLWORK_TEST_FAULTS", "some")
@@ -54,8 +54,10 @@ def test_every_call_may_be_the_last(mode: str, published: int, tmp_path: Path, m
     bundle.write_bytes(wire.encode(make_bundle(b"the next model")))
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(work), str(bundle), str(template), mode, MUCH],
-        capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((work / "found.json").read_bytes())
     assert found["calls"] > (8 if mode == "rollback" else 30)

@@ -13,16 +13,16 @@ import pytest
 
 from millwork.artifacts.bundle import Bundle, seal
 from millwork.artifacts.repository import publish, rollback
-from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
 from millwork.errors import PublicationError
+from millwork.triton import server
+from millwork.triton.client import Session
+from millwork.triton.config import ConfigRequest, render
+from millwork.triton.settings import Settings
 from millwork.triton_releases import find
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
-from millwork.validators.tuning.settings import Settings
 from millwork.values import Manifest, OutputContract
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 pytestmark = pytest.mark.triton
 
@@ -42,7 +42,7 @@ def session(triton_installation: Installation, repository: Path, tmp_path: Path)
         yield session
 
 
-def request(backend: TritonBackend, name: str, release: str) -> ConfigRequest:
+def request(backend: str, name: str, release: str) -> ConfigRequest:
     return ConfigRequest(
         name=name,
         triton_backend=backend,
@@ -100,7 +100,7 @@ def test_published_verified_taken_back(session: Session, repository: Path, tmp_p
 @pytest.mark.parametrize("release", ["24.10", "26.03"])
 @pytest.mark.parametrize("backend", ["onnxruntime", "fil"])
 def test_triton_reads_the_configurations_of_other_backends(
-    session: Session, repository: Path, backend: TritonBackend, release: str
+    session: Session, repository: Path, backend: str, release: str
 ) -> None:
     """The managed server lacks these backends: it says so only once it has read and checked the configuration."""
     (repository / "m" / "1").mkdir(parents=True)

@@ -10,14 +10,14 @@ import pytest
 from models.asking import Seen, asking
 
 from millwork.artifacts.repository import publish, rollback
-from millwork.validators.triton import server
-from millwork.validators.triton.client import Session
+from millwork.triton import server
+from millwork.triton.client import Session
 from millwork.values import Manifest
 
 from .test_publish_triton import ROWS, scaling
 
 if TYPE_CHECKING:
-    from millwork.validators.triton.install import Installation
+    from millwork.triton.install import Installation
 
 pytestmark = pytest.mark.triton
 

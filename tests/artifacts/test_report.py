@@ -179,9 +179,19 @@ def test_the_config_and_the_contract_are_there_in_full() -> None:
     assert "".join(page.text_of("pre", "code")) == records.CONFIG
     assert page.text_of("ol", "li")[-len(records.FEATURES) :] == list(records.FEATURES)
     everything = " ".join(data for _, data in page.texts)
-    for said in ("-999 or NaN", "predict_proba", "on time, late", "4,217 of 4,217 distinct thresholds", "xgboost 3.2.0",
-                 "float32 sums of 287 trees", "AMD EPYC", "kept 287 of 300 trees", records.PUBLISHED.run_dir,
-                 "millwork rollback --repository /home/ada/flights/models --name delays", "first 5,000"):  # fmt: skip
+    for said in (
+        "-999 or NaN",
+        "predict_proba",
+        "on time, late",
+        "4,217 of 4,217 distinct thresholds",
+        "xgboost 3.2.0",
+        "float32 sums of 287 trees",
+        "AMD EPYC",
+        "kept 287 of 300 trees",
+        records.PUBLISHED.run_dir,
+        "millwork rollback --repository /home/ada/flights/models --name delays",
+        "first 5,000",
+    ):
         assert said in everything
 
 

@@ -62,9 +62,11 @@ class Browser:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         for command, given in (
             ("Emulation.setEmulatedMedia", {"media": media, "features": features}),
-            ("Emulation.setDeviceMetricsOverride", {"width": width, "height": 1600, "deviceScaleFactor": 1,
-                                                    "mobile": False}),
-        ):  # fmt: skip
+            (
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": 1600, "deviceScaleFactor": 1, "mobile": False},
+            ),
+        ):
             self.send("POST", "/goog/cdp/execute", {"cmd": command, "params": given})
 
     def complaints(self) -> list[str]:
@@ -184,5 +186,8 @@ def test_pictures_take_the_colours_of_dark_and_of_paper(browser: Browser, tmp_pa
             const text = document.querySelector("figure svg text[style*='--ink'], figure svg [style*='--ink'] text");
             return [getComputedStyle(text).fill, getComputedStyle(document.body).backgroundColor]""")
         )
-    assert inks == [["rgb(27, 31, 36)", "rgb(255, 255, 255)"], ["rgb(230, 233, 237)", "rgb(20, 23, 27)"],
-                    ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]]  # fmt: skip
+    assert inks == [
+        ["rgb(27, 31, 36)", "rgb(255, 255, 255)"],
+        ["rgb(230, 233, 237)", "rgb(20, 23, 27)"],
+        ["rgb(0, 0, 0)", "rgb(255, 255, 255)"],
+    ]

@@ -17,11 +17,12 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.artifacts import assemble, triton_config
-from millwork.artifacts.triton_config import ConfigRequest, render
-from millwork.compile.backends import cuda_file, native_cuda
+from millwork.artifacts import assemble
+from millwork.compile.backends.native import cuda, cuda_file
 from millwork.compile.runners import cuda_runner
 from millwork.passes.program import run
+from millwork.triton import config as triton_config
+from millwork.triton.config import ConfigRequest, render
 from millwork.triton_releases import find
 from millwork.values import OutputContract
 
@@ -61,10 +62,13 @@ class Response:
 def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     library = once(tmp_path_factory, "emulated-gpu", emulated.build) / "libemulated.so"
     (tmp_path / "1").mkdir()
-    built = native_cuda.built(PROGRAM, (), 256)
+    built = cuda.built(PROGRAM, (), 256)
     cuda_file.write(PROGRAM, tmp_path / "1" / built.model_file)
-    manifest = {"parameters": {**built.parameters, "threads": "1"}, "features": {"names": list("abcde")},
-                "model_file": built.model_file}  # fmt: skip
+    manifest = {
+        "parameters": {**built.parameters, "threads": "1"},
+        "features": {"names": list("abcde")},
+        "model_file": built.model_file,
+    }
     (tmp_path / "1" / "manifest.json").write_text(json.dumps(manifest))
     asked: dict[str, str] = {}
 
@@ -74,9 +78,11 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
     triton, own = ModuleType("triton_python_backend_utils"), ModuleType("millwork_runner")
     triton.__dict__.update(
-        Tensor=Tensor, InferenceResponse=Response, TritonError=str,
+        Tensor=Tensor,
+        InferenceResponse=Response,
+        TritonError=str,
         get_input_tensor_by_name=lambda request, name: request.get(name),
-    )  # fmt: skip
+    )
     own.__dict__["Runner"] = opened
     monkeypatch.setitem(sys.modules, triton.__name__, triton)
     monkeypatch.setitem(sys.modules, own.__name__, own)
@@ -86,8 +92,15 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     served = module.TritonPythonModel()
-    served.initialize({"model_repository": str(tmp_path), "model_version": "1", "model_config": "{}",
-                       "model_instance_kind": "GPU", "model_instance_device_id": "3"})  # fmt: skip
+    served.initialize(
+        {
+            "model_repository": str(tmp_path),
+            "model_version": "1",
+            "model_config": "{}",
+            "model_instance_kind": "GPU",
+            "model_instance_device_id": "3",
+        }
+    )
     assert asked["device"] == "3"
     return served
 
@@ -117,14 +130,19 @@ def test_a_bad_batch_is_an_error_of_its_own(model: Any) -> None:
 
 
 def test_its_configuration_asks_for_the_gpu() -> None:
-    built = native_cuda.built(PROGRAM, (), 256)
+    built = cuda.built(PROGRAM, (), 256)
     text = render(
         ConfigRequest(
-            name="delays", triton_backend="python", release=find("26.03"), model_file=built.model_file,
-            model_sha256="5e" * 32, features=5, parameters=built.parameters,
+            name="delays",
+            triton_backend="python",
+            release=find("26.03"),
+            model_file=built.model_file,
+            model_sha256="5e" * 32,
+            features=5,
+            parameters=built.parameters,
             output=OutputContract(kind="probability", task="binary", labels=("0", "1"), threshold=0.5),
         )
-    )  # fmt: skip
+    )
     config = triton_config.parse(text)
     assert config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
     (group,) = config.instance_group

@@ -31,9 +31,16 @@ def nobody_reads() -> Iterator[int]:
 def job(desk: Desk) -> list[str]:
     """Of kept stages: it takes no time, and publishes what serves already."""
     return [
-        "optimize", str(desk.files.clicks), "--data", str(desk.files.rows), "--repository", str(desk.repository),
-        "--run-dir", str(desk.run_dir), *QUICK,
-    ]  # fmt: skip
+        "optimize",
+        str(desk.files.clicks),
+        "--data",
+        str(desk.files.rows),
+        "--repository",
+        str(desk.repository),
+        "--run-dir",
+        str(desk.run_dir),
+        *QUICK,
+    ]
 
 
 @pytest.fixture
@@ -116,7 +123,7 @@ def test_a_worker_whose_answer_nobody_reads() -> None:
 
 def test_a_broken_pipe_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a server's that hung up."""
-    from millwork import diagnosis
+    from millwork.commands import doctor as diagnosis
 
     def hung_up() -> None:
         raise BrokenPipeError(32, "Broken pipe")

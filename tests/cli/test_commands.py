@@ -99,7 +99,7 @@ def test_doctor() -> None:
 def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
-    from millwork import diagnosis
+    from millwork.commands import doctor as diagnosis
 
     def lacking(name: str) -> str:
         if name == "treelite":
@@ -188,7 +188,7 @@ def test_triton_status() -> None:
 
 
 def test_a_bug_of_ours_is_said_with_a_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from millwork import pipeline
+    from millwork.pipeline import optimize as pipeline
 
     def bug(*_: object) -> None:
         raise ZeroDivisionError("by zero")
@@ -205,7 +205,7 @@ def test_a_bug_of_ours_is_said_with_a_file(desk: Desk, monkeypatch: pytest.Monke
 
 def test_only_ctrl_c_is_a_stop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """An EOFError is a file that is cut short."""
-    from millwork import pipeline
+    from millwork.pipeline import optimize as pipeline
 
     def ends(error: BaseException) -> None:
         def understand(*_: object) -> None:
@@ -216,8 +216,10 @@ def test_only_ctrl_c_is_a_stop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> N
     ends(KeyboardInterrupt())
     said = millwork("optimize", desk.files.clicks, *QUICK)
     assert (said.code, said.out, said.err.strip()) == (
-        130, "", "stopped; finished stages are kept, and the same command goes on from there",
-    )  # fmt: skip
+        130,
+        "",
+        "stopped; finished stages are kept, and the same command goes on from there",
+    )
     ends(EOFError("No data left in file"))
     said = millwork("optimize", desk.files.clicks, *QUICK)
     refused(said, 70, "a bug in millwork: EOFError: No data left in file")

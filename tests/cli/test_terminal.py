@@ -178,8 +178,12 @@ def test_the_reasons_are_below_it_in_full_and_as_they_are() -> None:
     target.print(candidates_table(records.PUBLISHED))
     target.print(candidates_table(records.HOSTILE))
     said = " ".join(file.getvalue().split())
-    for part in ("2.31x onnx-fp32's time on this traffic (2.24 to 2.39); timed", "[bold]not markup[/bold]",
-                 "'millwork[hummingbird]'", "wrong leaves (row, tree), the first in tree 118"):  # fmt: skip
+    for part in (
+        "2.31x onnx-fp32's time on this traffic (2.24 to 2.39); timed",
+        "[bold]not markup[/bold]",
+        "'millwork[hummingbird]'",
+        "wrong leaves (row, tree), the first in tree 118",
+    ):
         assert part in said
 
 

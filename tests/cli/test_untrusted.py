@@ -16,13 +16,17 @@ import pytest
 from models import records
 from models.jobs import Desk, Said, millwork
 
-from millwork import diagnosis, pipeline, production, reconfigure, toolchains
+from millwork import toolchains
 from millwork.cli import app
+from millwork.commands import doctor as diagnosis
+from millwork.commands import retune as production
+from millwork.commands import tune as reconfigure
 from millwork.environments import Environment
 from millwork.errors import MillworkError, PublicationError
-from millwork.validators.triton import client, install, server
-from millwork.validators.triton.counters import Observed
-from millwork.validators.tuning.fitness import Fitness
+from millwork.pipeline import optimize as pipeline
+from millwork.triton import client, install, server
+from millwork.triton.counters import Observed
+from millwork.tuning.fitness import Fitness
 from millwork.values import Figures, Headroom, Record, TrialRecord, Tuning
 
 EVIL = "\x1b]0;x\x07\x1b[2K[/x][red]\u202e\x9b2J"
@@ -30,9 +34,16 @@ SEEN = "[/x][red]"
 """Of it, what a person may see."""
 
 FIGURES = Figures(
-    requests_per_s=10.0, rows_per_s=10.0, p50_us=1.0, p90_us=1.0, p99_us=1.0, tail_us=1.0, mean_us=1.0, samples=10,
+    requests_per_s=10.0,
+    rows_per_s=10.0,
+    p50_us=1.0,
+    p90_us=1.0,
+    p99_us=1.0,
+    tail_us=1.0,
+    mean_us=1.0,
+    samples=10,
     rounds=1,
-)  # fmt: skip
+)
 
 
 def harmless(said: Said, code: int = 0, seen: str = SEEN) -> None:
@@ -58,12 +69,19 @@ def record() -> Record:
         winner=msgspec.structs.replace(records.WON, id=EVIL, why=EVIL),
         publication=msgspec.structs.replace(publication, repository=EVIL, name=EVIL, server=EVIL),
         tuning=Tuning(
-            triton=EVIL, config=EVIL, best=trial(1), default=trial(2), trials=(trial(1), trial(2)), traffic=EVIL,
-            why=EVIL, limited_by=EVIL, server=EVIL,
+            triton=EVIL,
+            config=EVIL,
+            best=trial(1),
+            default=trial(2),
+            trials=(trial(1), trial(2)),
+            traffic=EVIL,
+            why=EVIL,
+            limited_by=EVIL,
+            server=EVIL,
             headroom=Headroom(points=(), rate=10.0, breaks_at=20.0, limit=EVIL),
         ),
         run_dir=f"/runs/{EVIL}",
-    )  # fmt: skip
+    )
 
 
 ENDINGS = pytest.mark.parametrize("error", [None, PublicationError(EVIL, EVIL)], ids=["ends well", "fails"])
@@ -82,7 +100,7 @@ def test_a_run(command: str, error: MillworkError | None, record: Record, monkey
         progress.note(EVIL)
         return pipeline.Outcome(record, error)
 
-    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(pipeline, "optimize", run)
     harmless(millwork(command, EVIL), 0 if error is None else 7)
 
 
@@ -96,13 +114,25 @@ def test_tune(error: MillworkError | None, record: Record, monkeypatch: pytest.M
 @pytest.mark.parametrize("applied", [True, False])
 def test_retune(applied: bool, error: MillworkError | None, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Observed(
-        seconds=1.0, requests=1.0, failures=0.0, rate=1.0, rows_a_request=1.0, rows_a_call=1.0, queue_us=1.0,
-        compute_us=1.0, pending=0.0,
-    )  # fmt: skip
+        seconds=1.0,
+        requests=1.0,
+        failures=0.0,
+        rate=1.0,
+        rows_a_request=1.0,
+        rows_a_call=1.0,
+        queue_us=1.0,
+        compute_us=1.0,
+        pending=0.0,
+    )
     found = production.Retuned(
-        name=EVIL, observed=seen, now=EVIL, fitness=Fitness(fits=False, signs=(EVIL,)), proposed=EVIL, tuned_for=EVIL,
+        name=EVIL,
+        observed=seen,
+        now=EVIL,
+        fitness=Fitness(fits=False, signs=(EVIL,)),
+        proposed=EVIL,
+        tuned_for=EVIL,
         record=record if applied else None,
-    )  # fmt: skip
+    )
     monkeypatch.setattr(production, "retune", lambda *_: (found, error))
     asked = ("retune", "--repository", "models", "--metrics", "http://127.0.0.1:1/metrics")
     harmless(millwork(*asked), 0 if error is None else 7)
@@ -116,8 +146,12 @@ def test_inspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     words = np.array([f"a{EVIL}", "b"])[rng.integers(0, 2, 60)]
     rows = [[number, word] for number, word in zip(rng.normal(size=60), words, strict=True)]
-    pool = cb.Pool(rows, np.array([f"yes{EVIL}", "no"])[rng.integers(0, 2, 60)], cat_features=[1],
-                   feature_names=[f"height{EVIL}", f"word{EVIL}"])  # fmt: skip
+    pool = cb.Pool(
+        rows,
+        np.array([f"yes{EVIL}", "no"])[rng.integers(0, 2, 60)],
+        cat_features=[1],
+        feature_names=[f"height{EVIL}", f"word{EVIL}"],
+    )
     model = cb.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False, one_hot_max_size=9)
     path = tmp_path / f"{EVIL.replace('/', '')}.json"
     model.fit(pool).save_model(str(path), format="json", pool=pool)
@@ -195,9 +229,15 @@ def test_toolchains(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("installed", [True, False])
 def test_triton_status(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     found = install.Status(
-        installed=installed, path=EVIL, triton="2.51.0", release="24.10", python=EVIL, bytes=1,
-        packages={"numpy": EVIL}, problems=(EVIL,),
-    )  # fmt: skip
+        installed=installed,
+        path=EVIL,
+        triton="2.51.0",
+        release="24.10",
+        python=EVIL,
+        bytes=1,
+        packages={"numpy": EVIL},
+        problems=(EVIL,),
+    )
     monkeypatch.setattr(install, "status", lambda: found)
     harmless(millwork("triton", "status"))
 
@@ -279,8 +319,18 @@ def test_a_spinner(command: tuple[str, ...], faked: Path, monkeypatch: pytest.Mo
 
 def test_every_command_is_here_or_prints_nothing_of_others() -> None:
     tested = {
-        "optimize", "bench", "tune", "retune", "inspect", "verify", "publish", "rollback", "predict", "doctor",
-        "toolchain", "triton",
-    }  # fmt: skip
+        "optimize",
+        "bench",
+        "tune",
+        "retune",
+        "inspect",
+        "verify",
+        "publish",
+        "rollback",
+        "predict",
+        "doctor",
+        "toolchain",
+        "triton",
+    }
     answers_only = {"report", "worker"}
     assert set(app.COMMANDS) == tested | answers_only

@@ -19,9 +19,9 @@ from models.forests import hard_rows, program_of, random_forest, source_of
 from models.gate import Gate, gate
 
 from millwork import triton_releases
-from millwork.compile import backends
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.backends.onnx_artifact import leaf_probe
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, Unsupported
+from millwork.compile.backends.onnx.artifact import leaf_probe
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError, UsageError
 from millwork.passes.forest import leaves
@@ -37,17 +37,17 @@ def judged(source: Path, folder: Path, *, margin: bool = False) -> tuple[Gate, d
     backend that takes the model has passed."""
     found = gate(source, folder / "gate", margin=margin)
     answers: dict[str, Any] = {}
-    for backend in backends.TABLE:
+    for backend in backends.OURS:
         at = folder / backend
         reply = found.build(backend, at)
-        if reply.built is None:
+        if reply.artifact is None:
             answers[backend] = reply.unsupported
             continue
-        verdict = found.check(reply.built, at)
+        verdict = found.check(reply.artifact, at)
         assert verdict.passed, f"{backend}: {verdict.reason}"
         assert verdict.parity.leaf_mismatches == 0
         assert verdict.parity.decision_flips == 0
-        engine = runner(reply.built.runner)(at / reply.built.model_file, reply.built.parameters, 1)
+        engine = runner(reply.artifact.runner)(at / reply.artifact.model_file, reply.artifact.parameters, 1)
         answers[backend] = engine.predict(found.rows)
     return found, answers
 
@@ -68,9 +68,12 @@ def framework_says(model: Any, rows: Any) -> Any:
         return model.predict_proba(rows) if hasattr(model, "predict_proba") else model.predict(rows)[:, None]
     loss = model.get_all_params()["loss_function"] if model.get_all_params() else "RMSE"
     kind = (
-        "Probability" if loss in ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
-        else "Exponent" if loss.startswith(("Poisson", "Tweedie")) else "RawFormulaVal"
-    )  # fmt: skip
+        "Probability"
+        if loss in ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
+        else "Exponent"
+        if loss.startswith(("Poisson", "Tweedie"))
+        else "RawFormulaVal"
+    )
     return model.predict(rows, prediction_type=kind).reshape(len(rows), -1)
 
 
@@ -126,27 +129,32 @@ def test_a_catboost_json_in_every_backend(name: str, tmp_path: Path) -> None:
 POSTPROCESSES = ["identity", "binary", "sigmoid", "softmax", "exp"]
 
 
-def built(backend: str, program: Program, folder: Path, release: str = "25.12") -> Built | Unsupported:
+def built(backend: str, program: Program, folder: Path, release: str = "25.12") -> Artifact | Unsupported:
     folder.mkdir(exist_ok=True)
     return backends.find(backend).build(program, source_of(), folder, triton_releases.find(release))
 
 
-def answers_of(made: Built, folder: Path, rows: Any) -> Any:
+def answers_of(made: Artifact, folder: Path, rows: Any) -> Any:
     return runner(made.runner)(folder / made.model_file, made.parameters, 1).predict(rows)
 
 
 @given(
     shape=st.fixed_dictionaries(
         {
-            "seed": st.integers(0, 10**9), "trees": st.integers(1, 8), "depth": st.integers(0, 6),
-            "features": st.integers(1, 6), "outputs": st.integers(1, 3), "comparison": st.sampled_from(["<", "<="]),
-            "vector_leaves": st.booleans(), "dtype": st.sampled_from([np.float32, np.float64]),
+            "seed": st.integers(0, 10**9),
+            "trees": st.integers(1, 8),
+            "depth": st.integers(0, 6),
+            "features": st.integers(1, 6),
+            "outputs": st.integers(1, 3),
+            "comparison": st.sampled_from(["<", "<="]),
+            "vector_leaves": st.booleans(),
+            "dtype": st.sampled_from([np.float32, np.float64]),
         }
     ),
     postprocess=st.sampled_from(POSTPROCESSES),
     backend=st.sampled_from(["onnx", "fil"]),
     unused=st.integers(0, 2),
-)  # fmt: skip
+)
 @settings(max_examples=120, deadline=None)
 def test_a_program_of_any_shape(
     shape: dict[str, Any], postprocess: str, backend: str, unused: int, tmp_path_factory: pytest.TempPathFactory
@@ -177,7 +185,7 @@ def test_the_sentinel_and_nan_are_missing_in_onnx(sentinel: float, tmp_path: Pat
     rows = hard_rows(3, 500, 5)
     rows[::3, 1] = sentinel
     made = built("onnx", program, tmp_path)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert np.array_equal(answers_of(made, tmp_path, rows), run(program, rows))
 
 
@@ -187,7 +195,7 @@ def test_averaged_trees_are_refused_by_onnx_and_right_in_a_checkpoint(tmp_path: 
     assert isinstance(refused, Unsupported)
     assert "averaged" in refused.reason
     made = built("fil", program, tmp_path)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     rows = hard_rows(5, 200, 5)
     np.testing.assert_allclose(answers_of(made, tmp_path, rows), run(program, rows), rtol=1e-6)
 
@@ -209,7 +217,7 @@ TREELITES = {triton_releases.TABLE[name].treelite: name for name in RELEASES}
 def test_a_checkpoint_of_each_releases_version_reads_back(release: str, tmp_path: Path) -> None:
     program = program_of(random_forest(2, outputs=3, vector_leaves=True, dtype=np.float64, comparison="<="), "softmax")
     made = built("fil", program, tmp_path, release)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     version = triton_releases.find(release).treelite
     head = np.frombuffer((tmp_path / made.model_file).read_bytes()[:12], "<i4")
     assert ".".join(str(part) for part in head) == version
@@ -224,7 +232,7 @@ def test_a_checkpoint_of_each_releases_version_reads_back(release: str, tmp_path
 def test_the_checkpoint_writes_as_treelite_does(tmp_path: Path) -> None:
     """Reading and writing it again gives the same bytes, but for the version."""
     made = built("fil", program_of(random_forest(4), "binary"), tmp_path, "26.03")
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     ours = (tmp_path / made.model_file).read_bytes()
     again = treelite.Model.deserialize_bytes(ours).serialize_bytes()
     assert bytes(again)[12:] == ours[12:]
@@ -235,7 +243,7 @@ def test_the_checkpoint_writes_as_treelite_does(tmp_path: Path) -> None:
 def test_onnx_is_valid_and_within_what_the_release_reads(release: str, dtype: type, tmp_path: Path) -> None:
     program = program_of(random_forest(6, outputs=2, dtype=dtype), "softmax")
     made = built("onnx", program, tmp_path, release)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     model = onnx.load_model(str(tmp_path / made.model_file))
     onnx.checker.check_model(model, full_check=True)
     limits = triton_releases.find(release).onnx
@@ -271,9 +279,10 @@ def test_a_model_of_another_kind_has_no_leaves_to_probe() -> None:
     from onnx import TensorProto, helper
 
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])], "g",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-    )  # fmt: skip
+    )
     with pytest.raises(ModelError, match="expected one TreeEnsembleRegressor in the artifact, found 0"):
         leaf_probe(helper.make_model(graph))

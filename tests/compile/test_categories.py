@@ -16,8 +16,8 @@ from models.gate import gate
 from models.torture import CASES
 
 from millwork import triton_releases
-from millwork.compile import backends
-from millwork.compile.backends.base import Built
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact
 from millwork.compile.runners.load import runner
 from millwork.passes.categories import from_tables
 from millwork.passes.forest import leaves
@@ -27,7 +27,7 @@ from millwork.passes.program import Program, encode, run
 def agrees(backend: str, program: Program, folder: Path, rows: Any, categories: Any = None) -> None:
     """The built artifact's leaves are the interpreter's, one by one, and its answers are."""
     made = backends.find(backend).build(program, source_of("catboost"), folder, triton_releases.find("25.12"))
-    assert isinstance(made, Built), made
+    assert isinstance(made, Artifact), made
     leaf = leaves(program.forest, encode(program, rows, categories))
     got = backends.find(backend).leaves(made, folder, rows, categories)
     assert np.array_equal(got, backends.find(backend).expected(program, leaf, leaf))
@@ -37,15 +37,25 @@ def agrees(backend: str, program: Program, folder: Path, rows: Any, categories: 
 
 
 @given(
-    seed=st.integers(0, 10**9), trees=st.integers(1, 6), depth=st.integers(1, 5), features=st.integers(1, 5),
-    categorical=st.integers(1, 5), comparison=st.sampled_from(["<", "<="]),
+    seed=st.integers(0, 10**9),
+    trees=st.integers(1, 6),
+    depth=st.integers(1, 5),
+    features=st.integers(1, 5),
+    categorical=st.integers(1, 5),
+    comparison=st.sampled_from(["<", "<="]),
     backend=st.sampled_from(["onnx", "fil", "native", "tensor"]),
-)  # fmt: skip
+)
 @settings(max_examples=60, deadline=None)
 def test_codes_of_categories_among_the_numbers(
-    seed: int, trees: int, depth: int, features: int, categorical: int, comparison: str, backend: str,
+    seed: int,
+    trees: int,
+    depth: int,
+    features: int,
+    categorical: int,
+    comparison: str,
+    backend: str,
     tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
+) -> None:
     """Codes in a set and not, negative ones, fractions, 2^24 and more, infinities and NaN."""
     categorical = min(categorical, features)
     forest = random_forest(
@@ -84,7 +94,7 @@ def test_bytes_of_a_client_that_arent_utf8_are_a_value_that_isnt_known(name: str
     """And leave the other rows of their batch alone."""
     case = CASES[name](tmp_path)
     judged = gate(case.model, tmp_path / "gate", data=case.data, limit=300)
-    built = judged.build(backend, tmp_path / "built").built
+    built = judged.build(backend, tmp_path / "built").artifact
     assert built is not None
     engine = runner(built.runner)(tmp_path / "built" / built.model_file, built.parameters, 1)
     given = judged.given[-8:]

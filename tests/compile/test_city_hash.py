@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from models.catboost_models import QUIET
 
-from millwork.compile.frontends.city_hash import category_hash
+from millwork.compile.frontends.catboost.city_hash import category_hash
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz \u00e9\u00fc\u0448\u9752\U0001f600"
 

@@ -18,15 +18,16 @@ from models.xgboost_models import model, save
 from tritonclient.grpc import model_config_pb2
 
 from millwork import gpus, triton_releases
-from millwork.artifacts import triton_settings
-from millwork.artifacts.triton_config import ConfigRequest, render
-from millwork.compile import backends
-from millwork.compile.backends import fil_cuda
-from millwork.compile.backends.base import Built, ForBatches, Source, Unsupported
-from millwork.compile.backends.fil import write
-from millwork.compile.backends.fil_cuda import FilCuda, near_thresholds
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, ForBatches, Source, Unsupported
+from millwork.compile.backends.fil import cuda as fil_cuda
+from millwork.compile.backends.fil.cpu import write
+from millwork.compile.backends.fil.cuda import FilCuda, near_thresholds
+from millwork.compile.backends.forms import forms
 from millwork.gpus import Gpu
 from millwork.passes.forest import Rows, leaves
+from millwork.triton import config_settings
+from millwork.triton.config import ConfigRequest, render
 from millwork.values import OutputContract
 
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", driver="580.95.05", compute_capability="9.0", memory_gib=79.6)
@@ -37,18 +38,18 @@ with_nvforest = pytest.mark.skipif(
 
 
 def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "look", gpus.Sight)
+    monkeypatch.setattr(gpus, "look", gpus.DetectedGpus)
     assert fil_cuda.no_gpu().startswith("no NVIDIA GPU here")
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=(H100,)))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=(H100,)))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert "nvForest isn't installed" in fil_cuda.no_gpu()
 
 
 def test_it_is_tried_on_a_gpu_or_where_it_is_named() -> None:
-    usual = [one.backend for one in backends.variants((), (), net=False)]
+    usual = [one.backend for one in forms((), (), net=False)]
     assert "fil-cuda" not in usual
-    assert "fil-cuda" in [one.backend for one in backends.variants((), (), net=False, gpu=True)]
-    assert [one.id for one in backends.variants(("fil-cuda",), (), net=False)] == ["fil-cuda-fp32"]
+    assert "fil-cuda" in [one.backend for one in forms((), (), net=False, gpu=True)]
+    assert [one.id for one in forms(("fil-cuda",), (), net=False)] == ["fil-cuda-fp32"]
     found = backends.find("fil-cuda")
     assert isinstance(found, ForBatches)
     assert found.tuned_for((1, 64)) == FilCuda(batches=(1, 64))
@@ -67,26 +68,32 @@ def test_the_rows_that_it_is_tuned_by_take_many_ways() -> None:
 def test_what_was_tuned_is_in_the_configuration(release: str, carried: bool) -> None:
     found = triton_releases.find(release)
     tuned = {"answer": "binary", "device": "gpu", "layout": "layered", "chunk_size": "8", "align_bytes": "128"}
-    settings = triton_settings.carried(triton_settings.Settings(kind="gpu"), "fil", tuned, found)
+    settings = config_settings.carried(config_settings.Settings(kind="gpu"), "fil", tuned, found)
     config = text_format.Parse(
         render(
             ConfigRequest(
-                name="m", triton_backend="fil", release=found, model_file="checkpoint.tl", model_sha256="0" * 64,
-                features=3, output=OutputContract(kind="probability", task="binary", labels=("0", "1")),
-                settings=settings, parameters=tuned,
+                name="m",
+                triton_backend="fil",
+                release=found,
+                model_file="checkpoint.tl",
+                model_sha256="0" * 64,
+                features=3,
+                output=OutputContract(kind="probability", task="binary", labels=("0", "1")),
+                settings=settings,
+                parameters=tuned,
             )
         ),
         model_config_pb2.ModelConfig(),
-    )  # fmt: skip
+    )
     assert config.instance_group[0].kind == config.instance_group[0].KIND_GPU
     said = {
         name: config.parameters[name].string_value for name in ("layout", "chunk_size") if name in config.parameters
     }
     assert said == ({"layout": "layered", "chunk_size": "8"} if carried else {})
-    measured = triton_settings.Settings(kind="gpu", own={"layout": "depth_first"})
+    measured = config_settings.Settings(kind="gpu", own={"layout": "depth_first"})
     if carried:
-        assert triton_settings.carried(measured, "fil", tuned, found).own["layout"] == "depth_first"
-    assert triton_settings.carried(triton_settings.Settings(), "fil", tuned, found).own == {}, "a CPU has its own"
+        assert config_settings.carried(measured, "fil", tuned, found).own["layout"] == "depth_first"
+    assert config_settings.carried(config_settings.Settings(), "fil", tuned, found).own == {}, "a CPU has its own"
 
 
 def on_the_cpu(model_file: Path, rows: Rows, batches: tuple[int, ...]) -> dict[str, str]:
@@ -95,7 +102,7 @@ def on_the_cpu(model_file: Path, rows: Rows, batches: tuple[int, ...]) -> dict[s
     return {"device": "cpu", **tuned(model_file, rows, batches, "cpu", seconds=0.0)}
 
 
-def built(found: Gate, folder: Path) -> Built | Unsupported:
+def built(found: Gate, folder: Path) -> Artifact | Unsupported:
     folder.mkdir()
     backend = FilCuda(batches=(1, 33), lacking=lambda: "", tune=on_the_cpu)
     source = Source(native=str(found.native), signature=found.signature)
@@ -128,7 +135,7 @@ def test_another_forests_leaves_are_told(tmp_path: Path) -> None:
     """The gate sees through nvForest what it is to see: a checkpoint of a threshold that was moved."""
     found = gate(save(model("binary"), tmp_path / "model.json"), tmp_path / "gate")
     candidate = built(found, tmp_path / "built")
-    assert isinstance(candidate, Built)
+    assert isinstance(candidate, Artifact)
     lowered = found.lowered
     moved = np.where(lowered.forest.is_leaf, lowered.forest.threshold, lowered.forest.threshold + 0.5)
     forest = replace(lowered.forest, threshold=moved.astype(lowered.forest.threshold.dtype))

@@ -19,12 +19,13 @@ from models.torture import CASES
 from models.xgboost_models import booster, rows, target
 
 from millwork.compile.frontends import objectives
-from millwork.compile.frontends.loaded import LoadedModel, Signature
+from millwork.compile.frontends.load_options import LoadOptions
+from millwork.compile.frontends.loaded_model import LoadedModel, Signature
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError, UsageError
 from millwork.passes.program import Program, run
-from millwork.table import NO_INTEGER
-from millwork.table import read as read_rows
+from millwork.storage.tables import NO_INTEGER
+from millwork.storage.tables import read as read_rows
 from millwork.values import Provenance
 
 XGBOOST_FORMATS = ["model.json", "model.ubj", "model.pkl", "model.joblib"]
@@ -33,7 +34,7 @@ CATBOOST_FORMATS = ["model.cbm", "model.json", "model.pkl", "model.joblib"]
 
 def loaded(made: Any, path: Path, *, margin: bool = False) -> LoadedModel:
     save = xgboost_models.save if isinstance(made, xgb.Booster | xgb.XGBModel) else catboost_models.save
-    return read(save(made, path), path.parent, margin=margin)
+    return read(save(made, path), path.parent, LoadOptions(margin=margin))
 
 
 def bits(program: Program) -> dict[str, Any]:
@@ -67,9 +68,10 @@ def test_a_booster_is_the_same_in_every_format(name: str, tmp_path: Path) -> Non
 def test_a_wrapper_is_the_same_in_every_format(name: str, tmp_path: Path) -> None:
     given = rows()
     wrapper = (
-        xgboost_models.model(name) if name != "float-labels"
+        xgboost_models.model(name)
+        if name != "float-labels"
         else xgb.XGBClassifier(n_estimators=4, max_depth=3, n_jobs=1).fit(given, (target(given) > 0).astype(float))
-    )  # fmt: skip
+    )
     made = [loaded(wrapper, tmp_path / file) for file in XGBOOST_FORMATS]
     for other in made[1:]:
         assert bits(other.program) == bits(made[0].program)
@@ -409,7 +411,7 @@ def _own_objective(truth: Any, predicted: Any) -> Any:
         (_with_embeddings, "embedding features"),
     ],
     ids=["text", "embeddings"],
-)  # fmt: skip
+)
 def test_what_isnt_supported_of_catboost_is_refused_by_name(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=said):
         loaded(make(), tmp_path / "m.cbm")

@@ -31,14 +31,22 @@ def nvml(*, reasons: int = 0, own: int | None = 300, used: int = 1000, old: bool
     if own is not None:
         listed.append(types.SimpleNamespace(pid=os.getpid(), usedGpuMemory=own))
     return types.SimpleNamespace(
-        NVMLError=NvmlError, NVML_CLOCK_SM=1, NVML_CLOCK_MEM=2, NVML_TEMPERATURE_GPU=0, nvmlInit=lambda: None,
+        NVMLError=NvmlError,
+        NVML_CLOCK_SM=1,
+        NVML_CLOCK_MEM=2,
+        NVML_TEMPERATURE_GPU=0,
+        nvmlInit=lambda: None,
         nvmlDeviceGetHandleByIndex=lambda index: ("index", index),
         nvmlDeviceGetHandleByUUID=lambda uuid: ("uuid", uuid),
-        nvmlDeviceGetClockInfo=lambda handle, which: told(1000 * which)(handle), nvmlDeviceGetMaxClockInfo=told(1980),
-        nvmlDeviceGetUtilizationRates=told(types.SimpleNamespace(gpu=87)), nvmlDeviceGetTemperature=told(61),
-        nvmlDeviceGetPowerUsage=told(345_600), nvmlDeviceGetComputeRunningProcesses=told(listed),
-        nvmlDeviceGetMemoryInfo=lambda _: types.SimpleNamespace(used=used), **{name: told(reasons)},
-    )  # fmt: skip
+        nvmlDeviceGetClockInfo=lambda handle, which: told(1000 * which)(handle),
+        nvmlDeviceGetMaxClockInfo=told(1980),
+        nvmlDeviceGetUtilizationRates=told(types.SimpleNamespace(gpu=87)),
+        nvmlDeviceGetTemperature=told(61),
+        nvmlDeviceGetPowerUsage=told(345_600),
+        nvmlDeviceGetComputeRunningProcesses=told(listed),
+        nvmlDeviceGetMemoryInfo=lambda _: types.SimpleNamespace(used=used),
+        **{name: told(reasons)},
+    )
 
 
 def state(**given: Any) -> gpu_watch.State:

@@ -14,8 +14,8 @@ from models.jobs import millwork
 from models.xgboost_models import model, save
 from onnx import numpy_helper
 
-from millwork.compile.backends.hummingbird import LEAF_TABLE
-from millwork.compile.hummingbird.feed import feed
+from millwork.compile.backends.hummingbird.backend import LEAF_TABLE
+from millwork.compile.backends.hummingbird.feed import feed
 from millwork.environments import Environment
 
 
@@ -27,7 +27,7 @@ def test_it_is_right_leaf_by_leaf_and_a_changed_leaf_is_seen(
     converted = found.converted(tmp_path / "converted", hummingbird)
     assert isinstance(converted, Path), converted
     folder = tmp_path / "built"
-    built = found.build("hummingbird", folder, converted=str(converted)).built
+    built = found.build("hummingbird", folder, converted=str(converted)).artifact
     assert built is not None
     verdict = found.check(built, folder)
     assert verdict.passed, verdict.reason
@@ -57,9 +57,19 @@ def test_without_its_environment_it_says_how_to_have_it(tmp_path: Path, monkeypa
     monkeypatch.setenv("MILLWORK_CACHE", str(tmp_path / "cache"))
     save(model("binary"), tmp_path / "model.json")
     said = millwork(
-        "optimize", tmp_path / "model.json", "--backends", "onnx,hummingbird", "--triton", "none", "--dry-run",
-        "--traffic", "batch=1", "--run-dir", tmp_path / "run", "--json",
-    )  # fmt: skip
+        "optimize",
+        tmp_path / "model.json",
+        "--backends",
+        "onnx,hummingbird",
+        "--triton",
+        "none",
+        "--dry-run",
+        "--traffic",
+        "batch=1",
+        "--run-dir",
+        tmp_path / "run",
+        "--json",
+    )
     assert said.code == 0, said.err
     line = said.document()["candidates"][1]
     assert (line["id"], line["status"]) == ("hummingbird-fp32", "unsupported")

@@ -25,7 +25,7 @@ from models.emulated import COMPILER
 from models.forests import hard_rows, one_sided, perfect_forest, program_of, random_forest
 
 from millwork.compile import kernel
-from millwork.compile.backends import native_file
+from millwork.compile.backends.native import cpu_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import native_runner
 from millwork.compile.runners.native_runner import Runner
@@ -59,7 +59,7 @@ def here(isa: str) -> bool:
 
 def opened(program: Program, folder: Path, **parameters: str) -> Runner:
     path = folder / "forest.packed"
-    native_file.write(program, path)
+    cpu_file.write(program, path)
     return Runner(path, parameters, threads=1)
 
 
@@ -108,9 +108,19 @@ def test_averages(folder: Path, shape: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("postprocess", "outputs"),
-    [("sigmoid", 2), ("binary", 1), ("softmax", 3), ("exp", 1), ("hinge", 2), ("binary-hinge", 1), ("binary-raw", 1),
-     ("sort", 3), ("mean-variance", 2), ("identity", 2)],
-)  # fmt: skip
+    [
+        ("sigmoid", 2),
+        ("binary", 1),
+        ("softmax", 3),
+        ("exp", 1),
+        ("hinge", 2),
+        ("binary-hinge", 1),
+        ("binary-raw", 1),
+        ("sort", 3),
+        ("mean-variance", 2),
+        ("identity", 2),
+    ],
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_transforms_are_within_two_units_in_the_last_place(
     postprocess: str, outputs: int, dtype: type, folder: Path
@@ -134,8 +144,19 @@ def test_transforms_are_within_two_units_in_the_last_place(
     assert distance.max() <= (16 if postprocess == "softmax" and dtype is np.float32 else 2)
 
 
-@pytest.mark.parametrize("objective", ["binary:logistic", "multi:softprob", "count:poisson", "reg:gamma", "Logloss",
-                                       "MultiClass", "MultiClassOneVsAll", "Poisson"])  # fmt: skip
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "binary:logistic",
+        "multi:softprob",
+        "count:poisson",
+        "reg:gamma",
+        "Logloss",
+        "MultiClass",
+        "MultiClassOneVsAll",
+        "Poisson",
+    ],
+)
 def test_margins_are_the_frameworks_to_the_bit_and_answers_within_two_units(
     objective: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -153,8 +174,15 @@ def test_margins_are_the_frameworks_to_the_bit_and_answers_within_two_units(
         margin, answer = (booster.predict(xgboost.DMatrix(more), output_margin=raw) for raw in (True, False))
     else:
         path = tmp_path / "model.cbm"
-        model = catboost.CatBoost({"loss_function": objective, "iterations": 60, "verbose": 0, "learning_rate": 0.8,
-                                   "allow_writing_files": False}).fit(rows, label)  # fmt: skip
+        model = catboost.CatBoost(
+            {
+                "loss_function": objective,
+                "iterations": 60,
+                "verbose": 0,
+                "learning_rate": 0.8,
+                "allow_writing_files": False,
+            }
+        ).fit(rows, label)
         model.save_model(str(path))
         kind = "Exponent" if objective == "Poisson" else "Probability"
         margin, answer = (model.predict(more, prediction_type=raw) for raw in ("RawFormulaVal", kind))
@@ -189,12 +217,17 @@ def test_more_thresholds_than_a_byte_or_two_hold(folder: Path) -> None:
     left[::3], right[::3] = np.arange(n) * 3 + 1, np.arange(n) * 3 + 2
     feature = np.where(left >= 0, 0, -1).astype(np.int32)
     forest = random_forest(0, features=2).replacing(
-        tree_start=(np.arange(n + 1) * 3).astype(np.int32), feature=feature, threshold=threshold, left=left,
+        tree_start=(np.arange(n + 1) * 3).astype(np.int32),
+        feature=feature,
+        threshold=threshold,
+        left=left,
         right=right,
-        default_left=np.zeros(3 * n, np.bool_), leaf_value=np.ones((3 * n, 1), np.float32),
-        leaf_number=np.where(left < 0, np.tile([0, 1, 2], n), -1).astype(np.int32), tree_output=np.zeros(n, np.int32),
+        default_left=np.zeros(3 * n, np.bool_),
+        leaf_value=np.ones((3 * n, 1), np.float32),
+        leaf_number=np.where(left < 0, np.tile([0, 1, 2], n), -1).astype(np.int32),
+        tree_output=np.zeros(n, np.int32),
         n_features=1,
-    )  # fmt: skip
+    )
     rows = np.concatenate([threshold[::6001], [np.nan, np.inf, -np.inf]]).astype(np.float32)[:, None]
     program = program_of(forest)
     for plan in ("rows", "blocks"):
@@ -302,13 +335,15 @@ def test_nothing_beside_a_table_is_read(guarded: str, tmp_path: Path) -> None:
             forest = perfect_forest(i, depths, outputs=2, dtype=dtype)
             forest = forest.replacing(base_scores=np.zeros_like(forest.base_scores))
             path = tmp_path / f"{i}-{dtype.__name__}.packed"
-            native_file.write(program_of(forest), path)
+            cpu_file.write(program_of(forest), path)
             np.save(path.with_suffix(".rows.npy"), rows)
             np.save(path.with_suffix(".margins.npy"), margins(forest, leaves(forest, rows)))
     done = subprocess.run(
         [sys.executable, "-c", GUARDED, str(tmp_path), *filter(here, ISAS)],
-        env=os.environ | {"LD_PRELOAD": str(library), "GUARDED": guarded}, capture_output=True, text=True,
-    )  # fmt: skip
+        env=os.environ | {"LD_PRELOAD": str(library), "GUARDED": guarded},
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
@@ -331,8 +366,18 @@ def test_the_boundary_checks_what_it_is_given(folder: Path) -> None:
     rows = np.zeros((4, 5), np.float32)
 
     def ask(**changed: Any) -> int:
-        given = {"handle": runner.handle, "kind": 0, "plan": 0, "threads": 1, "rows": rows.ctypes.data, "n": 4,
-                 "stride": 5, "categories": None, "size": 0, "out": out.ctypes.data} | changed  # fmt: skip
+        given = {
+            "handle": runner.handle,
+            "kind": 0,
+            "plan": 0,
+            "threads": 1,
+            "rows": rows.ctypes.data,
+            "n": 4,
+            "stride": 5,
+            "categories": None,
+            "size": 0,
+            "out": out.ctypes.data,
+        } | changed
         return int(library.mw_predict(*given.values()))
 
     assert ask() == 0
@@ -369,7 +414,7 @@ def test_a_damaged_file_is_an_error_or_a_model_never_a_crash(seed: int, folder: 
     program = program_of(
         random_forest(seed, trees=9, depth=5, features=4, categorical=2, outputs=2, vector_leaves=seed % 2 == 1)
     )
-    native_file.write(program, folder / "whole.packed")
+    cpu_file.write(program, folder / "whole.packed")
     blob = (folder / "whole.packed").read_bytes()
     library = native_runner.load(folder)
     rng = np.random.default_rng(seed)
@@ -398,7 +443,7 @@ def test_a_tree_whose_output_isnt_there_is_refused(outputs: int, output: int, co
     """-1, all outputs, of leaves of one value is one that isn't there."""
     opened(program_of(random_forest(3, trees=300, outputs=outputs)), folder)
     blob = bytearray((folder / "forest.packed").read_bytes())
-    kind = native_file.SECTIONS.index("tree_output") + 1
+    kind = cpu_file.SECTIONS.index("tree_output") + 1
     entries = (struct.unpack_from("<IIQQQ", blob, 128 + 32 * i) for i in range(struct.unpack_from("<I", blob, 24)[0]))
     offset = next(entry[2] for entry in entries if entry[0] == kind)
     struct.pack_into("<i", blob, offset + 4 * 17, output)

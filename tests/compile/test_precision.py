@@ -19,9 +19,9 @@ from millwork import worker
 from millwork.compile.precision import fp16, int8, layers, mixed
 from millwork.compile.precision.gap import USUAL, Gap, Limit, gap, judge
 from millwork.compile.precision.lowering import Lowering, NotLoweredError, Refused
+from millwork.compile.precision.precision_steps import TYPED_FILE, PrecisionReply, PrecisionRequest
 from millwork.compile.precision.rows import apart
-from millwork.compile.precision.running import Feeds, answers, some
-from millwork.compile.precision.steps import TYPED_FILE, PrecisionReply, PrecisionRequest
+from millwork.compile.precision.run_graph import Feeds, answers, some
 from millwork.passes.graph.precision import LayerKind, census, kinds, lowered, named, products
 from millwork.values import LayerCost
 
@@ -81,8 +81,10 @@ def test_sums_norms_and_input_scaling_stay_fp32() -> None:
 def test_fp16_changes_those_nodes_and_no_other(tmp_path: Path) -> None:
     made = prepared("fp16", residual(), normal(64), tmp_path)
     typed = made.typed(())
-    types = {value.name: value.type.tensor_type.elem_type for value in onnx.shape_inference.infer_shapes(
-        typed).graph.value_info}  # fmt: skip
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in onnx.shape_inference.infer_shapes(typed).graph.value_info
+    }
     first = {node.name: types.get(node.output[0]) for node in typed.graph.node}
     halves = {name for name, kind in first.items() if kind == TensorProto.FLOAT16 and "cast" not in name}
     assert halves == {"up", "relu", "down", "out", "bias"}
@@ -342,10 +344,15 @@ def step(
     work = folder / "work"
     work.mkdir()
     request = PrecisionRequest(
-        graph=str(folder / "model.onnx"), precision=precision, calibration=str(folder / "calibration.npz"),
-        judging=str(folder / "judging.npz"), limit=limit,
-    )  # fmt: skip
-    done = worker.run("millwork.compile.precision.steps:lower", request, PrecisionReply, folder=work, threads=1)
+        graph=str(folder / "model.onnx"),
+        precision=precision,
+        calibration=str(folder / "calibration.npz"),
+        judging=str(folder / "judging.npz"),
+        limit=limit,
+    )
+    done = worker.run(
+        "millwork.compile.precision.precision_steps:lower", request, PrecisionReply, folder=work, threads=1
+    )
     assert isinstance(done, worker.Done), done
     return done.value
 

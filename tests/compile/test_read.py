@@ -14,8 +14,8 @@ import pytest
 from models import catboost_models, xgboost_models
 
 from millwork import worker
+from millwork.compile.compile_steps import Loaded, LoadRequest
 from millwork.compile.frontends.read import read
-from millwork.compile.steps import Loaded, LoadRequest
 from millwork.errors import ModelError
 from millwork.worker import Failure, Limits
 
@@ -51,7 +51,7 @@ def load_in_a_worker(content: bytes, folder: Path) -> object:
     folder.mkdir()
     (folder / "model.cbm").write_bytes(content)
     request = LoadRequest(path=str(folder / "model.cbm"))
-    step = "millwork.compile.steps:load"
+    step = "millwork.compile.compile_steps:load"
     return worker.run(step, request, Loaded, folder=folder, limits=Limits(seconds=60, memory_bytes=4 << 30))
 
 
@@ -321,8 +321,20 @@ def test_a_nested_tree_of_great_depth_is_an_error_and_no_crash(tmp_path: Path) -
     assert "nested too deeply" in str(errors[0]) or "maximum recursion" in str(errors[0])
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "null", "3", '"text"', '{"learner": 3}', '{"learner": {}}',
-                                     '{"features_info": {}, "model_info": {}}', '{"oblivious_trees": []}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        "null",
+        "3",
+        '"text"',
+        '{"learner": 3}',
+        '{"learner": {}}',
+        '{"features_info": {}, "model_info": {}}',
+        '{"oblivious_trees": []}',
+    ],
+)
 def test_json_of_something_else(content: str, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(content)
     with pytest.raises(ModelError):

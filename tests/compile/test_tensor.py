@@ -15,21 +15,21 @@ from models.forests import hard_rows, program_of, random_forest, source_of
 from onnx import TensorProto, numpy_helper
 
 from millwork import triton_releases
-from millwork.compile.backends import tensor_plan
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.backends.tensor import TensorTrees
-from millwork.compile.backends.tensor_plan import choose, plan
+from millwork.compile.backends.base import Artifact, Unsupported
+from millwork.compile.backends.tensor import plan as tensor_plan
+from millwork.compile.backends.tensor.plan import choose, plan
+from millwork.compile.backends.tensor.trees import TensorTrees
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
 from millwork.passes.forest import Forest, check, leaves
 from millwork.passes.program import MissingSentinel, Program, encode, run
-from millwork.passes.ranking import rank
+from millwork.passes.threshold_ranks import rank
 from millwork.validators import parity, tolerance
 
 PRECISIONS = ("fp32", "fp16", "int32")
 
 
-def built(program: Program, folder: Path, precision: str = "fp32") -> Built | Unsupported:
+def built(program: Program, folder: Path, precision: str = "fp32") -> Artifact | Unsupported:
     source = source_of(names=("height", "width"))
     return TensorTrees(precision).build(program, source, folder, triton_releases.find("25.12"))
 
@@ -44,7 +44,7 @@ def refusal(program: Program, folder: Path, precision: str = "fp32") -> str:
 def agrees(program: Program, folder: Path, rows: Any, precision: str = "fp32") -> onnx.ModelProto:
     """The artifact is the interpreter leaf by leaf, its constants the forest's, and its answers within the bound."""
     made, backend = built(program, folder, precision), TensorTrees(precision)
-    assert isinstance(made, Built), made
+    assert isinstance(made, Artifact), made
     leaf = leaves(program.forest, encode(program, rows))
     got = backend.leaves(made, folder, rows)
     np.testing.assert_array_equal(got, backend.expected(program, leaf, leaf))
@@ -67,35 +67,62 @@ def chain(depth: int, *, trees: int = 1) -> Forest:
     return check(
         Forest(
             tree_start=(np.arange(trees + 1) * nodes).astype(np.int32),
-            feature=np.where(test, 0, -1).astype(np.int32), threshold=np.where(test, own // 2, 0).astype(np.float32),
+            feature=np.where(test, 0, -1).astype(np.int32),
+            threshold=np.where(test, own // 2, 0).astype(np.float32),
             left=np.where(test, start + own + 1, -1).astype(np.int32),
-            right=np.where(test, start + own + 2, -1).astype(np.int32), default_left=test & (own % 4 == 0),
+            right=np.where(test, start + own + 2, -1).astype(np.int32),
+            default_left=test & (own % 4 == 0),
             leaf_value=np.where(test, 0, own / 7).astype(np.float32)[:, None],
-            leaf_number=np.where(test, -1, own).astype(np.int32), tree_output=np.zeros(trees, np.int32),
-            base_scores=np.zeros(1, np.float32), n_features=1,
+            leaf_number=np.where(test, -1, own).astype(np.int32),
+            tree_output=np.zeros(trees, np.int32),
+            base_scores=np.zeros(1, np.float32),
+            n_features=1,
         )
-    )  # fmt: skip
+    )
 
 
 # ── any forest, in each form and each precision ───────────────────────────────────────────────────────────
 
 
 @given(
-    seed=st.integers(0, 10**9), trees=st.integers(1, 8), depth=st.integers(0, 5), outputs=st.integers(1, 3),
-    comparison=st.sampled_from(["<", "<="]), vector_leaves=st.booleans(), categorical=st.integers(0, 2),
-    dtype=st.sampled_from([np.float32, np.float64]), postprocess=st.sampled_from(["identity", "softmax"]),
-    form=st.sampled_from(["", "table", "perfect", "walk"]), precision=st.sampled_from(PRECISIONS),
-)  # fmt: skip
+    seed=st.integers(0, 10**9),
+    trees=st.integers(1, 8),
+    depth=st.integers(0, 5),
+    outputs=st.integers(1, 3),
+    comparison=st.sampled_from(["<", "<="]),
+    vector_leaves=st.booleans(),
+    categorical=st.integers(0, 2),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    postprocess=st.sampled_from(["identity", "softmax"]),
+    form=st.sampled_from(["", "table", "perfect", "walk"]),
+    precision=st.sampled_from(PRECISIONS),
+)
 @settings(max_examples=80, deadline=None)
 def test_a_program_of_any_shape(
-    seed: int, trees: int, depth: int, outputs: int, comparison: str, vector_leaves: bool, categorical: int,
-    dtype: type, postprocess: str, form: str, precision: str, tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
+    seed: int,
+    trees: int,
+    depth: int,
+    outputs: int,
+    comparison: str,
+    vector_leaves: bool,
+    categorical: int,
+    dtype: type,
+    postprocess: str,
+    form: str,
+    precision: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """NaN, infinities, denormals, signed zeros, values on thresholds and one float beside them, sets of categories."""
     forest = random_forest(
-        seed, trees=trees, depth=depth, outputs=outputs, comparison=comparison, vector_leaves=vector_leaves,
-        categorical=categorical, dtype=dtype,
-    )  # fmt: skip
+        seed,
+        trees=trees,
+        depth=depth,
+        outputs=outputs,
+        comparison=comparison,
+        vector_leaves=vector_leaves,
+        categorical=categorical,
+        dtype=dtype,
+    )
     if form == "table" and np.diff(forest.tree_start).max() > 25:
         return
     with pytest.MonkeyPatch.context() as patch:
@@ -114,14 +141,16 @@ def test_columns_of_any_number_of_thresholds(thresholds: int, precision: str, tm
     single = random_forest(1, trees=1, depth=0, features=2)
     n = len(edges)
     stumps = single.replacing(
-        tree_start=np.arange(n + 1, dtype=np.int32) * 3, feature=np.tile([1, -1, -1], n).astype(np.int32),
+        tree_start=np.arange(n + 1, dtype=np.int32) * 3,
+        feature=np.tile([1, -1, -1], n).astype(np.int32),
         threshold=np.repeat(edges, 3) * np.tile([1, 0, 0], n).astype(np.float32),
         left=np.where(np.arange(3 * n) % 3 == 0, np.arange(3 * n) + 1, -1).astype(np.int32),
         right=np.where(np.arange(3 * n) % 3 == 0, np.arange(3 * n) + 2, -1).astype(np.int32),
         default_left=np.repeat(rng.random(n) < 0.5, 3) & np.tile([True, False, False], n),
         leaf_value=rng.normal(size=(3 * n, 1)).astype(np.float32) * np.tile([0, 1, 1], n)[:, None].astype(np.float32),
-        leaf_number=np.tile([-1, 1, 2], n).astype(np.int32), tree_output=np.zeros(n, np.int32),
-    )  # fmt: skip
+        leaf_number=np.tile([-1, 1, 2], n).astype(np.int32),
+        tree_output=np.zeros(n, np.int32),
+    )
     near = np.concatenate(
         [edges, np.nextafter(edges, np.float32(9)), np.nextafter(edges, np.float32(-9)), [np.nan, np.inf, -np.inf]]
     )
@@ -224,17 +253,18 @@ def changed(path: Path, name: str, edit: Any) -> None:
 
 
 def one_up(value: Any) -> None:
-    value.flat[-1] = np.nextafter(value.flat[-1], value.dtype.type(np.inf)) if value.dtype.kind == "f" else (
-        value.flat[-1] + 1
-    )  # fmt: skip
+    value.flat[-1] = (
+        np.nextafter(value.flat[-1], value.dtype.type(np.inf)) if value.dtype.kind == "f" else (value.flat[-1] + 1)
+    )
 
 
-@pytest.mark.parametrize("name", ["leaf_value", "base_scores", "leaf_at", "edges_0", "test_rank_3", "test_source_2",
-                                  "missing_rank"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["leaf_value", "base_scores", "leaf_at", "edges_0", "test_rank_3", "test_source_2", "missing_rank"]
+)
 def test_one_number_that_is_off_is_seen_in_the_node_table(name: str, tmp_path: Path) -> None:
     program = program_of(random_forest(3, trees=9, depth=6))
     made, backend = built(program, tmp_path), TensorTrees()
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
 
     def edit(value: Any) -> None:
         if name == "edges_0":
@@ -255,7 +285,7 @@ def test_one_number_that_is_off_is_seen_in_the_node_table(name: str, tmp_path: P
 def test_a_graph_without_its_parts_is_refused(tmp_path: Path) -> None:
     program = program_of(random_forest(3))
     made, backend = built(program, tmp_path), TensorTrees()
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     path = tmp_path / made.model_file
     whole = onnx.load_model(str(path))
     for one in whole.graph.initializer:

@@ -14,19 +14,19 @@ import pytest
 from models.forests import hard_rows, program_of, random_forest, source_of
 
 from millwork import gpus, triton_releases
-from millwork.artifacts.triton_settings import carried
-from millwork.compile import backends
-from millwork.compile.backends import tensor_gpu
-from millwork.compile.backends.base import Built, Unsupported
-from millwork.compile.backends.tensor import TensorTrees
-from millwork.compile.backends.tensor_gpu import TensorRtTrees
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, Unsupported
+from millwork.compile.backends.tensor import gpu as tensor_gpu
+from millwork.compile.backends.tensor.gpu import TensorRtTrees
+from millwork.compile.backends.tensor.trees import TensorTrees
+from millwork.compile.backends.tensorrt import candidate
 from millwork.compile.runners.onnx_runner import ProviderError
-from millwork.compile.tensorrt import candidate
 from millwork.gpus import Gpu
 from millwork.passes.forest import leaves
 from millwork.passes.program import Program, encode
+from millwork.triton.config_settings import carried
+from millwork.triton.settings import Settings
 from millwork.validators import parity
-from millwork.validators.tuning.settings import Settings
 
 L4 = Gpu(name="NVIDIA L4", driver="580.95.05", compute_capability="8.9", memory_gib=24.0)
 RELEASE = triton_releases.find("25.12")
@@ -35,7 +35,7 @@ SOURCE = source_of()
 
 @pytest.fixture
 def l4(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=(L4,)))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=(L4,)))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def program() -> Program:
     return program_of(random_forest(5, trees=7, depth=5, outputs=1, comparison="<", categorical=1))
 
 
-def judged(backend: Any, made: Built, folder: Path, program: Program) -> None:
+def judged(backend: Any, made: Artifact, folder: Path, program: Program) -> None:
     """Leaf by leaf, and by its constants."""
     rows = hard_rows(5, 3000, program.n_columns, 1)
     leaf = leaves(program.forest, encode(program, rows))
@@ -58,7 +58,7 @@ def judged(backend: Any, made: Built, folder: Path, program: Program) -> None:
 def test_without_a_gpu_they_say_so(
     name: str, precision: str, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(gpus=()))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=()))
     backend = backends.find(name, precision)
     assert (backend.name, backend.precision, backend.extra) == (name, precision, "gpu")
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
@@ -79,10 +79,12 @@ def test_a_provider_that_is_not_there_is_never_the_cpus(
 ) -> None:
     backend = backends.find(name, "int32")
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert (made.id, made.parameters, made.requirements) == (
-        f"{name}-int32", {"providers": providers}, ("onnxruntime-gpu",)
-    )  # fmt: skip
+        f"{name}-int32",
+        {"providers": providers},
+        ("onnxruntime-gpu",),
+    )
     if set(providers.split(",")) <= set(onnxruntime.get_available_providers()):
         pytest.skip("this onnxruntime has the provider")
     with pytest.raises(ProviderError, match="has no "):
@@ -93,7 +95,7 @@ def test_a_provider_that_is_not_there_is_never_the_cpus(
 def test_leaves_are_asked_of_the_provider(precision: str, program: Program, tmp_path: Path, l4: None) -> None:
     backend = TensorTrees(precision, "onnx-cuda", providers="CPUExecutionProvider")
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     judged(backend, made, tmp_path, program)
 
 
@@ -103,13 +105,18 @@ def test_an_engine_has_a_twin_that_says_leaves(
     """TensorRT is made up: its engine is the graph itself, which ONNX Runtime runs."""
     profiles: list[Sequence[Any]] = []
 
-    def build(graph: Path, precision: str, ranges: Sequence[Any], folder: Path) -> Built:
+    def build(graph: Path, precision: str, ranges: Sequence[Any], folder: Path) -> Artifact:
         profiles.append(ranges)
         shutil.copy(graph, folder / candidate.PLAN_FILE)
-        return Built(
-            backend="tensorrt", precision=precision, model_file=candidate.PLAN_FILE, runner=candidate.RUNNER,
-            triton_backend="tensorrt", parameters={}, requirements=(),
-        )  # fmt: skip
+        return Artifact(
+            backend="tensorrt",
+            precision=precision,
+            model_file=candidate.PLAN_FILE,
+            runner=candidate.RUNNER,
+            triton_backend="tensorrt",
+            parameters={},
+            requirements=(),
+        )
 
     class Runner:
         def __init__(self, model_file: Path, parameters: dict[str, str], threads: int) -> None:
@@ -123,7 +130,7 @@ def test_an_engine_has_a_twin_that_says_leaves(
     monkeypatch.setattr(tensor_gpu, "_runner", lambda: Runner)
     backend = TensorRtTrees("fp16").tuned_for((1, 64))
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert made.id == "tensorrt-fp16"
     assert profiles[0] == profiles[1]
     assert {tuned for _, tuned, _ in profiles[0]} >= {1, 64}
@@ -134,10 +141,16 @@ def test_an_engine_has_a_twin_that_says_leaves(
 
 
 def test_a_category_of_text_is_none_of_tensorrts(tmp_path: Path, l4: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Built(
-        backend="tensorrt", precision="fp32", model_file="model.onnx", runner="", triton_backend="", parameters={},
-        requirements=(), foreign=("LabelEncoder",),
-    )  # fmt: skip
+    plain = Artifact(
+        backend="tensorrt",
+        precision="fp32",
+        model_file="model.onnx",
+        runner="",
+        triton_backend="",
+        parameters={},
+        requirements=(),
+        foreign=("LabelEncoder",),
+    )
     monkeypatch.setattr(TensorTrees, "build", lambda *_: plain)
     made = TensorRtTrees().build(program_of(random_forest(1, trees=1, depth=1)), SOURCE, tmp_path, RELEASE)
     assert isinstance(made, Unsupported)

@@ -72,9 +72,13 @@ def let_loose(attacks: list[Attack], ground: Range, tmp_path: Path, how: str, *,
     begin = 0
     while begin < len(attacks):
         done = worker.run_script(
-            OPENING, [str(folder), str(begin), str(own), str(ground.canary), how],
-            python=sys.executable, folder=own, limits=Limits(seconds=120), reads=[folder], confined=confined,
-        )  # fmt: skip
+            OPENING,
+            [str(folder), str(begin), str(own), str(ground.canary), how],
+            python=sys.executable,
+            folder=own,
+            limits=Limits(seconds=120),
+            sandbox=worker.Sandbox(reads=(folder,), on=confined),
+        )
         if isinstance(done, Done):
             break
         assert done.kind in {"exit", "segfault", "abort", "out-of-memory"}, done

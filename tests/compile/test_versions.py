@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from millwork import triton_releases
-from millwork.compile import backends
-from millwork.compile.backends.base import Built, Source
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, Source
 from millwork.compile.frontends.read import read
 from millwork.compile.runners.load import runner
 from millwork.passes import base, table
@@ -54,7 +54,7 @@ def test_the_interpreter_and_onnx_answer_as_that_version_did(file: str, tmp_path
         folder.mkdir()
         source = Source(native="", signature=made.signature)
         built = backends.find(backend).build(lowered, source, folder, triton_releases.find("25.12"))
-        assert isinstance(built, Built), built
+        assert isinstance(built, Artifact), built
         engine = runner(built.runner)(folder / built.model_file, built.parameters, 1)
         np.testing.assert_allclose(engine.predict(*given(file)), wanted(file), rtol=EXACT, atol=EXACT)
 

@@ -14,14 +14,15 @@ import pytest
 from models.catboost_cases import CASES, frame, frame_label
 from models.catboost_models import QUIET
 
-from millwork.compile.frontends import catboost_combinations
-from millwork.compile.frontends.catboost_combinations import Combination, explain
-from millwork.compile.frontends.catboost_vocabulary import unmix
+from millwork.compile.frontends.catboost import combinations as catboost_combinations
+from millwork.compile.frontends.catboost.combinations import Combination, explain
+from millwork.compile.frontends.catboost.vocabulary import unmix
+from millwork.compile.frontends.load_options import LoadOptions
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError
 from millwork.passes.categories import mix
 from millwork.passes.program import run
-from millwork.table import read as read_rows
+from millwork.storage.tables import read as read_rows
 
 PLACES = {"Oslo", "Bergen", "Troms\u00f8", "a b", "7"}
 Edit = Callable[[dict[str, Any]], object]
@@ -40,7 +41,7 @@ def ctrs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_texts_come_from_the_users_rows(ctrs: tuple[Path, Path], tmp_path: Path) -> None:
-    features = read(ctrs[0], tmp_path, data=ctrs[1]).signature.features
+    features = read(ctrs[0], tmp_path, LoadOptions(data=ctrs[1])).signature.features
     assert features.category_names == ("place", "who", "kind")
     assert set(features.categories["place"]) == PLACES
     assert len(features.categories["who"]) == 60
@@ -79,7 +80,7 @@ def test_floats_that_were_made_of_integers_dont_make_text_of_them(tmp_path: Path
     model.save_model(str(tmp_path / "model.json"), format="json")
     slip = given.assign(place=given["place"].astype(float).astype(str))
     slip.to_parquet(tmp_path / "slip.parquet")
-    features = read(tmp_path / "model.json", tmp_path, data=tmp_path / "slip.parquet").signature.features
+    features = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "slip.parquet")).signature.features
     assert features.category_dtype == "int64"
     assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65"}
 
@@ -102,7 +103,7 @@ def test_the_texts_of_a_csv_or_what_they_are_read_as(places: str, tmp_path: Path
     model, pool = trained(given)
     model.save_model(str(tmp_path / "model.json"), format="json")
     given.assign(place=[written[i] for i in at]).to_csv(tmp_path / "rows.csv", index=False)
-    made = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.csv")
+    made = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "rows.csv"))
     features = made.signature.features
     assert set(features.categories["place"]) == set(map(str, own))
     rows = read_rows(tmp_path / "rows.csv", features)
@@ -117,7 +118,7 @@ def test_a_csvs_value_that_the_model_doesnt_know_is_of_the_kind_that_it_knows(tm
     written = given["place"].map("{:06d}".format)
     written[0] = "000777"
     given.assign(place=written).to_csv(tmp_path / "rows.csv", index=False)
-    features = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.csv").signature.features
+    features = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "rows.csv")).signature.features
     assert features.category_dtype == "int64"
     assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65", "777"}
 
@@ -129,7 +130,7 @@ def test_what_stays_unknown_is_told_feature_by_feature(ctrs: tuple[Path, Path], 
     few = frame().assign(place="Oslo")
     few.to_parquet(tmp_path / "few.parquet")
     with pytest.raises(ModelError, match=r"not known: place \(3 of 5\)\n") as refused:
-        read(ctrs[0], tmp_path, data=tmp_path / "few.parquet")
+        read(ctrs[0], tmp_path, LoadOptions(data=tmp_path / "few.parquet"))
     assert "--data FILE" in refused.value.hint
 
 
@@ -140,7 +141,7 @@ def test_as_many_other_values_dont_do(ctrs: tuple[Path, Path], tmp_path: Path) -
     for wrong, count in (({"Oslo": "oslo"}, 1), (others, 4)):  # a 7 is found without the file
         given.assign(place=given["place"].replace(wrong)).to_parquet(tmp_path / "wrong.parquet")
         with pytest.raises(ModelError, match=rf"not known: place \({count} of 5\)\n"):
-            read(ctrs[0], tmp_path, data=tmp_path / "wrong.parquet")
+            read(ctrs[0], tmp_path, LoadOptions(data=tmp_path / "wrong.parquet"))
 
 
 # ── features that the model holds in combinations only ────────────────────────────────────────────────────
@@ -171,7 +172,7 @@ def test_combined_values_come_from_the_rows(combined: Any, tmp_path: Path) -> No
     model, given, pool = combined
     model.save_model(str(tmp_path / "model.json"), format="json")
     given.to_parquet(tmp_path / "rows.parquet")
-    made = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.parquet")
+    made = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "rows.parquet"))
     answers_are_catboosts(made, model, given, pool)
     assert made.signature.notes == ()
 
@@ -201,12 +202,12 @@ def test_as_many_other_values_that_are_combined_dont_do(wrong: int, combined: An
     words = sorted(given["right"].astype(str).unique())
     given = given.assign(right=given["right"].astype(str).replace({word: f"{word}!" for word in words[:wrong]}))
     given.to_parquet(tmp_path / "wrong.parquet")
-    asked = {"data": tmp_path / "wrong.parquet"}
+    options = LoadOptions(data=tmp_path / "wrong.parquet")
     if words[0].isdecimal():  # found without the file
-        assert {*words} <= {*read(tmp_path / "model.json", tmp_path, **asked).signature.features.categories["right"]}
+        assert {*words} <= {*read(tmp_path / "model.json", tmp_path, options).signature.features.categories["right"]}
         return
     with pytest.raises(ModelError, match=rf"not known: left with right \({8 * wrong} of 56\)\n") as refused:
-        read(tmp_path / "model.json", tmp_path, **asked)
+        read(tmp_path / "model.json", tmp_path, options)
     assert "--data FILE" in refused.value.hint
 
 
@@ -253,17 +254,20 @@ def test_of_too_many_sums_a_sample_is_tried_or_none(monkeypatch: pytest.MonkeyPa
     assert explain(table, hashes) is None
 
 
-@pytest.mark.parametrize(("budget", "said"), [
-    (8 * 7 * 2, "whether every value of left with right is known can't be shown"),
-    (7 * 50, "left with right: the values in 50 of their 56 combinations are known"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (8 * 7 * 2, "whether every value of left with right is known can't be shown"),
+        (7 * 50, "left with right: the values in 50 of their 56 combinations are known"),
+    ],
+)
 def test_what_wasnt_tried_is_told(budget: int, said: str, combined: Any, tmp_path: Path, monkeypatch: Any) -> None:
     model, given, _ = combined
     model.save_model(str(tmp_path / "model.json"), format="json")
     given.to_parquet(tmp_path / "rows.parquet")
     monkeypatch.setattr(catboost_combinations, "BUDGET", budget)
     monkeypatch.setattr(catboost_combinations, "FEWEST", 40)
-    (note,) = read(tmp_path / "model.json", tmp_path, data=tmp_path / "rows.parquet").signature.notes
+    (note,) = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "rows.parquet")).signature.notes
     assert said in note
 
 
@@ -311,4 +315,4 @@ def test_a_table_that_no_catboost_wrote(edit: str, ctrs: tuple[Path, Path], tmp_
     change(document)
     (tmp_path / "model.json").write_text(json.dumps(document))
     with pytest.raises(ModelError, match=said):
-        read(tmp_path / "model.json", tmp_path, data=ctrs[1])
+        read(tmp_path / "model.json", tmp_path, LoadOptions(data=ctrs[1]))

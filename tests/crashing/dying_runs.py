@@ -23,10 +23,10 @@ from typing import Any
 
 import psutil
 
-from millwork import run_directory
-from millwork.artifacts import rehearsal
+from millwork.artifacts import bundle_rehearsal
 from millwork.artifacts.repository import publication
 from millwork.cli import app, terminal
+from millwork.storage import run_directory
 from millwork.worker import process
 
 Die = Callable[[], object]
@@ -97,9 +97,13 @@ def run(folder: Path, where: str, name: str, die: Die, words: list[str]) -> dict
     signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
     return {
-        "signal": signalled, "code": code, "out": out.read_text(), "err": err.read_text(), "pid": child,
+        "signal": signalled,
+        "code": code,
+        "out": out.read_text(),
+        "err": err.read_text(),
+        "pid": child,
         "processes": json.loads(pids.read_text()),
-    }  # fmt: skip
+    }
 
 
 def descendants() -> list[int]:
@@ -150,14 +154,14 @@ def at_step(name: str, die: Die) -> None:
 
 def at_asking(name: str, die: Die) -> None:
     """As the golden rows are asked for the n-th time."""
-    check, asked = rehearsal.check_golden, itertools.count(1)
+    check, asked = bundle_rehearsal.check_golden, itertools.count(1)
 
     def dying(*given: Any) -> Any:
         if next(asked) == int(name):
             die()
         return check(*given)
 
-    rehearsal.check_golden = dying
+    bundle_rehearsal.check_golden = dying
 
 
 if __name__ == "__main__":

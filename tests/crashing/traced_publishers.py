@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from crashing.power_loss import Disk
 from crashing.system_calls import KILL, Call, traced
 
-from millwork import wire
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts import triton_config
 from millwork.artifacts.bundle import Bundle
 from millwork.artifacts.repository import in_flight, publish, rollback, served_version, versions
 from millwork.errors import ModelError, PublicationError
+from millwork.storage import wire
+from millwork.triton import config as triton_config
 
 REFUSALS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 POWER_SEEDS = (0, 1, 2, 3)
@@ -209,13 +209,19 @@ class Scenario:
         litter = [str(path.relative_to(state)) for part in ("staging", "trash") for path in (state / part).iterdir()]
         litter += [path.name for path in (state / "ledger").iterdir() if path.name != f"{name}.json"]
         litter += [path.name for path in repository.iterdir() if path.name != name]
-        litter += [path.name for path in (repository / name).iterdir()
-                   if path.name != "config.pbtxt" and not path.name.isdigit()]  # fmt: skip
+        litter += [
+            path.name
+            for path in (repository / name).iterdir()
+            if path.name != "config.pbtxt" and not path.name.isdigit()
+        ]
         if litter or in_flight(repository, name) is not None:
             self.problems.append(f"{where}: the next publication left {litter or 'one in flight'}")
-        broken = [entry.version for entry in versions(repository, name)
-                  if not (entry.folder / FOREIGN).exists()
-                  and (entry.manifest is None or manifests.verify_files(entry.folder))]  # fmt: skip
+        broken = [
+            entry.version
+            for entry in versions(repository, name)
+            if not (entry.folder / FOREIGN).exists()
+            and (entry.manifest is None or manifests.verify_files(entry.folder))
+        ]
         if broken or served_version(repository, name) != done.version:
             self.problems.append(f"{where}: after the next publication {broken or done.version} isn't whole")
         return done.version

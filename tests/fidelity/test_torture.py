@@ -13,7 +13,7 @@ import pytest
 from models.gate import Gate, gate
 from models.torture import ALL, CASES
 
-from millwork.compile import backends
+from millwork.compile.backends import table as backends
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
 from millwork.passes.program import run
@@ -47,8 +47,8 @@ def test_the_framework_or_a_refusal(name: str, tmp_path: Path) -> None:
         if (backend, name) in REFUSED:
             assert REFUSED[backend, name] in reply.unsupported
             continue
-        assert reply.built is not None, reply.unsupported
-        verdict = judged.check(reply.built, folder)
+        assert reply.artifact is not None, reply.unsupported
+        verdict = judged.check(reply.artifact, folder)
         assert verdict.passed, f"{backend}: {verdict.reason}"
         assert verdict.parity.leaf_mismatches == 0
 
@@ -76,7 +76,7 @@ def test_margins_to_the_last_bit(name: str, tmp_path: Path) -> None:
         if backend != "reference" and any(word in name for word in UNORDERED):
             continue
         folder = tmp_path / backend
-        built = judged.build(backend, folder).built
+        built = judged.build(backend, folder).artifact
         assert built is not None
         got = runner(built.runner)(folder / built.model_file, built.parameters, 1).predict(*judged.given.parts)
         assert got.tobytes() == judged.answers.tobytes()
@@ -110,8 +110,8 @@ def test_labels_where_they_are_asked_for(name: str, tmp_path: Path) -> None:
         assert output.classes == ("no", "yes")
     for backend in backends.ON_CPU:
         reply = judged.build(backend, tmp_path / backend)
-        assert reply.built is not None, reply.unsupported
-        verdict = judged.check(reply.built, tmp_path / backend)
+        assert reply.artifact is not None, reply.unsupported
+        verdict = judged.check(reply.artifact, tmp_path / backend)
         assert verdict.passed, f"{backend}: {verdict.reason}"
 
 

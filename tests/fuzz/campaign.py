@@ -70,9 +70,14 @@ def run(name: str, folder: Path, mutants: int, begin: int = 0) -> Campaign:
             left.unlink()
         (own / "mutant").rmdir() if (own / "mutant").exists() else None
         done = worker.run(
-            "fuzz_steps:run", Mutants(name, str(made), at, end), Tally, folder=own, extra_path=HERE,
-            limits=Limits(seconds=SECONDS, memory_bytes=MEMORY), threads=1,
-        )  # fmt: skip
+            "fuzz_steps:run",
+            Mutants(name, str(made), at, end),
+            Tally,
+            folder=own,
+            extra_path=HERE,
+            limits=Limits(seconds=SECONDS, memory_bytes=MEMORY),
+            threads=1,
+        )
         if isinstance(done, Done):
             _add(found.tally, done.value)
             break

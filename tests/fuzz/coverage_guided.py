@@ -74,10 +74,18 @@ def _seeds(target: str) -> list[bytes]:
     import seeds
 
     kept = {
-        "ubjson": "ubj", "ubjson member": "ubj", "xgboost": "json", "catboost": "json", "pickles": "pkl",
-        "streams": "joblib", "sniff": "json", "manifest": "manifest", "config": "config", "npz": "npz",
+        "ubjson": "ubj",
+        "ubjson member": "ubj",
+        "xgboost": "json",
+        "catboost": "json",
+        "pickles": "pkl",
+        "streams": "joblib",
+        "sniff": "json",
+        "manifest": "manifest",
+        "config": "config",
+        "npz": "npz",
         "csv": "csv",
-    }.get(target)  # fmt: skip
+    }.get(target)
     if kept is not None:
         return [content for content in seeds.SEEDS[kept]() if len(content) <= LONGEST]
     return [text.encode() for text in SPECS.get(target, ())]
@@ -135,19 +143,23 @@ def _provenance() -> Any:
 
 
 def _xgboost() -> Parse:
-    from millwork.compile.frontends import xgboost
+    from millwork.compile.frontends.loaded_model import NativeFile
     from millwork.compile.frontends.read import _json
+    from millwork.compile.frontends.xgboost import model as xgboost
 
     where = _provenance()
-    return lambda content: xgboost.load(_json(content, Path("m")), content, "model.json", where)
+    return lambda content: xgboost.load(_json(content, Path("m")), NativeFile("model.json", content), where)
 
 
 def _catboost() -> Parse:
-    from millwork.compile.frontends import catboost
+    from millwork.compile.frontends.catboost import model as catboost
+    from millwork.compile.frontends.loaded_model import NativeFile
     from millwork.compile.frontends.read import CatBoostExport, _json
 
     where = _provenance()
-    return lambda content: catboost.load(_json(content, Path("m"), CatBoostExport), content, "model.json", where)
+    return lambda content: catboost.load(
+        _json(content, Path("m"), CatBoostExport), NativeFile("model.json", content), where
+    )
 
 
 def _in_a_file(suffix: str, parse: Callable[[Path], Any]) -> Parse:
@@ -221,7 +233,7 @@ def _traffic() -> Callable[[str], Any]:
 
 
 def _slo() -> Callable[[str], Any]:
-    from millwork.validators import slo
+    from millwork.tuning import slo
 
     return slo.parse
 
@@ -239,7 +251,7 @@ def _passes() -> Callable[[str], Any]:
 
 
 def _address() -> Callable[[str], Any]:
-    from millwork.validators.triton import address
+    from millwork.triton import address
 
     return address.parse
 
@@ -256,7 +268,7 @@ def _repository() -> Callable[[str], Any]:
 
 
 def _city_hash() -> Callable[[str], Any]:
-    from millwork.compile.frontends.city_hash import category_hash
+    from millwork.compile.frontends.catboost.city_hash import category_hash
 
     return category_hash
 

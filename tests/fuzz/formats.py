@@ -22,10 +22,11 @@ FEATURES = FeatureContract(names=("a", "b", "c"), named=True)
 def _model(path: Path) -> Any:
     """A model's file: read, lowered, and run by the interpreter."""
     from millwork.compile.frontends.read import read
-    from millwork.passes import base, program, table
+    from millwork.passes import base, program
+    from millwork.passes import table as passes
 
     found = read(path, path.parent)
-    base.run(table.LOWERING, found.program)
+    base.run(passes.LOWERING, found.program)
     rows, categories = _given(found)
     program.run(found.program, rows, categories)
     return found
@@ -87,23 +88,23 @@ def _manifest(path: Path) -> None:
 
 
 def _config(path: Path) -> None:
-    from millwork.artifacts import triton_config
     from millwork.artifacts.repository import layout
+    from millwork.triton import config as triton_config
 
     place = layout.Place(root=path.parent, name="", state=path.parent)
     content = path.read_bytes()
     layout.served_by(place, content, [1, 2, 3])
     text = content.decode()
     triton_config.fingerprint(text)
-    triton_config.settings_of(text)
     triton_config.with_version(text, 3)
     triton_config.pinned(text, [2])
+    triton_config.settings_of(text)
 
 
 def _rows(path: Path) -> None:
-    from millwork import table
+    from millwork.storage import tables
 
-    table.read(path, FEATURES)
+    tables.read(path, FEATURES)
 
 
 def _nothing(_: Path) -> None:

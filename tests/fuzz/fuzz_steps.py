@@ -15,7 +15,7 @@ import msgspec
 import mutations
 
 from millwork.errors import MillworkError
-from millwork.frozen import FilePath
+from millwork.values.base import FilePath
 
 SECONDS = 10
 """For one mutant; then the process ends, as it does at the pipeline's own limit."""

@@ -89,19 +89,19 @@ def _built(backend: str) -> Iterator[bytes]:
 
     from models.forests import program_of, random_forest
 
-    from millwork.compile import backends
-    from millwork.compile.backends.base import Built, Source
+    from millwork.compile.backends import table as backends
+    from millwork.compile.backends.base import Artifact, Source
     from millwork.compile.frontends.read import read
     from millwork.passes import base, table
     from millwork.triton_releases import find
 
     if backend == "native":
-        from millwork.compile.backends import native_file
+        from millwork.compile.backends.native import cpu_file
 
         for seed in range(12):
             with tempfile.TemporaryDirectory() as folder:
                 forest = random_forest(seed, trees=1 + seed % 5, depth=seed % 5, features=3, categorical=seed % 2)
-                native_file.write(program_of(forest, "identity"), Path(folder) / "packed")
+                cpu_file.write(program_of(forest, "identity"), Path(folder) / "packed")
                 yield Path(folder, "packed").read_bytes()
         return
     for content in list(_ubj())[:4]:
@@ -113,7 +113,7 @@ def _built(backend: str) -> Iterator[bytes]:
             built = backends.find(backend).build(
                 lowered, Source(native=str(path), signature=found.signature), Path(folder), find("25.12")
             )
-            if isinstance(built, Built):
+            if isinstance(built, Artifact):
                 yield Path(folder, built.model_file).read_bytes()
 
 
@@ -142,34 +142,61 @@ def _manifest() -> Iterator[bytes]:
         Parity,
         Provenance,
         TargetSummary,
-    )  # fmt: skip
+    )
 
     output = OutputContract(kind="probability", task="binary", labels=("no", "yes"), threshold=0.5)
-    yield manifest.encode(Manifest(
-        schema=1, name="m", created="2026-01-02T03:04:05+00:00", millwork="0.1.0", backend="onnx", precision="fp32",
-        triton_backend="onnxruntime", triton_release="24.10", model_file="model.onnx",
-        features=FeatureContract(names=("a", "b"), named=True), output=output,
-        model=ModelSummary(framework="xgboost", objective="binary:logistic", sha256="ab", features=("a",), outputs=()),
-        source=Provenance(path="m.json", format="xgboost-json", sha256="ab", framework="xgboost", framework_version=""),
-        parity=Parity(rows=10, leaf_mismatches=0, max_abs=0.0, max_rel=0.0, max_ulp=0, decision_flips=0), latency=(),
-        target=TargetSummary(name="host", measured_on="here", is_target=True), requirements=(),
-        files=(FileDigest(path="model.onnx", sha256="0" * 64, bytes=7), FileDigest(path="sub/x", sha256="", bytes=1)),
-    ))  # fmt: skip
+    yield manifest.encode(
+        Manifest(
+            schema=1,
+            name="m",
+            created="2026-01-02T03:04:05+00:00",
+            millwork="0.1.0",
+            backend="onnx",
+            precision="fp32",
+            triton_backend="onnxruntime",
+            triton_release="24.10",
+            model_file="model.onnx",
+            features=FeatureContract(names=("a", "b"), named=True),
+            output=output,
+            model=ModelSummary(
+                framework="xgboost", objective="binary:logistic", sha256="ab", features=("a",), outputs=()
+            ),
+            source=Provenance(
+                path="m.json", format="xgboost-json", sha256="ab", framework="xgboost", framework_version=""
+            ),
+            parity=Parity(rows=10, leaf_mismatches=0, max_abs=0.0, max_rel=0.0, max_ulp=0, decision_flips=0),
+            latency=(),
+            target=TargetSummary(name="host", measured_on="here", is_target=True),
+            requirements=(),
+            files=(
+                FileDigest(path="model.onnx", sha256="0" * 64, bytes=7),
+                FileDigest(path="sub/x", sha256="", bytes=1),
+            ),
+        )
+    )
 
 
 def _config() -> Iterator[bytes]:
-    from millwork.artifacts.triton_config import ConfigRequest, TritonBackend, render
+    from millwork.triton.config import ConfigRequest, render
+    from millwork.triton.settings import Settings
     from millwork.triton_releases import find
-    from millwork.validators.tuning.settings import Settings
     from millwork.values import OutputContract
 
     output = OutputContract(kind="probability", task="binary", labels=("no", "yes"), threshold=0.5)
-    kinds: tuple[TritonBackend, ...] = ("onnxruntime", "fil", "python", "millwork")
+    kinds = ("onnxruntime", "fil", "python", "millwork")
     for kind in kinds:
-        yield render(ConfigRequest(
-            name="m", triton_backend=kind, release=find("24.10"), model_file="model", model_sha256="ab", features=2,
-            output=output, settings=Settings(instances=2, threads=3, batching=True, preferred=(4, 8), delay_us=100),
-        )).encode()  # fmt: skip
+        yield render(
+            ConfigRequest(
+                name="m",
+                triton_backend=kind,
+                release=find("24.10"),
+                model_file="model",
+                model_sha256="ab",
+                features=2,
+                output=output,
+                settings=Settings(instances=2, threads=3, batching=True, preferred=(4, 8), delay_us=100),
+            )
+        ).encode()
     yield b'name: "other"\nversion_policy { latest { num_versions: 2 } }\nunknown { a { b: 1 } c: [1, 2] }\n'
 
 

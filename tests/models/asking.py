@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from millwork.errors import PublicationError
-from millwork.validators.triton.client import Session
-from millwork.validators.triton.server import RunningServer
+from millwork.triton.client import Session
+from millwork.triton.server import RunningServer
 
 Floats = npt.NDArray[np.float32]
 BEAT_S = 0.01

@@ -128,8 +128,15 @@ def frame(seed: int = 0, *, integers: bool = False) -> pd.DataFrame:
     places = [3, 14, 15, 92, -65] if integers else ["Oslo", "Bergen", "Troms\u00f8", "a b", "7"]
     kinds = [0, 1] if integers else ["u", "v"]
     many = [int(i) for i in rng.integers(0, 60, N)] if integers else [f"user {i}" for i in rng.integers(0, 60, N)]
-    return pd.DataFrame({"height": given[:, 0], "place": rng.choice(np.array(places), N), "who": many,
-                         "width": given[:, -1], "kind": rng.choice(np.array(kinds), N)})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "height": given[:, 0],
+            "place": rng.choice(np.array(places), N),
+            "who": many,
+            "width": given[:, -1],
+            "kind": rng.choice(np.array(kinds), N),
+        }
+    )
 
 
 def frame_label(given: pd.DataFrame, kind: str = "two") -> Any:

@@ -62,8 +62,9 @@ def random_program(seed: int, *, integer: bool) -> tuple[Program, Any, Any]:
     ]
     codes = tuple(
         Code(c, np.append(rng.permutation(len(words)), rng.choice([np.nan, -1])).astype(np.float32))
-        for c, words in enumerate(vocabularies) if rng.random() < 0.7
-    )  # fmt: skip
+        for c, words in enumerate(vocabularies)
+        if rng.random() < 0.7
+    )
     ctrs = tuple(random_ctr(rng, rows, place, hashes) for _ in range(int(rng.integers(0, 4))))
     categories = Categories(integer=integer, vocabularies=vocabularies, codes=codes, hashes=hashes, ctrs=ctrs)
     after = NUMBERS + len(codes)

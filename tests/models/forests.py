@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from millwork.compile.backends.base import Source
-from millwork.compile.frontends.loaded import Oracle, Signature
+from millwork.compile.frontends.loaded_model import Oracle, Signature
 from millwork.passes.forest import VECTOR_LEAF, Forest, Rows, check
 from millwork.passes.program import Program
 from millwork.values import FeatureContract, OutputContract, Provenance
@@ -62,17 +62,23 @@ def random_forest(
     output = np.full(trees, VECTOR_LEAF) if vector_leaves else np.arange(trees) % outputs
     return check(
         Forest(
-            tree_start=np.array(starts, np.int32), feature=np.array(columns["feature"], np.int32),
-            threshold=np.array(columns["threshold"], np.float32), left=np.array(columns["left"], np.int32),
-            right=np.array(columns["right"], np.int32), default_left=np.array(columns["nan"], np.bool_),
+            tree_start=np.array(starts, np.int32),
+            feature=np.array(columns["feature"], np.int32),
+            threshold=np.array(columns["threshold"], np.float32),
+            left=np.array(columns["left"], np.int32),
+            right=np.array(columns["right"], np.int32),
+            default_left=np.array(columns["nan"], np.bool_),
             leaf_value=np.array(columns["value"], dtype).reshape(-1, width),
-            leaf_number=np.array(columns["number"], np.int32), tree_output=output.astype(np.int32),
-            base_scores=rng.normal(size=outputs).astype(dtype), n_features=features, comparison=comparison,
+            leaf_number=np.array(columns["number"], np.int32),
+            tree_output=output.astype(np.int32),
+            base_scores=rng.normal(size=outputs).astype(dtype),
+            n_features=features,
+            comparison=comparison,
             category_set=np.array(columns["set"], np.int32),
             set_start=np.cumsum([0, *map(len, sets)]).astype(np.int64),
             set_member=np.concatenate([np.zeros(0), *sets]).astype(np.int32),
         )
-    )  # fmt: skip
+    )
 
 
 def one_sided(depth: int, rng: np.random.Generator) -> Forest:
@@ -86,11 +92,17 @@ def one_sided(depth: int, rng: np.random.Generator) -> Forest:
     value = rng.normal(size=(n, 1)).astype(np.float32)
     value[test] = 0
     chain = random_forest(0).replacing(
-        tree_start=np.array([0, n], np.int32), feature=feature, threshold=threshold, left=left, right=right,
-        default_left=rng.random(n) < 0.5, leaf_value=value,
+        tree_start=np.array([0, n], np.int32),
+        feature=feature,
+        threshold=threshold,
+        left=left,
+        right=right,
+        default_left=rng.random(n) < 0.5,
+        leaf_value=value,
         leaf_number=np.where(left < 0, np.arange(n), -1).astype(np.int32),
-        tree_output=np.zeros(1, np.int32), n_features=3,
-    )  # fmt: skip
+        tree_output=np.zeros(1, np.int32),
+        n_features=3,
+    )
     return check(chain)
 
 
@@ -104,15 +116,18 @@ def perfect_forest(seed: int, depths: Sequence[int], *, outputs: int = 1, dtype:
     feature, value = rng.integers(0, 5, len(place)), rng.normal(size=(len(place), 1))
     return check(
         random_forest(seed, outputs=outputs, dtype=dtype).replacing(
-            tree_start=start.astype(np.int32), feature=np.where(leaf, -1, feature).astype(np.int32),
+            tree_start=start.astype(np.int32),
+            feature=np.where(leaf, -1, feature).astype(np.int32),
             threshold=np.where(leaf, 0, rng.normal(size=len(place))).astype(np.float32),
-            left=np.where(leaf, -1, child).astype(np.int32), right=np.where(leaf, -1, child + 1).astype(np.int32),
+            left=np.where(leaf, -1, child).astype(np.int32),
+            right=np.where(leaf, -1, child + 1).astype(np.int32),
             default_left=~leaf & (rng.random(len(place)) < 0.5),
             leaf_value=np.where(leaf[:, None], value, 0).astype(dtype),
-            leaf_number=np.where(leaf, place, -1).astype(np.int32), category_set=np.full(len(place), -1, np.int32),
+            leaf_number=np.where(leaf, place, -1).astype(np.int32),
+            category_set=np.full(len(place), -1, np.int32),
             tree_output=(np.arange(len(depths)) % outputs).astype(np.int32),
         )
-    )  # fmt: skip
+    )
 
 
 def source_of(framework: str = "xgboost", names: tuple[str, ...] = ()) -> Source:
@@ -130,9 +145,11 @@ def source_of(framework: str = "xgboost", names: tuple[str, ...] = ()) -> Source
 def program_of(forest: Forest, postprocess: str = "identity") -> Program:
     """The plain program around a forest."""
     return Program(
-        forest=forest, postprocess=postprocess, columns=np.arange(forest.n_features, dtype=np.int32),
+        forest=forest,
+        postprocess=postprocess,
+        columns=np.arange(forest.n_features, dtype=np.int32),
         n_columns=forest.n_features,
-    )  # fmt: skip
+    )
 
 
 def hard_rows(seed: int, rows: int, features: int, categorical: int = 0) -> Rows:
@@ -140,9 +157,13 @@ def hard_rows(seed: int, rows: int, features: int, categorical: int = 0) -> Rows
     ``categorical`` columns categories, and numbers that are none."""
     rng = np.random.default_rng(seed)
     near = np.concatenate(
-        [HARD, np.nextafter(HARD, np.float32(np.inf)), np.nextafter(HARD, np.float32(-np.inf)),
-         np.array([np.nan, np.inf, -np.inf, -999.0], np.float32)]
-    )  # fmt: skip
+        [
+            HARD,
+            np.nextafter(HARD, np.float32(np.inf)),
+            np.nextafter(HARD, np.float32(-np.inf)),
+            np.array([np.nan, np.inf, -np.inf, -999.0], np.float32),
+        ]
+    )
     out = rng.choice(near, (rows, features)).astype(np.float32)
     if categorical:
         codes = np.concatenate([np.arange(72), np.arange(9), [-1, -0.5, 2.7, 1e6, 2**24, 2**25, 3e38, np.inf, np.nan]])

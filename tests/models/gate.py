@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from millwork.compile import steps as compiling
-from millwork.compile.backends.base import Built
-from millwork.compile.frontends.loaded import Signature
-from millwork.compile.hummingbird import conversion
+from millwork.compile import compile_steps as compiling
+from millwork.compile.backends.base import Artifact
+from millwork.compile.backends.hummingbird import conversion
+from millwork.compile.frontends.loaded_model import Signature
 from millwork.compile.runners.load import runner
 from millwork.environments import Environment
-from millwork.files import sha256_file
 from millwork.passes import program as programs
 from millwork.passes.program import Program
+from millwork.storage.files import sha256_file
+from millwork.validators import gate_steps as gating
 from millwork.validators import oracle
-from millwork.validators import steps as gating
 from millwork.validators.parity import Verdict
 from millwork.validators.rows import given as givens
 from millwork.validators.rows.given import Given
@@ -80,23 +80,33 @@ class Gate:
         """One backend's files in ``folder``, which is made."""
         folder.mkdir()
         request = compiling.BuildRequest(
-            backend=backend, lowered=str(self.folder / compiling.LOWERED_FILE), native=str(self.native),
-            signature=self.signature, release=release, converted=converted,
-        )  # fmt: skip
+            backend=backend,
+            lowered=str(self.folder / compiling.LOWERED_FILE),
+            native=str(self.native),
+            signature=self.signature,
+            release=release,
+            converted=converted,
+        )
         with contextlib.chdir(folder):
             return compiling.build(request)
 
-    def check(self, built: Built, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
+    def check(self, built: Artifact, folder: Path, tolerance: str = "", labels: str = "") -> Verdict:
         """The verdict on the files in ``folder``."""
         request = gating.CheckRequest(
-            built=built, folder=str(folder), program=str(self.folder / compiling.PROGRAM_FILE),
-            lowered=str(self.folder / compiling.LOWERED_FILE), leaf_map=str(self.folder / compiling.LEAF_MAP_FILE),
-            rows=str(self.folder / gating.ROWS_FILE), labels=labels,
+            artifact=built,
+            folder=str(folder),
+            program=str(self.folder / compiling.PROGRAM_FILE),
+            lowered=str(self.folder / compiling.LOWERED_FILE),
+            leaf_map=str(self.folder / compiling.LEAF_MAP_FILE),
+            rows=str(self.folder / gating.ROWS_FILE),
+            labels=labels,
             framework_answers=str(self.folder / oracle.ANSWERS_FILE),
             framework_leaves=str(self.folder / oracle.LEAVES_FILE),
-            signature=self.signature, tolerance=tolerance, coverage=self.coverage,
+            signature=self.signature,
+            tolerance=tolerance,
+            coverage=self.coverage,
             own_sha256=sha256_file(self.native) if built.backend == "reference" else "",
-        )  # fmt: skip
+        )
         scratch = folder.with_name(folder.name + "-check")
         scratch.mkdir(exist_ok=True)
         with contextlib.chdir(scratch):

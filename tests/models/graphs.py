@@ -19,9 +19,11 @@ def mlp(path: Path, *, half: bool = False, last: str = "Sigmoid", domain: str = 
     kind = np.float16 if half else np.float32
     rng = np.random.default_rng(0)
     held = {
-        "w1": rng.normal(size=(FEATURES, HIDDEN)).astype(kind), "b1": np.zeros(HIDDEN, kind),
-        "w2": rng.normal(size=(HIDDEN, 1)).astype(kind), "b2": np.zeros(1, kind),
-    }  # fmt: skip
+        "w1": rng.normal(size=(FEATURES, HIDDEN)).astype(kind),
+        "b1": np.zeros(HIDDEN, kind),
+        "w2": rng.normal(size=(HIDDEN, 1)).astype(kind),
+        "b2": np.zeros(1, kind),
+    }
     nodes = [helper.make_node("Cast", ["input__0"], ["x"], to=HALF if half else FLOAT, name="in")]
     nodes += [
         helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="first"),
@@ -37,9 +39,11 @@ def quantized(path: Path) -> Path:
     """The same in int8, by Q/DQ: symmetric, the weights per tensor."""
     rng = np.random.default_rng(0)
     held = {
-        "w": rng.normal(size=(FEATURES, HIDDEN)).astype(np.float32), "scale": np.float32(0.05),
-        "zero": np.int8(0), "w2": rng.normal(size=(HIDDEN, 1)).astype(np.float32),
-    }  # fmt: skip
+        "w": rng.normal(size=(FEATURES, HIDDEN)).astype(np.float32),
+        "scale": np.float32(0.05),
+        "zero": np.int8(0),
+        "w2": rng.normal(size=(HIDDEN, 1)).astype(np.float32),
+    }
     nodes = [
         helper.make_node("QuantizeLinear", ["input__0", "scale", "zero"], ["xq"], name="quantize_x"),
         helper.make_node("DequantizeLinear", ["xq", "scale", "zero"], ["x"], name="dequantize_x"),
@@ -55,9 +59,11 @@ def quantized(path: Path) -> Path:
 def stump(path: Path) -> Path:
     """A tree of one test in plain operators, its missing rows to the left: IsNaN, Less, Or, Where."""
     held = {
-        "column": np.array([2], np.int64), "threshold": np.float32(0.5), "left": np.float32(-1.0),
+        "column": np.array([2], np.int64),
+        "threshold": np.float32(0.5),
+        "left": np.float32(-1.0),
         "right": np.float32(1.0),
-    }  # fmt: skip
+    }
     nodes = [
         helper.make_node("Gather", ["input__0", "column"], ["value"], axis=1, name="pick"),
         helper.make_node("IsNaN", ["value"], ["missing"], name="isnan"),
@@ -80,10 +86,12 @@ def unsupported(path: Path) -> Path:
 
 def save(nodes: Sequence[Any], held: dict[str, Any], path: Path, columns: int = 1) -> Path:
     graph = helper.make_graph(
-        list(nodes), "net", [helper.make_tensor_value_info("input__0", FLOAT, ["N", FEATURES])],
+        list(nodes),
+        "net",
+        [helper.make_tensor_value_info("input__0", FLOAT, ["N", FEATURES])],
         [helper.make_tensor_value_info("output__0", FLOAT, ["N", columns])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()],
-    )  # fmt: skip
+    )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("ai.example", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
     return path

@@ -127,9 +127,17 @@ class Desk:
     def optimize(self, model: Path, *words: str | Path, quick: tuple[str, ...] = QUICK) -> Said:
         """``millwork optimize MODEL`` with the rows, quickly unless something else is said; last words count."""
         return millwork(
-            "optimize", model, "--data", self.files.rows, "--repository", self.repository, "--run-dir", self.run_dir,
-            *quick, *words,
-        )  # fmt: skip
+            "optimize",
+            model,
+            "--data",
+            self.files.rows,
+            "--repository",
+            self.repository,
+            "--run-dir",
+            self.run_dir,
+            *quick,
+            *words,
+        )
 
 
 def refused(said: Said, code: int, *phrases: str) -> None:

@@ -97,11 +97,23 @@ def seeded() -> None:
 def mlp() -> Net:
     seeded()
     x, y = cancer()
-    return trained(Net(
-        nn.Sequential(nn.BatchNorm1d(30), nn.Linear(30, 64), nn.ReLU(), nn.BatchNorm1d(64), nn.Dropout(0.1),
-                      nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1)),
-        x, y, "binary",
-    ))  # fmt: skip
+    return trained(
+        Net(
+            nn.Sequential(
+                nn.BatchNorm1d(30),
+                nn.Linear(30, 64),
+                nn.ReLU(),
+                nn.BatchNorm1d(64),
+                nn.Dropout(0.1),
+                nn.Linear(64, 32),
+                nn.ReLU(),
+                nn.Linear(32, 1),
+            ),
+            x,
+            y,
+            "binary",
+        )
+    )
 
 
 def resnet() -> Net:
@@ -128,10 +140,16 @@ def ft_transformer() -> Net:
     seeded()
     x, y = diabetes()
     module = rtdl_revisiting_models.FTTransformer(
-        n_cont_features=10, cat_cardinalities=[], d_out=1,
-        **{**rtdl_revisiting_models.FTTransformer.get_default_kwargs(n_blocks=1), "_is_default": False,
-           "d_block": 32, "attention_n_heads": 4},
-    )  # fmt: skip
+        n_cont_features=10,
+        cat_cardinalities=[],
+        d_out=1,
+        **{
+            **rtdl_revisiting_models.FTTransformer.get_default_kwargs(n_blocks=1),
+            "_is_default": False,
+            "d_block": 32,
+            "attention_n_heads": 4,
+        },
+    )
     return trained(Net(NumbersOnly(module), x, y, "regression"))
 
 
@@ -151,10 +169,7 @@ def tabnet() -> Net:
     x, y = cancer()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = TabNet(
-            30, 1, n_d=8, n_a=8, n_steps=3, virtual_batch_size=64,
-            group_attention_matrix=torch.eye(30),
-        )  # fmt: skip
+        module = TabNet(30, 1, n_d=8, n_a=8, n_steps=3, virtual_batch_size=64, group_attention_matrix=torch.eye(30))
     return trained(Net(FirstOutput(module), scaled(x), y, "binary"))
 
 

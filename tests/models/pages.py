@@ -32,9 +32,10 @@ from tritonclient.grpc import model_config_pb2
 import millwork
 from millwork.artifacts.repository import at, check_name
 from millwork.cli import app
-from millwork.options import Options, objective_of, understand
-from millwork.validators import slo, traffic
-from millwork.validators.triton import address
+from millwork.pipeline.options import Options, objective_of, understand
+from millwork.triton import address
+from millwork.tuning import slo
+from millwork.validators import traffic
 from millwork.values import Record
 
 from . import guide, jobs

@@ -96,8 +96,9 @@ def leaves_exchanged(program: Program, random: Random) -> Program | None:
 def children_swapped(program: Program, random: Random) -> Program | None:
     forest = program.forest
     at = random.choice(np.flatnonzero(~forest.is_leaf))
-    return _with(program, left=_changed(forest.left, at, forest.right[at]),
-                 right=_changed(forest.right, at, forest.left[at]))  # fmt: skip
+    return _with(
+        program, left=_changed(forest.left, at, forest.right[at]), right=_changed(forest.right, at, forest.left[at])
+    )
 
 
 def missing_goes_the_other_way(program: Program, random: Random) -> Program | None:

@@ -290,17 +290,37 @@ QUANTILES = [i / 40 for i in range(41)]
 
 def lowered(precision: str, size: int, error: float, *, p50: float, kept: bool = False) -> CandidateRecord:
     """A net's candidate in one precision: errors up to ``error``, times that spread around ``p50``."""
-    near = Metric(name="logloss", framework=0.412, candidate=0.412 + error / 10,
-                  difference=Interval(low=error / 20, high=error / 5), rows=8000)  # fmt: skip
-    area = Metric(name="auc", framework=0.871, candidate=0.871 - error / 40,
-                  difference=Interval(low=-error / 20, high=error / 90), rows=8000)  # fmt: skip
-    trust = Metric(name="ece", framework=0.0124, candidate=0.0124 + error / 30,
-                   difference=Interval(low=-error / 60, high=error / 12), rows=8000)  # fmt: skip
+    near = Metric(
+        name="logloss",
+        framework=0.412,
+        candidate=0.412 + error / 10,
+        difference=Interval(low=error / 20, high=error / 5),
+        rows=8000,
+    )
+    area = Metric(
+        name="auc",
+        framework=0.871,
+        candidate=0.871 - error / 40,
+        difference=Interval(low=-error / 20, high=error / 90),
+        rows=8000,
+    )
+    trust = Metric(
+        name="ece",
+        framework=0.0124,
+        candidate=0.0124 + error / 30,
+        difference=Interval(low=-error / 60, high=error / 12),
+        rows=8000,
+    )
     worst = tuple(
-        WorstRow(row=row, inputs=tuple((name, f"{row * 0.37 + k:.4g}") for k, name in enumerate(FEATURES)),
-                 framework=("0.4123", "0.5877"), candidate=("0.4", "0.6"), difference=error / (i + 1))
+        WorstRow(
+            row=row,
+            inputs=tuple((name, f"{row * 0.37 + k:.4g}") for k, name in enumerate(FEATURES)),
+            framework=("0.4123", "0.5877"),
+            candidate=("0.4", "0.6"),
+            difference=error / (i + 1),
+        )
         for i, row in enumerate((812, 14, -3))
-    )  # fmt: skip
+    )
     time = msgspec.structs.replace(
         latency(1, p50, 2 * p50), quantiles=tuple(p50 * (0.95 + 0.1 * q + (q > 0.97) * q) for q in QUANTILES)
     )
@@ -309,40 +329,68 @@ def lowered(precision: str, size: int, error: float, *, p50: float, kept: bool =
         for i in range(5)
     )
     return CandidateRecord(
-        id=f"onnx-{precision}", backend="onnx", precision=precision, status="passed", bytes=size, build_s=2.1,
-        served_by="onnxruntime", latency=(time, latency(64, 9 * p50, 14 * p50)), memory_bytes=30 * size,
+        id=f"onnx-{precision}",
+        backend="onnx",
+        precision=precision,
+        status="passed",
+        bytes=size,
+        build_s=2.1,
+        served_by="onnxruntime",
+        latency=(time, latency(64, 9 * p50, 14 * p50)),
+        memory_bytes=30 * size,
         layers=() if precision == "fp32" else layers,
         parity=Parity(
-            rows=10_000, leaf_mismatches=None, max_abs=error, max_rel=error * 3, max_ulp=1 << 20,
-            decision_flips=int(error * 1000), metric=near, metrics=(near, area, trust), worst=worst,
-            errors=tuple(error * q**3 for q in QUANTILES), tolerance="as of its precision",
+            rows=10_000,
+            leaf_mismatches=None,
+            max_abs=error,
+            max_rel=error * 3,
+            max_ulp=1 << 20,
+            decision_flips=int(error * 1000),
+            metric=near,
+            metrics=(near, area, trust),
+            worst=worst,
+            errors=tuple(error * q**3 for q in QUANTILES),
+            tolerance="as of its precision",
         ),
-    )  # fmt: skip
+    )
 
 
 NET = msgspec.structs.replace(
     READY,
     model=msgspec.structs.replace(
-        READY.model, framework="torch", framework_version="2.13.0", oracle_version="2.13.0",
-        objective="net (binary)", trees=0, path="churn.pt2",
+        READY.model,
+        framework="torch",
+        framework_version="2.13.0",
+        oracle_version="2.13.0",
+        objective="net (binary)",
+        trees=0,
+        path="churn.pt2",
     ),
     candidates=(
-        lowered("fp32", 182_000, 1.6e-6, p50=24.0), lowered("fp16", 96_000, 4e-4, p50=23.1),
+        lowered("fp32", 182_000, 1.6e-6, p50=24.0),
+        lowered("fp16", 96_000, 4e-4, p50=23.1),
         lowered("int8", 61_000, 0.031, p50=31.0, kept=True),
     ),
     winner=Winner(id="onnx-fp32", why="the fastest that may win on this traffic"),
-)  # fmt: skip
+)
 """A net in three precisions, with labels."""
 
 FOUND = msgspec.structs.replace(
     READY,
     candidates=tuple(
-        msgspec.structs.replace(line, parity=msgspec.structs.replace(
-            line.parity, finding="plain fp16 thresholds would send 1.3% of your rows to another leaf in some tree; "
-            "rank encoding moves none")) if line.parity is not None else line
+        msgspec.structs.replace(
+            line,
+            parity=msgspec.structs.replace(
+                line.parity,
+                finding="plain fp16 thresholds would send 1.3% of your rows to another leaf in some tree; "
+                "rank encoding moves none",
+            ),
+        )
+        if line.parity is not None
+        else line
         for line in READY.candidates
     ),
-)  # fmt: skip
+)
 """A forest, with what plain fp16 thresholds would have done."""
 
 RECORDS: Mapping[str, Record] = {

@@ -24,9 +24,11 @@ READY_S = 60.0
 def variables(port: int) -> dict[str, str]:
     """What a user sets for a server of their own."""
     return {
-        "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-    }  # fmt: skip
+    }
 
 
 @contextlib.contextmanager
@@ -37,15 +39,34 @@ def served(folder: Path) -> Iterator[int]:
     account = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": actions}
     (folder / "s3.json").write_text(json.dumps({"identities": [account]}))
     (folder / "data").mkdir()
-    names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc",
-             "s3.port", "s3.port.grpc")  # fmt: skip
+    names = (
+        "master.port",
+        "master.port.grpc",
+        "volume.port",
+        "volume.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "s3.port",
+        "s3.port.grpc",
+    )
     ports = dict(zip(names, free(len(names)), strict=True))
     command = [
-        str(program), "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}",
-        "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-s3.port.iceberg=0",
-        "-s3.port.lance=0", "-master.volumeSizeLimitMB=64", "-volume.max=20",
+        str(program),
+        "-logtostderr",
+        "server",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-dir={folder / 'data'}",
+        "-filer",
+        "-s3",
+        f"-s3.config={folder / 's3.json'}",
+        "-master.telemetry=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=20",
         *(f"-{name}={port}" for name, port in ports.items()),
-    ]  # fmt: skip
+    ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
@@ -69,9 +90,13 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> 
     from obstore.store import S3Store
 
     store = S3Store(
-        BUCKET, endpoint=f"http://127.0.0.1:{port}", access_key_id=KEY, secret_access_key=SECRET,
-        client_options={"allow_http": True}, retry_config={"max_retries": 0},
-    )  # fmt: skip
+        BUCKET,
+        endpoint=f"http://127.0.0.1:{port}",
+        access_key_id=KEY,
+        secret_access_key=SECRET,
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
     deadline = time.monotonic() + READY_S
     while True:
         try:

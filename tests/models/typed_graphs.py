@@ -33,8 +33,13 @@ class Graph:
     def gemm(self, name: str, weight: Array, bias: Array | None = None) -> str:
         """``weight``: [out, in], as torch has it."""
         bias = np.zeros(len(weight), np.float32) if bias is None else bias
-        return self.add("Gemm", name, self.constant(f"{name}.weight", weight.astype(np.float32)),
-                        self.constant(f"{name}.bias", bias.astype(np.float32)), transB=1)  # fmt: skip
+        return self.add(
+            "Gemm",
+            name,
+            self.constant(f"{name}.weight", weight.astype(np.float32)),
+            self.constant(f"{name}.bias", bias.astype(np.float32)),
+            transB=1,
+        )
 
     def batch_norm(self, name: str, scale: Array, bias: Array, mean: Array, variance: Array) -> str:
         parts = zip(("scale", "bias", "mean", "variance"), (scale, bias, mean, variance), strict=True)
@@ -46,9 +51,12 @@ class Graph:
         self.add("Identity", "last")
         self.nodes[-1].output[0] = "margin"
         graph = helper.make_graph(
-            self.nodes, "net", [helper.make_tensor_value_info("input__0", TensorProto.FLOAT, ["N", self.features])],
-            [helper.make_tensor_value_info("margin", TensorProto.FLOAT, ["N", outputs])], self.constants,
-        )  # fmt: skip
+            self.nodes,
+            "net",
+            [helper.make_tensor_value_info("input__0", TensorProto.FLOAT, ["N", self.features])],
+            [helper.make_tensor_value_info("margin", TensorProto.FLOAT, ["N", outputs])],
+            self.constants,
+        )
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
         onnx.checker.check_model(made, full_check=True)
         return made
@@ -78,9 +86,14 @@ def scaled_mlp(seed: int = 0) -> Trained:
     labels = (logits + 0.5 * rng.normal(size=len(rows)) > 0).astype(np.int64)
     x, y = torch.from_numpy(rows[:6000]), torch.from_numpy(labels[:6000])
     net = torch.nn.Sequential(
-        torch.nn.BatchNorm1d(FEATURES), torch.nn.Linear(FEATURES, 64), torch.nn.ReLU(), torch.nn.BatchNorm1d(64),
-        torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2),
-    )  # fmt: skip
+        torch.nn.BatchNorm1d(FEATURES),
+        torch.nn.Linear(FEATURES, 64),
+        torch.nn.ReLU(),
+        torch.nn.BatchNorm1d(64),
+        torch.nn.Linear(64, 64),
+        torch.nn.ReLU(),
+        torch.nn.Linear(64, 2),
+    )
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(8):
         for part in torch.randperm(len(x)).split(500):

@@ -67,8 +67,14 @@ def _frame(seed: int = 0, *, rare: bool = False) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     given = rows(seed, N)
     colours = np.array(["red", "green", "blue", "x, y", "7", "None", ""][: 6 if not rare else 7])
-    frame = pd.DataFrame({"number": given[:, 0], "colour": pd.Categorical(rng.choice(colours, N)),
-                          "other": given[:, -1], "code": pd.Categorical(rng.choice([10, 20, 7, -3], N))})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "number": given[:, 0],
+            "colour": pd.Categorical(rng.choice(colours, N)),
+            "other": given[:, -1],
+            "code": pd.Categorical(rng.choice([10, 20, 7, -3], N)),
+        }
+    )
     frame.loc[rng.random(N) < 0.05, "colour"] = None
     frame.loc[rng.random(N) < 0.05, "code"] = None
     return frame
@@ -179,18 +185,38 @@ def _shape(name: str) -> Make:
         "single-leaf": {"rounds": 3, "max_depth": 0, "min_child_weight": 1e9},
         "zero-trees": {"rounds": 0, "base_score": 0.75},
         "10,000-trees": {"rounds": 10, "num_parallel_tree": 1000, "max_depth": 2, "subsample": 0.5},
-        "depth-20": {"rounds": 3, "max_depth": 20, "grow_policy": "lossguide", "max_leaves": 300, "tree_method": "hist",
-                     "min_child_weight": 0, "lambda": 0, "max_bin": 1024, "given": rows(1, 3000)},
+        "depth-20": {
+            "rounds": 3,
+            "max_depth": 20,
+            "grow_policy": "lossguide",
+            "max_leaves": 300,
+            "tree_method": "hist",
+            "min_child_weight": 0,
+            "lambda": 0,
+            "max_bin": 1024,
+            "given": rows(1, 3000),
+        },
         "5,000-features": {"rounds": 6, "given": rows(2, 200, 5000)},
         "monotone": {"monotone_constraints": "(1,-1,0,0,0,1)"},
         "interaction": {"interaction_constraints": "[[0,1],[2,3,4,5]]"},
-        "base-score-vector": {"objective": "multi:softprob", "num_class": 3, "label": "three", "multi_strategy":
-                              "one_output_per_tree"},
-        "parallel-multiclass": {"objective": "multi:softprob", "num_class": 3, "label": "three",
-                                "num_parallel_tree": 3, "subsample": 0.7, "rounds": 4},
-    }[name]  # fmt: skip
-    return lambda folder: _booster(settings.get("label", "number"), folder,
-                                   **{k: v for k, v in settings.items() if k != "label"})  # fmt: skip
+        "base-score-vector": {
+            "objective": "multi:softprob",
+            "num_class": 3,
+            "label": "three",
+            "multi_strategy": "one_output_per_tree",
+        },
+        "parallel-multiclass": {
+            "objective": "multi:softprob",
+            "num_class": 3,
+            "label": "three",
+            "num_parallel_tree": 3,
+            "subsample": 0.7,
+            "rounds": 4,
+        },
+    }[name]
+    return lambda folder: _booster(
+        settings.get("label", "number"), folder, **{k: v for k, v in settings.items() if k != "label"}
+    )
 
 
 def _objective(objective: str, label: str, **settings: Any) -> Make:

@@ -84,8 +84,12 @@ def stopped_early(kind: type[xgb.XGBModel] = xgb.XGBClassifier, **settings: Any)
     label = (number > 0).astype(int) if kind is xgb.XGBClassifier else number
     noisy = np.random.default_rng(9).permutation(label[:100])
     model = kind(n_estimators=40, max_depth=4, learning_rate=0.5, early_stopping_rounds=5, n_jobs=1, **settings)
-    model.fit(given[100:], label[100:], eval_set=[(given[:100], np.where(np.arange(100) < 60, label[:100], noisy))],
-              verbose=False)  # fmt: skip
+    model.fit(
+        given[100:],
+        label[100:],
+        eval_set=[(given[:100], np.where(np.arange(100) < 60, label[:100], noisy))],
+        verbose=False,
+    )
     assert 0 < model.best_iteration + 1 < model.get_booster().num_boosted_rounds()
     return model
 

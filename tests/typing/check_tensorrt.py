@@ -28,7 +28,7 @@ FUNCTIONS = (
 )  # fmt: skip
 FITS = """\
 import tensorrt
-from millwork.compile.tensorrt.protocol import Builder, Config, Module, Network, Parser, Profile
+from millwork.compile.backends.tensorrt.protocol import Builder, Config, Module, Network, Parser, Profile
 
 api: Module = tensorrt
 
@@ -74,8 +74,9 @@ def check(folder: Path, version: str) -> int:
     options = ["--strict", "--allow-untyped-calls", "--follow-imports=silent", "--config-file", ROOT / "pyproject.toml"]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *options, "--cache-dir", folder / "cache", fits, runner],
-        env={**os.environ, "MYPYPATH": f"{stubs}:{ROOT / 'src'}"}, cwd=folder,
-    )  # fmt: skip
+        env={**os.environ, "MYPYPATH": f"{stubs}:{ROOT / 'src'}"},
+        cwd=folder,
+    )
     sys.stderr.write(f"TensorRT {version}: {'agrees' if done.returncode == 0 else 'DISAGREES'}\n")
     return done.returncode
 

@@ -9,22 +9,29 @@ import msgspec
 import numpy as np
 import pytest
 
-from millwork.compile.backends.base import Built
+from millwork.compile.backends.base import Artifact
 from millwork.compile.runners import gpu_watch
 from millwork.compile.runners.gpu_watch import State
-from millwork.measurements import Latency
-from millwork.validators import gpu_figures, steps
+from millwork.validators import gate_steps, gpu_figures
+from millwork.validators.gate_steps import MeasureRequest
 from millwork.validators.rows import given as givens
 from millwork.validators.rows.given import Given
-from millwork.validators.steps import MeasureRequest, Timed
+from millwork.values.measurements import Latency
 
 COOL = State(
     sm_mhz=1980, memory_mhz=2619, most_sm_mhz=1980, busy=5, celsius=40, watts=120.0, used_bytes=0, own_bytes=100
 )
 HOT = State(
-    sm_mhz=1200, memory_mhz=2619, most_sm_mhz=1980, busy=99, celsius=88, watts=700.0, used_bytes=0, own_bytes=1100,
+    sm_mhz=1200,
+    memory_mhz=2619,
+    most_sm_mhz=1980,
+    busy=99,
+    celsius=88,
+    watts=700.0,
+    used_bytes=0,
+    own_bytes=1100,
     slowed=("thermal slowdown (hardware)",),
-)  # fmt: skip
+)
 LINE = Latency(batch=3, p50_us=50.0, p99_us=None, rows_per_s=1.0, ci={})
 ROWS = Given(np.arange(20, dtype=np.float32).reshape(10, 2), None)
 
@@ -80,7 +87,7 @@ def test_the_step_asks_nvml_for_candidates_of_a_gpu_alone(tmp_path: Path, monkey
     (tmp_path / "rows").mkdir()
     givens.save(ROWS, tmp_path / "rows")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(steps, "runner", lambda _: Counting)
+    monkeypatch.setattr(gate_steps, "runner", lambda _: Counting)
     watches: list[Watch] = []
 
     def watch() -> Any:
@@ -88,13 +95,20 @@ def test_the_step_asks_nvml_for_candidates_of_a_gpu_alone(tmp_path: Path, monkey
         return watches[-1]
 
     monkeypatch.setattr(gpu_watch, "watch", watch)
-    gpu = Built(backend="native-cuda", precision="fp32", model_file="m", runner="r", triton_backend="python",
-                parameters={}, requirements=())  # fmt: skip
+    gpu = Artifact(
+        backend="native-cuda",
+        precision="fp32",
+        model_file="m",
+        runner="r",
+        triton_backend="python",
+        parameters={},
+        requirements=(),
+    )
     cpu = msgspec.structs.replace(gpu, backend="native")
 
-    def measured(*built: Built) -> steps.MeasureReply:
-        candidates = tuple(Timed(built=one, folder=str(tmp_path)) for one in built)
-        return steps.measure(MeasureRequest(candidates, str(tmp_path / "rows" / givens.ROWS_FILE), 0, (3,)))
+    def measured(*built: Artifact) -> gate_steps.MeasureReply:
+        folders = (str(tmp_path),) * len(built)
+        return gate_steps.measure(MeasureRequest(built, folders, str(tmp_path / "rows" / givens.ROWS_FILE), 0, (3,)))
 
     alone = measured(cpu)
     assert watches == []

@@ -11,7 +11,7 @@ import pytest
 from models import xgboost_models
 from models.gate import gate
 
-from millwork.validators import latency, steps
+from millwork.validators import gate_steps, latency
 from millwork.validators.latency import BLOCK, FEWEST_FOR_P99, SAMPLES, Samples, measure, quantile, slower_by, summarise
 from millwork.validators.rows.given import Given
 
@@ -154,18 +154,23 @@ def test_blocks_are_paired_up_to_the_shorter() -> None:
 
 def test_the_step_measures_built_candidates_and_keeps_the_samples(tmp_path: Path) -> None:
     found = gate(xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json"), tmp_path / "gate")
-    timed = []
+    artifacts, folders = [], []
     for backend in ("onnx", "fil", "reference"):
-        built = found.build(backend, tmp_path / backend).built
+        built = found.build(backend, tmp_path / backend).artifact
         assert built is not None
-        timed.append(steps.Timed(built=built, folder=str(tmp_path / backend)))
-    request = steps.MeasureRequest(
-        candidates=tuple(timed), rows=str(found.folder / "rows.npy"), skip=500, batches=(1, 3)
+        artifacts.append(built)
+        folders.append(str(tmp_path / backend))
+    request = gate_steps.MeasureRequest(
+        artifacts=tuple(artifacts),
+        folders=tuple(folders),
+        rows=str(found.folder / "rows.npy"),
+        skip=500,
+        batches=(1, 3),
     )
     with contextlib.chdir(tmp_path):
-        reply = steps.measure(request)
+        reply = gate_steps.measure(request)
     assert set(reply.latency) == {"onnx-fp32", "fil-fp32", "reference-fp32"}
-    kept = steps.read_samples(tmp_path / steps.SAMPLES_FILE)
+    kept = gate_steps.read_samples(tmp_path / gate_steps.SAMPLES_FILE)
     assert {(s.id, s.batch) for s in kept} == {(name, batch) for name in reply.latency for batch in (1, 3)}
     for s in kept:
         (line,) = [line for line in reply.latency[s.id] if line.batch == s.batch]

@@ -55,15 +55,25 @@ def test_rmse_is_scikit_learns() -> None:
 @pytest.mark.parametrize(
     ("names", "labels"),
     [
-        (("0", "1"), [0, 1, 1]), (("0", "1"), [0.0, 1.0, 1.0]), (("0", "1"), [False, True, True]),
-        (("0", "1"), ["0", "1", "1"]), (("0", "1"), ["0.0", "1.0", "1.0"]), (("0", "1"), ["False", "True", "True"]),
-        (("0.0", "1.0"), [0, 1, 1]), (("0.0", "1.0"), [0.0, 1.0, 1.0]), (("0.0", "1.0"), ["0.0", "1.0", "1.0"]),
-        (("False", "True"), [False, True, True]), (("False", "True"), ["False", "True", "True"]),
-        (("False", "True"), [0, 1, 1]), (("no", "yes"), ["no", "yes", "yes"]), (("0.5", "1.5"), [0.5, 1.5, 1.5]),
-        (("-1", "1"), [-1, 1, 1]), (("-1", "1"), np.array([-1, 1, 1], np.int8)),
+        (("0", "1"), [0, 1, 1]),
+        (("0", "1"), [0.0, 1.0, 1.0]),
+        (("0", "1"), [False, True, True]),
+        (("0", "1"), ["0", "1", "1"]),
+        (("0", "1"), ["0.0", "1.0", "1.0"]),
+        (("0", "1"), ["False", "True", "True"]),
+        (("0.0", "1.0"), [0, 1, 1]),
+        (("0.0", "1.0"), [0.0, 1.0, 1.0]),
+        (("0.0", "1.0"), ["0.0", "1.0", "1.0"]),
+        (("False", "True"), [False, True, True]),
+        (("False", "True"), ["False", "True", "True"]),
+        (("False", "True"), [0, 1, 1]),
+        (("no", "yes"), ["no", "yes", "yes"]),
+        (("0.5", "1.5"), [0.5, 1.5, 1.5]),
+        (("-1", "1"), [-1, 1, 1]),
+        (("-1", "1"), np.array([-1, 1, 1], np.int8)),
         (("10000000000", "20000000000"), [10**10, 2 * 10**10, 2 * 10**10]),
     ],
-)  # fmt: skip
+)
 def test_labels_of_every_type_name_the_models_classes(names: tuple[str, ...], labels: Any) -> None:
     assert class_index(output(*names), np.asarray(labels)).tolist() == [0, 1, 1]
 
@@ -87,8 +97,10 @@ def test_a_row_without_a_label_is_named(labels: Any) -> None:
         demand_labels(output("0", "1"), labels)
 
 
-@pytest.mark.parametrize(("labels", "said"), [(["a", "b"], "isn't numeric"), ([1.0, np.nan], "missing or infinite"),
-                                              ([1.0, np.inf], "missing or infinite")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [(["a", "b"], "isn't numeric"), ([1.0, np.nan], "missing or infinite"), ([1.0, np.inf], "missing or infinite")],
+)
 def test_labels_of_a_regression_are_numbers(labels: list[Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         compare(REGRESSION, np.array(labels), np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))

@@ -13,7 +13,7 @@ import xgboost
 from models import xgboost_models
 from models.gate import gate
 
-from millwork.compile.frontends.loaded import Oracle
+from millwork.compile.frontends.loaded_model import Oracle
 from millwork.compile.runners.load import installed, requirement
 from millwork.errors import ModelError, TargetError
 from millwork.validators import oracle
@@ -85,7 +85,7 @@ def test_another_version_judges_in_an_environment_of_its_own(tmp_path: Path) -> 
     assert found.version == "2.1.4"
     judge = gate(FILES / "xgboost-2.1.4-classifier.joblib", tmp_path / "gate", python=found.python)
     assert judge.signature.oracle.version == "2.1.4"
-    built = judge.build("onnx", tmp_path / "onnx").built
+    built = judge.build("onnx", tmp_path / "onnx").artifact
     assert built is not None
     verdict = judge.check(built, tmp_path / "onnx")
     assert verdict.passed, verdict.reason

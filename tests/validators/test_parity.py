@@ -11,9 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millwork import wire
+from millwork.storage import wire
 from millwork.validators import parity
-from millwork.validators.parity import IMPOSSIBLE, UNKNOWN, Verdict, flips, in_batches, judge, leaf_mismatches, ulps
+from millwork.validators.parity import (
+    IMPOSSIBLE,
+    UNKNOWN,
+    Side,
+    Verdict,
+    flips,
+    in_batches,
+    judge,
+    leaf_mismatches,
+    ulps,
+)
 from millwork.validators.rows.given import Given
 from millwork.validators.tolerance import Tolerance, parse
 from millwork.values import OutputContract
@@ -32,8 +42,8 @@ def verdict_on(framework: Any, candidate: Any, tolerance: Tolerance = EXACT, **m
     """Of one output; it must survive the way through a worker's JSON."""
     framework, candidate = np.reshape(framework, (-1, 1)), np.reshape(candidate, (-1, 1))
     given = Given(np.zeros((len(framework), 2), np.float32))
-    leaves, output = more.pop("leaves", None), more.pop("output", VALUE)
-    found = judge(given, framework, candidate, leaves, tolerance, output, **more)
+    (got, wanted), output = more.pop("leaves", (None, None)), more.pop("output", VALUE)
+    found = judge(given, Side(framework, wanted), Side(candidate, got), tolerance, output, **more)
     assert wire.decode(wire.encode(found), Verdict) == found
     return found
 

@@ -12,19 +12,26 @@ from models.forests import hard_rows, program_of, random_forest
 from millwork.passes.forest import Forest, leaves
 from millwork.validators.plain_fp16 import finding, share
 from millwork.validators.rows.given import Given
-from millwork.validators.worst import MOST, worst_rows
+from millwork.validators.worst_rows import MOST, worst_rows
 from millwork.values import FeatureContract
 
 
 def stump(threshold: float) -> Forest:
     """x < threshold, in one tree of two leaves."""
     return Forest(
-        tree_start=np.array([0, 3], np.int32), feature=np.array([0, -1, -1], np.int32),
-        threshold=np.array([threshold, 0, 0], np.float32), left=np.array([1, -1, -1], np.int32),
-        right=np.array([2, -1, -1], np.int32), default_left=np.zeros(3, np.bool_),
-        leaf_value=np.array([[0.0], [1.0], [2.0]], np.float32), leaf_number=np.array([-1, 1, 2], np.int32),
-        tree_output=np.zeros(1, np.int32), base_scores=np.zeros(1, np.float32), n_features=1, comparison="<",
-    )  # fmt: skip
+        tree_start=np.array([0, 3], np.int32),
+        feature=np.array([0, -1, -1], np.int32),
+        threshold=np.array([threshold, 0, 0], np.float32),
+        left=np.array([1, -1, -1], np.int32),
+        right=np.array([2, -1, -1], np.int32),
+        default_left=np.zeros(3, np.bool_),
+        leaf_value=np.array([[0.0], [1.0], [2.0]], np.float32),
+        leaf_number=np.array([-1, 1, 2], np.int32),
+        tree_output=np.zeros(1, np.int32),
+        base_scores=np.zeros(1, np.float32),
+        n_features=1,
+        comparison="<",
+    )
 
 
 def column(*values: float) -> Given:
@@ -75,16 +82,18 @@ def test_the_count_is_that_of_each_row_and_tree_on_its_own(seed: int, categorica
             [x if j >= 5 - categorical else np.float32(np.float16(x)) for j, x in enumerate(row)] for row in rows
         ]
     coarse = forest.replacing(threshold=np.array(low, np.float32))
-    moved = [leaves(forest, row[None]) != leaves(coarse, np.array(one, np.float32)[None])
-             for row, one in zip(rows, narrowed, strict=True)]  # fmt: skip
+    moved = [
+        leaves(forest, row[None]) != leaves(coarse, np.array(one, np.float32)[None])
+        for row, one in zip(rows, narrowed, strict=True)
+    ]
     count = sum(bool(one.any()) for one in moved)
     assert (f"send {share(count, 60)} of your rows" in said) if count else ("move none" in said)
 
 
 @pytest.mark.parametrize(
-    ("count", "of", "words"), [(1, 10**6, "under 0.01%"), (13, 1000, "1.3%"), (1, 300, "0.33%"),
-                               (9_999, 10_000, "over 99.9%"), (5, 5, "100.0%")],
-)  # fmt: skip
+    ("count", "of", "words"),
+    [(1, 10**6, "under 0.01%"), (13, 1000, "1.3%"), (1, 300, "0.33%"), (9_999, 10_000, "over 99.9%"), (5, 5, "100.0%")],
+)
 def test_a_share_that_is_not_none_does_not_read_as_none(count: int, of: int, words: str) -> None:
     assert share(count, of) == words
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from millwork.errors import UsageError
+from millwork.tuning.load import schedule
 from millwork.validators import recording, traffic
-from millwork.validators.tuning.load import schedule
 
 TIMES = [i * 0.01 for i in range(100)]
 

@@ -23,7 +23,7 @@ from millwork.passes.forest import Forest, check
 from millwork.passes.linear import Linear
 from millwork.passes.program import MissingSentinel, Program, encode
 from millwork.passes.trees.reach import reach
-from millwork.validators import steps
+from millwork.validators import gate_steps
 from millwork.validators.rows.adversarial import VARIANTS, adversarial
 
 SHAPES = st.fixed_dictionaries(
@@ -89,12 +89,16 @@ def test_thresholds_are_counted_by_feature_and_value() -> None:
             tree_start=np.array([0, 7], np.int32),
             feature=np.array([0, 1, 1, -1, -1, -1, -1], np.int32),
             threshold=np.array([0.5, 2.0, 2.0, 0, 0, 0, 0], np.float32),
-            left=np.array([1, 3, 5, -1, -1, -1, -1], np.int32), right=np.array([2, 4, 6, -1, -1, -1, -1], np.int32),
-            default_left=np.zeros(7, np.bool_), leaf_value=np.arange(7, dtype=np.float32)[:, None],
-            leaf_number=np.array([-1, -1, -1, 3, 4, 5, 6], np.int32), tree_output=np.zeros(1, np.int32),
-            base_scores=np.zeros(1, np.float32), n_features=2,
+            left=np.array([1, 3, 5, -1, -1, -1, -1], np.int32),
+            right=np.array([2, 4, 6, -1, -1, -1, -1], np.int32),
+            default_left=np.zeros(7, np.bool_),
+            leaf_value=np.arange(7, dtype=np.float32)[:, None],
+            leaf_number=np.array([-1, -1, -1, 3, 4, 5, 6], np.int32),
+            tree_output=np.zeros(1, np.int32),
+            base_scores=np.zeros(1, np.float32),
+            n_features=2,
         )
-    )  # fmt: skip
+    )
     made = adversarial(program_of(forest), limit=1000)
     assert (made.tests, made.tests_covered, made.thresholds, made.thresholds_covered) == (3, 3, 2, 2)
     assert made.coverage.startswith("2 of 2 distinct thresholds and 3 of 3 tests")
@@ -129,8 +133,15 @@ def test_the_same_program_gives_the_same_rows() -> None:
 def test_rows_hold_nan_infinities_signed_zeros_and_extremes() -> None:
     rows = adversarial(lowered(program_of(random_forest(2, trees=20, depth=6))), limit=60_000).given.numbers
     zero = rows == 0
-    for found in (np.isnan(rows), np.isposinf(rows), np.isneginf(rows), zero & np.signbit(rows),
-                  zero & ~np.signbit(rows), rows == np.float32(1e38), np.abs(rows) == np.float32(1e-44)):  # fmt: skip
+    for found in (
+        np.isnan(rows),
+        np.isposinf(rows),
+        np.isneginf(rows),
+        zero & np.signbit(rows),
+        zero & ~np.signbit(rows),
+        rows == np.float32(1e38),
+        np.abs(rows) == np.float32(1e-44),
+    ):
         assert found.any()
 
 
@@ -175,8 +186,15 @@ def test_a_linear_models_rows_hold_all_that_is_special_but_infinities(sentinel: 
     assert rows.dtype == np.float32
     assert rows.shape[1] == 4
     zero = rows == 0
-    for found in (np.isnan(rows), zero & np.signbit(rows), zero & ~np.signbit(rows), np.abs(rows) == np.float32(1e-44),
-                  rows > 1e34, rows < -1e34, *([rows == np.float32(-999)] if sentinel else [])):  # fmt: skip
+    for found in (
+        np.isnan(rows),
+        zero & np.signbit(rows),
+        zero & ~np.signbit(rows),
+        np.abs(rows) == np.float32(1e-44),
+        rows > 1e34,
+        rows < -1e34,
+        *([rows == np.float32(-999)] if sentinel else []),
+    ):
         assert found.any(axis=0).all()
     assert not np.isinf(rows).any()
     with np.errstate(over="raise"):
@@ -194,16 +212,20 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
     np.savez(tmp_path / "data.npz", X=given, y=truth)
     path = xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json")
     judge = gate(path, tmp_path / "gate")
-    request = steps.RowsRequest(
-        lowered=str(judge.folder / "lowered.npz"), signature=judge.signature, data=str(tmp_path / "data.npz"),
-        label="y", adversarial_limit=400, user_limit=150,
-    )  # fmt: skip
+    request = gate_steps.RowsRequest(
+        lowered=str(judge.folder / "lowered.npz"),
+        signature=judge.signature,
+        data=str(tmp_path / "data.npz"),
+        label="y",
+        adversarial_limit=400,
+        user_limit=150,
+    )
     with contextlib.chdir(judge.folder):
-        reply = steps.rows(request)
+        reply = gate_steps.rows(request)
     assert (reply.user, reply.labelled) == (150, True)
     assert reply.notes == ("a seeded sample of 150 of 200 rows",)
     assert len(judge.rows) == reply.adversarial + reply.user
-    labels = np.load(judge.folder / steps.LABELS_FILE)
+    labels = np.load(judge.folder / gate_steps.LABELS_FILE)
     same = [((given == row) | (np.isnan(given) & np.isnan(row))).all(axis=1) for row in judge.rows[-150:]]
     at = [int(np.flatnonzero(where)[0]) for where in same]
     assert np.array_equal(labels, truth[at])
@@ -211,9 +233,9 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
     engine = runner("xgboost_runner")(judge.native, judge.signature.oracle.parameters, 1)
     np.save(judge.folder / "answers.npy", engine.predict(judge.rows))
     np.save(judge.folder / "leaves.npy", engine.leaves(judge.rows))
-    built = judge.build("onnx", tmp_path / "onnx").built
+    built = judge.build("onnx", tmp_path / "onnx").artifact
     assert built is not None
-    verdict = judge.check(built, tmp_path / "onnx", labels=str(judge.folder / steps.LABELS_FILE))
+    verdict = judge.check(built, tmp_path / "onnx", labels=str(judge.folder / gate_steps.LABELS_FILE))
     assert verdict.passed, verdict.reason
     metric = verdict.parity.metric
     assert metric is not None
@@ -225,8 +247,8 @@ def test_the_users_rows_follow_the_adversarial_ones_and_their_labels_are_judged(
 def test_labels_that_the_model_doesnt_know_are_found_before_anything_is_judged(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", X=xgboost_models.rows(8, 50), y=np.full(50, "maybe"))
     judge = gate(xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json"), tmp_path / "gate")
-    request = steps.RowsRequest(
+    request = gate_steps.RowsRequest(
         lowered=str(judge.folder / "lowered.npz"), signature=judge.signature, data=str(tmp_path / "data.npz"), label="y"
     )
     with contextlib.chdir(tmp_path), pytest.raises(UsageError, match=r"data\.npz: .*'maybe'.* \(--label y\)"):
-        steps.rows(request)
+        gate_steps.rows(request)

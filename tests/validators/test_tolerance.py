@@ -25,8 +25,23 @@ def test_what_the_user_gives() -> None:
     assert "1e-05 x |framework's answer| (given by --tolerance)" in parse("rel=1e-5").words
 
 
-@pytest.mark.parametrize("spec", ["", "1e-5", "abs", "abs=", "abs=x,rel=1", "rel=-1", "rel=nan", "rel=inf", "ulp=3",
-                                  "abs=1e-3;rel=1", "rel=1,", "rel=1e-5,extra=1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "1e-5",
+        "abs",
+        "abs=",
+        "abs=x,rel=1",
+        "rel=-1",
+        "rel=nan",
+        "rel=inf",
+        "ulp=3",
+        "abs=1e-3;rel=1",
+        "rel=1,",
+        "rel=1e-5,extra=1",
+    ],
+)
 def test_what_is_no_tolerance(spec: str) -> None:
     with pytest.raises(UsageError, match=r"isn't abs=NUMBER or rel=NUMBER\nExample: abs=1e-6,rel=1e-5\."):
         parse(spec)
@@ -57,10 +72,13 @@ def summed(forest: Forest, leaf: Any, order: Any) -> Any:
 
 
 @given(
-    seed=st.integers(0, 10**9), trees=st.integers(1, 120), outputs=st.integers(1, 3), vector=st.booleans(),
+    seed=st.integers(0, 10**9),
+    trees=st.integers(1, 120),
+    outputs=st.integers(1, 3),
+    vector=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
     postprocess=st.sampled_from(["identity", "sigmoid", "softmax", "exp"]),
-)  # fmt: skip
+)
 @settings(max_examples=60, deadline=None)
 def test_float32_sums_in_any_order_stay_inside(
     seed: int, trees: int, outputs: int, vector: bool, dtype: type, postprocess: Any
@@ -104,9 +122,11 @@ def test_what_is_given_for_a_net_leaves_its_decisions_as_limited_as_they_are(pre
 
 
 @given(
-    seed=st.integers(0, 10**9), features=st.integers(1, 40), outputs=st.integers(1, 3),
+    seed=st.integers(0, 10**9),
+    features=st.integers(1, 40),
+    outputs=st.integers(1, 3),
     postprocess=st.sampled_from(["identity", "sigmoid", "softmax", "exp"]),
-)  # fmt: skip
+)
 @settings(max_examples=150, deadline=None)
 def test_products_added_in_another_order_stay_within_it(
     seed: int, features: int, outputs: int, postprocess: Any

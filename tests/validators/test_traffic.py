@@ -52,11 +52,34 @@ def test_rows_of_a_request_on_average() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "64", "batch", "batch=", "batch=0", "batch=-1", "batch=1.5", "batch=1:", "batch=1:0", "batch=1:-1",
-     "batch=1:nan", "batch=1,1", "batch=1;2", "batch=1 batch=2", "batch=1,", "batch=one", "batch=1:0.5:3",
-     f"batch={LARGEST_BATCH + 1}", "batch=" + "9" * 5000, "size=3", "batch=1 share=2", "batch=1:" + "9" * 400,
-     "rate=1/s rate=2/s", "batch=1  clients=1 clients=1", "nothing.csv"],
-)  # fmt: skip
+    [
+        "",
+        "64",
+        "batch",
+        "batch=",
+        "batch=0",
+        "batch=-1",
+        "batch=1.5",
+        "batch=1:",
+        "batch=1:0",
+        "batch=1:-1",
+        "batch=1:nan",
+        "batch=1,1",
+        "batch=1;2",
+        "batch=1 batch=2",
+        "batch=1,",
+        "batch=one",
+        "batch=1:0.5:3",
+        f"batch={LARGEST_BATCH + 1}",
+        "batch=" + "9" * 5000,
+        "size=3",
+        "batch=1 share=2",
+        "batch=1:" + "9" * 400,
+        "rate=1/s rate=2/s",
+        "batch=1  clients=1 clients=1",
+        "nothing.csv",
+    ],
+)
 def test_what_is_no_traffic(spec: str) -> None:
     with pytest.raises(UsageError, match=r"isn't batch sizes with shares(.|\n)*'batch=64 clients=4'"):
         parse(spec)

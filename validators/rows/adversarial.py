@@ -133,9 +133,12 @@ def _rows_at(forest: Forest, nodes: npt.NDArray[np.intp], pool: Pool, rng: np.ra
 
 
 def _codes_tried(
-    forest: Forest, nodes: npt.NDArray[np.intp], reaching: npt.NDArray[np.bool_], features: npt.NDArray[np.int32],
+    forest: Forest,
+    nodes: npt.NDArray[np.intp],
+    reaching: npt.NDArray[np.bool_],
+    features: npt.NDArray[np.int32],
     rng: np.random.Generator,
-) -> Rows:  # fmt: skip
+) -> Rows:
     """[3, C]: a category in the node's set, one that isn't, and what is none; of those that reach it, if any do."""
     own = reaching[np.arange(len(nodes)), np.searchsorted(features, forest.feature[nodes])]
     member = forest.membership()[forest.category_set[nodes]]

@@ -114,9 +114,13 @@ def _sides(program: Program, given: Given) -> tuple[npt.NDArray[np.bool_], npt.N
 
 
 def _vary(
-    program: Program, nodes: npt.NDArray[np.intp], visitor: npt.NDArray[np.int64], known: npt.NDArray[np.int64],
-    numbers: Rows, rng: np.random.Generator,
-) -> Given:  # fmt: skip
+    program: Program,
+    nodes: npt.NDArray[np.intp],
+    visitor: npt.NDArray[np.int64],
+    known: npt.NDArray[np.int64],
+    numbers: Rows,
+    rng: np.random.Generator,
+) -> Given:
     """Four rows a node: a number one float below, at and above its threshold, and NaN; a category swapped."""
     forest, categories = program.forest, program.categories
     column = program.columns[forest.feature[nodes]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...compile.frontends.loaded import Signature
+from ...compile.frontends.loaded_model import Signature
 from ...passes import net as nets
 from ...values import FeatureContract, OutputContract
 from .given import Given

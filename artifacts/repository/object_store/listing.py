@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from .... import wire
 from ....errors import ModelError, PublicationError, UsageError
+from ....storage import wire
+from ....triton import config as triton_config
 from ....values import FileDigest, Manifest
 from ... import manifest as manifests
-from ... import triton_config
 from ..base import VersionEntry
 from . import records
 from .address import Place, number_in
@@ -114,8 +114,10 @@ def problems(store: Store, place: Place, version: int, expected: tuple[FileDiges
             found.append(f"{entry.path} is missing")
             continue
         if (digest, size) != (entry.sha256, entry.bytes):
-            found.append(f"{entry.path} was changed: sha256 {digest[:12]}… of {size} bytes, expected "
-                         f"{entry.sha256[:12]}… of {entry.bytes}")  # fmt: skip
+            found.append(
+                f"{entry.path} was changed: sha256 {digest[:12]}… of {size} bytes, expected "
+                f"{entry.sha256[:12]}… of {entry.bytes}"
+            )
     return found
 
 

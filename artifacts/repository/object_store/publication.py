@@ -23,11 +23,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ....errors import MillworkError, ModelError, PublicationError
-from ....files import digests
-from ....scratch import folder as scratch_folder
+from ....storage.files import digests
+from ....storage.scratch import folder as scratch_folder
+from ....triton import backend_rows
+from ....triton import config as triton_config
 from ....values import FileDigest
 from ... import manifest as manifests
-from ... import triton_config
 from ...bundle import Bundle, content_digest
 from ..base import Restored, Sign, Verify
 from . import listing, records
@@ -207,9 +208,7 @@ def _adopted(store: Store, place: Place, now: Served | None, digest: str) -> Hel
     return records.changed(store, place, held)
 
 
-def _committed(
-    store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None
-) -> Held:  # fmt: skip
+def _committed(store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None) -> Held:
     """The version once config.pbtxt names it. What isn't committed is taken away again."""
     flight: Held | None = None
     try:
@@ -220,9 +219,13 @@ def _committed(
                 _upload(store, place, bundle, folder, flight.record.version, sign)
             base = _pinned(store, place)
             ready = records.changed(
-                store, place, flight, state="committing", before=None if base is None else base.version,
+                store,
+                place,
+                flight,
+                state="committing",
+                before=None if base is None else base.version,
                 config_before=None if base is None else base.text.encode(),
-            )  # fmt: skip
+            )
             if ready is not None:
                 flight = ready
                 if not _passed(flight.record, base, records.read_all(store, place)) and _commit(
@@ -263,7 +266,7 @@ def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: i
     (folder / manifests.CONFIG_FILE).write_text(triton_config.with_version(bundle.config, version))
     if sign is not None:
         sign(folder)
-    last = triton_config.DEFAULT_FILE.get(bundle.manifest.triton_backend, bundle.manifest.model_file)
+    last = backend_rows.find(bundle.manifest.triton_backend).default_file
     files = sorted(digests(folder), key=lambda entry: (entry.path == last, entry.path))
     for entry in files:
         _send(store, f"{place.version(version)}/{entry.path}", folder / entry.path, entry)

@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from .... import wire
 from ....errors import PublicationError
+from ....storage import wire
 from ....values import Value
 from .address import Place
 from .store import Store, Tag
@@ -60,9 +60,15 @@ class Held(NamedTuple):
 def reserve(store: Store, place: Place, version: int, digest: str, manifest_sha256: str) -> Held | None:
     """Take a version's number; None where somebody has it."""
     record = VersionRecord(
-        version=version, state="uploading", digest=digest, manifest_sha256=manifest_sha256, pid=os.getpid(),
-        host=socket.gethostname(), since=datetime.now(UTC).isoformat(timespec="seconds"), token=secrets.token_hex(8),
-    )  # fmt: skip
+        version=version,
+        state="uploading",
+        digest=digest,
+        manifest_sha256=manifest_sha256,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        token=secrets.token_hex(8),
+    )
     if not store.create(place.record(version), msgspec.json.encode(record)):
         return None
     return _still(held(store, place, version), record)

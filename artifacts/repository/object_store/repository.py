@@ -73,9 +73,13 @@ class ObjectRepository:
         return "" if held is None else held.record.manifest_sha256
 
     def publish(
-        self, bundle: Bundle, *, verify: Verify | None = None, restored: Restored | None = None,
+        self,
+        bundle: Bundle,
+        *,
+        verify: Verify | None = None,
+        restored: Restored | None = None,
         sign: Sign | None = None,
-    ) -> Publication:  # fmt: skip
+    ) -> Publication:
         place = self._place(bundle.name)
         version = publication.publish(self.store, place, bundle, verify, restored, sign, self._grace)
         return self._published(place, version, verify)
@@ -89,10 +93,12 @@ class ObjectRepository:
     def _published(self, place: Place, version: int, verify: Verify | None) -> Publication:
         manifest = self.store.read(f"{place.version(version)}/{manifests.MANIFEST_FILE}")
         return Publication(
-            repository=self.url, name=place.name, version=version,
+            repository=self.url,
+            name=place.name,
+            version=version,
             manifest_sha256="" if manifest is None else manifests.sha256_of(manifest.content),
             verified=verify is not None,
-        )  # fmt: skip
+        )
 
     def _place(self, name: str) -> Place:
         return Place(address=self.address, name=check_name(name))

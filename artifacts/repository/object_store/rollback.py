@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ....errors import PublicationError, UsageError
-from ... import triton_config
+from ....triton import config as triton_config
 from ..base import Restored, Verify
 from . import listing, records
 from .address import Place

@@ -295,8 +295,15 @@ def explained(error: Exception, address: Address) -> tuple[str, str]:
 
 def _passing(error: Exception) -> bool:
     """Whether the same request may succeed a moment later."""
-    if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError", "InvalidPathError", "ValueError",
-                                "TypeError", "NotSupportedError", "UnknownConfigurationKeyError"):  # fmt: skip
+    if type(error).__name__ in (
+        "PermissionDeniedError",
+        "UnauthenticatedError",
+        "InvalidPathError",
+        "ValueError",
+        "TypeError",
+        "NotSupportedError",
+        "UnknownConfigurationKeyError",
+    ):
         return False
     text = str(error)
     if "builder error" in text or "169.254.169.254" in text or "metadata.google.internal" in text:

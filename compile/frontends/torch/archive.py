@@ -20,8 +20,8 @@ import msgspec
 
 from ....errors import ModelError
 from ....values import Value
-from . import card as cards
-from .card import Card
+from . import model_card as cards
+from .model_card import Card
 
 MOST_MEMBERS = 100_000
 EXPANSION = 250

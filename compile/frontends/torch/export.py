@@ -16,8 +16,8 @@ from torch import nn
 
 from ....errors import ModelError
 from ....values import Value
-from .asking import Tensors, batch, first, words
 from .rewrites import rewritten
+from .run_net import Tensors, batch, first, words
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -49,9 +49,13 @@ def of(program: ExportedProgram) -> Interface:
     if first.ndim not in (1, 2) or first.dtype != torch.float32 or not all(isinstance(n, int) for n in first.shape[1:]):
         raise ModelError(f"the net returns {_words(first)}; expected float32 [N] or [N, K]", WRAP)
     return Interface(
-        inputs=tuple(inputs), features=shapes.get("numbers", 0), codes=shapes.get("codes", 0),
-        outputs=1 if first.ndim == 1 else int(first.shape[1]), flat=first.ndim == 1, extra=len(outputs) - 1,
-    )  # fmt: skip
+        inputs=tuple(inputs),
+        features=shapes.get("numbers", 0),
+        codes=shapes.get("codes", 0),
+        outputs=1 if first.ndim == 1 else int(first.shape[1]),
+        flat=first.ndim == 1,
+        extra=len(outputs) - 1,
+    )
 
 
 def _values(program: ExportedProgram, names: Any) -> list[tuple[str, Any]]:

@@ -14,11 +14,12 @@ from ....errors import ModelError
 from ....passes.net import RAW, Net
 from ....passes.net import Interface as NetInterface
 from ....passes.program import Postprocess
-from ....values import FeatureContract, OutputContract, OutputKind, Provenance
-from ..loaded import LoadedModel, Oracle, Signature
-from . import archive, asking, interface, probing, to_onnx
-from .card import Card, NetTask
+from ....values import FeatureContract, OutputContract, OutputKind, Provenance, Value
+from ..load_options import AS_SAVED, LoadOptions
+from ..loaded_model import LoadedModel, Oracle, Signature
+from . import archive, interface, probing, run_net, to_onnx
 from .interface import Interface
+from .model_card import Card, NetTask, task_of
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -30,11 +31,9 @@ _STATISTICS = {"aten.batch_norm": 3, "aten.instance_norm": 3}
 """Where norms have their running mean: one that has none takes what is before it, trained or not."""
 
 
-def load(content: bytes, where: Provenance, *, task: NetTask | None, margin: bool) -> LoadedModel:
-    """ModelError for what isn't a net of a table's rows. ``task``: what the user says, before what the file says."""
-    found = archive.read(content)
-    program = opened(found.content)
-    return of_program(program, found.content, found.card, where, found.version, task=task, margin=margin)
+def load(content: bytes, where: Provenance, options: LoadOptions = AS_SAVED) -> LoadedModel:
+    """ModelError for what isn't a net of a table's rows. What the user says of its task goes before what it says."""
+    return of_archive(archive.read(content), where, options)
 
 
 def opened(content: bytes) -> ExportedProgram:
@@ -45,50 +44,95 @@ def opened(content: bytes) -> ExportedProgram:
             return torch.export.load(io.BytesIO(content))
     except Exception as error:
         raise ModelError(
-            f"torch {torch.__version__} can't read the exported program: {asking.words(error)}",
+            f"torch {torch.__version__} can't read the exported program: {run_net.words(error)}",
             "Save it again by torch.export.save, with this torch or an older one.",
         ) from error
 
 
-def of_program(
-    program: ExportedProgram, content: bytes, card: Card, where: Provenance, version: str, *,
-    task: NetTask | None, margin: bool, notes: tuple[str, ...] = (),
-) -> LoadedModel:  # fmt: skip
-    """The same of a program that is open, with the bytes it was read from."""
+def of_archive(
+    saved: archive.Archive, where: Provenance, options: LoadOptions, notes: tuple[str, ...] = ()
+) -> LoadedModel:
+    """The same of an archive that has been read. ``notes``: what is known of it already."""
+    program = opened(saved.content)
     _demand_evaluation(program)
     _demand_numbers(program)
+    card = msgspec.structs.replace(saved.card, task=task_of(options.task) if options.task else saved.card.task)
+    found, graph = _examined(program, card, margin=options.margin)
+    signature = Signature(
+        provenance=msgspec.structs.replace(where, framework="torch", framework_version=saved.version),
+        output=_output(card, found, margin=options.margin),
+        features=_features(card, found),
+        objective=f"net ({card.task or 'regression'})",
+        oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=_parameters(found)),
+        notes=(*notes, *_told(card, found)),
+    )
+    face = NetInterface(
+        features=found.face.features,
+        codes=found.face.codes,
+        outputs=found.face.outputs,
+        answer=found.answer,
+        code_counts=found.counts,
+        finite=found.finite,
+    )
+    return LoadedModel(signature=signature, program=Net(graph, face), native=saved.content)
+
+
+class _Findings(Value):
+    """What is found out of a net by asking it. ``counts``: how many codes each column of codes has. ``independent``: no
+    row affects another's answer. ``finite``: it fails on NaN or infinities. ``own``: the activation that it ends in
+    itself, if any; ``answer``: what is made of its raw outputs; ``bounded``: without an activation of its own, all
+    outputs that were seen lie between 0 and 1."""
+
+    face: Interface
+    counts: tuple[int, ...]
+    independent: bool
+    finite: bool
+    own: str
+    answer: Postprocess
+    bounded: bool
+
+
+def _examined(program: ExportedProgram, card: Card, *, margin: bool) -> tuple[_Findings, onnx.ModelProto]:
+    """The findings, and the net as an ONNX graph."""
     face = interface.of(program)
     run = program.module()
-    card = msgspec.structs.replace(card, task=task or card.task)
     counts = _counts(card, face, run)
     independent = _asked(lambda: probing.independent(run, face, counts))
     finite = not probing.takes_odd_numbers(run, face, counts)
     graph = to_onnx.convert(program, face, probing.rows(face, counts))
     answer, own = _answer(card.task or "regression", face, graph, margin=margin)
-    bounded = not own and _asked(lambda: probing.within_one(run, face, counts))
-    output = _output(card, face, answer, margin=margin, independent=independent)
-    features = msgspec.structs.replace(_features(card, face, counts), finite=finite)
-    parameters = {
-        "answer": answer, "inputs": ",".join(face.inputs), "counts": ",".join(map(str, counts)),
-        "outputs": str(face.outputs), **({"finite": "yes"} if finite else {}),
-    }  # fmt: skip
-    signature = Signature(
-        provenance=msgspec.structs.replace(where, framework="torch", framework_version=version),
-        features=features, output=output, objective=f"net ({card.task or 'regression'})",
-        oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=parameters),
-        notes=(*notes, *_told(card, face, own, bounded=bounded, independent=independent, finite=finite)),
-    )  # fmt: skip
-    net = Net(graph, NetInterface(features=face.features, codes=face.codes, outputs=face.outputs, answer=answer,
-                                  code_counts=counts, finite=finite))  # fmt: skip
-    return LoadedModel(signature=signature, program=net, native=content)
+    return _Findings(
+        face=face,
+        counts=counts,
+        independent=independent,
+        finite=finite,
+        own=own,
+        answer=answer,
+        bounded=not own and _asked(lambda: probing.within_one(run, face, counts)),
+    ), graph
+
+
+def _parameters(found: _Findings) -> dict[str, str]:
+    """The oracle's runner's."""
+    return {
+        "answer": found.answer,
+        "inputs": ",".join(found.face.inputs),
+        "counts": ",".join(map(str, found.counts)),
+        "outputs": str(found.face.outputs),
+        **({"finite": "yes"} if found.finite else {}),
+    }
 
 
 def _demand_evaluation(program: ExportedProgram) -> None:
     training = any(
-        name in str(node.target) and len(node.args) > place and node.args[place] is True
+        name in str(node.target)
+        and len(node.args) > place
+        and node.args[place] is True
         and (name not in _STATISTICS or node.args[_STATISTICS[name]] is not None)
-        for node in program.graph.nodes if node.op == "call_function" for name, place in _TRAINS
-    )  # fmt: skip
+        for node in program.graph.nodes
+        if node.op == "call_function"
+        for name, place in _TRAINS
+    )
     if program.graph_signature.buffers_to_mutate or training:
         raise ModelError(
             "the net was exported in training: it changes as it is asked, or drops values at random",
@@ -106,7 +150,7 @@ def _demand_numbers(program: ExportedProgram) -> None:
             )
 
 
-def _counts(card: Card, face: Interface, run: asking.Run) -> tuple[int, ...]:
+def _counts(card: Card, face: Interface, run: run_net.Run) -> tuple[int, ...]:
     if not card.code_counts:
         found: tuple[int, ...] = _asked(lambda: probing.code_counts(run, face))
         return found
@@ -120,7 +164,7 @@ def _asked(question: Any) -> Any:
         return question()
     except Exception as error:
         raise ModelError(
-            f"the net fails on rows: {asking.words(error)}",
+            f"the net fails on rows: {run_net.words(error)}",
             "It must take any number of rows, one too, and codes from 0 to below their counts.",
         ) from error
 
@@ -172,23 +216,28 @@ def _ends_in(graph: onnx.ModelProto) -> str:
     return last.op_type if last.op_type in ("Sigmoid", "Softmax") and not by_rows else ""
 
 
-def _output(card: Card, face: Interface, answer: Postprocess, *, margin: bool, independent: bool) -> OutputContract:
+def _output(card: Card, found: _Findings, *, margin: bool) -> OutputContract:
     task = card.task or "regression"
     kind: OutputKind = "value" if task == "regression" else "margin" if margin else "probability"
-    count = 2 if answer in ("binary", "binary-raw") else face.outputs
+    count = 2 if found.answer in ("binary", "binary-raw") else found.face.outputs
     if card.labels and len(card.labels) != count and kind != "margin":
         raise ModelError(f"{len(card.labels)} labels for {count} outputs: {list(card.labels[:8])}")
     labels = card.labels if len(card.labels) == count else tuple(str(i) for i in range(count))
     if not card.labels and count == 1:
         labels = ("margin",) if kind == "margin" else ("value",)
     return OutputContract(
-        kind=kind, task=task, labels=labels, independent_rows=independent,
-        threshold=(0.5 if card.threshold is None else card.threshold) if task == "binary" and kind == "probability"
+        kind=kind,
+        task=task,
+        labels=labels,
+        independent_rows=found.independent,
+        threshold=(0.5 if card.threshold is None else card.threshold)
+        if task == "binary" and kind == "probability"
         else None,
-    )  # fmt: skip
+    )
 
 
-def _features(card: Card, face: Interface, counts: tuple[int, ...]) -> FeatureContract:
+def _features(card: Card, found: _Findings) -> FeatureContract:
+    face = found.face
     for what, names, count in (("names", card.names, face.features), ("code_names", card.code_names, face.codes)):
         if names and (len(names) != count or len(set(names)) != count):
             raise ModelError(f"{len(names)} {what} for {count} columns, or two alike: {list(names[:8])}")
@@ -198,29 +247,35 @@ def _features(card: Card, face: Interface, counts: tuple[int, ...]) -> FeatureCo
     if set(names) & set(code_names):
         raise ModelError(f"a number and a code are both called {min(set(names) & set(code_names))!r}")
     return FeatureContract(
-        names=names, named=named, dtypes=("float32",) * len(names), category_names=code_names,
-        category_dtype="int64" if code_names else "", order=(*names, *code_names) if code_names else (),
-        code_counts=counts,
-    )  # fmt: skip
+        names=names,
+        named=named,
+        dtypes=("float32",) * len(names),
+        category_names=code_names,
+        category_dtype="int64" if code_names else "",
+        order=(*names, *code_names) if code_names else (),
+        code_counts=found.counts,
+        finite=found.finite,
+    )
 
 
-def _told(card: Card, face: Interface, own: str, *, bounded: bool, independent: bool, finite: bool) -> tuple[str, ...]:
+def _told(card: Card, found: _Findings) -> tuple[str, ...]:
+    own, extra = found.own, found.face.extra
     notes = []
     if not card.task:
         ending = f"the net ends in a {own}, and " if own else ""
         notes.append(f"{ending}nothing says what the outputs are: taken for values as they are (--task says otherwise)")
     elif own and card.task != "regression":
         notes.append(f"the net ends in a {own}: its outputs are taken for probabilities")
-    elif bounded and card.task != "regression":
+    elif found.bounded and card.task != "regression":
         notes.append(
             "all outputs of the net that were seen lie between 0 and 1, and are taken for margins all the same: if "
             "they are probabilities already, --task regression serves them as they are"
         )
-    if face.extra:
-        notes.append(f"the net has {face.extra} further output(s), which aren't served")
-    if finite:
+    if extra:
+        notes.append(f"the net has {extra} further output(s), which aren't served")
+    if found.finite:
         notes.append("the net fails on NaN or infinities: a row that holds one is answered NaN")
-    if not independent:
+    if not found.independent:
         notes.append(
             "rows affect each other's answers in this net: a request is answered by itself, never batched with others"
         )

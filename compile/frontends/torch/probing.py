@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .asking import Run, Tensors, answers, first
 from .interface import Interface
+from .run_net import Run, Tensors, answers, first
 
 ALONE, AMONG = 8, 33
 """So many rows are asked one by one, and again among so many."""

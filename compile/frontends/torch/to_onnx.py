@@ -21,9 +21,9 @@ import torch
 
 from ....errors import ModelError
 from ....passes.net import CODES, NUMBERS, RAW
-from .asking import batch, first, words
 from .export import BATCHES
 from .interface import Interface
+from .run_net import batch, first, words
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -163,8 +163,10 @@ def _demand_same(
         asked = batch(rows, size)
         with torch.no_grad():
             expected = first(run(*asked)).reshape(size, -1).numpy()
-        feeds = {NUMBERS if role == "numbers" else CODES: tensor.numpy()
-                 for role, tensor in zip(interface.inputs, asked, strict=True)}  # fmt: skip
+        feeds = {
+            NUMBERS if role == "numbers" else CODES: tensor.numpy()
+            for role, tensor in zip(interface.inputs, asked, strict=True)
+        }
         given = {own.name: feeds[own.name] for own in session.get_inputs()}
         got = session.run([RAW], given)[0]
         size_of = max(float(np.abs(expected).max(initial=0.0)), 1e-6)

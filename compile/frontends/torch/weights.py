@@ -15,50 +15,45 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
 from ....errors import ModelError, UsageError
 from ....values import Provenance
-from ..loaded import LoadedModel
-from . import archive, asking, export, interface, net, probing, to_onnx
-from .card import Card, NetTask
+from ..load_options import LoadOptions
+from ..loaded_model import LoadedModel
+from . import archive, export, interface, net, probing, run_net, to_onnx
+from .model_card import Card
 
 EXAMPLE_ROWS = 4
 _GLOBAL = re.compile(r"GLOBAL ([\w.]{1,200})")
 SAVE = "Save torch.save(net.state_dict(), path), or better the whole net by millwork.save_net or torch.export.save."
 
 
-def load(
-    content: bytes, where: Provenance, module: str, folder: str, *, task: NetTask | None, margin: bool, data: Path |
-    None,
-    label: str | None,
-) -> LoadedModel:  # fmt: skip
-    """``folder``: where the factory's package lies, if it isn't installed. ModelError for a file that isn't a state
-    dict, or doesn't fit the module; UsageError for the factory."""
+def load(content: bytes, where: Provenance, options: LoadOptions) -> LoadedModel:
+    """ModelError for a file that isn't a state dict, or doesn't fit the module; UsageError for the factory."""
+    module = options.module
     state = _state(content)
     if not module:
         raise ModelError(
             "a state dict is numbers without the net that they belong to",
             "Name what makes the net: --module package.module:factory. Or save the net whole: millwork.save_net.",
         )
-    made = _made(module, folder)
+    made = _made(module, options.module_path)
     built, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(built, nn.Module):
         raise UsageError(f"--module {module}: it returned a {type(built).__name__}, not a torch.nn.Module")
     names: tuple[str, ...] = ()
     if example is None:
-        names = _columns(data, label, module)
+        names = _columns(options.data, options.label, module)
         example = (torch.zeros(EXAMPLE_ROWS, len(names)),)
     _fill(built, state, module)
     exported = export.export(built, tuple(example), accept)
     saved = io.BytesIO()
     torch.export.save(exported.program, saved)
-    found = archive.read(saved.getvalue())
-    return net.of_program(
-        net.opened(found.content), found.content, Card(names=names), where, "", task=task, margin=margin,
-        notes=exported.notes,
-    )  # fmt: skip
+    found = msgspec.structs.replace(archive.read(saved.getvalue()), card=Card(names=names), version="")
+    return net.of_archive(found, where, options, exported.notes)
 
 
 def accept(program: Any) -> None:
@@ -105,7 +100,7 @@ def _made(module: str, folder: str) -> Any:
     try:
         return factory()
     except Exception as error:
-        raise UsageError(f"--module {module}: it raised {type(error).__name__}: {asking.words(error)}") from error
+        raise UsageError(f"--module {module}: it raised {type(error).__name__}: {run_net.words(error)}") from error
 
 
 def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ...]:
@@ -115,7 +110,7 @@ def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ..
             f"--module {module}: it gave a module and no example of its inputs",
             "Return (module, (rows,)) from it, or give --data.",
         )
-    from ....table import columns
+    from ....storage.tables import columns
 
     return columns(data, label)
 

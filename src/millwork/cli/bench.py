@@ -21,29 +21,44 @@ from .terminal import TerminalProgress, candidates_table, print_error
 @click.option("--trust", is_flag=True, help="MODEL is yours: as for optimize.")
 @click.option("--json", "as_json", is_flag=True, help="The candidates on stdout, in run.json's form.")
 def bench(
-    model: str, data: str | None, batch: str, threads: int, backends: str | None, triton_release: str | None,
-    run_dir: str | None, trust: bool, as_json: bool,
-) -> int:  # fmt: skip
+    model: str,
+    data: str | None,
+    batch: str,
+    threads: int,
+    backends: str | None,
+    triton_release: str | None,
+    run_dir: str | None,
+    trust: bool,
+    as_json: bool,
+) -> int:
     """Time MODEL's candidates side by side.
 
     Interleaved, in one process; times are of one call, in microseconds.
     """
-    from .. import pipeline, scratch
     from ..api import to_json
-    from ..options import Options
+    from ..pipeline import optimize as pipeline
+    from ..pipeline.options import Options
+    from ..storage import scratch
 
     sizes = [part.strip() for part in batch.split(",")]
     if not all(size.isdigit() and int(size) > 0 for size in sizes):
         raise UsageError(f"--batch {batch!r}: expected row counts, such as 1,64,4096")
     with scratch.folder("bench") as folder:
         options = Options(
-            model=model, data=data, backends=backends, traffic=f"batch={','.join(dict.fromkeys(sizes))}",
-            triton_release=triton_release, run_dir=run_dir or str(folder), dry_run=True, threads=threads, triton="none",
+            model=model,
+            data=data,
+            backends=backends,
+            traffic=f"batch={','.join(dict.fromkeys(sizes))}",
+            triton_release=triton_release,
+            run_dir=run_dir or str(folder),
+            dry_run=True,
+            threads=threads,
+            triton="none",
             trust=trust,
-        )  # fmt: skip
+        )
         console = Console()
         with TerminalProgress(console) as progress:
-            found, error = pipeline.run(options, progress)
+            found, error = pipeline.optimize(options, progress)
     found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None, run_dir=run_dir or "")
     console.print(candidates_table(found))
     if as_json:

@@ -14,7 +14,7 @@ from .console import Console, answer, plain
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(as_json: bool) -> int:
     """Say what this machine has, and what it lacks."""
-    from .. import diagnosis
+    from ..commands import doctor as diagnosis
 
     findings = diagnosis.examine()
     if as_json:

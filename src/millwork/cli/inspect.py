@@ -13,7 +13,7 @@ from ..errors import ModelError, UsageError
 from .console import Console, answer, plain
 
 if TYPE_CHECKING:
-    from ..compile.steps import Loaded, Lowered
+    from ..compile.compile_steps import Loaded, Lowered
     from ..values import FeatureContract
 
 
@@ -29,20 +29,25 @@ def inspect(model: str, data: str | None, label: str | None, task: str, trust: b
 
     Framework and version, objective, features, outputs, trees, and what lowering changes.
     """
-    from .. import scratch, worker
-    from ..compile import steps
-    from ..compile.steps import Loaded, Lowered
+    from .. import worker
+    from ..compile import compile_steps
+    from ..compile.compile_steps import Loaded, Lowered
+    from ..storage import scratch
 
     if label is not None and data is None:
         raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
     rows = "" if data is None else str(Path(data).absolute())
     with scratch.folder("inspect") as folder:
-        request = steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label, task=task)
-        done = worker.run("millwork.compile.steps:load", request, Loaded, folder=folder, confined=not trust)
+        request = compile_steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label, task=task)
+        done = worker.run(
+            "millwork.compile.compile_steps:load", request, Loaded, folder=folder, sandbox=worker.Sandbox(on=not trust)
+        )
         if isinstance(done, worker.Failure):
             done.raise_(ModelError, f"Reading {model}")
-        lower = steps.LowerRequest(program=str(folder / steps.program_file(done.value.signature)))
-        lowered = worker.run("millwork.compile.steps:lower", lower, Lowered, folder=folder, confined=not trust)
+        lower = compile_steps.LowerRequest(program=str(folder / compile_steps.program_file(done.value.signature)))
+        lowered = worker.run(
+            "millwork.compile.compile_steps:lower", lower, Lowered, folder=folder, sandbox=worker.Sandbox(on=not trust)
+        )
         if isinstance(lowered, worker.Failure):
             lowered.raise_(ModelError, f"Lowering {model}")
     if as_json:
@@ -54,7 +59,7 @@ def inspect(model: str, data: str | None, label: str | None, task: str, trust: b
 
 
 def _table(loaded: object, lowered: object) -> Table:
-    from ..compile.steps import Loaded, Lowered
+    from ..compile.compile_steps import Loaded, Lowered
 
     if not isinstance(loaded, Loaded) or not isinstance(lowered, Lowered):
         raise TypeError("expected the replies of load and lower")

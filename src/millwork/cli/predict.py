@@ -20,7 +20,8 @@ from .console import Console, plain
 @click.option("--output", "answers", required=True, metavar="FILE.npy", help="float32 [rows, outputs].")
 def predict(repository: str, name: str, number: int | None, rows: str, trust: bool, answers: str) -> int:
     """Run a published version on the rows of a file."""
-    from .. import prediction, scratch
+    from ..commands import predict as prediction
+    from ..storage import scratch
 
     with scratch.folder("predict") as folder:
         said = prediction.predict(repository, name, number, Path(rows), Path(answers), folder, confined=not trust)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from .. import wire
 from ..errors import UsageError
+from ..storage import wire
 from ..values import Record
 from .console import answer
 

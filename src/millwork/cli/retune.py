@@ -20,27 +20,41 @@ from .tuning_table import tuning_table
 )
 @click.option("--metrics", metavar="URL", help="Triton's counters: http://HOST:8002/metrics.")
 @click.option("--prometheus", metavar="URL", help="A Prometheus that scrapes it: http://HOST:9090.")
-@click.option("--seconds", type=float, metavar="N",
-              help="How long: 10 between two readings of --metrics; the last 3600 of --prometheus.")  # fmt: skip
+@click.option(
+    "--seconds",
+    type=float,
+    metavar="N",
+    help="How long: 10 between two readings of --metrics; the last 3600 of --prometheus.",
+)
 @click.option("--apply", is_flag=True, help="Tune under the traffic that was seen, and publish.")
 @click.option("--tune-budget", type=float, default=90.0, show_default=True, metavar="SECONDS", help="With --apply.")
-@click.option("--triton", default="managed", show_default=True, metavar="WHERE",
-              help="With --apply: where to tune and verify.")  # fmt: skip
+@click.option(
+    "--triton", default="managed", show_default=True, metavar="WHERE", help="With --apply: where to tune and verify."
+)
 @click.option("--run-dir", metavar="DIR", help="With --apply: where trials are kept. Default: .millwork/NAME")
 @click.option("--sign", metavar="KEY.pem", help="With --apply: sign the version with this private key.")
 @click.option("--json", "as_json", is_flag=True, help="What was found, on stdout.")
 def retune(
-    name: str, repository: str, metrics: str | None, prometheus: str | None, seconds: float | None, apply: bool,
-    tune_budget: float, triton: str, run_dir: str | None, sign: str | None, as_json: bool,
-) -> int:  # fmt: skip
+    name: str,
+    repository: str,
+    metrics: str | None,
+    prometheus: str | None,
+    seconds: float | None,
+    apply: bool,
+    tune_budget: float,
+    triton: str,
+    run_dir: str | None,
+    sign: str | None,
+    as_json: bool,
+) -> int:
     """Compare the published configuration with its production counters.
 
     Says whether it still fits, and what would do better; nothing is changed without --apply. The production server is
     read, never put under load.
     """
-    from .. import production
     from ..artifacts.repository import at, check_name
-    from ..validators.triton import address
+    from ..commands import retune as production
+    from ..triton import address
 
     if not metrics and not prometheus:
         raise UsageError("neither --metrics nor --prometheus", "Such as --metrics http://HOST:8002/metrics.")
@@ -48,11 +62,17 @@ def retune(
     if not 0 < span <= 30 * 86400:
         raise UsageError(f"--seconds {span:g}: expected above 0, at most 30 days")
     watch = production.Watch(
-        repository=at(repository), name=check_name(name) if name else "", metrics=metrics or "",
-        prometheus=prometheus or "", seconds=span, triton=address.parse(triton),
-        run_dir=None if run_dir is None else Path(run_dir), budget_s=tune_budget, apply=apply,
+        repository=at(repository),
+        name=check_name(name) if name else "",
+        metrics=metrics or "",
+        prometheus=prometheus or "",
+        seconds=span,
+        triton=address.parse(triton),
+        run_dir=None if run_dir is None else Path(run_dir),
+        budget_s=tune_budget,
+        apply=apply,
         sign=None if sign is None else Path(sign).absolute(),
-    )  # fmt: skip
+    )
     console = Console()
     with TerminalProgress(console) as progress:
         found, error = production.retune(watch, progress)
@@ -70,7 +90,7 @@ def retune(
 
 
 def _said(found: object) -> list[str]:
-    from ..production import Retuned
+    from ..commands.retune import Retuned
 
     if not isinstance(found, Retuned):
         return []

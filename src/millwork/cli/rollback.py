@@ -14,16 +14,22 @@ from .terminal import TerminalProgress
 )
 @click.option("--name", required=True, metavar="NAME", help="The model's name in it.")
 @click.option("--version", "number", type=int, metavar="N", help="Default: the version that served before.")
-@click.option("--triton", default="managed", show_default=True, metavar="WHERE",
-              help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.")  # fmt: skip
+@click.option(
+    "--triton",
+    default="managed",
+    show_default=True,
+    metavar="WHERE",
+    help="managed, none, grpc://HOST:PORT, or the path of a tritonserver.",
+)
 def rollback(repository: str, name: str, number: int | None, triton: str) -> int:
     """Let an earlier version serve again.
 
     Its configuration is put back atomically, and verified on a real Triton.
     """
-    from .. import release, server
     from ..artifacts.repository import at
-    from ..validators.triton import address
+    from ..pipeline import publish as release
+    from ..triton import address
+    from ..triton import serving as server
 
     console = Console()
     into = at(repository)

@@ -197,9 +197,13 @@ def _wrapped(console: Console, line: str) -> list[str]:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
     return textwrap.wrap(
-        line.lstrip(), max(console.width, 20), initial_indent=indent, subsequent_indent=f"{indent}  ",
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        line.lstrip(),
+        max(console.width, 20),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 # ── text ──────────────────────────────────────────────────────────────────────────────────────────────────

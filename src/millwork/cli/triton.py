@@ -19,9 +19,9 @@ from .console import Console, answer, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..validators.triton.client import Session
-    from ..validators.triton.install import Status
-    from ..validators.triton.server import RunningServer
+    from ..triton.client import Session
+    from ..triton.install import Status
+    from ..triton.server import RunningServer
 
 
 @click.group()
@@ -32,7 +32,7 @@ def triton() -> None:
 @triton.command()
 def install() -> None:
     """Install it into the user's cache folder (about 0.6 GB; nothing where it is there)."""
-    from ..validators.triton import install as managed
+    from ..triton import install as managed
 
     console = Console()
     with _progress(console, "installing Triton") as announce:
@@ -44,7 +44,7 @@ def install() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def status(as_json: bool) -> None:
     """Say what is installed, its versions and its size."""
-    from ..validators.triton import install as managed
+    from ..triton import install as managed
 
     found = managed.status()
     if as_json:
@@ -83,8 +83,8 @@ def serve(
     metrics_port: int | None,
 ) -> None:
     """Serve a model repository on this machine, until Ctrl-C."""
-    from ..validators.triton import install as managed
-    from ..validators.triton import server
+    from ..triton import install as managed
+    from ..triton import server
 
     if not repository.is_dir():
         raise UsageError(f"--repository {repository}: no such folder", "Give the folder of the models' folders.")
@@ -113,7 +113,7 @@ def serve(
 
 def _load_and_wait(console: Console, running: RunningServer, names: tuple[str, ...]) -> None:
     """Load, say what is served and where, and wait for Ctrl-C; PublicationError if the server ends by itself."""
-    from ..validators.triton.client import Session
+    from ..triton.client import Session
 
     with Session(running.grpc_url) as session:
         failures = _load(console, session, names)

@@ -37,9 +37,11 @@ def _line(trial: TrialRecord, mark: str) -> tuple[Text, ...]:
     if figures is None:
         return (name, *(Text(text.NONE) for _ in HEADS))
     cells = (
-        text.figures(figures.rows_per_s), text.micros(figures.p50_us), text.micros(figures.p99_us),
+        text.figures(figures.rows_per_s),
+        text.micros(figures.p50_us),
+        text.micros(figures.p99_us),
         text.figures(figures.batch_rows),
-    )  # fmt: skip
+    )
     return (name, *(Text(cell) for cell in cells))
 
 

@@ -25,7 +25,7 @@ def verify(
 
     Every file that is missing, changed or added is named; then the exit code is 3.
     """
-    from .. import verification
+    from ..commands import verify as verification
 
     public = None if key is None else Path(key)
     if run_dir is not None and repository is None:

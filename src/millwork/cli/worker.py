@@ -1,4 +1,4 @@
-"""``millwork worker``: one step, JSON in, JSON out. See :mod:`millwork.steps` for the contract."""
+"""``millwork worker``: one step, JSON in, JSON out. See :mod:`millwork.step_protocol` for the contract."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 
 import click
 
-from .. import wire
 from ..errors import BY_NAME, InternalError
-from ..steps import answer
+from ..step_protocol import answer
+from ..storage import wire
 
 
 @click.command()

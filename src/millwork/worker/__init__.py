@@ -6,27 +6,39 @@ interpreter that has its own packages and not ours. Both are supervised in the s
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from .. import wire
 from ..errors import TargetError
-from ..files import excess
-from ..frozen import FilePath
-from ..steps import Answer, Call
-from . import sandbox, variables
+from ..step_protocol import Answer, Call
+from ..storage import wire
+from ..storage.files import excess
+from . import variables
+from .confinement import NO_SANDBOX, USUAL_SANDBOX, Sandbox, is_path, paths_in, variables_of
 from .outcome import Done, Failure, Kind, excessive, failure, raised
 from .process import MOST_MEMORY, USUAL, Ending, Limits, supervise
 from .start import LARGEST_FILE
 
-__all__ = ["MOST_MEMORY", "USUAL", "Done", "Failure", "Kind", "Limits", "read_reply", "run", "run_script"]
+__all__ = [
+    "MOST_MEMORY",
+    "NO_SANDBOX",
+    "USUAL",
+    "USUAL_SANDBOX",
+    "Done",
+    "Failure",
+    "Kind",
+    "Limits",
+    "Sandbox",
+    "read_reply",
+    "run",
+    "run_script",
+]
 
 R = TypeVar("R")
 
@@ -47,35 +59,30 @@ def run(
     *,
     folder: Path,
     limits: Limits = USUAL,
-    python: str | None = None,
     threads: int | None = None,
+    sandbox: Sandbox = USUAL_SANDBOX,
     extra_path: Path | None = None,
-    reads: Sequence[Path] = (),
-    confined: bool = True,
-    gpu: bool = False,
 ) -> Done[R] | Failure:
     """Run ``step`` (``millwork.MODULE:FUNCTION``, one Struct in, one out) in a process of its own.
 
     The process works in ``folder``, so paths in ``request`` are absolute; what it prints is in
-    ``folder/FUNCTION.log``, whose first line repeats the call for ``millwork worker``. ``python``: another
-    interpreter that has millwork. ``threads`` sets the thread variables of OpenMP and the BLAS libraries, which are
-    else as they were. ``extra_path``: a folder whose top-level modules may be steps too. ``confined``: it may read the
-    paths that ``request`` has in fields of type :data:`FilePath` and ``reads``, write to ``folder``, and start and
-    reach nothing else (see :mod:`.sandbox`); of our variables it has those that :mod:`.variables` lists. ``gpu``: the
-    sandbox's weaker profile, for a step that works on a GPU.
+    ``folder/FUNCTION.log``, whose first line repeats the call for ``millwork worker``. ``threads`` sets the thread
+    variables of OpenMP and the BLAS libraries, which are else as they were. In its ``sandbox`` it may read the paths
+    that ``request`` has in fields of type :data:`FilePath`, write to ``folder``, and start and reach nothing else (see
+    :mod:`.sandbox`); of our variables it has those that :mod:`.variables` lists. ``extra_path``: a folder whose
+    top-level modules may be steps too.
 
-    Raises ``OSError`` where ``folder`` can't be written, :class:`TargetError` where ``python`` isn't there, or the
-    kernel has no sandbox.
+    Raises ``OSError`` where ``folder`` can't be written, :class:`TargetError` where the kernel has no sandbox.
     """
     call = wire.encode(Call(step, msgspec.Raw(wire.encode(request))))
     extra = [] if extra_path is None else [str(extra_path.resolve())]
     ending = supervise(
-        [_interpreter(python), str(START), str(os.getpid()), "step", *extra],
+        [sys.executable, str(START), str(os.getpid()), "step", *extra],
         stdin=call,
         log=folder.resolve() / f"{step.rpartition(':')[2]}.log",
         heading=f"millwork worker <<< {call.decode()}",
-        environment=_environment(threads, confined=confined)
-        | _sandbox([*extra, *map(str, reads), *_named(request)], folder, confined=confined, gpu=gpu),
+        environment=_environment(threads, confined=sandbox.on)
+        | variables_of(sandbox, folder, [*extra, *paths_in(request)]),
         limits=limits,
     )
     return _fit(_reply(ending, reply), ending, folder)
@@ -89,19 +96,16 @@ def run_script(
     folder: Path,
     limits: Limits = USUAL,
     threads: int | None = None,
-    reads: Sequence[Path] = (),
-    confined: bool = True,
-    gpu: bool = False,
+    sandbox: Sandbox = USUAL_SANDBOX,
 ) -> Done[bytes] | Failure:
     """Run a standalone Python script by the interpreter ``python``, which needs nothing of ours installed.
 
     The script writes its reply, bytes of its own choice, to the file descriptor whose number is in the environment
     variable MILLWORK_REPLY_FD. It runs isolated (``python -I``): no PYTHONPATH, no user site. It works in ``folder``;
     what it prints is in ``folder/SCRIPT.log``. An exception that it doesn't catch is a failure of kind "error".
-    ``confined``: it may read ``reads``, the script's folder and the arguments that are paths; it and ``gpu`` are as
-    :func:`run` has them.
+    In its ``sandbox`` it may read the script's folder and the arguments that are paths.
 
-    Raises as :func:`run` does.
+    Raises as :func:`run` does, and :class:`TargetError` where ``python`` isn't there.
     """
     work = [str(script.resolve()), *arguments]
     ending = supervise(
@@ -109,13 +113,8 @@ def run_script(
         stdin=b"",
         log=folder.resolve() / f"{script.stem}.log",
         heading=" ".join([python, *work]),
-        environment=_environment(threads, confined=confined)
-        | _sandbox(
-            [str(script.resolve().parent), *map(str, reads), *filter(_is_path, arguments)],
-            folder,
-            confined=confined,
-            gpu=gpu,
-        ),
+        environment=_environment(threads, confined=sandbox.on)
+        | variables_of(sandbox, folder, [str(script.resolve().parent), *filter(is_path, arguments)]),
         limits=limits,
     )
     if ending.status == 0 and not ending.stopped:
@@ -159,44 +158,7 @@ def _uncaught(ending: Ending) -> Failure | None:
     return raised(ending, name, message)
 
 
-def _sandbox(reads: list[str], folder: Path, *, confined: bool, gpu: bool) -> dict[str, str]:
-    """The variable that says what the process may read and write."""
-    if not confined:
-        return {}
-    missing = sandbox.missing()
-    if missing:
-        raise TargetError(
-            f"models are read in a sandbox, and {missing}",
-            "Run on Linux 5.13 or newer with Landlock; or --trust the file: it is then read without a sandbox.",
-        )
-    return {"MILLWORK_SANDBOX": json.dumps([reads, [str(folder.resolve())], gpu])}
-
-
-def _named(value: object) -> Iterator[str]:
-    """What a request names to be read: never a string that came out of a model, whatever it looks like."""
-    if isinstance(value, msgspec.Struct):
-        for field in msgspec.structs.fields(value):
-            own = getattr(value, field.name)
-            if field.type == FilePath:
-                yield from filter(_is_path, [own])
-            else:
-                yield from _named(own)
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _named(each)
-
-
-def _is_path(text: str) -> bool:
-    """Whether it is the absolute path of something that is there."""
-    try:
-        return text.startswith("/") and Path(text).exists()
-    except (OSError, ValueError):  # too long, or not ours to look at
-        return False
-
-
-def _interpreter(python: str | None) -> str:
-    if python is None:
-        return sys.executable
+def _interpreter(python: str) -> str:
     found = shutil.which(python)
     if found is None:
         raise TargetError(f"{python}: expected a Python interpreter here")

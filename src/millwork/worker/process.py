@@ -14,14 +14,15 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import psutil
 
-from ..files import remove_tree
-from ..scratch import folder
+from ..storage.files import remove_tree
+from ..storage.scratch import folder
 from ..values import Value
 
 TICK_MS = 50
@@ -109,35 +110,13 @@ def supervise(
         printed.write(f"# {heading}\n".encode())
         printed.flush()
         offset = printed.tell()
+        variables = {**environment, "TMPDIR": str(scratch)}
         started = time.monotonic()
-        read, write = os.pipe()
-        os.set_blocking(read, False)
-        try:
-            try:
-                process = subprocess.Popen(
-                    command,
-                    stdin=given,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    cwd=log.parent,
-                    env={**environment, "TMPDIR": str(scratch), "MILLWORK_REPLY_FD": str(write)},
-                    pass_fds=(write,),
-                    start_new_session=True,
-                )
-            finally:
-                os.close(write)
-            seen = _Watched(process, read)
-            try:
-                _watch(seen, limits, started + limits.seconds)
-            finally:
-                _end(process)
-            _drain(seen)
-        finally:
-            os.close(read)
+        seen = _run(partial(_start, command, variables, given, printed, log.parent), limits)
         seconds = time.monotonic() - started
         tail = _tail(printed, offset)
     return Ending(
-        status=process.returncode,
+        status=seen.process.returncode,
         stopped=seen.stopped,
         reply=bytes(seen.reply),
         log=log,
@@ -148,6 +127,48 @@ def supervise(
         peak_bytes=seen.peak_bytes,
         oom_killed=_oom_kills() > kills,
     )
+
+
+def _start(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    stdin: BinaryIO,
+    printed: BinaryIO,
+    folder: Path,
+    reply: int,
+) -> subprocess.Popen[bytes]:
+    """The process, in a session of its own. ``reply``: the number of the pipe that takes its reply."""
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env={**variables, "MILLWORK_REPLY_FD": str(reply)},
+        pass_fds=(reply,),
+        start_new_session=True,
+    )
+
+
+def _run(start: Callable[[int], subprocess.Popen[bytes]], limits: Limits) -> _Watched:
+    """Run the process that ``start`` starts, given the number of its reply pipe, to its end or to a limit."""
+    deadline = time.monotonic() + limits.seconds
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    try:
+        try:
+            process = start(write)
+        finally:
+            os.close(write)
+        seen = _Watched(process, read)
+        try:
+            _watch(seen, limits, deadline)
+        finally:
+            _end(process)
+        _drain(seen)
+    finally:
+        os.close(read)
+    return seen
 
 
 def _watch(seen: _Watched, limits: Limits, deadline: float) -> None:

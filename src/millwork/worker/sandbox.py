@@ -310,9 +310,13 @@ def _program(arch: int, numbers: dict[str, int], landlock: int, *, gpu: bool) ->
         **{name: [_LET] for name in (*CALLS, *(GPU_CALLS if gpu else ()))},
     }
     out = [
-        (_LOAD, 0, 0, _ARCH_AT), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, _CALL_AT), (_GREATER_EQUAL, 0, 1, _X32), _REFUSE,
-    ]  # fmt: skip
+        (_LOAD, 0, 0, _ARCH_AT),
+        (_EQUAL, 1, 0, arch),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _CALL_AT),
+        (_GREATER_EQUAL, 0, 1, _X32),
+        _REFUSE,
+    ]
     for name, body in bodies.items():
         if name in numbers:
             out += [(_EQUAL, 0, len(body), numbers[name]), *body]

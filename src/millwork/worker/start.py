@@ -68,8 +68,8 @@ def limit_files() -> None:
 def step(extra: str | None) -> None:
     """Answer the call on stdin, then leave at once: a native library's own clean-up can hang or crash."""
     gc.set_threshold(COLLECT_EVERY)
-    from millwork import wire
-    from millwork.steps import answer
+    from millwork.step_protocol import answer
+    from millwork.storage import wire
 
     descriptor = int(os.environ[REPLY])
     os.set_inheritable(descriptor, False)  # so that a grandchild can't hold the pipe open

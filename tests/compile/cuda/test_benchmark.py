@@ -13,7 +13,7 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.compile.backends import cuda_file
+from millwork.compile.backends.native import cuda_file
 from millwork.passes.forest import leaves
 from millwork.passes.program import run
 
@@ -50,8 +50,11 @@ def test_right_answers_are_measured(asked: Any, monkeypatch: pytest.MonkeyPatch)
     (line,) = parts.native_cuda(given)
     assert (line.state, line.parity["leaf_mismatches"], line.notes) == ("right", 0, "few to 130 rows"), line.why
     assert [(one["batch"], one["work"]) for one in line.figures] == [
-        (3, "launches"), (3, "graph"), (200, "launches"), (200, "graph"),
-    ]  # fmt: skip
+        (3, "launches"),
+        (3, "graph"),
+        (200, "launches"),
+        (200, "graph"),
+    ]
 
 
 def test_a_wrong_leaf_is_wrong_and_not_measured(asked: Any) -> None:

@@ -24,9 +24,11 @@ def kernels() -> set[str]:
     ranks, sums = ("u8", "u16"), ("f32", "f64")
     both = [f"{r}_{s}" for r in ranks for s in sums]
     return {
-        *(f"mw_rank_{r}" for r in ranks), *(f"mw_finish_{s}" for s in sums), *(f"mw_few_{one}" for one in both),
+        *(f"mw_rank_{r}" for r in ranks),
+        *(f"mw_finish_{s}" for s in sums),
+        *(f"mw_few_{one}" for one in both),
         *(f"mw_{plan}_{one}{wide}" for plan in ("rows", "tiles") for one in both for wide in ("", "_wide")),
-    }  # fmt: skip
+    }
 
 
 def test_the_table_is_of_this_source_and_nothing_spills() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.compile.backends import cuda_file
+from millwork.compile.backends.native import cuda_file
 from millwork.compile.runners import cuda_device
 from millwork.compile.runners.cuda_runner import Runner
 
@@ -27,10 +27,11 @@ class Driver:
         self.memory: list[Any] = []
         self.load_status = 0
         self.attributes = {
-            "CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT": 132, "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": 9,
+            "CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT": 132,
+            "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": 9,
             "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR": 0,
             "CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN": 232_448,
-        }  # fmt: skip
+        }
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(real, name)

@@ -16,7 +16,7 @@ from models.cuda_files import damaged
 from models.emulated import COMPILER, NATIVE
 from models.forests import program_of, random_forest
 
-from millwork.compile.backends import cuda_file
+from millwork.compile.backends.native import cuda_file
 from millwork.compile.runners import cuda_forest
 from millwork.compile.runners.cuda_forest import ForestError
 

@@ -23,7 +23,7 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import HARD, hard_rows, one_sided, program_of, random_forest
 
-from millwork.compile.backends import cuda_file, native_file
+from millwork.compile.backends.native import cpu_file, cuda_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import cuda_runner, native_runner
 from millwork.compile.runners.cuda_runner import Runner
@@ -89,8 +89,12 @@ def test_the_parameters_are_those_of_the_source(library: Path) -> None:
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@given(shape=SHAPES, sentinel=st.none() | st.sampled_from([-3.0, 0.0]), order=ORDERS,
-       n=st.sampled_from([0, 1, 2, 3, 8, 9, 63, 64, 65, 129, 300]))  # fmt: skip
+@given(
+    shape=SHAPES,
+    sentinel=st.none() | st.sampled_from([-3.0, 0.0]),
+    order=ORDERS,
+    n=st.sampled_from([0, 1, 2, 3, 8, 9, 63, 64, 65, 129, 300]),
+)
 @settings(max_examples=60)
 def test_leaves_and_margins_are_the_interpreters(
     plan: str, library: Path, folder: Path, shape: dict[str, Any], sentinel: float | None, order: int, n: int
@@ -115,9 +119,10 @@ def with_thresholds(seed: int, forest: Forest, each: dict[int, int]) -> Forest:
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize(("each", "size", "columns"), [
-    ({0: 255}, 1, 2), ({0: 256}, 1, 4), ({0: 900, 1: 2}, 2, 4), ({0: 255, 1: 255, 2: 255, 3: 256}, 1, 10),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("each", "size", "columns"),
+    [({0: 255}, 1, 2), ({0: 256}, 1, 4), ({0: 900, 1: 2}, 2, 4), ({0: 255, 1: 255, 2: 255, 3: 256}, 1, 10)],
+)
 def test_bytes_or_16_bits_as_the_thresholds_ask(
     plan: str, each: dict[int, int], size: int, columns: int, library: Path, folder: Path
 ) -> None:
@@ -173,9 +178,19 @@ def test_no_trees_and_an_output_without_any(library: Path, folder: Path) -> None
     rows = hard_rows(1, 70, 5)
     for plan in PLANS:
         assert_is_the_interpreters(program_of(one), rows, opened(program_of(one), folder, Emulated(library), plan=plan))
-        empty = {name: getattr(whole, name)[:0] for name in (
-            "feature", "threshold", "left", "right", "default_left", "leaf_value", "leaf_number", "tree_output",
-        )}  # fmt: skip
+        empty = {
+            name: getattr(whole, name)[:0]
+            for name in (
+                "feature",
+                "threshold",
+                "left",
+                "right",
+                "default_left",
+                "leaf_value",
+                "leaf_number",
+                "tree_output",
+            )
+        }
         none = whole.replacing(tree_start=np.zeros(1, np.int32), **empty)
         runner = opened(program_of(none), folder, Emulated(library), plan=plan)
         assert runner.leaves(rows).shape == (70, 0)
@@ -186,16 +201,26 @@ def test_no_trees_and_an_output_without_any(library: Path, folder: Path) -> None
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("postprocess", "outputs"),
-    [("sigmoid", 2), ("binary", 1), ("softmax", 3), ("exp", 1), ("hinge", 2), ("binary-hinge", 1), ("binary-raw", 1),
-     ("sort", 7), ("mean-variance", 2), ("identity", 2)],
-)  # fmt: skip
+    [
+        ("sigmoid", 2),
+        ("binary", 1),
+        ("softmax", 3),
+        ("exp", 1),
+        ("hinge", 2),
+        ("binary-hinge", 1),
+        ("binary-raw", 1),
+        ("sort", 7),
+        ("mean-variance", 2),
+        ("identity", 2),
+    ],
+)
 def test_answers_are_those_of_the_kernel_for_cpus(
     postprocess: str, outputs: int, dtype: type, plan: str, library: Path, folder: Path
 ) -> None:
     """To the bit: both are computed by the same formulas, here in the same compiler's arithmetic."""
     program = program_of(random_forest(5, trees=30, outputs=outputs, dtype=dtype), postprocess)
     rows = hard_rows(6, 200, 5)
-    native_file.write(program, folder / "forest.packed")
+    cpu_file.write(program, folder / "forest.packed")
     wanted = native_runner.Runner(folder / "forest.packed", {}, 1).predict(rows)
     got = opened(program, folder, Emulated(library, 2), plan=plan).predict(rows)
     assert got.tobytes() == wanted.tobytes()
@@ -229,8 +254,15 @@ def test_margins_are_the_frameworks_to_the_bit(objective: str, library: Path, fo
         margin, answer = (booster.predict(xgboost.DMatrix(more), output_margin=raw) for raw in (True, False))
     else:
         path = tmp_path / "model.cbm"
-        model = catboost.CatBoost({"loss_function": objective, "iterations": 25, "verbose": 0, "learning_rate": 0.8,
-                                   "allow_writing_files": False}).fit(rows, label)  # fmt: skip
+        model = catboost.CatBoost(
+            {
+                "loss_function": objective,
+                "iterations": 25,
+                "verbose": 0,
+                "learning_rate": 0.8,
+                "allow_writing_files": False,
+            }
+        ).fit(rows, label)
         model.save_model(str(path))
         margin, answer = (model.predict(more, prediction_type=raw) for raw in ("RawFormulaVal", "Probability"))
     program = base.run(LOWERING, read(path, tmp_path).program).program

@@ -21,8 +21,9 @@ from models.forests import hard_rows, program_of, random_forest
 from models.gate import gate
 
 from millwork import gpus
-from millwork.compile.backends import cuda_file, native_cuda
-from millwork.compile.backends.base import Built, Unsupported
+from millwork.compile.backends.base import Artifact, Unsupported
+from millwork.compile.backends.native import cuda as native_cuda
+from millwork.compile.backends.native import cuda_file
 from millwork.compile.runners import cuda_device, cuda_dlpack, cuda_runner
 from millwork.compile.runners.cuda_runner import FEW, Runner
 from millwork.passes.forest import leaves
@@ -153,7 +154,7 @@ def test_the_candidate_is_whole(with_gpu: None, tmp_path: Path) -> None:
     folder.mkdir()
     backend = native_cuda.backend()
     made = backend.build(PROGRAM, None, folder, None)  # type: ignore[arg-type]
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert {made.model_file, *made.files} == {path.name for path in folder.iterdir()}
     assert made.parameters["crossover"] == "130"  # all plans take as long where time stands still
     rows = hard_rows(4, 300, 5)
@@ -183,7 +184,7 @@ np.save(folder / "answers.npy", runner.predict(np.load(folder / "rows.npy")))
 
 def test_the_artifact_runs_without_the_package(with_gpu: None, library: Path, tmp_path: Path) -> None:
     made = native_cuda.backend().build(PROGRAM, None, tmp_path, None)  # type: ignore[arg-type]
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     shutil.copy(Path(cuda_device.__file__).with_name("cuda_runner.py"), tmp_path / "millwork_runner.py")
     rows = hard_rows(4, 20, 5)
     np.save(tmp_path / "rows.npy", rows)
@@ -192,10 +193,10 @@ def test_the_artifact_runs_without_the_package(with_gpu: None, library: Path, tm
     np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), run(PROGRAM, rows), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    ({"linear": object()}, "a linear model has no trees"),
-    ({"categories": object()}, "categories of its own"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"linear": object()}, "a linear model has no trees"), ({"categories": object()}, "categories of its own")],
+)
 def test_what_it_cant_is_refused_by_name(change: dict[str, Any], reason: str) -> None:
     assert reason in cuda_file.refused(replace(PROGRAM, **change))
 
@@ -217,12 +218,12 @@ def test_it_passes_the_gate(with_gpu: None, tmp_path: Path) -> None:
     found = gate(tmp_path / "model.ubj", tmp_path / "gate")
     at = tmp_path / "native-cuda"
     reply = found.build("native-cuda", at)
-    assert reply.built is not None, reply.unsupported
-    verdict = found.check(reply.built, at)
+    assert reply.artifact is not None, reply.unsupported
+    verdict = found.check(reply.artifact, at)
     assert verdict.passed, verdict.reason
     assert verdict.parity.leaf_mismatches == 0
     forest = found.lowered.forest
     value = forest.leaf_value.copy()
     value[np.flatnonzero(forest.is_leaf)[0]] += np.float32(1e-3)
-    cuda_file.write(replace(found.lowered, forest=forest.replacing(leaf_value=value)), at / reply.built.model_file)
-    assert not found.check(reply.built, at).passed
+    cuda_file.write(replace(found.lowered, forest=forest.replacing(leaf_value=value)), at / reply.artifact.model_file)
+    assert not found.check(reply.artifact, at).passed

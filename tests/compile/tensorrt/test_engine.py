@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from millwork.compile.tensorrt import engine
-from millwork.compile.tensorrt.engine import Built, Refused, Settings
+from millwork.compile.backends.tensorrt import engine
+from millwork.compile.backends.tensorrt.engine import EnginePlan, Refused, Settings
 
 
 class Severity(enum.IntEnum):
@@ -106,7 +106,7 @@ def test_every_network_is_strongly_typed(version: str, flags: int) -> None:
     """10 has to be told, 11 isn't. TF32 is off: a float32 of ten bits isn't one."""
     api: Any = Fake(version)
     made = engine.build(api, Path("net.onnx"), Settings(profiles=PROFILES))
-    assert isinstance(made, Built)
+    assert isinstance(made, EnginePlan)
     assert api.told["network"] == flags
     assert api.told["flags"] == ["not TF32", "STRICT_NANS"]
     assert api.told["profiles"] == [((1, 4), (1, 4), (1, 4)), ((2, 4), (8, 4), (16, 4))]

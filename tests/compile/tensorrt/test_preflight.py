@@ -15,13 +15,13 @@ from models.forests import program_of, random_forest, source_of
 from models.typed_graphs import cancelling
 
 from millwork import targets, triton_releases
-from millwork.compile.backends.base import Built
-from millwork.compile.backends.tensor import TensorTrees
+from millwork.compile.backends.base import Artifact
+from millwork.compile.backends.tensor.trees import TensorTrees
+from millwork.compile.backends.tensorrt import preflight
 from millwork.compile.precision import fp16, int8
 from millwork.compile.precision.lowering import Lowering
-from millwork.compile.tensorrt import preflight
-from millwork.engines import Preflight
 from millwork.environments import Environment
+from millwork.values.tensorrt_plan import Preflight
 from millwork.worker import Limits
 
 PROFILES = ((1, 1, 1), (2, 64, 4096))
@@ -85,17 +85,19 @@ CATBOOST = {"trees": 6, "depth": 4, "categorical": 0, "comparison": "<=", "dtype
     [
         *((XGBOOST, precision, "a100", "builds") for precision in ("fp32", "fp16", "int32")),
         *((CATBOOST, precision, "a100", "builds") for precision in ("fp32", "fp16", "int32")),
-        (XGBOOST, "fp32", "l4", "builds"), (XGBOOST, "int32", "a10g", "builds"),
-        (XGBOOST, "fp16", "t4", "builds"), (XGBOOST, "fp16", "h100", "parses"),
+        (XGBOOST, "fp32", "l4", "builds"),
+        (XGBOOST, "int32", "a10g", "builds"),
+        (XGBOOST, "fp16", "t4", "builds"),
+        (XGBOOST, "fp16", "h100", "parses"),
     ],
-)  # fmt: skip
+)
 def test_trees_as_tensors_build_in_every_precision(
     forest: dict[str, Any], precision: str, target: str, verdict: str, rtx: Environment, tmp_path: Path
 ) -> None:
     """NaN and sets of categories, ranks in each type; sums of leaves are fp32 in all of them, on a T4 too."""
     program = program_of(random_forest(3, outputs=1, vector_leaves=False, **forest))
     made = TensorTrees(precision).build(program, source_of(), tmp_path, triton_releases.find("25.12"))
-    assert isinstance(made, Built), made
+    assert isinstance(made, Artifact), made
     assert made.foreign == ()
     found = ask(tmp_path / made.model_file, target, rtx)
     assert found.verdict == verdict, found.reason

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millwork.compile.tensorrt import profiles
+from millwork.compile.backends.tensorrt import profiles
 
 
 def test_each_batch_size_is_tuned_for() -> None:

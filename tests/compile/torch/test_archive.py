@@ -115,11 +115,17 @@ def card(members: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (pickled_weight, "is a pickle"), (opaque, "opaque_obj_0"), (script, "custom_obj_0"), (legacy, "net.pt"),
-        (inductor, "net.so"), (expression, "isn't arithmetic"), (outside, "etc/passwd"), (two, "2 nets"),
+        (pickled_weight, "is a pickle"),
+        (opaque, "opaque_obj_0"),
+        (script, "custom_obj_0"),
+        (legacy, "net.pt"),
+        (inductor, "net.so"),
+        (expression, "isn't arithmetic"),
+        (outside, "etc/passwd"),
+        (two, "2 nets"),
         (card, "isn't what millwork.save_net writes"),
     ],
-)  # fmt: skip
+)
 def test_what_could_run_code_is_refused_by_name(saved: bytes, edit: Edit, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         archive.read(edited(saved, edit))

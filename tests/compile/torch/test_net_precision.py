@@ -9,13 +9,13 @@ import onnx
 import pytest
 from models.nets import KINDS
 
-from millwork.compile import steps
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.precision import fp16, int8, layers, mixed
 from millwork.compile.precision.gap import USUAL, judge
 from millwork.compile.precision.lowering import Lowering
 from millwork.compile.precision.rows import apart
-from millwork.compile.precision.running import some
+from millwork.compile.precision.run_graph import some
+from millwork.passes import base, table
 from millwork.passes.graph.precision import census
 from millwork.passes.net import CODES, NUMBERS
 from millwork.values import Provenance
@@ -33,8 +33,8 @@ machines train it, none."""
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_net_in_each_precision(kind: str, exported: Callable[[str], Path], tmp_path: Path) -> None:
     net = KINDS[kind]()
-    loaded = frontend.load(exported(kind).read_bytes(), WHERE, task=None, margin=False).program
-    graph, _ = steps.tidy(loaded.graph)
+    loaded = frontend.load(exported(kind).read_bytes(), WHERE).program
+    graph = base.run(table.NET_LOWERING, loaded.graph).program
     feeds = {NUMBERS: net.x} | ({} if net.codes is None else {CODES: net.codes})
     calibration, judging = (some(feeds, which) for which in apart(len(net.x)))
     for precision, prepare, most in (("fp16", fp16.prepare, FP16_ERROR), ("int8", int8.prepare, INT8_ERROR)):

@@ -16,13 +16,15 @@ from torch import nn
 
 import millwork
 from millwork import gpus, triton_releases
-from millwork.compile import backends, steps
-from millwork.compile.backends.base import Built, NetOrder, Source, Unsupported
+from millwork.compile.backends import table as backends
+from millwork.compile.backends.base import Artifact, NetOrder, Source, Unsupported
+from millwork.compile.frontends.load_options import LoadOptions
 from millwork.compile.frontends.torch import export
 from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
+from millwork.passes import base, table
 from millwork.passes import net as nets
 from millwork.validators import parity, tolerance
 from millwork.validators.rows import net_rows
@@ -38,11 +40,11 @@ def loaded(net: Net, folder: Path, **options: Any) -> Any:
 
 
 def read(path: Path, **options: Any) -> Any:
-    return frontend.load(path.read_bytes(), WHERE, **{"task": None, "margin": False, **options})
+    return frontend.load(path.read_bytes(), WHERE, LoadOptions(**options))
 
 
 def built(model: Any, folder: Path) -> Path:
-    graph, _ = steps.tidy(model.program.graph)
+    graph = base.run(table.NET_LOWERING, model.program.graph).program
     (folder / "native").mkdir()
     native = folder / "native" / frontend.NATIVE
     native.write_bytes(model.native)
@@ -51,9 +53,11 @@ def built(model: Any, folder: Path) -> Path:
         backend = backends.find_net(name, "fp32")
         assert backend is not None
         order = NetOrder(
-            nets.Net(graph, model.program.interface), Source(native=str(native), signature=model.signature),
-            folder / name, RELEASE,
-        )  # fmt: skip
+            nets.Net(graph, model.program.interface),
+            Source(native=str(native), signature=model.signature),
+            folder / name,
+            RELEASE,
+        )
         made = backend.build(order)
         (folder / name / "built.json").write_bytes(msgspec.json.encode(made))
     return folder
@@ -82,7 +86,7 @@ def test_a_net_of_each_kind_is_answered_as_torch_answers(
     framework, candidate = (answers(folder, name, rows, outputs) for name in ("reference", "onnx"))
     probability = signature.output.kind == "probability"
     allowed = tolerance.of_precision("fp32", framework, probability=probability)
-    verdict = parity.judge(rows, framework, candidate, None, allowed, signature.output)
+    verdict = parity.judge(rows, parity.Side(framework), parity.Side(candidate), allowed, signature.output)
     assert verdict.passed, verdict.reason
     with torch.no_grad():
         raw = net.module(*net.arguments).reshape(len(net.x), -1)
@@ -108,12 +112,13 @@ def test_unknown_codes_are_answered_nan(exported: Callable[[str], Path], tmp_pat
 @pytest.mark.parametrize(
     ("task", "layers", "labels"),
     [
-        ("binary", nn.Linear(3, 2), ("0", "1")), ("multilabel", nn.Linear(3, 4), ("0", "1", "2", "3")),
+        ("binary", nn.Linear(3, 2), ("0", "1")),
+        ("multilabel", nn.Linear(3, 4), ("0", "1", "2", "3")),
         ("binary", nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()), ("0", "1")),
         ("multiclass", nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)), ("0", "1", "2")),
         ("regression", nn.Linear(3, 1), ("value",)),
     ],
-)  # fmt: skip
+)
 def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: tuple[str, ...], tmp_path: Path) -> None:
     rows = torch.randn(8, 3)
     net = Net(layers.eval(), rows.numpy(), np.zeros(8), task)
@@ -138,11 +143,16 @@ def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: t
     ("task", "outputs", "own", "said"),
     [
         ("multiclass", 3, "Sigmoid", "each is a probability by itself"),
-        ("binary", 2, "Sigmoid", "each is a probability by itself"), ("binary", 1, "Softmax", "add up to 1"),
-        ("multilabel", 3, "Softmax", "add up to 1"), ("multiclass", 3, "Softmax", ""), ("binary", 1, "Sigmoid", ""),
-        ("multilabel", 3, "Sigmoid", ""), ("binary", 2, "Softmax", ""), ("multiclass", 3, "", ""),
+        ("binary", 2, "Sigmoid", "each is a probability by itself"),
+        ("binary", 1, "Softmax", "add up to 1"),
+        ("multilabel", 3, "Softmax", "add up to 1"),
+        ("multiclass", 3, "Softmax", ""),
+        ("binary", 1, "Sigmoid", ""),
+        ("multilabel", 3, "Sigmoid", ""),
+        ("binary", 2, "Softmax", ""),
+        ("multiclass", 3, "", ""),
     ],
-)  # fmt: skip
+)
 def test_an_activation_of_another_task_is_refused(task: Any, outputs: int, own: str, said: str) -> None:
     face = Interface(inputs=("numbers",), features=3, codes=0, outputs=outputs, flat=False, extra=0)
     with pytest.raises(ModelError, match=said) if said else contextlib.nullcontext():
@@ -202,9 +212,11 @@ class Both(nn.Module):
 @pytest.mark.parametrize(
     ("task", "activation", "first"),
     [
-        ("multiclass", nn.Softmax(1), False), ("multilabel", nn.Sigmoid(), True), ("multilabel", nn.Softmax(1), False),
+        ("multiclass", nn.Softmax(1), False),
+        ("multilabel", nn.Sigmoid(), True),
+        ("multilabel", nn.Softmax(1), False),
     ],
-)  # fmt: skip
+)
 def test_what_a_further_output_ends_in_is_not_the_firsts(
     task: str, activation: nn.Module, first: bool, tmp_path: Path
 ) -> None:
@@ -276,7 +288,7 @@ def test_a_batch_that_was_fixed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fixed.pt2"
     torch.export.save(torch.export.export(nn.Linear(3, 1), (torch.randn(4, 3),)), str(path))
     with pytest.raises(ModelError, match="for batches of 4 only"):
-        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+        frontend.load(path.read_bytes(), WHERE)
 
 
 def test_the_module_is_as_it_was() -> None:
@@ -295,12 +307,12 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
     program = torch.export.export(module, (torch.randn(4, 3),), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
     torch.export.save(program, str(path))
     with pytest.raises(ModelError, match="exported in training"):
-        frontend.load(path.read_bytes(), WHERE, task=None, margin=False)
+        frontend.load(path.read_bytes(), WHERE)
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "onnx-cuda", "onnx-tensorrt"])
 def test_without_a_gpu_the_backends_for_one_say_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "look", lambda: gpus.Sight(why="no driver"))
+    monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(why="no driver"))
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
     backend = backends.find_net(name, "fp32")
     assert backend is not None
@@ -313,20 +325,27 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     """With a GPU and a TensorRT that are made up: what is asked of it, and what is kept beside the engine."""
     asked: list[Any] = []
 
-    def build(graph: Path, precision: str, profiles: Any, folder: Path) -> Built:
+    def build(graph: Path, precision: str, profiles: Any, folder: Path) -> Artifact:
         asked.append((graph.is_file(), precision, profiles))
         (folder / "model.plan").write_bytes(b"plan")
-        return Built(
-            backend="tensorrt", precision=precision, model_file="model.plan", runner="tensorrt_runner",
-            triton_backend="tensorrt", parameters={}, requirements=(),
-        )  # fmt: skip
+        return Artifact(
+            backend="tensorrt",
+            precision=precision,
+            model_file="model.plan",
+            runner="tensorrt_runner",
+            triton_backend="tensorrt",
+            parameters={},
+            requirements=(),
+        )
 
     monkeypatch.setattr(
         gpus,
         "look",
-        lambda: gpus.Sight(gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)),
+        lambda: gpus.DetectedGpus(
+            gpus=(gpus.Gpu(name="NVIDIA L4", driver="580", compute_capability="8.9", memory_gib=24.0),)
+        ),
     )
-    monkeypatch.setattr("millwork.compile.tensorrt.candidate.build", build)
+    monkeypatch.setattr("millwork.compile.backends.tensorrt.candidate.build", build)
     model = loaded(Net(nn.Linear(3, 1), np.zeros((4, 3), np.float32), np.zeros(4), "regression"), tmp_path)
     folder = tmp_path / "engine"
     folder.mkdir()
@@ -335,6 +354,6 @@ def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch
     made = backend.build(
         NetOrder(model.program, Source(native="", signature=model.signature), folder, RELEASE, batches=(1, 64))
     )
-    assert isinstance(made, Built)
+    assert isinstance(made, Artifact)
     assert asked == [(True, "fp32", ((1, 1, 1), (2, 64, 4096)))]
     assert [path.name for path in folder.iterdir()] == ["model.plan"]

@@ -41,8 +41,14 @@ def keep(record, name, model, given, answers, categories=None, pool=None):
 
 def frame(numbers, seed):
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({"a": numbers[:, 0], "place": rng.choice(["Oslo", "Troms\u00f8", "Bergen", "7"], len(numbers)),
-                         "kind": rng.choice(["u", "v"], len(numbers)), "b": numbers[:, 1]})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "a": numbers[:, 0],
+            "place": rng.choice(["Oslo", "Troms\u00f8", "Bergen", "7"], len(numbers)),
+            "kind": rng.choice(["u", "v"], len(numbers)),
+            "b": numbers[:, 1],
+        }
+    )
 
 
 def main() -> int:

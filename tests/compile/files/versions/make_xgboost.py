@@ -46,9 +46,11 @@ def main() -> int:
     given, asked = rows(0, 150), rows(1, 12)
     number = np.nan_to_num(given, nan=0.5)[:, 0] + np.sin(np.nan_to_num(given)[:, 1] * 2)
     labels = {
-        "number": number, "two": (number > 0).astype(float), "three": np.digitize(number, [-0.5, 0.5]).astype(float),
+        "number": number,
+        "two": (number > 0).astype(float),
+        "three": np.digitize(number, [-0.5, 0.5]).astype(float),
         "pair": np.column_stack([number, number**2]),
-    }  # fmt: skip
+    }
 
     def trained(label, rounds=5, **settings):
         return xgb.train({"max_depth": 3, "nthread": 1, **settings}, xgb.DMatrix(given, labels[label]), rounds)
@@ -82,8 +84,7 @@ def _categories(record, given, asked, number, names):
 
     def frame(numbers, seed):
         words = np.array([*names, None], object)[np.random.default_rng(seed).integers(0, len(names) + 1, len(numbers))]
-        return pd.DataFrame({"a": numbers[:, 0], "colour": pd.Categorical(words, categories=names),
-                             "b": numbers[:, 1]})  # fmt: skip
+        return pd.DataFrame({"a": numbers[:, 0], "colour": pd.Categorical(words, categories=names), "b": numbers[:, 1]})
 
     training, wanted = frame(given, 3), frame(asked, 4)
     label = number + 2 * (training["colour"] == names[1]) - (training["colour"] == names[2])

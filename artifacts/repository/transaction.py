@@ -1,0 +1,265 @@
+"""One publication, step by step, each of which may be the last one that a process lives to take.
+
+    stage     everything into the state folder, synced; then the ledger says what is in flight
+    commit    one rename for a new model; else the version's folder by rename, then config.pbtxt by rename
+    finish    the ledger says it is done
+    undo      config.pbtxt as it was, the version's folder out by rename; from any point, and again if killed
+
+Until config.pbtxt names it, no server looks at the new folder: the configuration before names its version
+(one that isn't ours and says "the latest" is replaced by its pinned twin first).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from ...errors import ModelError, PublicationError
+from ...storage.files import atomic_write, fsync_folder, fsync_tree, sha256_file
+from ...triton import config as triton_config
+from .. import manifest as manifests
+from ..bundle import Bundle
+from . import ledger as ledgers
+from .base import Sign
+from .layout import Place, config_bytes, highest, served_by, version_folders
+from .ledger import Flight
+from .lock import hold_if_free
+
+Step = Callable[[str], None]
+"""Called with a few words before each change of the file system: where a test kills the publisher."""
+
+_PINNED = "pinned.pbtxt"
+_RESERVES = ("reserve.pbtxt", "original.pbtxt")
+
+
+def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Flight:
+    """Copy the bundle to the state folder under its new version, check the copy, and put it in the ledger."""
+    ledger = ledgers.read(place)
+    version = 1 + max(highest(place), ledger.high_water)
+    folder = place.staging / str(version)
+    step("make the staging folder")
+    folder.mkdir(parents=True)
+    place.trash.mkdir(parents=True)
+    for path in (*(entry.path for entry in bundle.manifest.files), manifests.MANIFEST_FILE):
+        step(f"copy {path}")
+        _copy(bundle.folder, folder, path)
+    if manifests.sha256(folder) != bundle.manifest_sha256:
+        raise ModelError(f"{bundle.folder / manifests.MANIFEST_FILE}: changed since the bundle was sealed")
+    manifests.read_intact(folder)
+    config = triton_config.with_version(bundle.config, version).encode()
+    flight = _flight(place, bundle, digest, version)
+    step("write config.pbtxt")
+    (folder / manifests.CONFIG_FILE).write_bytes(config)
+    if sign is not None:
+        step("sign")
+        sign(folder)
+    (place.staging / manifests.CONFIG_FILE).write_bytes(config)
+    if flight.pinned is not None and flight.pinned != flight.original:
+        (place.staging / _PINNED).write_bytes(flight.pinned)
+    if not flight.first:
+        reserve_config(place, flight.pinned, flight.original)
+    step("sync the staged files")
+    fsync_tree(place.staging)
+    step("write the ledger")
+    ledgers.write(place, msgspec.structs.replace(ledger, high_water=version, flight=flight))
+    return flight
+
+
+def commit(place: Place, flight: Flight, step: Step) -> None:
+    """Make the staged version the one that serves."""
+    if flight.first:
+        step("rename the model's folder into the repository")
+        place.staging.rename(place.model)
+        step("sync the repository")
+        fsync_folder(place.root)
+        return
+    if (place.staging / _PINNED).exists():
+        step("pin the version that serves now")
+        _rename_in(place.staging / _PINNED, place.config)
+    step("rename the version's folder into the model's")
+    _rename_in(place.staging / str(flight.version), place.version(flight.version))
+    step("rename config.pbtxt into place")
+    _rename_in(place.staging / manifests.CONFIG_FILE, place.config)
+
+
+def finish(place: Place, flight: Flight, step: Step) -> None:
+    """The publication is complete: note what served before it, for a rollback.
+
+    The renames are synced again: where a killed publisher's are seen through, it may have died before it did.
+    """
+    step("sync the model's folder")
+    fsync_folder(place.model)
+    fsync_folder(place.root)
+    ledger = ledgers.read(place)
+    before, kept = dict(ledger.before), dict(ledger.kept)
+    if flight.before is not None and flight.pinned is not None:
+        before[flight.version] = flight.before
+        kept[flight.before] = flight.pinned
+        if flight.pinned == _own_config(place, flight.before):
+            del kept[flight.before]
+    published = {**ledger.manifests, flight.version: flight.manifest_sha256}
+    step("write the ledger: finished")
+    ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, flight=None))
+    with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
+        step("remove the staging folder")
+        remove(place.staging)
+        remove(place.trash)
+
+
+def undo(place: Place, flight: Flight, step: Step, *, unseen: bool = False) -> bool:
+    """Put the repository back as it was before ``flight``; True if it had been committed. ``unseen``: no server could
+    load it, so the number of a new model's first version may be given again.
+
+    What isn't ours stays: a configuration that someone has changed since, a folder that someone else made. What an
+    undoing before this one renamed is synced here, if it was killed or failed before it was.
+    """
+    committed = is_committed(place, flight)
+    ledger = ledgers.read(place)
+    place.trash.mkdir(parents=True, exist_ok=True)
+    if flight.first and _is_ours(place, flight) and _nothing_else(place, flight):
+        step("undo: take the model's folder out")
+        place.model.rename(place.trash / "model")
+        if unseen:
+            ledger = msgspec.structs.replace(ledger, high_water=flight.version - 1)
+    elif place.model.is_dir():
+        if committed:
+            step("undo: put config.pbtxt back")
+            restore_config(place, flight.pinned)
+        if _is_ours(place, flight):
+            step("undo: take the version's folder out")
+            place.version(flight.version).rename(place.trash / str(flight.version))
+    if flight.pinned != flight.original and config_bytes(place) == flight.pinned:
+        step("undo: put the configuration back as it was written")
+        restore_config(place, flight.original)
+    step("undo: sync the repository")
+    if place.model.is_dir():
+        fsync_folder(place.model)
+    fsync_folder(place.root)
+    remove(place.trash)
+    step("undo: remove what was staged")
+    remove(place.staging)
+    step("undo: write the ledger")
+    noted = {version: digest for version, digest in ledger.manifests.items() if version != flight.version}
+    before = {version: earlier for version, earlier in ledger.before.items() if version != flight.version}
+    ledgers.write(place, msgspec.structs.replace(ledger, before=before, manifests=noted, flight=None))
+    return committed
+
+
+def is_committed(place: Place, flight: Flight) -> bool:
+    """Whether config.pbtxt serves the version in flight."""
+    if not _is_ours(place, flight):
+        return False
+    try:
+        return flight.version in served_by(place, config_bytes(place) or b"", version_folders(place))
+    except ModelError:
+        return False
+
+
+def put_config(place: Place, content: bytes | None) -> None:
+    """Make ``content`` the model's config.pbtxt in one rename, or remove it for None; durable on return.
+
+    Not by a temporary file beside it: a server takes any new file in a model's folder for a change of the model.
+    """
+    if content is None:
+        place.config.unlink(missing_ok=True)
+        fsync_folder(place.model)
+        return
+    place.staging.mkdir(parents=True, exist_ok=True)
+    staged = place.staging / manifests.CONFIG_FILE
+    atomic_write(staged, content)
+    _rename_in(staged, place.config)
+
+
+def reserve_config(place: Place, *contents: bytes | None) -> None:
+    """Put copies of configurations aside, so that :func:`restore_config` works on a disk that is full by then."""
+    for name, content in zip(_RESERVES, contents, strict=False):
+        if content is not None:
+            place.staging.mkdir(parents=True, exist_ok=True)
+            atomic_write(place.staging / name, content)
+
+
+def restore_config(place: Place, content: bytes | None) -> None:
+    """:func:`put_config`, from the copy that was put aside if it is there."""
+    for reserve in (place.staging / name for name in _RESERVES):
+        if content is not None and reserve.is_file() and reserve.read_bytes() == content:
+            _rename_in(reserve, place.config)
+            return
+    put_config(place, content)
+
+
+def sweep(place: Place) -> None:
+    """Remove what killed publishers left in the state folder: this model's, and others' whose lock is free."""
+    ledgers.drop_unfinished(place)
+    remove(place.staging)
+    remove(place.trash)
+    for folder in (place.staging.parent, place.trash.parent):
+        for left in sorted(folder.iterdir()):
+            with hold_if_free(msgspec.structs.replace(place, name=left.name)) as held:
+                if held:
+                    remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder and all in it; one that isn't there is fine."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def _flight(place: Place, bundle: Bundle, digest: str, version: int) -> Flight:
+    """What must be known to undo this publication, read before anything changes."""
+    original = config_bytes(place)
+    existing = version_folders(place)
+    served = served_by(place, original or b"", existing)
+    pinned = original
+    if served:
+        try:
+            pinned = triton_config.pinned((original or b"").decode(), served).encode()
+        except ModelError as error:
+            raise PublicationError(
+                f"{place.config}: serves versions by a policy that can't be rewritten: {error.message}",
+                "Let its version_policy name them (specific), or give another --name.",
+            ) from error
+    return Flight(
+        version=version,
+        digest=digest,
+        manifest_sha256=bundle.manifest_sha256,
+        first=not place.model.exists(),
+        before=max(served, default=None),
+        original=original,
+        pinned=pinned,
+    )
+
+
+def _is_ours(place: Place, flight: Flight) -> bool:
+    try:
+        return sha256_file(place.version(flight.version) / manifests.MANIFEST_FILE) == flight.manifest_sha256
+    except OSError:
+        return False
+
+
+def _nothing_else(place: Place, flight: Flight) -> bool:
+    return {path.name for path in place.model.iterdir()} <= {str(flight.version), manifests.CONFIG_FILE}
+
+
+def _own_config(place: Place, version: int) -> bytes | None:
+    path = place.version(version) / manifests.CONFIG_FILE
+    return path.read_bytes() if path.is_file() else None
+
+
+def _copy(source: Path, target: Path, path: str) -> None:
+    """Copy one file's content; its permissions are those of any new file, so that the server's user may read it."""
+    if not manifests.stays_inside(source, path):
+        raise ModelError(f"{source}: {path!r} leaves the bundle's folder")
+    copy = target / path
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / path, copy)
+
+
+def _rename_in(source: Path, target: Path) -> None:
+    """Rename, and make it durable. A configuration replaces the old one; a folder never replaces anything."""
+    source.replace(target)
+    fsync_folder(target.parent)

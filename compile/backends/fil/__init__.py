@@ -1,0 +1,1 @@
+"""Treelite's checkpoint, for Triton's FIL and for nvForest."""

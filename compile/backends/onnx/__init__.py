@@ -1,0 +1,1 @@
+"""ONNX: tree ensembles of ai.onnx.ml, and nets."""

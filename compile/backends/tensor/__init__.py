@@ -1,0 +1,1 @@
+"""Trees as plain tensor operators, thresholds rank-encoded."""

@@ -1,0 +1,1 @@
+"""XGBoost's files to a program."""

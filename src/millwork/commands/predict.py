@@ -1,0 +1,105 @@
+"""Run a published version here: its files checked, its runner in a worker, answers into a .npy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from .. import worker
+from ..artifacts import manifest as manifests
+from ..artifacts import repository
+from ..compile.runners.load import runner
+from ..errors import ModelError, UsageError
+from ..storage import archives, tables
+from ..storage.files import refusal
+from ..validators.rows.given import Given
+from ..values import Manifest, Value
+from ..values.base import FilePath
+from ..worker import MOST_MEMORY, Failure, Limits, Sandbox
+
+ANSWERS_FILE = "predicted.npy"
+BLOCK = 65536
+
+
+class PredictRequest(Value):
+    """``folder``: the version's. ``rows``: the user's file."""
+
+    folder: FilePath
+    manifest: Manifest
+    rows: FilePath
+
+
+class PredictReply(Value):
+    """Beside it: ``predicted.npy``, float32 [rows, outputs]."""
+
+    rows: int
+    outputs: int
+    notes: tuple[str, ...]
+
+
+def predict(
+    url: str, name: str, number: int | None, rows: Path, answers: Path, scratch: Path, *, confined: bool = True
+) -> str:
+    """Write the published version's answers for ``rows`` to ``answers``; what was done, in a line. ``confined``: in a
+    sandbox."""
+    if answers.suffix != ".npy":
+        raise UsageError(f"--output {answers}: expected a file ending in .npy")
+    if not answers.absolute().parent.is_dir():
+        raise UsageError(f"--output {answers}: no such folder: {answers.parent}")
+    where = repository.at(url)
+    folder = where.files(name, where.find(name, number), scratch / "version")
+    manifest = manifests.read_intact(folder)
+    request = PredictRequest(folder=str(folder), manifest=manifest, rows=str(rows.absolute()))
+    done = worker.run(
+        "millwork.commands.predict:run",
+        request,
+        PredictReply,
+        folder=scratch,
+        limits=Limits(seconds=3600.0, memory_bytes=MOST_MEMORY),
+        sandbox=Sandbox(on=confined),
+    )
+    if isinstance(done, Failure):
+        done.raise_(ModelError, f"Version {folder.name} of {name}, asked to predict,")
+    _demand_answers(scratch / ANSWERS_FILE, done.value, f"Version {folder.name} of {name}")
+    try:
+        _move(scratch / ANSWERS_FILE, answers)
+    except OSError as error:
+        raise UsageError(f"--output {refusal(error, answers)}") from error
+    notes = "".join(f"; {note}" for note in done.value.notes)
+    return f"{done.value.rows:,} rows, {done.value.outputs} outputs, version {folder.name} of {name}: {answers}{notes}"
+
+
+def run(request: PredictRequest) -> PredictReply:
+    """The step: rows in the manifest's order, the artifact's own runner, all in this process."""
+    manifest = request.manifest
+    given = tables.read(Path(request.rows), manifest.features)
+    engine = runner(manifest.runner)(Path(request.folder) / manifest.model_file, manifest.parameters, 1)
+    rows = Given(given.rows, given.categories)
+    parts = [engine.predict(*rows[i : i + BLOCK].parts) for i in range(0, len(rows), BLOCK)]
+    out = np.concatenate(parts).astype(np.float32)
+    np.save(Path.cwd() / ANSWERS_FILE, out)
+    return PredictReply(rows=len(out), outputs=out.shape[1], notes=given.notes)
+
+
+def _demand_answers(path: Path, reply: PredictReply, version: str) -> None:
+    """ModelError where the file isn't what the reply says."""
+    try:
+        shape, dtype = archives.described(path)
+        same = shape == (reply.rows, reply.outputs) and dtype == np.float32
+    except archives.UNREADABLE:
+        same = False
+    if not same:
+        raise ModelError(f"{version}, asked to predict, left other answers than it said.")
+
+
+def _move(source: Path, to: Path) -> None:
+    """Into place by a rename, so that nobody reads half of it."""
+    beside = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        shutil.copyfile(source, beside)
+        beside.rename(to)
+    finally:
+        beside.unlink(missing_ok=True)

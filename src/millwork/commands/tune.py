@@ -1,0 +1,210 @@
+"""Tune what is published already: only its configuration changes, and it is published the same atomic way."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from .. import __version__
+from ..artifacts import manifest as manifests
+from ..artifacts import report, signing
+from ..artifacts.bundle import Bundle
+from ..artifacts.bundle_rehearsal import golden_rows
+from ..artifacts.repository import Repository
+from ..artifacts.repository.base import Sign
+from ..errors import MillworkError, PublicationError, SloError, UsageError
+from ..executors import LocalExecutor
+from ..pipeline import publish as release
+from ..pipeline.tune import require_visible
+from ..progress import Progress
+from ..storage import scratch, tables
+from ..storage.files import sha256_file
+from ..storage.run_directory import RunDirectory
+from ..targets import machine
+from ..triton import config as triton_config
+from ..triton import serving as server
+from ..triton.address import Address
+from ..triton.serving import Serving
+from ..tuning import outcome
+from ..tuning import tune as tuning
+from ..tuning.budget import LONGEST_TUNE_S
+from ..tuning.knobs import Workload
+from ..tuning.load import tensors
+from ..tuning.outcome import MOST_ROWS, ROWS_FILE, Decision
+from ..tuning.session import TuningSession
+from ..tuning.slo import Objective, Slo
+from ..tuning.trials import SearchProblem, ServedCandidate
+from ..validators.rows.given import Given
+from ..validators.traffic import Traffic
+from ..values import SCHEMA, CandidateRecord, Manifest, Record, TargetSummary, Value, Winner
+
+RANK = 0
+"""There is one candidate: what is published."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What ``tune`` is asked to do. ``data``: rows to ask with; without them the version's golden rows are."""
+
+    repository: Repository
+    name: str
+    traffic: Traffic
+    slo: Slo
+    objective: Objective
+    budget_s: float
+    triton: Address
+    run_dir: Path
+    data: Path | None = None
+    dry_run: bool = False
+    sign: Path | None = None
+
+
+class Rows(Value):
+    """Beside it: ``rows.npz``."""
+
+    rows: int
+
+
+def published(repository: Repository, name: str, scratch: Path) -> Bundle:
+    """The version that serves now as a bundle, its files checked; UsageError where it isn't one of ours. ``scratch``:
+    where a store's files are put."""
+    folder = repository.files(name, repository.find(name), scratch)
+    if not (folder / manifests.MANIFEST_FILE).exists():
+        raise UsageError(f"{folder}: millwork didn't publish this version", "Publish it with optimize first.")
+    manifest = manifests.read_intact(folder)
+    return Bundle(
+        folder=folder,
+        name=name,
+        config=repository.config(name),
+        manifest=manifest,
+        manifest_sha256=manifests.sha256(folder),
+    )
+
+
+def tune(wish: Wish, progress: Progress) -> tuple[Record, MillworkError | None]:
+    """Tune and publish; the record, and why nothing was published, if it wasn't."""
+    if not 0 < wish.budget_s <= LONGEST_TUNE_S:
+        raise UsageError(f"--tune-budget {wish.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
+    with scratch.folder("tune") as copies:
+        return _tune(wish, published(wish.repository, wish.name, copies), progress)
+
+
+def _tune(wish: Wish, bundle: Bundle, progress: Progress) -> tuple[Record, MillworkError | None]:
+    seal = None if wish.sign is None else signing.signer(wish.sign)
+    if seal is None and not wish.dry_run and (bundle.folder / manifests.SIGNATURE_FILE).exists():
+        raise UsageError(
+            f"{wish.name}: the version that serves is signed, and the tuned one wouldn't be",
+            "Give the key with --sign, or --dry-run to look only.",
+        )
+    serving = server.prepare(wish.triton, None, progress.detail)
+    if not serving.there:
+        raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
+    require_visible(wish.slo, serving)
+    with RunDirectory(wish.run_dir, progress.note) as directory:
+        record, error = _tuned(wish, bundle, serving, directory, progress, seal)
+        report.keep(record, directory, progress)
+    return record, error
+
+
+def _tuned(
+    wish: Wish, bundle: Bundle, serving: Serving, directory: RunDirectory, progress: Progress, seal: Sign | None
+) -> tuple[Record, MillworkError | None]:
+    candidate = ServedCandidate.of(bundle, RANK)
+    now = triton_config.settings_of(bundle.config)
+    workload = Workload(
+        traffic=wish.traffic,
+        cores=tuning.cores(),
+        kind=now.kind,
+        limit_us=wish.slo.latency.bound if wish.slo.latency is not None else None,
+        refusing=wish.slo.refused > 0,
+        release=serving.release.number,
+        together=bundle.manifest.output.independent_rows,
+        served=now.max_batch,
+    )
+    problem = SearchProblem(workload, wish.slo, wish.objective, wish.budget_s, now.threads, present=now)
+    assumed = f" ({wish.traffic.assumed} assumed)" if wish.traffic.assumed else ""
+    progress.begin("tune", f"{wish.name} under {wish.traffic.words}{assumed}")
+    rows = _rows(wish, bundle, directory)
+    seconds = tuning.round_seconds(wish.traffic, _service_us(bundle.manifest))
+    with TuningSession(directory, LocalExecutor(), progress, serving, [candidate], wish.name, rows, seconds) as session:
+        tuned = tuning.tune(problem, [candidate], session)
+    if tuned.winner is None:
+        failed = next(iter(tuned.found.state.failed.values()), "it answered nothing")
+        raise PublicationError(f"{wish.name}: no configuration could serve: {failed}", "What serves now still does.")
+    decision = outcome.decision(tuned, tuned.winner, serving)
+    progress.end(outcome.words(decision, f"{wish.traffic.words}{assumed}"), ok=decision.error is None)
+    setup = decision.setup
+    config = triton_config.with_settings(bundle.config, setup.settings, setup.reasons, setup.heading)
+    changed = msgspec.structs.replace(bundle, config=config)
+    record = _record(wish, changed, decision, serving)
+    if decision.error is not None:
+        return _stopped(record, decision.error), decision.error
+    if wish.dry_run:
+        return record, None
+    progress.begin("publish", f"{wish.repository.url}/{wish.name}")
+    try:
+        publication, _ = release.publish([changed], wish.repository, serving, progress, seal)
+    except PublicationError as error:
+        return _stopped(record, error), error
+    progress.end(release.words(publication))
+    return msgspec.structs.replace(record, publication=publication), None
+
+
+def _service_us(manifest: Manifest) -> float:
+    return max((latency.p50_us for latency in manifest.latency), default=0.0)
+
+
+def _rows(wish: Wish, bundle: Bundle, directory: RunDirectory) -> Path:
+    """The user's rows, or the golden ones, as the load generators take them."""
+
+    def produce(folder: Path) -> Rows:
+        if wish.data is not None:
+            read = tables.read(wish.data, bundle.manifest.features, None, limit=MOST_ROWS)
+            rows = Given(read.rows, read.categories)
+        else:
+            rows = golden_rows(bundle.folder, bundle.manifest)[0]
+        tensors.save(folder / ROWS_FILE, rows)
+        return Rows(rows=len(rows))
+
+    source = wish.data or bundle.folder / bundle.manifest.golden_file
+    if not source.is_file():
+        raise UsageError(f"--data {source}: no such file")
+    key = {"source": sha256_file(source), "features": bundle.manifest.features}
+    return directory.stage("asked", key, produce, Rows).folder / ROWS_FILE
+
+
+def _record(wish: Wish, bundle: Bundle, decision: Decision, serving: Serving) -> Record:
+    manifest = bundle.manifest
+    name = manifest.candidate_id
+    line = CandidateRecord(
+        id=name,
+        backend=manifest.backend,
+        precision=manifest.precision,
+        status="passed",
+        parity=manifest.parity,
+        latency=manifest.latency,
+        served_by=manifest.triton_backend,
+        bytes=sum(entry.bytes for entry in manifest.files if entry.path == manifest.model_file),
+    )
+    tuned = decision.tuning
+    if tuned is None:
+        raise SloError("nothing was measured")
+    return Record(
+        schema=SCHEMA,
+        model=manifest.model,
+        target=TargetSummary(name="host", measured_on=f"{machine()}, {platform.node()}", is_target=True),
+        candidates=(line,),
+        winner=Winner(id=name, why="what is published; only its configuration was tuned"),
+        tuning=msgspec.structs.replace(tuned, config=bundle.config, triton=serving.release.name),
+        run_dir=str(wish.run_dir),
+        millwork=__version__,
+    )
+
+
+def _stopped(record: Record, error: MillworkError) -> Record:
+    found = msgspec.structs.replace(record, stopped=error.message)
+    error.record = found
+    return found

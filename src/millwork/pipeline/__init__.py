@@ -1,0 +1,1 @@
+"""The main job, ``optimize``: a stage a function from values to a value."""

@@ -1,0 +1,391 @@
+"""The main job, an arrow a line: load, judge by, build, check, measure, choose, tune, serve, publish, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+
+from .. import __version__
+from ..artifacts import report, signing
+from ..artifacts.bundle import Bundle
+from ..artifacts.repository.base import Sign
+from ..compile.backends.forms import BackendForm, forms, require_forms
+from ..compile.backends.table import PRECISIONS
+from ..errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
+from ..progress import Progress, Silent
+from ..storage.run_directory import RunDirectory
+from ..targets import instead, measured_here
+from ..triton import serving as servers
+from ..triton.serving import Serving
+from ..triton_releases import Release
+from ..tuning import outcome
+from ..tuning.outcome import Decision
+from ..validators import gate_steps
+from ..validators.choose_candidate import Choice, best_few, choose
+from ..validators.gate_steps import MeasureReply
+from ..validators.gpu_figures import slowed
+from ..validators.parity import Verdict
+from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
+from . import absent_target, publish, serve, stages
+from .options import Options, Plan, understand
+from .run import Candidate, CheckedCandidate, Model, Run, Truth
+from .serve import BundleSource
+from .step import StepError, on_gpu, reason
+from .tune import tune, untuned, why_untuned
+
+
+class Outcome(NamedTuple):
+    """What the run found, and why it ended without a publication, if it did."""
+
+    record: Record
+    error: MillworkError | None
+
+
+TRUSTED = "--trust: the steps that read and run this model had no sandbox"
+
+
+def optimize(options: Options, progress: Progress | None = None) -> Outcome:
+    """The whole job. Raises MillworkError where nothing could be judged; what came after that is in the outcome."""
+    plan, executor = understand(options)
+    if plan.repository is not None:
+        plan.repository.foresee(plan.name)
+    _signer(plan)  # a key that can't sign should be known before a long run
+    progress = progress or Silent()
+    with RunDirectory(plan.run_dir, progress.note) as directory:
+        run = Run(plan, directory, executor, progress)
+        serve.forget_choice(plan.run_dir)
+        if plan.trust:
+            progress.note(TRUSTED)
+        model = stages.load(run)
+        require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
+        serving = _prepare_server(run)
+        truth = stages.judge_by(run, model)
+        checked = [_check(run, model, truth, form, serving.release) for form in _forms(run, model)]
+        found = _record(plan, model, truth, checked)
+        for record in found.candidates:
+            if record.status == "error":
+                progress.note(f"{record.id} died and isn't compared: {record.reason.splitlines()[0]}")
+        error: MillworkError | None = None
+        try:
+            _require_some(checked)
+            if not plan.measurable:
+                checked, absent = absent_target.without_target(run, checked)
+                found = msgspec.structs.replace(found, candidates=_records(checked))
+                raise absent
+            checked, choice = _choose(run, truth, checked)
+            found = msgspec.structs.replace(found, candidates=_records(checked), winner=choice.winner)
+            decision = _tune(run, model, truth, checked, choice, serving, found)
+            found = _with_decision(found, decision)
+            if decision.error is not None:
+                raise decision.error
+            winner = BundleSource.of(run, model, truth, _named(checked, decision.id), serving, found)
+            found = _publish(winner, decision, found)
+        except MillworkError as stopped:
+            error = stopped
+            error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
+        report.keep(found, directory, progress)
+        return Outcome(found, error)
+
+
+def _prepare_server(run: Run) -> Serving:
+    """Before any other work: a server that isn't there should be known at once."""
+    run.progress.begin("triton", "which release, which backends")
+    tunes = run.plan.tune_asked and bool(run.plan.tune_budget)
+    needed = (run.plan.rehearsed or tunes) and run.plan.measurable
+    serving = servers.prepare(run.plan.triton, run.plan.triton_release, run.progress.detail, start=needed)
+    what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
+    unasked = run.plan.measurable and not run.plan.rehearsed and not serving.there and run.plan.tune_budget
+    why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if unasked else ""
+    run.progress.end(f"{what} ({serving.release.name}){why}")
+    return serving
+
+
+def _forms(run: Run, model: Model) -> list[BackendForm]:
+    """What is built: the backends of the model's kind, in the precisions that the target has."""
+    plan = run.plan
+    wanted = forms(plan.backends, plan.precisions, net=model.signature.is_net, gpu=on_gpu(run))
+    return [form for form in wanted if form.precision in (plan.target.precisions or PRECISIONS)]
+
+
+# ── build and check ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check(run: Run, model: Model, truth: Truth, form: BackendForm, release: Release) -> CheckedCandidate:
+    """Build one candidate and check it; whatever goes wrong with it is in its record."""
+    run.progress.begin("build", form.short)
+    record = CandidateRecord(id=form.id, backend=form.backend, precision=form.precision, status="error")
+    try:
+        built = stages.build(run, model, truth, form, release)
+        if isinstance(built, str):
+            run.progress.end(f"{form.short}: unsupported")
+            return CheckedCandidate(msgspec.structs.replace(record, status="unsupported", reason=built))
+        record = _with_files(record, built, model)
+        run.progress.end(f"{form.short}: {built.bytes / 1024:,.0f} KiB", cached=built.cached)
+        run.progress.begin("check", record.id)
+        stage = stages.check(run, model, truth, built)
+    except StepError as error:
+        why, missing = reason(error)
+        run.progress.end(f"{form.short}: {'not installed' if missing else why.splitlines()[0]}", ok=missing)
+        status: Status = "unsupported" if missing else "error"
+        return CheckedCandidate(msgspec.structs.replace(record, status=status, reason=why), None, missing)
+    verdict = stage.value
+    run.progress.end(_in_words(record.id, verdict, net=model.signature.is_net), cached=stage.cached, ok=verdict.passed)
+    status = "passed" if verdict.passed else "failed"
+    record = msgspec.structs.replace(record, status=status, reason=verdict.reason, parity=verdict.parity)
+    return CheckedCandidate(record, built, allowed=verdict.allowed, engine=verdict.engine)
+
+
+def _with_files(record: CandidateRecord, built: Candidate, model: Model) -> CandidateRecord:
+    artifact = built.artifact
+    return msgspec.structs.replace(
+        record,
+        id=artifact.id,
+        bytes=built.bytes,
+        build_s=round(built.seconds, 3),
+        passes=(*model.lowered.notes, *artifact.passes),
+        served_by=artifact.triton_backend,
+        layers=artifact.layers,
+    )
+
+
+def _in_words(name: str, verdict: Verdict, *, net: bool) -> str:
+    equal = "equal" if verdict.passed else "NOT equal"
+    leaves = "" if net else f"{verdict.parity.leaf_mismatches or 0:,} wrong leaves, "
+    return f"{name}: {equal} on {verdict.parity.rows:,} rows, {leaves}answers within {verdict.parity.max_abs:.1e}"
+
+
+def _require_some(checked: Sequence[CheckedCandidate]) -> None:
+    """ParityError where none passed; TargetError where that is for want of what could be installed."""
+    if any(one.passed for one in checked):
+        return
+    reasons = "\n".join(f"  {one.record.id}: {one.record.reason}" for one in checked)
+    if checked and all(one.missing for one in checked):
+        raise TargetError(f"no candidate could be built here:\n{reasons}", "Install what is named above.")
+    raise ParityError(f"no candidate answers as the framework does, so nothing is published:\n{reasons}")
+
+
+# ── measure and choose ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _choose(run: Run, truth: Truth, checked: Sequence[CheckedCandidate]) -> tuple[list[CheckedCandidate], Choice]:
+    """Measure those that passed, interleaved, and choose. One that dies being measured is out; the rest go on."""
+    batches = run.plan.traffic.batches
+    found = list(checked)
+    run.progress.begin("measure", f"batches {', '.join(map(str, batches))}, {run.plan.threads} thread(s), interleaved")
+    while True:
+        built = [one.built for one in found if one.passed]
+        try:
+            stage = stages.measure(run, truth, built, batches)
+            break
+        except StepError as error:
+            died = _who_dies(run, truth, built, batches)
+            if not died:
+                raise InternalError(f"measuring failed: {reason(error)[0]}") from error
+            found = [_out(one, died) for one in found]
+            _require_some(found)
+    run.progress.end(f"{len(built)} candidates", cached=stage.cached)
+    samples = gate_steps.read_samples(stage.folder / gate_steps.SAMPLES_FILE)
+    ranks = {one.record.id: one.rank for one in found if one.passed}
+    not_named = [one.record.id for one in found if one.passed and not _may_win(run, truth, one)]
+    choice = choose(ranks, samples, run.plan.traffic.shares, not_named)
+    return [_with_latency(one, stage.value, choice) if one.passed else one for one in found], choice
+
+
+def _may_win(run: Run, truth: Truth, checked: CheckedCandidate) -> bool:
+    """A precision that isn't exact wins only where it was named."""
+    return checked.record.precision in ("fp32", *run.plan.precisions) or not truth.is_net
+
+
+def _who_dies(run: Run, truth: Truth, built: Sequence[Candidate], batches: tuple[int, ...]) -> dict[str, str]:
+    """Measure each alone: the ids of those that die, and why."""
+    died: dict[str, str] = {}
+    for candidate in built:
+        try:
+            stages.measure(run, truth, [candidate], batches)
+        except StepError as error:
+            died[candidate.id] = f"while it was measured: {reason(error)[0]}"
+    return died
+
+
+def _out(checked: CheckedCandidate, died: dict[str, str]) -> CheckedCandidate:
+    name = checked.record.id
+    if name not in died:
+        return checked
+    return replace(checked, record=msgspec.structs.replace(checked.record, status="error", reason=died[name]))
+
+
+def _with_latency(checked: CheckedCandidate, figures: MeasureReply, choice: Choice) -> CheckedCandidate:
+    name, latency = checked.record.id, figures.latency[checked.record.id]
+    record = msgspec.structs.replace(
+        checked.record,
+        latency=latency,
+        memory_bytes=figures.memory.get(name),
+        gpu_bytes=figures.gpu_memory.get(name),
+        reason=_with_timing(checked.built, choice.lost.get(name, ""), slowed(latency)),
+    )
+    return replace(checked, record=record)
+
+
+def _with_timing(built: Candidate, why_lost: str, held_back: str) -> str:
+    """Figures that aren't the serving engine's own, or of a GPU that was slowed, say so."""
+    timed_by = built.artifact.timed_by
+    marks = (
+        f"timed by {timed_by}" if timed_by else "",
+        f"measured while the GPU was slowed: {held_back}" if held_back else "",
+    )
+    return "; ".join(part for part in (why_lost, *marks) if part)
+
+
+# ── tune ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tune(
+    run: Run,
+    model: Model,
+    truth: Truth,
+    checked: Sequence[CheckedCandidate],
+    choice: Choice,
+    serving: Serving,
+    found: Record,
+) -> Decision:
+    """The best few on the real server under the traffic; the winner as it is where nothing is to be measured."""
+    traffic = run.plan.traffic
+    why_not = why_untuned(run, serving)
+    if why_not:
+        if run.plan.tune_asked and traffic.assumed == "":
+            run.progress.note(f"the configuration isn't tuned: {why_not}")
+        return untuned(run, model, choice.winner.id)
+    assumed = f" ({traffic.assumed} assumed)" if traffic.assumed else ""
+    run.progress.begin("tune", f"{traffic.words}{assumed}")
+    few = [_named(checked, name) for name in best_few(choice)]
+    decision = tune(run, model, truth, few, serving, found)
+    run.progress.end(outcome.words(decision, f"{traffic.words}{assumed}"), ok=decision.error is None)
+    return decision
+
+
+def _named(checked: Sequence[CheckedCandidate], name: str) -> CheckedCandidate:
+    return next(one for one in checked if one.record.id == name)
+
+
+def _with_decision(found: Record, decision: Decision) -> Record:
+    """The record with what was measured on the server, and with the winner that it decided for."""
+    winner, tuning = found.winner, decision.tuning
+    if tuning is None or tuning.best is None or winner is None:
+        return found
+    candidates = found.candidates
+    if decision.id == winner.id:
+        why = f"{winner.why}; and the best on {tuning.server}: {tuning.best.words}"
+    else:
+        why = f"the best on {tuning.server} under {tuning.traffic}, where {winner.id}, faster in process, was behind it"
+        candidates = tuple(
+            msgspec.structs.replace(record, reason=_behind(tuning, winner.id)) if record.id == winner.id else record
+            for record in candidates
+        )
+    return msgspec.structs.replace(found, winner=Winner(id=decision.id, why=why), candidates=candidates, tuning=tuning)
+
+
+def _behind(tuning: Tuning, name: str) -> str:
+    """Why the in-process winner lost on the server: its best trial beside the winner's."""
+    mine = [trial for trial in tuning.trials if trial.candidate == name and trial.figures is not None]
+    if not mine or tuning.best is None or tuning.best.figures is None:
+        return "the fastest in process; it couldn't serve"
+    best = max(mine, key=lambda trial: trial.figures.rows_per_s if trial.figures else 0.0)
+    if best.figures is None:
+        return ""
+    return (
+        f"the fastest in process; on the server {best.figures.rows_per_s:,.0f} rows/s and p99 "
+        f"{best.figures.p99_us / 1e3:,.2f} ms at its best ({best.words}), against "
+        f"{tuning.best.figures.rows_per_s:,.0f} rows/s and {tuning.best.figures.p99_us / 1e3:,.2f} ms"
+    )
+
+
+# ── serve and publish ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
+    """Serve the winner on the real server, and publish it if that was asked."""
+    run, serving = winner.run, winner.serving
+    run.progress.begin("serve", f"{decision.id} on {serving.release.name}")
+    served = serve.serve(winner, decision.setup)
+    if isinstance(served, str):
+        raise PublicationError(f"{decision.id} can't be served: {served}", "The report has the candidates.")
+    bundle = served[0]
+    native = winner.candidate.artifact.triton_backend
+    lacking = f" (it has no {native} backend)" if bundle.manifest.triton_backend != native else ""
+    run.progress.end(
+        f"Triton's {bundle.manifest.triton_backend} backend{lacking}, "
+        + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
+    )
+    found = _with_bundle(found, decision, bundle)
+    if run.plan.repository is None:
+        return found
+    run.directory.demand_unchanged()
+    run.progress.begin("publish", f"{run.plan.repository.url}/{run.plan.name}")
+    publication, bundle = publish.publish(served, run.plan.repository, serving, run.progress, _signer(run.plan))
+    run.progress.end(publish.words(publication))
+    return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)
+
+
+def _signer(plan: Plan) -> Sign | None:
+    return None if plan.sign is None else signing.signer(plan.sign)
+
+
+def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:
+    """The record with the winner's configuration and the Triton backend that serves it."""
+    backend = bundle.manifest.triton_backend
+    tuning = found.tuning or Tuning(triton=bundle.manifest.triton_release, config="")
+    return msgspec.structs.replace(
+        found,
+        tuning=msgspec.structs.replace(tuning, triton=bundle.manifest.triton_release, config=bundle.config),
+        candidates=tuple(
+            msgspec.structs.replace(record, served_by=backend) if record.id == decision.id else record
+            for record in found.candidates
+        ),
+    )
+
+
+# ── the record ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _record(plan: Plan, model: Model, truth: Truth, checked: Sequence[CheckedCandidate]) -> Record:
+    """What is known once all candidates were checked."""
+    died = (f"{one.record.id} died and isn't compared" for one in checked if one.record.status == "error")
+    trusted = (TRUSTED,) if plan.trust else ()
+    elsewhere = (f"measured on {instead(plan.target)}",) if plan.other_gpu and instead(plan.target) else ()
+    notes = (*trusted, *elsewhere, *model.signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
+    return Record(
+        schema=SCHEMA,
+        model=_summary(model, truth),
+        target=measured_here(plan.target, other_gpu=plan.other_gpu),
+        candidates=_records(checked),
+        notes=tuple(note for note in notes if note),
+        run_dir=str(plan.run_dir),
+        millwork=__version__,
+    )
+
+
+def _summary(model: Model, truth: Truth) -> ModelSummary:
+    signature = model.signature
+    return ModelSummary(
+        framework=signature.provenance.framework,
+        objective=signature.objective,
+        sha256=signature.provenance.sha256,
+        features=signature.features.names,
+        outputs=signature.output.labels,
+        framework_version=signature.provenance.framework_version,
+        oracle_version=truth.interpreter.version,
+        path=signature.provenance.path,
+        trees=model.lowered.trees,
+        output_kind=signature.output.kind,
+        missing=signature.features.missing,
+        notes=signature.notes,
+        categories=signature.features.category_names,
+        category_dtype=signature.features.category_dtype,
+    )
+
+
+def _records(checked: Sequence[CheckedCandidate]) -> tuple[CandidateRecord, ...]:
+    return tuple(one.record for one in checked)

@@ -1,0 +1,188 @@
+"""A bundle into the repository, verified on the server that has loaded it, and back to an earlier version."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+import msgspec
+
+from .. import gpus
+from ..artifacts import manifest as manifests
+from ..artifacts import repository
+from ..artifacts.bundle import Bundle
+from ..artifacts.bundle_rehearsal import ask_golden
+from ..artifacts.repository import Repository
+from ..artifacts.repository.base import Sign
+from ..errors import PublicationError
+from ..progress import Progress
+from ..storage import scratch
+from ..triton import install
+from ..triton.client import Session
+from ..triton.readiness import NO_BACKEND, forget
+from ..triton.serving import Serving, session
+from ..values import Manifest, Publication
+from ..values.tensorrt_plan import Place, misfit
+
+
+def publish(
+    bundles: Sequence[Bundle], into: Repository, serving: Serving, progress: Progress, sign: Sign | None = None
+) -> tuple[Publication, Bundle]:
+    """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
+    if it was taken back. ``sign``: puts a signature beside the files before that."""
+    fitting = [b for b in bundles if serving.backends is None or b.manifest.triton_backend in serving.backends]
+    if not fitting:
+        lacks = ", ".join(bundle.manifest.triton_backend for bundle in bundles)
+        raise PublicationError(f"the server has no {lacks} backend", f"It has: {', '.join(serving.backends or ())}.")
+    if serving.there and fitting[0].manifest.triton_release != serving.release.name:
+        progress.note(
+            f"written for Triton {fitting[0].manifest.triton_release}, and the server is {serving.release.name}"
+        )
+    for bundle in fitting:
+        _require_fit(bundle)
+    into.foresee(fitting[0].name)
+    before = _present(into, fitting[0].name, progress)
+    _require_own_model(into, fitting[0].name, serving)
+    for bundle in fitting:
+        verify = _asker(bundle.name, into, serving, progress)
+        try:
+            published = into.publish(bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign)
+        except PublicationError as error:
+            if bundle is fitting[-1] or NO_BACKEND not in error.message:
+                raise
+            progress.note(
+                f"the server has no {bundle.manifest.triton_backend} backend: trying the next that could serve"
+            )
+        else:
+            if published.version == before:
+                again = "verified again, " if published.verified else ""
+                progress.note(f"version {before} serves this content already: {again}nothing new is published")
+            return msgspec.structs.replace(published, server=serving.words), bundle
+    raise PublicationError("there is nothing to publish")
+
+
+def _require_own_model(into: Repository, name: str, serving: Serving) -> None:
+    """PublicationError where a server that runs already has a model of that name, and the repository hasn't: it reads
+    another one, and taking ours back would take that model away."""
+    if not serving.url or into.versions(name):
+        return
+    with session(serving) as server:
+        ready = server.versions(name)
+    if ready:
+        raise PublicationError(
+            f"{serving.url} serves a {name!r} (version {', '.join(map(str, ready))}) that isn't in {into.url}",
+            "Does that server read this repository? If so, publish under another --name.",
+        )
+
+
+def _require_fit(bundle: Bundle) -> None:
+    """PublicationError for a TensorRT plan that was made for another GPU, or by another build, than are here."""
+    plan = bundle.manifest.plan
+    if plan is None:
+        return
+    seen = gpus.visible()
+    gpu = seen[0] if seen else None
+    place = Place(
+        build=_installed("tensorrt"),
+        gpu=gpu.name if gpu else "",
+        compute_capability=gpu.compute_capability if gpu else "",
+    )
+    why = misfit(plan, place)
+    if why:
+        raise PublicationError(f"the plan doesn't run here: {why}", "Build it on the machine that serves it.")
+
+
+def _installed(package: str) -> str:
+    try:
+        return version_of(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _present(into: Repository, name: str, progress: Progress) -> int | None:
+    """The version that serves now; a note where somebody else made it."""
+    served = [entry for entry in into.versions(name) if entry.served]
+    if served and served[-1].manifest is None:
+        progress.note(
+            f"{name} has a configuration that millwork didn't write: it is replaced, and a rollback puts it back"
+        )
+    return served[-1].version if served else None
+
+
+def words(publication: Publication) -> str:
+    """A publication in a line."""
+    verified = f"verified on {publication.server}" if publication.verified else "NOT verified: no server was asked"
+    return f"version {publication.version} of {publication.name}, {verified}"
+
+
+def rollback(into: Repository, name: str, to: int | None, serving: Serving, progress: Progress) -> Publication:
+    """Let an earlier version serve again, and verify it as a new one is."""
+    asked = _asker(name, into, serving, progress)
+    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving))
+    return msgspec.structs.replace(back, server=serving.words)
+
+
+def _asker(name: str, into: Repository, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
+    """What verifies a version after its commit: load it, ask the golden rows; None without a server."""
+    if not serving.there:
+        return None
+
+    def verify(version: int) -> None:
+        with scratch.folder("verify") as copies:
+            ask(version, into.files(name, version, copies), copies)
+
+    def ask(version: int, folder: Path, copies: Path) -> None:
+        manifest = manifests.read(folder) if (folder / manifests.MANIFEST_FILE).exists() else None
+        if manifest is not None and serving.installation is not None:
+            install.provide(serving.installation, manifest.requirements, progress.detail)
+        with session(serving, into.for_triton or _copy(into, name, folder, copies)) as server:
+            try:
+                server.load(name)
+            except PublicationError as error:
+                if NO_BACKEND in error.message:
+                    raise repository.NoBackendError(error.message, error.hint) from error
+                raise
+            if not server.ready(name, version):
+                ready = ", ".join(map(str, server.versions(name))) or "none"
+                raise PublicationError(
+                    f"Triton at {server.url} has version {ready} of {name!r} ready, not version {version}",
+                    f"Does that server read {into.url}, in explicit mode?",
+                )
+            if manifest is not None:
+                _require_golden(server, name, version, folder, manifest)
+
+    return verify
+
+
+def _copy(into: Repository, name: str, folder: Path, copies: Path) -> str:
+    """A repository of the one version, for a Triton that can't read the store; what it is given was compared."""
+    models = copies / "models"
+    shutil.copytree(folder, models / name / folder.name)
+    (models / name / manifests.CONFIG_FILE).write_text(into.config(name))
+    return str(models)
+
+
+def _require_golden(server: Session, name: str, version: int, folder: Path, manifest: Manifest) -> None:
+    verdict = ask_golden(server, name, version, folder, manifest)
+    if not verdict.agreed:
+        raise PublicationError(f"version {version} of {name!r} is loaded and answers wrong: {verdict.reason}")
+
+
+def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | None:
+    """After a version was taken back: let a server that goes on running load what serves again."""
+    if not serving.url:
+        return None
+
+    def restored(version: int | None) -> None:
+        with session(serving) as server:
+            if version is None:
+                forget(server, name)
+                return
+            server.load(name)
+            if not server.ready(name, version):
+                raise PublicationError(f"{serving.url} hasn't loaded version {version} of {name!r} again")
+
+    return restored

@@ -1,0 +1,219 @@
+"""A candidate to bundles: what is published, and what a server of ours has answered the golden rows from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import numpy as np
+
+from ..artifacts import manifest as manifests
+from ..artifacts.assemble import Evidence, ServedBy, assemble, golden_rows
+from ..artifacts.bundle import Bundle
+from ..artifacts.bundle_rehearsal import Rehearsed, rehearse
+from ..errors import ModelError, UsageError
+from ..progress import Progress
+from ..storage import wire
+from ..storage.files import atomic_write, sha256_file
+from ..storage.run_directory import RESULT_FILE, STAGES, Stage, changes
+from ..triton import config as triton_config
+from ..triton import install
+from ..triton.config_settings import carried
+from ..triton.serving import Serving, session
+from ..triton.settings import Settings
+from ..tuning.outcome import Setup
+from ..validators.parity import Answers
+from ..validators.rows import given
+from ..validators.rows.given import Given
+from ..values import Record, Value
+from .run import Candidate, CheckedCandidate, Model, Run, Truth
+
+CHOSEN_FILE = "chosen.json"
+"""In the run directory: the names of the ``serve`` stages of what the last run chose, the best first."""
+
+GOLDEN_TOGETHER = 4
+"""Where rows affect each other: the first ones, which the framework too was asked as one row and three."""
+
+
+class Prepared(Value):
+    """Beside it: ``version/``, a version's files with their manifest. ``rehearsed``: None but on a server of ours."""
+
+    triton_backend: str
+    config: str
+    rehearsed: Rehearsed | None
+
+
+class RehearsalError(Exception):
+    """A server of ours doesn't serve a bundle, or answers wrong: why."""
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """What a candidate's bundles are made of, and the server that they are for. ``evidence``: what the gate and the
+    measuring found of the candidate."""
+
+    run: Run
+    model: Model
+    truth: Truth
+    candidate: Candidate
+    evidence: Evidence
+    serving: Serving
+
+    @classmethod
+    def of(
+        cls, run: Run, model: Model, truth: Truth, checked: CheckedCandidate, serving: Serving, found: Record
+    ) -> Self:
+        """Of a candidate that passed. ``found``: what the run knows so far."""
+        return cls(run, model, truth, checked.built, checked.evidence(found), serving)
+
+
+def for_trials(source: BundleSource, settings: Settings) -> tuple[Bundle, ...]:
+    """The candidate as bundles to be tried on the server, one for each Triton backend that could serve it."""
+    setup = Setup(settings=settings)
+    stages = [_bundle_stage("enter", source, backend, setup, rehearsed=False) for backend in _order(source)]
+    return tuple(load_bundle(stage.folder, stage.value.config) for stage in stages)
+
+
+def serve(source: BundleSource, setup: Setup) -> tuple[Bundle, ...] | str:
+    """The winner as bundles to publish, the best Triton backend first; or why the server serves none.
+
+    A server of our own has answered the golden rows from the one bundle that comes back. A server that runs already
+    isn't rehearsed on: a model that fails to load there, or is being unloaded, makes it not ready (Triton's strict
+    readiness). It gets a bundle a backend, and :func:`.publish.publish` finds out which it has.
+    """
+    prepared: list[Stage[Prepared]] = []
+    reasons: list[str] = []
+    for backend in (setup.backend,) if setup.backend else _order(source):
+        try:
+            stage = _bundle_stage("serve", source, backend, setup, rehearsed=True)
+        except RehearsalError as error:
+            reasons.append(f"as {backend}: {error}")
+            continue
+        prepared.append(stage)
+        if stage.value.rehearsed is not None:
+            break
+    bundles = tuple(load_bundle(stage.folder, stage.value.config) for stage in prepared)
+    if bundles:
+        _remember(source.run, [stage.folder for stage in prepared])
+    native = source.candidate.artifact.triton_backend
+    return bundles or "; ".join(reasons) or f"the server has no backend for {native}"
+
+
+def _order(source: BundleSource) -> tuple[str, ...]:
+    """Triton backends to try. On a server that runs already, the one that serves the present version comes first."""
+    order = source.serving.served_by(source.candidate.artifact.triton_backend)
+    plan = source.run.plan
+    if not source.serving.url or plan.repository is None:
+        return order
+    served = [entry.manifest for entry in plan.repository.versions(plan.name) if entry.served]
+    present = served[-1].triton_backend if served and served[-1] is not None else ""
+    return tuple(sorted(order, key=lambda name: name != present))
+
+
+def _bundle_stage(name: str, source: BundleSource, backend: str, setup: Setup, *, rehearsed: bool) -> Stage[Prepared]:
+    """The bundle for one Triton backend, kept. ``rehearsed``: a server of ours has answered from it."""
+    made = _rehearsed if rehearsed else _assembled
+    key = {
+        "built": source.candidate.artifact,
+        "file": sha256_file(source.candidate.model_file),
+        "evidence": source.evidence,
+        "backend": backend,
+        "release": source.serving.release,
+        "name": source.run.plan.name,
+        "answers": sha256_file(source.truth.answers_file),
+        "setup": setup,
+        "server": source.serving.installation or source.serving.url,
+    }
+    return source.run.directory.stage(name, key, lambda folder: made(source, backend, setup, folder), Prepared)
+
+
+def _assembled(source: BundleSource, backend: str, setup: Setup, folder: Path) -> Prepared:
+    artifact, release = source.candidate.artifact, source.serving.release
+    version = folder / "version"
+    version.mkdir()
+    own = {} if setup.backend else artifact.parameters  # what was measured on the server is left as it is
+    settings = carried(setup.settings, backend, own, release)
+    bundle = assemble(
+        version,
+        source.run.plan.name,
+        artifact,
+        source.candidate.folder,
+        ServedBy(triton_backend=backend, release=release, settings=settings),
+        source.model.signature,
+        source.evidence,
+        _golden(source),
+    )
+    config = triton_config.with_settings(bundle.config, settings, setup.reasons, setup.heading)
+    return Prepared(triton_backend=backend, config=config, rehearsed=None)
+
+
+def _golden(source: BundleSource) -> tuple[Given, Answers]:
+    """The rows that a server is asked before and after a publication, and the framework's answers to them."""
+    truth, signature = source.truth, source.model.signature
+    answers = np.load(truth.answers_file, mmap_mode="r")
+    rows = given.load(truth.rows_folder, mapped=True)
+    if not signature.output.independent_rows:
+        return rows[:GOLDEN_TOGETHER], np.asarray(answers[:GOLDEN_TOGETHER])
+    exact = not signature.is_net or source.candidate.artifact.precision == "fp32" or not truth.rows.user
+    return golden_rows(rows, answers, truth.rows.adversarial, hard=exact)
+
+
+def _rehearsed(source: BundleSource, backend: str, setup: Setup, folder: Path) -> Prepared:
+    """The same, and on a server of ours asked the golden rows. RehearsalError where it doesn't answer them: that isn't
+    kept, since what is in the way may be the machine's memory."""
+    made = _assembled(source, backend, setup, folder)
+    bundle = load_bundle(folder, made.config)
+    if source.serving.installation is None:
+        return made
+    _provide(source.serving, bundle, source.run.progress)
+    with session(source.serving) as asked:
+        rehearsed = rehearse(asked, bundle)
+    if not rehearsed.agreed:
+        raise RehearsalError(rehearsed.reason)
+    return msgspec.structs.replace(made, rehearsed=rehearsed)
+
+
+def load_bundle(folder: Path, config: str) -> Bundle:
+    """The bundle of a ``serve`` stage's folder, its files checked against their digests."""
+    version = folder / "version"
+    manifest = manifests.read_intact(version)
+    return Bundle(
+        folder=version, name=manifest.name, config=config, manifest=manifest, manifest_sha256=manifests.sha256(version)
+    )
+
+
+def chosen(run_dir: Path) -> tuple[Bundle, ...]:
+    """The bundles that the last run in ``run_dir``, dry or not, chose; UsageError where there are none."""
+    try:
+        folders = wire.decode((run_dir / CHOSEN_FILE).read_bytes(), tuple[str, ...])
+        stages = [run_dir / STAGES / Path(name).name for name in folders]
+        configs = [wire.decode((stage / RESULT_FILE).read_bytes(), Prepared).config for stage in stages]
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(
+            f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."
+        ) from error
+    if not stages:
+        raise UsageError(f"{run_dir}: its run chose no candidate that could be served", "Run optimize again.")
+    for stage in stages:
+        if told := changes(stage):
+            raise ModelError(
+                f"{stage}: not as the run left it: {'; '.join(told[:4])}", "Nothing is published. Run optimize again."
+            )
+    return tuple(load_bundle(stage, config) for stage, config in zip(stages, configs, strict=True))
+
+
+def forget_choice(run_dir: Path) -> None:
+    """A run begins: what the one before chose isn't this one's."""
+    (run_dir / CHOSEN_FILE).unlink(missing_ok=True)
+
+
+def _remember(run: Run, folders: Sequence[Path]) -> None:
+    atomic_write(run.directory.path / CHOSEN_FILE, wire.encode([folder.name for folder in folders]))
+
+
+def _provide(serving: Serving, bundle: Bundle, progress: Progress) -> None:
+    if serving.installation is not None and bundle.manifest.triton_backend == "python":
+        install.provide(serving.installation, bundle.manifest.requirements, progress.detail)

@@ -1,0 +1,1 @@
+"""Files: written atomically, kept under what decides them, read without trust."""

@@ -1,0 +1,351 @@
+"""The user's rows: .parquet, .csv, .npy, .npz to float32 [N, F] and categories [N, C] in the model's own order, and
+labels. In an .npz the rows are ``X`` and the categories ``C``.
+
+Numbers become float32 here, as the frameworks make them when they read a DataFrame; ``input__0`` is FP32 too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..values import FeatureContract
+from . import archives, csv_text
+from .csv_text import as_read, whole_of
+
+Rows = npt.NDArray[np.float32]
+Categories = npt.NDArray[Any]
+
+FORMATS = (".parquet", ".csv", ".npy", ".npz")
+
+NO_CATEGORY = ""
+NO_INTEGER = int(np.iinfo(np.int64).min)
+"""What stands for a missing value among strings and among integers, where the model takes one for missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """``rows``: float32 [N, F]. ``labels``: [N], as the file has them, or None. ``notes``: what was left out.
+    ``categories``: [N, C], numpy text or int64; None where the model takes none."""
+
+    rows: Rows
+    labels: npt.NDArray[Any] | None
+    notes: tuple[str, ...] = ()
+    categories: Categories | None = None
+
+
+def read(path: Path, features: FeatureContract, label: str | None = None, *, limit: int | None = None) -> Table:
+    """Read ``path``; columns are found by name where the model names its features, else by position.
+
+    ``limit``: a seeded sample of that many rows. Raises UsageError: a file that can't be read, a column that lacks
+    or isn't numeric, a wrong width, no rows.
+    """
+    _demand_file(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        table = _from_arrays(path, features, label)
+    else:
+        table = _from_columns(path, features, label)
+    if len(table.rows) == 0:
+        raise UsageError(f"{path}: no rows in it")
+    table = replace(table, notes=(*table.notes, *_unknown_floats(table, features)))
+    return table if limit is None or len(table.rows) <= limit else _sample(table, limit)
+
+
+def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
+    """The names of all columns but the label's; ``f0`` … of an array without names. UsageError as :func:`read`."""
+    _demand_file(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        arrays = _arrays(path)
+        if "X" not in arrays or arrays["X"].ndim != 2:
+            raise UsageError(f"{path}: no array X of shape [rows, features] in it")
+        return tuple(f"f{i}" for i in range(arrays["X"].shape[1]))
+    with _readable(path):
+        names = [str(name) for name in _arrow(path).column_names]
+    return tuple(name for name in names if name != label)
+
+
+def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
+    """The distinct values of each category feature in the file, as text; the same errors as :func:`read`. Of a .csv's
+    integers and truth values the texts, and what those are read as (:func:`as_read`)."""
+    _demand_file(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        given = _arrays(path).get("C")
+        if given is None or given.ndim != 2 or given.shape[1] != len(features.category_names):
+            raise UsageError(f"{path}: no array C of shape [rows, {len(features.category_names)}] with the categories")
+        return [sorted(set(map(str, given[:, c].tolist()))) for c in range(given.shape[1])]
+    table, wanted, _ = _located(path, features, label)
+    found = dict(zip(features.all_names, wanted, strict=True))
+    distinct = []
+    for name in features.category_names:
+        words = set(_texts(path, found[name], table.column(found[name]).unique(), features))
+        read = {as_read(word) for word in words} if _is_csv(path) else {""}
+        distinct.append(sorted(words if "" in read else words | read))
+    return distinct
+
+
+def _demand_file(path: Path) -> None:
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: unknown kind of data file", f"Expected one of {', '.join(FORMATS)}.")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{path}: permission denied")
+
+
+def _sample(table: Table, limit: int) -> Table:
+    keep = np.sort(np.random.default_rng(0).choice(len(table.rows), limit, replace=False))
+    note = f"a seeded sample of {limit:,} of {len(table.rows):,} rows"
+    labels = None if table.labels is None else table.labels[keep]
+    categories = None if table.categories is None else table.categories[keep]
+    return Table(table.rows[keep], labels, (*table.notes, note), categories)
+
+
+def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with path.open("rb") as file:
+            archives.demand_arrays(file, path)
+            loaded = np.load(file, allow_pickle=False)
+            return {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except archives.UNREADABLE as error:
+        raise UsageError(f"{path}: not a readable numpy file: {archives.reason(error)}") from error
+
+
+def _from_arrays(path: Path, features: FeatureContract, label: str | None) -> Table:
+    arrays = _arrays(path)
+    if "X" not in arrays:
+        raise UsageError(f"{path}: no array called X in it", f"It has: {', '.join(arrays) or 'nothing'}.")
+    rows = arrays["X"]
+    if rows.ndim != 2 or rows.dtype.kind not in "fiub":
+        raise UsageError(f"{path}: X must be numbers of shape [rows, features], it is {rows.dtype} {rows.shape}")
+    labels = None
+    if label is not None:
+        if label not in arrays:
+            raise UsageError(f"{path}: no array called {label!r} for --label", f"It has: {', '.join(arrays)}.")
+        labels = arrays[label]
+        if labels.shape != (len(rows),):
+            raise UsageError(f"{path}: labels of shape {labels.shape} for {len(rows)} rows")
+    if rows.shape[1] != len(features.names):
+        raise UsageError(f"{path}: rows of {rows.shape[1]} values; the model takes {len(features.names)}")
+    return Table(_float32(rows), labels, (), _category_array(path, arrays.get("C"), len(rows), features))
+
+
+def _category_array(
+    path: Path, given: npt.NDArray[Any] | None, rows: int, features: FeatureContract
+) -> Categories | None:
+    wanted = len(features.category_names)
+    if not wanted:
+        return None
+    kinds, words = ("iu", "integers") if features.category_dtype == "int64" else ("U", "text")
+    if given is None or given.shape != (rows, wanted) or given.dtype.kind not in kinds:
+        found = "there is none" if given is None else f"it is {given.dtype} {list(given.shape)}"
+        raise UsageError(f"{path}: the model takes categories: an array C of {words} [{rows}, {wanted}]; {found}")
+    return given.astype(np.int64) if kinds == "iu" else given
+
+
+def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
+    """The file's table, the columns of the model's features in training order, and what is to be said of the others."""
+    with _readable(path):
+        table = _arrow(path)
+        names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
+    if label is not None and label not in names:
+        raise UsageError(f"{path}: no column {label!r} for --label", _closest([label], names))
+    wanted, notes = _columns(path, names, features, label)
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1 and (name in wanted or name == label)})
+        if twice:
+            raise UsageError(f"{path}: two columns are called {twice[0]!r}")
+    if _is_csv(path) and features.category_dtype == "string":
+        column = dict(zip(features.all_names, wanted, strict=True))
+        known = {column[name]: features.categories.get(name, ()) for name in features.category_names}
+        with _readable(path):
+            table = csv_text.with_texts(path, table, known)
+    return table, wanted, notes
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What pyarrow raises of a file, as a UsageError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _from_columns(path: Path, features: FeatureContract, label: str | None) -> Table:
+    table, wanted, notes = _located(path, features, label)
+    column = dict(zip(features.all_names, wanted, strict=True))
+    columns = [_numbers(path, column[name], table.column(column[name])) for name in features.names]
+    rows = np.stack(columns, axis=1) if columns else np.zeros((table.num_rows, 0), np.float32)
+    labels = None if label is None else np.asarray(table.column(label).to_numpy(zero_copy_only=False))
+    categories = None
+    if features.category_names:
+        texts = [_texts(path, column[name], table.column(column[name]), features) for name in features.category_names]
+        categories = _as_wire(path, texts, features)
+    return Table(rows, labels, notes, categories)
+
+
+def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> list[str]:
+    """A column's categories as text: integers and truth values as the frameworks write them."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_floating(kind) and (whole := _whole(column)) is not None:
+        raise UsageError(
+            f"{path}: column {name!r} holds {kind}, and the model takes it as a category: {whole}.0 isn't {whole}",
+            f"{FLOATS}: make integers of them again, as df[{name!r}].astype('Int64') does"
+            + (", and fill those as for the model's training." if not features.category_nulls else "."),
+        )
+    if not (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise UsageError(
+            f"{path}: column {name!r} holds {kind}, and the model takes it as a category of text or integers"
+        )
+    if column.null_count and not features.category_nulls:
+        raise UsageError(
+            f"{path}: column {name!r} has missing values, and the model takes no missing category",
+            "Fill them as for the model's training.",
+        )
+    missing = str(NO_INTEGER) if features.category_dtype == "int64" else NO_CATEGORY
+    return [missing if value is None else str(value) for value in column.to_pylist()]
+
+
+FLOATS = "pandas makes floats of integers where some are missing"
+
+
+def _whole(column: Any) -> int | None:
+    """A value of a column of floats that are all whole numbers."""
+    values = column.drop_null().to_numpy(zero_copy_only=False)
+    values = values[~np.isnan(values)]
+    whole = len(values) and np.isfinite(values).all() and (values % 1 == 0).all()
+    return int(values[0]) if whole else None
+
+
+def _unknown_floats(table: Table, features: FeatureContract) -> list[str]:
+    """A note for each category feature with a 10.0 that the model doesn't know, where it knows 10."""
+    if table.categories is None or features.category_dtype != "string":
+        return []
+    notes = []
+    for name, column in zip(features.category_names, table.categories.T, strict=True):
+        known = set(features.categories.get(name, ()))
+        odd = sorted(word for word in set(column.tolist()) - known if whole_of(word) in known)
+        if odd:
+            notes.append(
+                f"the category {name!r} has the value {odd[0]!r}, which the model doesn't know, and it knows "
+                f"{whole_of(odd[0])!r}: {FLOATS}"
+            )
+    return notes
+
+
+def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> Categories:
+    """[N, C] as ``input__1`` takes them."""
+    if features.category_dtype == "string":
+        return np.array(texts, dtype=np.str_).T
+    columns = []
+    for name, column in zip(features.category_names, texts, strict=True):
+        try:
+            columns.append(np.array([int(text) for text in column], np.int64))
+        except (ValueError, OverflowError) as error:
+            odd = next((text for text in column if whole_of(text)), "")
+            raise UsageError(
+                f"{path}: the model's categories are integers, and those of {name!r} aren't: {error}",
+                f"{FLOATS}, and {odd!r} isn't {whole_of(odd)}: make integers of them before text." if odd else "",
+            ) from error
+    return np.stack(columns, axis=1)
+
+
+def _columns(
+    path: Path, names: Sequence[str], features: FeatureContract, label: str | None
+) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Which columns are the features, in the model's order."""
+    candidates = [name for name in names if name != label]
+    if features.named:
+        lacking = [name for name in features.all_names if name not in candidates]
+        if lacking:
+            shown = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
+            raise UsageError(
+                f"{path}: lacks {len(lacking)} of the model's {len(features.all_names)} features: {shown}",
+                _closest(lacking, candidates),
+            )
+        extra = len(candidates) - len(features.all_names)
+        left = (
+            "1 column that the model doesn't take was"
+            if extra == 1
+            else f"{extra} columns that the model doesn't take were"
+        )
+        return features.all_names, (f"{left} left out",) if extra else ()
+    if len(candidates) != len(features.all_names):
+        raise UsageError(
+            f"{path}: {len(candidates)} columns beside the label; the model takes {len(features.all_names)} features "
+            "and doesn't name them",
+            "Give a file with just those columns, in training order (and --label NAME for the label's).",
+        )
+    return candidates, ("the model doesn't name its features: columns were taken in the file's order",)
+
+
+def _closest(lacking: Sequence[str], names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(lacking[0], names, n=1)
+    near = f"Did you mean {close[0]!r}? " if close else ""
+    if len(names) == 1 and ";" in names[0]:
+        return "Its one column's name has semicolons in it: save it with commas."
+    return f"{near}The file has: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
+
+
+def _arrow(path: Path) -> Any:
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet
+
+        archives.demand_parquet(path)
+        return pyarrow.parquet.read_table(path)
+    import pyarrow.csv
+
+    archives.demand(path, path.stat().st_size)
+    return pyarrow.csv.read_csv(path)
+
+
+def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float32]:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan, np.float32)
+    if not (
+        pa.types.is_floating(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    ):
+        held = "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+        raise UsageError(
+            f"{path}: column {name!r} holds {held}, the model takes numbers", "Encode it as for the model's training."
+        )
+    if pa.types.is_integer(kind) and column.null_count == 0:
+        return _float32(column.to_numpy())  # rounded once; by way of float64 a large one may round twice
+    return _float32(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _float32(values: npt.NDArray[Any]) -> Rows:
+    """Rounded to float32, as the frameworks do; what is too large becomes infinite, which they see too."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)

@@ -1,0 +1,200 @@
+"""Ask a Triton over gRPC, with errors that a user can read.
+
+Shapes: N rows, F features, K outputs. Served tensors are ``input__0`` FP32 [F], ``input__1`` BYTES or INT64 [C] where
+the model takes categories, and ``output__0`` FP32 [K].
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .. import triton_releases
+from ..errors import PublicationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from ..triton_releases import Release
+
+INPUT, CATEGORIES, OUTPUT = "input__0", "input__1", "output__0"
+
+CONNECT_S = 10.0
+LOAD_S = 600.0
+"""A large model, warm-up requests and an engine's build all count as loading."""
+INFER_S = 120.0
+
+MESSAGE_BYTES = 2**31 - 1
+"""The largest gRPC message: no limit of our own."""
+
+_WRAPPING = re.compile(
+    r"^(\[StatusCode\.\w+\] |failed to load '[^']*', |load failed for model '[^']*': "
+    r"|version \d+ is at \w+ state: |Internal: |Invalid argument: )+"
+)
+
+
+class Session:
+    """A connection to one Triton. Raises PublicationError where none answers at ``url`` (``grpc://HOST:PORT``)."""
+
+    def __init__(self, url: str) -> None:
+        import tritonclient.grpc
+
+        self.url = url if url.startswith("grpc://") else f"grpc://{url}"
+        self._client = tritonclient.grpc.InferenceServerClient(
+            self.url.removeprefix("grpc://"),
+            channel_args=[
+                ("grpc.max_send_message_length", MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", MESSAGE_BYTES),
+                # A proxy for the web (http_proxy) is no way to a server on this machine or in this cluster.
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self.server_version()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def server_version(self) -> str:
+        """The server's own version, such as ``2.51.0``."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            return str(self._client.get_server_metadata(client_timeout=CONNECT_S).version)
+        except InferenceServerException as error:
+            raise _nobody(self.url, error) from error
+
+    def release(self) -> Release | None:
+        """The release that the server is, or None where the table doesn't know it."""
+        return triton_releases.from_server_version(self.server_version())
+
+    def load(self, name: str, config_override: str | None = None, files: Mapping[str, bytes] | None = None) -> None:
+        """Load a model, or its new version; the old one serves until the new one is ready.
+
+        ``config_override``: a model configuration in JSON, instead of the file's. ``files``: the model's own files
+        (``file:1/model.onnx`` -> content), instead of the repository's; then a configuration must be given.
+        Raises PublicationError with the server's reason where it refuses; what served before still does.
+        """
+        with self._told(f"Triton at {self.url} refused to load {name!r}"):
+            self._client.load_model(name, config=config_override, files=files, client_timeout=LOAD_S)
+
+    def unload(self, name: str) -> None:
+        """Unload a model; the server does so once its requests in flight are answered."""
+        with self._told(f"Triton at {self.url} refused to unload {name!r}"):
+            self._client.unload_model(name, client_timeout=LOAD_S)
+
+    def ready(self, name: str, version: int | None = None) -> bool:
+        """Whether that version (None: any) answers requests."""
+        with self._told(f"Triton at {self.url} doesn't say whether {name!r} is ready"):
+            return bool(self._client.is_model_ready(name, _text(version), client_timeout=CONNECT_S))
+
+    def versions(self, name: str) -> tuple[int, ...]:
+        """The versions that are ready, in ascending order."""
+        with self._told(f"Triton at {self.url} doesn't list its models"):
+            index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+        return tuple(sorted(int(m.version) for m in index.models if m.name == name and m.state == "READY"))
+
+    def models(self) -> tuple[str, ...]:
+        """The names of all models in the server's repository, loaded or not."""
+        with self._told(f"Triton at {self.url} doesn't list its models"):
+            index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+        return tuple(dict.fromkeys(model.name for model in index.models))
+
+    def max_batch_size(self, name: str, version: int | None = None) -> int:
+        """Rows that one request may hold; 0 where the model takes no batches."""
+        with self._told(f"Triton at {self.url} doesn't tell the configuration of {name!r}"):
+            answer = self._client.get_model_config(name, _text(version), client_timeout=CONNECT_S)
+        return int(answer.config.max_batch_size)
+
+    def infer(
+        self, name: str, x: NDArray[np.float32], version: int | None = None, categories: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Rows ``x`` [N, F] float32, and ``categories`` [N, C] (text or int64) -> answers [N, K] float32, in one
+        request.
+
+        Raises PublicationError where the server refuses, or answers with another type or number of rows.
+        """
+        import tritonclient.grpc
+
+        sent = []
+        if x.shape[1]:
+            sent.append(tritonclient.grpc.InferInput(INPUT, list(x.shape), "FP32"))
+            sent[-1].set_data_from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+        if categories is not None:
+            values, kind = _as_sent(categories)
+            sent.append(tritonclient.grpc.InferInput(CATEGORIES, list(values.shape), kind))
+            sent[-1].set_data_from_numpy(values)
+        asked = [tritonclient.grpc.InferRequestedOutput(OUTPUT)]
+        with self._told(f"Triton at {self.url} failed on a request of {len(x)} rows to {name!r}"):
+            answer = self._client.infer(name, sent, _text(version), outputs=asked, client_timeout=INFER_S)
+        return _checked(name, len(x), answer.as_numpy(OUTPUT))
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Say the server's reason in one line, or that the server is gone."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            yield
+        except InferenceServerException as error:
+            if error.status() in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}:
+                self.server_version()  # raises where nobody answers any more
+            raise PublicationError(f"{what}: {reason(str(error.message()))}") from error
+
+
+def reason(message: str) -> str:
+    """The first line of a server's refusal, without what it is wrapped in.
+
+    ``load failed for model 'm': version 2 is at UNAVAILABLE state: Internal: KeyError: 'x'`` -> ``KeyError: 'x'``.
+    """
+    lines = [line.strip().rstrip(";") for line in message.splitlines() if line.strip().strip(";")]
+    first = lines[0] if lines else "it gave no reason"
+    return _WRAPPING.sub("", first) or first
+
+
+def _as_sent(categories: NDArray[Any]) -> tuple[NDArray[Any], str]:
+    """Categories as the client library takes them: int64, or objects that are bytes."""
+    if categories.dtype.kind in "iu":
+        return np.ascontiguousarray(categories, np.int64), "INT64"
+    words = np.empty(categories.shape, object)
+    words[...] = [[str(value).encode() for value in row] for row in categories.tolist()]
+    return words, "BYTES"
+
+
+def _checked(name: str, rows: int, answer: Any) -> NDArray[np.float32]:
+    if answer is None or answer.dtype != np.float32:
+        got = "nothing" if answer is None else str(answer.dtype)
+        raise PublicationError(f"{name!r} answers {OUTPUT} with {got}, expected float32")
+    if answer.ndim != 2 or answer.shape[0] != rows:
+        raise PublicationError(f"{name!r} answers {OUTPUT} of shape {list(answer.shape)}, expected [{rows}, K]")
+    return np.asarray(answer, dtype=np.float32)
+
+
+def _nobody(url: str, error: Any) -> PublicationError:
+    if error.status() == "StatusCode.UNIMPLEMENTED":
+        return PublicationError(f"what answers at {url} is not a Triton", "Give Triton's gRPC port (8001 by default).")
+    return PublicationError(
+        f"no Triton answers at {url}",
+        "Start it, or check the address: it is Triton's gRPC port (8001 by default), not its HTTP port.",
+    )
+
+
+def _text(version: int | None) -> str:
+    return "" if version is None else str(version)

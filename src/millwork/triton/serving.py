@@ -1,0 +1,142 @@
+"""The Triton of a run: which release it is, what backends it has, and a session with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from .. import triton_releases
+from ..compile.kernel import TRITON_BACKEND
+from ..errors import PublicationError, UsageError
+from ..storage import scratch
+from ..triton_releases import Release
+from ..values import Value
+from . import install, server
+from .address import Address, Folder, Managed, NoServer, Remote
+from .client import Session
+from .install import Installation
+from .readiness import has_backend
+
+CONTAINER_BACKENDS = ("onnxruntime", "fil", "python")
+"""What NVIDIA's release container has of the backends that we serve with."""
+
+
+class Serving(Value):
+    """A Triton to serve with. ``backends``: which of ours it has, None where only loading a model will tell.
+
+    ``installation`` is a server that we start and stop ourselves, ``url`` one that runs already; neither: none.
+    """
+
+    release: Release
+    backends: tuple[str, ...] | None
+    installation: Installation | None = None
+    url: str = ""
+
+    @property
+    def there(self) -> bool:
+        return self.installation is not None or bool(self.url)
+
+    @property
+    def words(self) -> str:
+        """``Triton 2.51.0 at grpc://…``; empty where there is no server."""
+        if self.url:
+            return f"Triton {self.release.version} at {self.url}"
+        return f"Triton {self.release.version}" if self.installation else ""
+
+    def served_by(self, native: str) -> tuple[str, ...]:
+        """Triton backends to try for a file whose own backend is ``native``, the best first."""
+        wanted = tuple(dict.fromkeys((native, "python")))
+        return wanted if self.backends is None else tuple(name for name in wanted if name in self.backends)
+
+
+def prepare(address: Address, release: str | None, announce: Callable[[str], None], *, start: bool = True) -> Serving:
+    """The Triton at ``address``, installed if it is ours and isn't there. ``release``: what the user said it is.
+    ``start``: whether the managed one will be needed, or only what it is.
+
+    Raises UsageError where the server is another release than was said, TargetError or PublicationError where
+    there is none.
+    """
+    match address:
+        case NoServer():
+            found = triton_releases.find(release) if release else triton_releases.newest()
+            return Serving(release=found, backends=CONTAINER_BACKENDS)
+        case Managed():
+            installation = install.install(announce) if start else None
+            serving = Serving(
+                release=_of(install.TRITON_VERSION, release), backends=install.backends(), installation=installation
+            )
+        case Folder(path=path):
+            own = install.at(Path(path))
+            known = (*CONTAINER_BACKENDS, TRITON_BACKEND)
+            backends = tuple(name for name in known if (Path(own.backends) / name).is_dir())
+            serving = Serving(release=triton_releases.newest(), backends=backends, installation=own)
+            with session(serving) as asked:
+                version = asked.server_version()
+            serving = Serving(release=_of(version, release), backends=backends, installation=own)
+        case Remote():
+            with Session(address.url) as asked:
+                version = asked.server_version()
+            serving = Serving(release=_of(version, release), backends=None, url=address.url)
+    if release is not None and serving.release != triton_releases.find(release):
+        raise UsageError(
+            f"--triton-release {release}: the server is {serving.release.name}", "Leave --triton-release out."
+        )
+    return serving
+
+
+def asked(serving: Serving, natives: Iterable[str]) -> Serving:
+    """The same, with which backends a server that runs already has of those that files of ``natives`` can be served by:
+    where a run puts it under load, it may as well be asked. Unchanged where it takes no models by its API, or has none
+    of them: loading says why."""
+    if not serving.url or serving.backends is not None:
+        return serving
+    try:
+        with Session(serving.url) as asking:
+            wanted = dict.fromkeys(name for native in natives for name in serving.served_by(native))
+            has = tuple(name for name in wanted if has_backend(asking, name))
+    except PublicationError:
+        return serving
+    return msgspec.structs.replace(serving, backends=has) if has else serving
+
+
+@contextmanager
+def session(serving: Serving, repository: str | None = None) -> Iterator[Session]:
+    """Talk to the server: the one that runs, or one of ours, started on ``repository`` for the while."""
+    with opened(serving, repository) as (asked, _):
+        yield asked
+
+
+@contextmanager
+def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Session, int]]:
+    """The same, with the server's process where it is one of ours, else 0."""
+    if serving.url:
+        with Session(serving.url) as asked:
+            yield asked, 0
+        return
+    if serving.installation is None:
+        raise PublicationError("there is no Triton to ask", "Leave --triton none out.")
+    with scratch.folder("triton") as folder:
+        empty = folder / "models"
+        empty.mkdir()
+        log = folder / "triton.log"
+        with (
+            server.start(serving.installation, repository or str(empty), log=log) as running,
+            Session(running.grpc_url) as asked,
+        ):
+            yield asked, running.pid
+
+
+def _of(version: str, said: str | None) -> Release:
+    """The release of a server's version; what the user said where the table doesn't know it."""
+    found = triton_releases.from_server_version(version)
+    if found is not None:
+        return found
+    if said is not None:
+        return triton_releases.find(said)
+    raise UsageError(
+        f"the server is Triton {version}, which this version of millwork doesn't know",
+        "Say which release to write for with --triton-release YY.MM.",
+    )

@@ -1,0 +1,169 @@
+"""The step ``load``: one round of load on one loaded model, in a worker, with the server's own counters around it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import PublicationError
+from ...validators.traffic import Traffic
+from ...values import Value
+from .. import processes
+from . import generator, perf_analyzer, samples, schedule, tensors
+from .perf_analyzer import ClosedLoop, PerfAnalyzer
+from .samples import Samples
+
+WARM_UP_S = 0.12
+"""Before each round: caches, connections and the batcher's queues get going. No figure has it."""
+
+
+SETTLED_S, LONGEST_SETTLE_S = 0.1, 10.0
+"""A server that answers nothing for so long, or for three calls, has nothing left of a round; the longest wait."""
+
+
+class Where(Value):
+    """A server's gRPC address, and perf_analyzer where there is one. ``pid``: the server's where it is ours, else 0."""
+
+    url: str
+    pid: int = 0
+    perf_analyzer: str = ""
+    libraries: tuple[str, ...] = ()
+
+
+class LoadRequest(Value):
+    """``rows``: a file as :mod:`.tensors` has it. ``seed``: of the arrivals and the sizes."""
+
+    where: Where
+    model: str
+    rows: str
+    traffic: Traffic
+    seconds: float
+    seed: int
+
+
+class ServerTime(Value):
+    """What the server's counters say of the round, a request on average: microseconds in the queue and in the three
+    parts of computing, ``requests`` answered, ``executions`` of the model, and ``rows`` of one execution. ``cpu_us``:
+    CPU time of all the server's processes a request, None where they can't be seen."""
+
+    queue_us: float
+    input_us: float
+    infer_us: float
+    output_us: float
+    requests: int
+    executions: int
+    rows: float
+    cpu_us: float | None = None
+
+
+class LoadReply(Value):
+    """Beside it: ``samples.npz``, a line a request. ``generator`` says what sent them."""
+
+    generator: str
+    server: ServerTime
+
+
+def generator_for(traffic: Traffic, where: Where) -> str:
+    """``perf_analyzer`` for a closed loop of one batch size where it is there, else ``asyncio``, our own."""
+    fits = not traffic.open and len(traffic.shares) == 1 and where.perf_analyzer
+    return "perf_analyzer" if fits else "asyncio"
+
+
+def load(request: LoadRequest) -> LoadReply:
+    """One round. PublicationError where nothing was answered."""
+    given = tensors.read(Path(request.rows))
+    messages = {batch: tensors.requests(request.model, given, batch) for batch in _sizes(request)}
+    _warm_up(request, messages)
+    before = _counters(request)
+    seen, by = _ask(request, given, messages)
+    after = _counters(request)
+    if seen.unanswered:
+        _settle(request)
+    if not len(seen.answered) or seen.unanswered == len(seen.latency_us):
+        raise PublicationError(f"{request.model} answered none of {len(seen.latency_us):,} requests")
+    samples.save(seen, Path.cwd() / samples.SAMPLES_FILE)
+    return LoadReply(generator=by, server=_difference(before, after))
+
+
+def _settle(request: LoadRequest) -> None:
+    """Wait until the server is through with what it still has of this round: it would slow the next trial's. What is
+    cancelled in a queue without dynamic batching is computed all the same."""
+    until = time.monotonic() + LONGEST_SETTLE_S
+    before, _ = _counters(request)
+    while time.monotonic() < until:
+        done = max(before.inference_stats.success.count, 1)
+        call_s = before.inference_stats.compute_infer.ns * 1e-9 / done
+        time.sleep(max(SETTLED_S, 3 * call_s))
+        now, _ = _counters(request)
+        if (now.inference_stats.success.count, now.execution_count) == (done, before.execution_count):
+            return
+        before = now
+
+
+def _sizes(request: LoadRequest) -> list[int]:
+    if not request.traffic.recording:
+        return list(request.traffic.batches)
+    replayed = schedule.arrivals(request.traffic, request.seconds, request.seed)
+    return [int(size) for size in np.unique(replayed.batch)]
+
+
+def _warm_up(request: LoadRequest, messages: generator.Requests) -> None:
+    order = list(messages)
+    clients = min(request.traffic.clients or 4, 8)
+    generator.closed_loop(request.where.url, messages, order, clients, WARM_UP_S)
+
+
+def _ask(request: LoadRequest, given: tensors.Tensors, messages: generator.Requests) -> tuple[Samples, str]:
+    traffic, where = request.traffic, request.where
+    by = generator_for(traffic, where)
+    if traffic.open:
+        plan = schedule.arrivals(traffic, request.seconds, request.seed)
+        return generator.open_loop(where.url, messages, plan), by
+    clients = traffic.clients or 1
+    if by == "perf_analyzer":
+        tool = PerfAnalyzer(where.perf_analyzer, where.libraries)
+        load = ClosedLoop(traffic.batches[0], clients, request.seconds)
+        return perf_analyzer.closed_loop(tool, where.url, request.model, given, load, Path.cwd()), by
+    order = schedule.sizes(traffic, schedule.STREAM, np.random.default_rng(request.seed)).tolist()
+    return generator.closed_loop(where.url, messages, order, clients, request.seconds), by
+
+
+def _counters(request: LoadRequest) -> tuple[Any, float]:
+    """Triton's statistics of the model, and the CPU seconds that the server's processes have used."""
+    from tritonclient.grpc import InferenceServerClient
+
+    client = InferenceServerClient(
+        request.where.url.removeprefix("grpc://"), channel_args=[("grpc.enable_http_proxy", 0)]
+    )
+    try:
+        statistics = client.get_inference_statistics(request.model).model_stats[0]
+    finally:
+        client.close()
+    return statistics, processes.cpu_seconds(request.where.pid)
+
+
+def _difference(before: tuple[Any, float], after: tuple[Any, float]) -> ServerTime:
+    """The counters of the time between: Triton's are sums over all requests since the model was loaded, in ns."""
+    old, new = before[0], after[0]
+    served = new.inference_stats.success.count - old.inference_stats.success.count
+    runs = new.execution_count - old.execution_count
+    rows = new.inference_count - old.inference_count
+
+    def mean(name: str) -> float:
+        spent = getattr(new.inference_stats, name).ns - getattr(old.inference_stats, name).ns
+        return float(spent / 1e3 / max(served, 1))
+
+    cpu = (after[1] - before[1]) * 1e6 / max(served, 1)
+    return ServerTime(
+        queue_us=mean("queue"),
+        input_us=mean("compute_input"),
+        infer_us=mean("compute_infer"),
+        output_us=mean("compute_output"),
+        requests=served,
+        executions=runs,
+        rows=rows / max(runs, 1),
+        cpu_us=cpu if after[1] else None,
+    )

@@ -1,0 +1,197 @@
+"""A tuning session: the server that trials are loaded on, and each round of theirs, kept in the run directory.
+
+Each round of each trial is a stage of the run directory, raw times beside its figures. A run that is resumed repeats
+none: the search takes the same steps until it comes to a round that isn't there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from ..artifacts.bundle import Bundle
+from ..artifacts.bundle_rehearsal import golden_rows
+from ..errors import PublicationError
+from ..executors import Executor
+from ..progress import Progress
+from ..storage.files import sha256_file
+from ..storage.run_directory import RunDirectory
+from ..targets import machine
+from ..triton import config as triton_config
+from ..triton import install
+from ..triton.serving import Serving, opened
+from ..validators.traffic import Traffic
+from ..values import Value
+from ..worker import MOST_MEMORY, NO_SANDBOX, Failure, Limits
+from .figures import Round
+from .load import samples
+from .load.load_steps import LoadReply, LoadRequest, Where
+from .loaded_models import Golden, Loadable, LoadedModels
+from .trials import ServedCandidate, Trial, TrialError
+
+ROUND_LIMITS = Limits(seconds=120.0, memory_bytes=MOST_MEMORY)
+
+
+class TrialReply(Value):
+    """One round, or why the trial can't serve. ``memory``: bytes that loading it took, if it was loaded for this."""
+
+    failed: str = ""
+    load: LoadReply | None = None
+    memory: int | None = None
+    spent_s: float = 0.0
+
+
+@dataclass
+class TuningSession:
+    """The server while it is tuned on; started by the first round that isn't kept."""
+
+    directory: RunDirectory
+    executor: Executor
+    progress: Progress
+    serving: Serving
+    candidates: Sequence[ServedCandidate]
+    name: str
+    rows: Path
+    round_s: float
+    confined: bool = True
+    """Whether the engines' own times are taken in a sandbox, as all that reads a model is unless the user trusts it."""
+    memory: dict[int, int] = field(default_factory=dict)
+    generator: str = ""
+    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _models: LoadedModels | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._models = None
+        self._open.close()
+
+    def models(self) -> LoadedModels:
+        """The server, ready to load."""
+        if self._models is None:
+            for candidate in self.candidates:
+                if self.serving.installation is not None and candidate.backend == "python":
+                    install.provide(
+                        self.serving.installation, candidate.bundle.manifest.requirements, self.progress.detail
+                    )
+            session, pid = self._open.enter_context(opened(self.serving))
+            self._models = self._open.enter_context(LoadedModels(session, self.name, pid))
+        return self._models
+
+    def measure(self, trial: Trial, sweep: int, traffic: Traffic, what: str = "trial") -> Round:
+        """One round, from the run directory if it is there."""
+        bundle = trial.candidate.bundle
+        config = triton_config.with_settings(bundle.config, trial.settings)
+        key = {
+            "files": [(entry.path, entry.sha256) for entry in bundle.manifest.files if _decides(entry.path)],
+            "config": triton_config.fingerprint(config),
+            "traffic": traffic,
+            "seconds": self.round_s,
+            "round": sweep,
+            "rows": sha256_file(self.rows),
+            "host": platform.node(),
+            "machine": machine(),
+            "server": self.serving.url or self.serving.installation,
+            "release": self.serving.release.name,
+        }
+        stage = self.directory.stage(
+            what, key, lambda folder: self._round(trial, sweep, traffic, config, folder), TrialReply
+        )
+        reply = stage.value
+        if reply.load is None:
+            raise TrialError(reply.failed, reply.spent_s)
+        if reply.memory is not None:
+            self.memory[trial.id] = reply.memory
+        self.generator = self.generator or reply.load.generator
+        return Round(
+            number=sweep,
+            samples=samples.load(stage.folder / samples.SAMPLES_FILE),
+            server=reply.load.server,
+            generator=reply.load.generator,
+            spent_s=reply.spent_s,
+        )
+
+    def _round(self, trial: Trial, sweep: int, traffic: Traffic, config: str, folder: Path) -> TrialReply:
+        began = time.monotonic()
+        models = self.models()
+        try:
+            served, memory = models.ready(trial.id, _loadable(trial.candidate.bundle, config))
+        except TrialError as failed:
+            return TrialReply(failed=str(failed), spent_s=time.monotonic() - began)
+        except PublicationError as gone:
+            self._require_ours(gone.message)
+            raise TrialError(f"the server died of it: {gone.message}", time.monotonic() - began) from gone
+        request = LoadRequest(
+            where=_where(models, self.serving),
+            model=served,
+            rows=str(self.rows),
+            traffic=traffic,
+            seconds=self.round_s,
+            seed=sweep,
+        )
+        done = self.executor.run(
+            "millwork.tuning.load.load_steps:load",
+            request,
+            LoadReply,
+            folder=folder,
+            limits=ROUND_LIMITS,
+            sandbox=NO_SANDBOX,  # a client of the server's: it reads no model
+        )
+        spent = time.monotonic() - began
+        if isinstance(done, Failure):
+            self._after(done, trial)
+            return TrialReply(failed=f"under load: {done.message}", spent_s=spent)
+        return TrialReply(load=done.value, memory=memory, spent_s=spent)
+
+    def _after(self, failure: Failure, trial: Trial) -> None:
+        """A round failed: the server may have died of it. One of ours is started again for the next."""
+        if self._models is None:
+            return
+        try:
+            self._models.session.server_version()
+            self._models.drop(trial.id)
+        except PublicationError:
+            self._require_ours(failure.message)
+
+    def _require_ours(self, why: str) -> None:
+        """The server is gone. One of ours is started again for the next round; PublicationError for the user's."""
+        self.close()
+        if self.serving.url:
+            raise PublicationError(
+                f"the server at {self.serving.url} is gone: {why}",
+                "The same command goes on from the rounds that were had.",
+            )
+
+
+def _loadable(bundle: Bundle, config: str) -> Loadable:
+    manifest = bundle.manifest
+    paths = sorted(path for path in bundle.folder.rglob("*") if path.is_file())
+    given, answers = golden_rows(bundle.folder, manifest)
+    asked = Golden(given, answers, manifest.golden_abs, manifest.golden_rel)
+    return Loadable(
+        files={f"file:1/{path.relative_to(bundle.folder).as_posix()}": path.read_bytes() for path in paths},
+        config=lambda name: triton_config.as_json(config, name=name),
+        golden=asked,
+    )
+
+
+def _where(models: LoadedModels, serving: Serving) -> Where:
+    """perf_analyzer is the managed Triton's; it can ask any server."""
+    own = serving.installation if serving.installation is not None else install.find()
+    program = own.perf_analyzer if own is not None and own.perf_analyzer else ""
+    libraries = own.perf_libraries if own is not None else ()
+    return Where(url=models.session.url, pid=models.pid, perf_analyzer=program, libraries=libraries)
+
+
+def _decides(path: str) -> bool:
+    """Whether a file of the version can change what is measured; the golden rows and the manifest don't."""
+    return not path.endswith((".npz", "manifest.json"))

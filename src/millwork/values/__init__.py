@@ -1,0 +1,38 @@
+"""The values that flow between stages: frozen, typed, JSON by ``msgspec``.
+
+    base            what every value is                contracts      what a model takes and gives
+    measurements    how far off, how fast              record         one run: run.json
+    tensorrt_plan   what a TensorRT plan was made for  manifest       one published version: manifest.json
+
+Shapes: N rows, F numeric features, K outputs, T trees. Times are microseconds of one call unless a name says
+otherwise (``build_s``: seconds). Arrays never travel in these values: they lie in files beside them.
+"""
+
+from __future__ import annotations
+
+from .base import FilePath, Value
+from .contracts import FeatureContract, Framework, ModelSummary, OutputContract, OutputKind, Provenance, Task
+from .manifest import SCHEMA, FileDigest, Manifest
+from .measurements import Interval, Latency, LayerCost, Metric, Parity, WorstRow
+from .record import (
+    CandidateRecord,
+    Figures,
+    Gpu,
+    Headroom,
+    LoadPoint,
+    PassNote,
+    Publication,
+    Record,
+    Status,
+    TargetSummary,
+    TrialRecord,
+    Tuning,
+    Winner,
+)
+
+__all__ = [
+    "SCHEMA", "CandidateRecord", "FeatureContract", "Figures", "FileDigest", "FilePath", "Framework", "Gpu", "Headroom",
+    "Interval", "Latency", "LayerCost", "LoadPoint", "Manifest", "Metric", "ModelSummary", "OutputContract",
+    "OutputKind", "Parity", "PassNote", "Provenance", "Publication", "Record", "Status", "TargetSummary", "Task",
+    "TrialRecord", "Tuning", "Value", "Winner", "WorstRow",
+]  # fmt: skip

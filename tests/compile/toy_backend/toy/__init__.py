@@ -1,0 +1,1 @@
+"""The ``toy`` backend: the worked example of docs/architecture.md."""
