@@ -41,7 +41,6 @@ from millwork.values import Record
 from . import guide, jobs
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = ("millwork", "optimize")
 LANGUAGES = ("python", "sh", "json", "toml", "pbtxt", "dockerfile", "text")
 NEEDS = {
     "gpu": "an NVIDIA GPU",
@@ -50,6 +49,7 @@ NEEDS = {
     "prometheus": "a Prometheus that scrapes a Triton",
     "download": "hundreds of megabytes from a package index",
     "model": "a model that the guide's tests don't make",
+    "backend": "a copy of the package with another backend in it (tests/compile/test_toy_backend.py makes one)",
     "time": "a minute and more, or a machine that does nothing else",
 }
 """Why a block is parsed and not run."""
