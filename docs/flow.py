@@ -11,9 +11,9 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-WIDTH, HEIGHT = 1060, 440
-BOX_W, BOX_H = 148, 58
-COLUMNS = (30, 316, 602, 888)
+WIDTH, HEIGHT = 1084, 420
+BOX_W, BOX_H = 162, 58
+COLUMNS = (26, 316, 606, 896)
 LANES = (44, 194, 344)
 
 Value = tuple[str, str]
