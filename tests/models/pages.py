@@ -32,7 +32,7 @@ from tritonclient.grpc import model_config_pb2
 import millwork
 from millwork.artifacts.repository import at, check_name
 from millwork.cli import app
-from millwork.pipeline.options import Options, objective_of, understand
+from millwork.pipeline.options import Options, understand
 from millwork.triton import address
 from millwork.tuning import slo
 from millwork.validators import traffic
@@ -125,9 +125,13 @@ def _commands(group: Any, names: tuple[str, ...]) -> Iterator[tuple[str, set[str
 
 
 CHECKS: dict[str, Any] = {
-    "traffic": traffic.parse, "slo": slo.parse, "triton": address.parse, "name": check_name, "repository": at,
-    "objective": lambda text: objective_of(text, traffic.default()),
-}  # fmt: skip
+    "traffic": traffic.parse,
+    "slo": slo.parse,
+    "triton": address.parse,
+    "name": check_name,
+    "repository": at,
+    "objective": slo.objective,
+}
 """What a command does first with the texts of its options."""
 
 
