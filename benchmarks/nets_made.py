@@ -29,7 +29,7 @@ from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.precision import precision_steps as precision
 from millwork.compile.precision.gap import USUAL
 from millwork.compile.precision.rows import apart
-from millwork.passes import base, table
+from millwork.passes import base, pass_table
 from millwork.passes import net as nets
 from millwork.passes.net import CODES, NUMBERS
 from millwork.values import Provenance
@@ -44,7 +44,7 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
     net = KINDS[kind]()
     path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)  # type: ignore[arg-type]
     loaded = frontend.load(path.read_bytes(), WHERE).program
-    graph = base.run(table.NET_LOWERING, loaded.graph).program
+    graph = base.run(pass_table.NET_LOWERING, loaded.graph).program
     own = nets.Net(graph, loaded.interface)
     _rows(net, folder)
     found: dict[str, Any] = {
@@ -82,7 +82,7 @@ def _rows(net: Net, folder: Path) -> None:
 
 
 def _save(net: nets.Net, name: str, found: dict[str, Any]) -> None:
-    model = base.run(table.FOR_CPU, finished(net, triton_releases.find(RELEASE))).program
+    model = base.run(pass_table.FOR_CPU, finished(net, triton_releases.find(RELEASE))).program
     onnx.save_model(model, f"onnx-{name}.onnx")
     found["files"][name] = f"onnx-{name}.onnx"
 

@@ -38,7 +38,8 @@ from millwork.artifacts.repository import at
 from millwork.commands import tune as reconfigure
 from millwork.executors import LocalExecutor
 from millwork.pipeline import optimize as pipeline
-from millwork.pipeline.options import TUNE_S, Options, objective_of
+from millwork.pipeline.options import Options
+from millwork.pipeline.plan import objective_of
 from millwork.progress import Silent
 from millwork.storage import tables
 from millwork.storage.run_directory import RunDirectory
@@ -48,6 +49,7 @@ from millwork.triton import serving as server
 from millwork.triton.settings import Settings
 from millwork.tuning import knobs, scoring
 from millwork.tuning import tune as tuning
+from millwork.tuning.budget import TUNE_S
 from millwork.tuning.figures import Round, row_rate
 from millwork.tuning.knobs import Workload
 from millwork.tuning.load import tensors

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from .. import triton_releases
-from ..passes import base, net, program, table
+from ..passes import base, net, pass_table, program
 from ..passes.net import Net
 from ..passes.trees.tree_pass import leaf_map
 from ..values import PassNote, Value
@@ -95,7 +95,7 @@ def load(request: LoadRequest) -> Loaded:
 
 
 class LowerRequest(Value):
-    """``passes``: a spec as :func:`millwork.passes.table.spec` prints it; empty for the usual lowering."""
+    """``passes``: a spec as :func:`millwork.passes.pass_table.spec` prints it; empty for the usual lowering."""
 
     program: FilePath
     passes: str = ""
@@ -117,14 +117,14 @@ def lower(request: LowerRequest) -> Lowered:
     if Path(request.program).name == NET_FILE:
         return _lower_net(net.load(Path(request.program)), request.passes, folder)
     before = program.load(Path(request.program))
-    result = base.run(table.parse(request.passes) if request.passes else table.LOWERING, before)
+    result = base.run(pass_table.parse(request.passes) if request.passes else pass_table.LOWERING, before)
     program.save(result.program, folder / LOWERED_FILE)
     np.save(folder / LEAF_MAP_FILE, leaf_map(before, result.rewrites))
     return Lowered(notes=result.notes, trees=result.program.forest.n_trees, nodes=result.program.forest.n_nodes)
 
 
 def _lower_net(found: Net, passes: str, folder: Path) -> Lowered:
-    result = base.run(table.parse_graph(passes) if passes else table.NET_LOWERING, found.graph)
+    result = base.run(pass_table.parse_graph(passes) if passes else pass_table.NET_LOWERING, found.graph)
     net.save(Net(result.program, found.interface), folder / LOWERED_NET_FILE)
     return Lowered(notes=result.notes, trees=0, nodes=len(result.program.graph.node))
 

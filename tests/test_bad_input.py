@@ -211,7 +211,13 @@ def test_options_that_cannot_be_right(desk: Desk, words: list[str], phrases: lis
 
 
 def test_a_command_that_is_not_there(desk: Desk) -> None:
-    refused(millwork("optimise", "model.json"), 2, "No such command 'optimise'", "Commands: optimize, predict")
+    refused(
+        millwork("optimise", "model.json"),
+        2,
+        "No such command 'optimise'",
+        "did you mean 'optimize'?",
+        "Commands: optimize,",
+    )
 
 
 def test_a_gpu_target_ends_with_everything_built_and_said(desk: Desk) -> None:

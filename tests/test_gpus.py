@@ -14,7 +14,8 @@ import pytest
 from millwork import gpus, targets
 from millwork.errors import UsageError
 from millwork.gpus import Gpu
-from millwork.pipeline.options import Options, understand
+from millwork.pipeline.options import Options
+from millwork.pipeline.plan import understand
 
 A100 = Gpu(name="NVIDIA A100-SXM4-40GB", driver="580.95.05", compute_capability="8.0", memory_gib=40.0)
 L40S = Gpu(name="NVIDIA L40S", driver="580.95.05", compute_capability="8.9", memory_gib=45.0)

@@ -44,13 +44,6 @@ SCRIPTS = ("worker.start",)
 LONGEST_MODULE, LONGEST_FUNCTION, MOST_PARAMETERS = 400, 50, 8
 TOO_LONG = {
     "export_net.save_net",  # its keywords are public
-    # Others are at work on these:
-    "api.optimize",
-    "cli.bench.bench",
-    "cli.optimize.optimize",
-    "cli.retune.retune",
-    "cli.tune.tune",
-    "compile.backends.tensorrt.candidate.build",
 }
 """Functions that may be longer, or take more."""
 

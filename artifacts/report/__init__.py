@@ -12,12 +12,24 @@ from ...progress import Progress
 from ...storage.files import atomic_write, refusal
 from ...storage.run_directory import RunDirectory
 from ...values import Record
-from .markdown import render_markdown
-from .page import render_html
 
 __all__ = ["HTML_FILE", "MARKDOWN_FILE", "keep", "render_html", "render_markdown", "write"]
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
+
+
+def render_html(record: Record) -> str:
+    """The page."""
+    from .page import render_html  # not above: the command line imports this package for its texts
+
+    return render_html(record)
+
+
+def render_markdown(record: Record) -> str:
+    """The same for a pull request."""
+    from .markdown import render_markdown
+
+    return render_markdown(record)
 
 
 def write(record: Record, folder: Path) -> Path:

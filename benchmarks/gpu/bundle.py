@@ -42,11 +42,11 @@ WHEELS: dict[str, tuple[str, ...]] = {
         "torch>=2.10", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "filelock", "typing_extensions",
     ),
     "job": (
-        "click", "filelock", "jinja2", "markupsafe", "msgspec", "onnx", "onnx-ir", "ml_dtypes", "platformdirs",
-        "psutil",
-        "pyarrow", "rich", "pygments", "markdown-it-py", "mdurl", "tritonclient", "grpcio", "protobuf", "sympy",
-        "python-rapidjson", "mpmath", "typing_extensions", "xgboost-cpu", "onnxruntime", "flatbuffers", "setuptools",
-        "wheel",
+        "typer", "shellingham", "annotated-doc", "annotated-types", "pydantic==2.14.4", "pydantic-core==2.50.5",
+        "typing-inspection", "filelock", "jinja2", "markupsafe", "msgspec", "onnx", "onnx-ir", "ml_dtypes",
+        "platformdirs", "psutil", "pyarrow", "rich", "pygments", "markdown-it-py", "mdurl", "tritonclient", "grpcio",
+        "protobuf", "sympy", "python-rapidjson", "mpmath", "typing_extensions", "xgboost-cpu", "onnxruntime",
+        "flatbuffers", "setuptools", "wheel",
     ),
 }  # fmt: skip
 """By what they are for; without dependencies, which are named here. ``job``: the main job, and the parts millwork and

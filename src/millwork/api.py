@@ -2,109 +2,93 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 import msgspec
 import numpy as np
 
 from . import export_net
-from .errors import ModelError, UsageError
+from .errors import ModelError, UsageError, did_you_mean
 from .pipeline import optimize as pipeline
-from .pipeline.options import Options
+from .pipeline.option import fields
+from .pipeline.options import Options, SharedOptions
 from .progress import Progress
 from .storage import scratch
-
-if TYPE_CHECKING:
-    from .values import Record
+from .values import Record
 
 KINDS = {"xgboost", "catboost"}
 
 
-def optimize(
-    model: object,
-    *,
-    data: object = None,
-    label: object = None,
-    example: object = None,
-    task: str | None = None,
-    module: str | None = None,
-    target: str = "host",
-    allow_other_gpu: bool = False,
-    repository: str | Path | None = None,
-    name: str | None = None,
-    output: str = "probability",
-    backends: str | Sequence[str] | None = None,
-    precision: str | None = None,
-    tolerance: str | None = None,
-    traffic: str | Mapping[int, float] | None = None,
-    slo: str | None = None,
-    objective: str | None = None,
-    tune_budget: float | None = None,
-    triton: str = "managed",
-    triton_release: str | None = None,
-    run_dir: str | Path | None = None,
-    threads: int = 1,
-    dry_run: bool = False,
-    sign: str | Path | None = None,
-    trust: bool = False,
-    progress: Progress | None = None,
-) -> Record:
+class _Model(SharedOptions, kw_only=False):
+    model: object
+
+
+class LiveOptions(_Model, kw_only=True):
+    """What :func:`optimize` takes: the options of the command line, where a model and rows may be live."""
+
+    data: object = None
+    label: object = None
+    example: object = None
+    progress: Progress | None = None
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _taking(options: Callable[P, LiveOptions]) -> Callable[[Callable[[LiveOptions], R]], Callable[P, R]]:
+    """The decorator that gives a function the options' signature: they are written nowhere again, and an editor and a
+    type checker know them all the same."""
+    signature, hints = inspect.signature(options), get_type_hints(options)
+    parameters = [signature.parameters[name].replace(annotation=hints[name]) for name in fields(options)]
+    parameters.sort(key=lambda parameter: parameter.kind)  # ``model`` is the first
+
+    def decorate(function: Callable[[LiveOptions], R]) -> Callable[P, R]:
+        @wraps(function)
+        def called(*args: P.args, **given: P.kwargs) -> R:
+            for name in given:
+                if name not in signature.parameters:
+                    near = did_you_mean(name, signature.parameters)
+                    raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{near}")
+            return function(options(*args, **given))
+
+        called.__signature__ = inspect.Signature(parameters, return_annotation=Record)  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+@_taking(LiveOptions)
+def optimize(given: LiveOptions) -> Record:
     """Convert, prove, measure and publish ``model``; the command ``optimize``, without --executor and --json.
+
+    It takes the options that ``optimize --help`` tells, by their names: ``slo="p99<5ms"``, ``dry_run=True``. Beside
+    them, and as Python has it:
 
     ``model``: a path, or a fitted xgboost or catboost estimator or Booster, or a torch.nn.Module, with ``example`` (its
     arguments, as :func:`millwork.save_net` takes them; of one argument ``data`` will do) and ``task``. ``data``: a
     path, a pandas DataFrame, or an array [rows, features]. ``label``: the name of a column of ``data``, or labels
     [rows] to go with an array or a frame. ``backends`` may be a list, ``traffic`` a mapping of batch sizes to shares.
-    A live model that is to be published needs a ``name``.
+    ``progress`` is told what happens. A live model that is to be published needs a ``name``.
 
     Returns the run's record, as in ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's
     ``record`` is what was found before it, or None.
     """
-    if name is None and repository is not None and not isinstance(model, str | Path):
+    if given.name is None and given.repository is not None and not isinstance(given.model, str | Path):
         raise UsageError("a live model has no file's name to be published under", "Give name=….")
     with scratch.folder("model") as folder:
-        path = _model(model, folder, data if example is None else example, task)
-        data_path, label_name = _rows(data, label, folder)
-        options = Options(
-            model=str(path),
-            data=data_path,
-            label=label_name,
-            target=target,
-            repository=None if repository is None else str(repository),
-            name=name,
-            output=output,
-            backends=backends if backends is None or isinstance(backends, str) else ",".join(backends),
-            precision=precision,
-            task=task,
-            module=module,
-            tolerance=tolerance,
-            traffic=_traffic(traffic),
-            slo=slo,
-            objective=objective,
-            allow_other_gpu=allow_other_gpu,
-            tune_budget=tune_budget,
-            triton=triton,
-            triton_release=triton_release,
-            run_dir=None if run_dir is None else str(run_dir),
-            threads=threads,
-            dry_run=dry_run,
-            sign=None if sign is None else str(sign),
-            trust=trust,
-        )
-        outcome = pipeline.optimize(options, progress)
+        path = _model(given.model, folder, given.data if given.example is None else given.example, given.task)
+        data, label = _rows(given.data, given.label, folder)
+        shared = {name: getattr(given, name) for name in SharedOptions.__struct_fields__}
+        outcome = pipeline.optimize(Options(model=str(path), data=data, label=label, **shared), given.progress)
     if outcome.error is not None:
         raise outcome.error
     return outcome.record
-
-
-def _traffic(traffic: str | Mapping[int, float] | None) -> str | None:
-    """``{1: 0.9, 64: 0.1}`` as the command line has it."""
-    if traffic is None or isinstance(traffic, str):
-        return traffic
-    return "batch=" + ",".join(f"{batch}:{share}" for batch, share in traffic.items())
 
 
 def _model(model: object, folder: Path, example: object, task: str | None) -> Path:

@@ -18,6 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .values import Record
 
 
@@ -90,3 +92,11 @@ BY_NAME: dict[str, type[MillworkError]] = {
     for kind in (UsageError, ModelError, ParityError, TargetError, SloError, PublicationError, InternalError)
 }
 """A worker sends an error home by its name."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'h100'?`` for the end of a message about a word that isn't known; empty where none is near."""
+    from difflib import get_close_matches
+
+    near = [repr(name) for name in get_close_matches(word.lower(), list(known), n=3)]
+    return f"; did you mean {', '.join(near[:-1])}{' or ' if near[:-1] else ''}{near[-1]}?" if near else ""

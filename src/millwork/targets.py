@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from . import gpus
-from .errors import UsageError
+from .errors import UsageError, did_you_mean
 from .gpus import Gpu
 from .values import TargetSummary, Value
 
@@ -56,7 +56,7 @@ def find(name: str, extra: Path | None = None) -> Target:
     table = TABLE | (read(extra) if extra is not None and extra.exists() else {})
     if name in table:
         return table[name]
-    raise UsageError(f"unknown target {name!r}", f"Known targets: {', '.join(table)}.")
+    raise UsageError(f"unknown target {name!r}{did_you_mean(name, table)}", f"Known targets: {', '.join(table)}.")
 
 
 def read(path: Path) -> dict[str, Target]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from . import environments
 from .environments import Environment
-from .errors import UsageError
+from .errors import UsageError, did_you_mean
 from .values import Value
 
 
@@ -41,7 +41,9 @@ TABLE: dict[str, Toolchain] = {
 def named(name: str) -> Toolchain:
     """The toolchain called ``name``; UsageError where there is none."""
     if name not in TABLE:
-        raise UsageError(f"unknown toolchain {name!r}", f"Known toolchains: {', '.join(TABLE)}.")
+        raise UsageError(
+            f"unknown toolchain {name!r}{did_you_mean(name, TABLE)}", f"Known toolchains: {', '.join(TABLE)}."
+        )
     return TABLE[name]
 
 

@@ -18,6 +18,7 @@ from millwork.artifacts import bundle_rehearsal
 from millwork.artifacts.bundle_rehearsal import golden_rows
 from millwork.cli import app
 from millwork.commands import predict as prediction
+from millwork.commands.options import PredictOptions
 from millwork.errors import MillworkError, ModelError, TargetError
 from millwork.executors import LocalExecutor
 from millwork.tuning import service_times
@@ -160,6 +161,10 @@ def test_golden_rows_that_are_some_are_read(own: Path, categories: Any, manifest
 # ── predicted ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def asked(answers: Path, *, trust: bool = False) -> PredictOptions:
+    return PredictOptions(repository="m", name="m", version=1, rows="rows", answers=str(answers), trust=trust)
+
+
 @pytest.fixture
 def predicting(tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """``predict`` of a version whose step leaves a file of ours and replies with 3 rows of 2 outputs."""
@@ -177,8 +182,7 @@ def predicting(tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPat
             return Done(value=prediction.PredictReply(rows=3, outputs=2, notes=()), seconds=1.0, peak_bytes=1)
 
         monkeypatch.setattr(prediction.worker, "run", run)
-        (tmp_path / "own").mkdir()
-        return prediction.predict("m", "m", 1, Path("rows"), tmp_path / "answers.npy", tmp_path / "own")
+        return prediction.predict(asked(tmp_path / "answers.npy"))
 
     monkeypatch.setattr(prediction.repository, "at", lambda _url: Somewhere())
     monkeypatch.setattr(prediction.manifests, "read_intact", lambda _folder: manifest)
@@ -224,8 +228,9 @@ def test_every_step_that_reads_a_model_has_a_limit_of_memory(
     monkeypatch.setattr(prediction.worker, "run", run)
     monkeypatch.setattr(worker, "supervise", supervise)
     with pytest.raises(TargetError, match="enough"):
-        prediction.predict("m", "m", 1, Path("rows"), tmp_path / "answers.npy", tmp_path / "own", confined=False)
+        prediction.predict(asked(tmp_path / "answers.npy", trust=True))
     (tmp_path / "model.ubj").touch()
+    (tmp_path / "own").mkdir()
     assert app.run(app.millwork, ["inspect", str(tmp_path / "model.ubj"), "--trust"]) == 5
     request = ProfileRequest(files=(), rows="", batches=(1,), threads=(1,))
     with pytest.raises(TargetError, match="enough"):

@@ -137,5 +137,5 @@ def test_a_broken_pipe_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPat
 def test_commands_write_by_their_console() -> None:
     for path in Path(app.__file__).parent.glob("*.py"):
         if path.name not in ("console.py", "terminal.py", "candidates_table.py"):  # rich's is a type there
-            found = re.search(r"click\.echo|rich\.console import .*\bConsole\b|sys\.std(out|err)\.w", path.read_text())
+            found = re.search(r"typer\.echo|rich\.console import .*\bConsole\b|sys\.std(out|err)\.w", path.read_text())
             assert found is None, f"{path.name}: {found}"

@@ -25,7 +25,7 @@ def test_help_names_every_command() -> None:
 
     said = millwork("--help")
     assert said.code == 0
-    assert all(f"  {command} " in said.out for command in COMMANDS)
+    assert all(f"│ {command} " in said.out for command in COMMANDS)
     for command in COMMANDS:
         assert millwork(command, "--help").code == 0
     assert millwork("--version").out.startswith("millwork, version 0.")

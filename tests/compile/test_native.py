@@ -31,8 +31,8 @@ from millwork.compile.runners import native_runner
 from millwork.compile.runners.native_runner import Runner
 from millwork.passes import base
 from millwork.passes.forest import leaves, margins
+from millwork.passes.pass_table import LOWERING
 from millwork.passes.program import MissingSentinel, Program, encode, run
-from millwork.passes.table import LOWERING
 
 ISAS = ("avx512", "avx2", "portable")
 PLANS = ("rows", "blocks", "auto")

@@ -17,7 +17,7 @@ from millwork.compile.backends import table as backends
 from millwork.compile.backends.base import Artifact, Source
 from millwork.compile.frontends.read import read
 from millwork.compile.runners.load import runner
-from millwork.passes import base, table
+from millwork.passes import base, pass_table
 from millwork.passes.program import Program, run, transform
 from millwork.validators import oracle
 
@@ -48,7 +48,7 @@ def test_the_interpreter_and_onnx_answer_as_that_version_did(file: str, tmp_path
     assert made.signature.oracle.version == ("" if own == "1.0.6" else own)  # which its files don't say
     np.testing.assert_allclose(run(made.program, *given(file)), wanted(file), rtol=EXACT, atol=EXACT)
 
-    lowered = base.run(table.LOWERING, made.program).program
+    lowered = base.run(pass_table.LOWERING, made.program).program
     for backend in ("onnx", "fil"):
         folder = tmp_path / backend
         folder.mkdir()

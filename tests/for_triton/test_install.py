@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from click.testing import CliRunner
+from models.jobs import millwork
 
-from millwork.cli.triton import triton
 from millwork.errors import UsageError
 from millwork.triton import install
 
@@ -66,9 +65,9 @@ def test_its_python_reads_what_the_onnx_writer_here_writes_for_its_release(
 
 @pytest.mark.triton
 def test_status_as_json_says_versions_and_size(triton_installation: Installation) -> None:
-    ran = CliRunner().invoke(triton, ["status", "--json"])
-    assert ran.exit_code == 0
-    found = msgspec.json.decode(ran.stdout, type=install.Status)
+    ran = millwork("triton", "status", "--json")
+    assert ran.code == 0
+    found = msgspec.json.decode(ran.out, type=install.Status)
     assert found.installed
     assert (found.triton, found.release, found.problems) == ("2.51.0", "24.10", ())
     assert found.bytes > 100_000_000
@@ -79,10 +78,10 @@ def test_status_as_json_says_versions_and_size(triton_installation: Installation
 def test_status_without_one_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLWORK_CACHE", str(tmp_path))
     assert install.find() is None
-    ran = CliRunner().invoke(triton, ["status"])
-    assert ran.exit_code == 0
-    assert "millwork triton install" in ran.stdout
-    assert ran.stderr == ""
+    ran = millwork("triton", "status")
+    assert ran.code == 0
+    assert "millwork triton install" in ran.out
+    assert ran.err == ""
 
 
 def test_an_installation_of_the_users_is_taken_by_folder_or_by_program(tmp_path: Path) -> None:

@@ -354,8 +354,8 @@ def test_a_repository_that_is_not_there_is_said(triton_installation: Installatio
 
 
 def test_serve_runs_until_ctrl_c(triton_installation: Installation, repository: Path) -> None:
-    code = "from millwork.cli.triton import triton; triton(['serve', '--repository', *__import__('sys').argv[1:]])"
-    command = [sys.executable, "-c", code, str(repository), "--name", "scale"]
+    code = "from millwork.cli import main; main()"
+    command = [sys.executable, "-c", code, "triton", "serve", "--repository", str(repository), "--name", "scale"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as serving:
         said: list[str] = []
         try:

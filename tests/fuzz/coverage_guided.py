@@ -245,9 +245,9 @@ def _tolerance() -> Callable[[str], Any]:
 
 
 def _passes() -> Callable[[str], Any]:
-    from millwork.passes import table
+    from millwork.passes import pass_table
 
-    return table.parse
+    return pass_table.parse
 
 
 def _address() -> Callable[[str], Any]:

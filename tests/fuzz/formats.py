@@ -23,7 +23,7 @@ def _model(path: Path) -> Any:
     """A model's file: read, lowered, and run by the interpreter."""
     from millwork.compile.frontends.read import read
     from millwork.passes import base, program
-    from millwork.passes import table as passes
+    from millwork.passes import pass_table as passes
 
     found = read(path, path.parent)
     base.run(passes.LOWERING, found.program)

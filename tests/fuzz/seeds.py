@@ -92,7 +92,7 @@ def _built(backend: str) -> Iterator[bytes]:
     from millwork.compile.backends import table as backends
     from millwork.compile.backends.base import Artifact, Source
     from millwork.compile.frontends.read import read
-    from millwork.passes import base, table
+    from millwork.passes import base, pass_table
     from millwork.triton_releases import find
 
     if backend == "native":
@@ -109,7 +109,7 @@ def _built(backend: str) -> Iterator[bytes]:
             path = Path(folder) / "model.ubj"
             path.write_bytes(content)
             found = read(path, Path(folder))
-            lowered = base.run(table.LOWERING, found.program).program
+            lowered = base.run(pass_table.LOWERING, found.program).program
             built = backends.find(backend).build(
                 lowered, Source(native=str(path), signature=found.signature), Path(folder), find("25.12")
             )

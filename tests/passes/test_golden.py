@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from millwork.passes import table
+from millwork.passes import pass_table
 from millwork.passes.base import run
 from millwork.passes.text import parse_program, program_text
 
@@ -41,13 +41,13 @@ def written(name: str, text: str) -> str:
 
 def outcome(name: str, text: str) -> str:
     program = parse_program(text)
-    (rewrite,) = run([table.PASSES[name]], program).rewrites
+    (rewrite,) = run([pass_table.PASSES[name]], program).rewrites
     said = f"=> {'modified' if rewrite.modified else 'unchanged'}: {rewrite.summary}\n"
     moved = " ".join(["leaf_map", *map(str, rewrite.leaf_map)])
     return f"{program_text(program)}{said}{moved}\n{program_text(rewrite.program)}"
 
 
-@pytest.mark.parametrize("name", table.PASSES)
+@pytest.mark.parametrize("name", pass_table.PASSES)
 def test_a_pass_makes_of_each_program_what_its_golden_file_says(name: str) -> None:
     path = GOLDEN / f"{name}.txt"
     assert path.is_file(), f"every pass has a golden file, and {path} isn't there"
@@ -61,7 +61,7 @@ def test_a_pass_makes_of_each_program_what_its_golden_file_says(name: str) -> No
         pytest.fail("\n".join([f"{name} does something else; {WRITE}=1 writes its file again", *diff]), pytrace=False)
 
 
-@pytest.mark.parametrize("name", table.PASSES)
+@pytest.mark.parametrize("name", pass_table.PASSES)
 def test_a_golden_file_shows_what_its_pass_changes_and_what_it_leaves_alone(name: str) -> None:
     lines = (GOLDEN / f"{name}.txt").read_text().splitlines()
     titles = [line for line in lines if line.startswith("== ")]
@@ -71,4 +71,4 @@ def test_a_golden_file_shows_what_its_pass_changes_and_what_it_leaves_alone(name
 
 
 def test_no_golden_file_is_of_a_pass_that_is_gone() -> None:
-    assert {path.stem for path in GOLDEN.iterdir()} == set(table.PASSES)
+    assert {path.stem for path in GOLDEN.iterdir()} == set(pass_table.PASSES)

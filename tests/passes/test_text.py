@@ -13,7 +13,7 @@ from models.encoders import random_program
 from models.forests import one_sided, perfect_forest, program_of, random_forest
 
 from millwork.errors import ModelError
-from millwork.passes import table, text
+from millwork.passes import pass_table, text
 from millwork.passes.base import run
 from millwork.passes.forest import Forest
 from millwork.passes.linear import Linear
@@ -133,7 +133,7 @@ def test_a_program_parses_back_to_the_bit(
 
 def test_what_lowering_makes_parses_back() -> None:
     program = replace(program_of(random_forest(3, trees=20, depth=7, categorical=1)), missing=-999.0, n_iterations=8)
-    lowered = run(table.LOWERING, program).program
+    lowered = run(pass_table.LOWERING, program).program
     assert same_programs(text.parse_program(text.program_text(lowered)), lowered)
 
 
@@ -146,7 +146,7 @@ def test_the_example_of_the_docstring_is_one() -> None:
 def test_a_change_in_one_tree_moves_no_line_of_another() -> None:
     forest = random_forest(4, trees=5, depth=3)
     program = program_of(forest)
-    lowered = table.PASSES["merge-equal-leaves"].apply(program).program
+    lowered = pass_table.PASSES["merge-equal-leaves"].apply(program).program
     before, after = (text.program_text(p).split("tree ")[1:] for p in (program, lowered))
     assert forest.n_nodes > lowered.forest.n_nodes
     assert [a == b for a, b in zip(before, after, strict=True)].count(True) >= 2

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.passes import table
+from millwork.passes import pass_table
 from millwork.passes.base import run
 from millwork.passes.forest import Ints, leaves, margins
 from millwork.passes.program import Program, encode, first_trees
@@ -42,13 +42,13 @@ def mapped_leaves_agree(before: Program, after: Program, moved: Ints, rows: np.n
     return np.array_equal(moved[old], leaves(after.forest, encode(after, rows)))
 
 
-@pytest.mark.parametrize("name", sorted(table.PASSES))
+@pytest.mark.parametrize("name", sorted(pass_table.PASSES))
 @given(shape=SHAPES, rounds=st.none() | st.integers(0, 8), missing=st.none() | st.sampled_from([-999.0, 0.0, 1.5]))
 @settings(max_examples=60, deadline=None)
 def test_no_answer_moves_by_a_bit(name, shape, rounds, missing):
     program = replace(program_of(random_forest(**shape)), n_iterations=rounds, missing=missing)
     rows = hard_rows(shape["seed"] + 1, 200, shape["features"], shape["categorical"])
-    rewrite = table.PASSES[name].apply(program)
+    rewrite = pass_table.PASSES[name].apply(program)
     assert same_bits(answers(program, rows), answers(rewrite.program, rows))
     assert mapped_leaves_agree(program, rewrite.program, rewrite.leaf_map, rows)
 
@@ -58,7 +58,7 @@ def test_no_answer_moves_by_a_bit(name, shape, rounds, missing):
 def test_the_whole_lowering_moves_nothing(shape, rounds, missing):
     program = replace(program_of(random_forest(**shape)), n_iterations=rounds, missing=missing)
     rows = hard_rows(shape["seed"] + 1, 200, shape["features"], shape["categorical"])
-    lowered = run(table.LOWERING, program)
+    lowered = run(pass_table.LOWERING, program)
     assert same_bits(answers(program, rows), answers(lowered.program, rows))
     assert mapped_leaves_agree(program, lowered.program, leaf_map(program, lowered.rewrites), rows)
     assert lowered.program.missing is None
@@ -67,8 +67,8 @@ def test_the_whole_lowering_moves_nothing(shape, rounds, missing):
 
 def test_a_second_lowering_finds_nothing_to_do():
     program = program_of(random_forest(3, trees=20, depth=7))
-    once = run(table.LOWERING, program)
-    again = run(table.LOWERING, once.program)
+    once = run(pass_table.LOWERING, program)
+    again = run(pass_table.LOWERING, once.program)
     assert any(note.modified for note in once.notes)
     assert not any(note.modified for note in again.notes)
 
@@ -104,7 +104,7 @@ def chain(tests: list[tuple[float, bool]], *, leaf_values: list[float], nan_left
 def test_a_repeated_test_is_dropped():
     # x < 1, and inside it x < 2: always true where numbers come; NaN goes right at both, so never reaches the second.
     program = chain([(1.0, True), (2.0, True)], leaf_values=[1, 2, 3])
-    rewrite = table.PASSES["drop-unreachable"].apply(program)
+    rewrite = pass_table.PASSES["drop-unreachable"].apply(program)
     assert rewrite.program.forest.n_nodes == 3
     assert "2 of 5" in rewrite.summary
 
@@ -115,14 +115,14 @@ def test_a_branch_that_only_nan_reaches_is_kept():
     nan_first = program.forest.default_left.copy()
     nan_first[0] = True
     program = replace(program, forest=program.forest.replacing(default_left=nan_first))
-    assert not table.PASSES["drop-unreachable"].apply(program).modified
+    assert not pass_table.PASSES["drop-unreachable"].apply(program).modified
 
 
 def test_infinity_above_the_largest_float_keeps_its_branch():
     largest = float(np.finfo(np.float32).max)
     program = chain([(largest, False)], leaf_values=[1, 2])
     forest = program.forest.replacing(comparison="<=")
-    rewrite = table.PASSES["drop-unreachable"].apply(replace(program, forest=forest))
+    rewrite = pass_table.PASSES["drop-unreachable"].apply(replace(program, forest=forest))
     assert not rewrite.modified
     assert margins(forest, leaves(forest, np.array([[np.inf, 0]], np.float32)))[0, 0] != margins(
         forest, leaves(forest, np.array([[largest, 0]], np.float32))
@@ -131,14 +131,14 @@ def test_infinity_above_the_largest_float_keeps_its_branch():
 
 def test_equal_leaves_merge_and_zero_signs_stay_apart():
     equal = chain([(1.0, True)], leaf_values=[2.0, 2.0])
-    assert table.PASSES["merge-equal-leaves"].apply(equal).program.forest.n_nodes == 1
+    assert pass_table.PASSES["merge-equal-leaves"].apply(equal).program.forest.n_nodes == 1
     signed = chain([(1.0, True)], leaf_values=[0.0, -0.0])
-    assert not table.PASSES["merge-equal-leaves"].apply(signed).modified
+    assert not pass_table.PASSES["merge-equal-leaves"].apply(signed).modified
 
 
 def test_unused_features_leave_the_clients_row_alone():
     program = chain([(1.0, True)], leaf_values=[1.0, 2.0])
-    rewrite = table.PASSES["drop-unused-features"].apply(program)
+    rewrite = pass_table.PASSES["drop-unused-features"].apply(program)
     assert rewrite.program.forest.n_features == 1
     assert rewrite.program.n_columns == 2
     assert rewrite.summary == "1 of 2 features are never tested"
@@ -146,7 +146,7 @@ def test_unused_features_leave_the_clients_row_alone():
 
 def test_early_stopping_keeps_whole_rounds():
     program = replace(program_of(random_forest(1, trees=6)), n_iterations=2, trees_per_iteration=2)
-    rewrite = table.PASSES["slice-iterations"].apply(program)
+    rewrite = pass_table.PASSES["slice-iterations"].apply(program)
     assert rewrite.program.forest.n_trees == 4
     assert "4 of 6" in rewrite.summary
     assert np.array_equal(rewrite.program.forest.feature, first_trees(program.forest, 4).feature)

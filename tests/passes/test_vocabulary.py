@@ -12,7 +12,7 @@ from models.forests import program_of, random_forest
 from onnx import TensorProto, helper
 
 from millwork.errors import InternalError, UsageError
-from millwork.passes import table
+from millwork.passes import pass_table
 from millwork.passes.base import UntilStable, run
 from millwork.passes.graph.graph_pass import GraphPass, GraphRewrite
 from millwork.passes.program import Program
@@ -87,26 +87,26 @@ class Misspelt(GraphPass):
 def test_a_pass_on_trees_that_breaks_its_word_is_named(step: TreePass, says: str) -> None:
     program = program_of(random_forest(1))
     with pytest.raises(InternalError, match=f"{says}; passes that ran before it: fold-missing"):
-        run([table.PASSES["fold-missing"], step], program)
+        run([pass_table.PASSES["fold-missing"], step], program)
 
 
 def test_a_pass_on_graphs_that_breaks_its_word_is_named() -> None:
     with pytest.raises(InternalError, match=r"pass misspelt made something invalid: (?s:.)*Rleu(?s:.)*before it: tidy"):
-        run([table.GRAPH_PASSES["tidy"], Misspelt()], graph())
+        run([pass_table.GRAPH_PASSES["tidy"], Misspelt()], graph())
 
 
 def test_an_error_within_a_pass_says_where_it_was_raised() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
-        run([table.PASSES["fold-missing"], Broken()], program_of(random_forest(1)))
+        run([pass_table.PASSES["fold-missing"], Broken()], program_of(random_forest(1)))
     assert caught.value.__notes__ == ["in pass broken; passes that ran before it: fold-missing"]
 
 
 def test_every_pass_is_noted_under_its_spec() -> None:
     program = program_of(random_forest(1))
-    notes = run(table.LOWERING, program).notes
-    assert [note.name for note in notes] == [step.spec for step in table.LOWERING]
+    notes = run(pass_table.LOWERING, program).notes
+    assert [note.name for note in notes] == [step.spec for step in pass_table.LOWERING]
     assert notes[2].name == "until-stable(drop-unreachable,merge-equal-leaves)"
-    assert [note.name for note in run(table.FOR_CPU, graph()).notes] == [step.spec for step in table.FOR_CPU]
+    assert [note.name for note in run(pass_table.FOR_CPU, graph()).notes] == [step.spec for step in pass_table.FOR_CPU]
 
 
 def test_a_sequence_of_no_pass_changes_nothing() -> None:
@@ -119,7 +119,7 @@ def test_a_sequence_of_no_pass_changes_nothing() -> None:
 def test_rewrites_in_a_row_are_one_rewrite() -> None:
     """Until-stable says what its rounds did, and where they left each leaf."""
     program = program_of(random_forest(3, trees=20, depth=7))
-    steps = (table.PASSES["drop-unreachable"], table.PASSES["merge-equal-leaves"])
+    steps = (pass_table.PASSES["drop-unreachable"], pass_table.PASSES["merge-equal-leaves"])
     whole = UntilStable(steps).apply(program)
     rounds = run(steps * 20, program)
     said = [note.summary for note in rounds.notes if note.modified]
@@ -140,24 +140,24 @@ def test_passes_that_never_settle_are_a_bug() -> None:
         UntilStable((Restless(),), limit=3).apply(program_of(random_forest(1)))
 
 
-@pytest.mark.parametrize("passes", [table.LOWERING, tuple(table.PASSES.values())], ids=["lowering", "all"])
-def test_a_spec_of_passes_on_trees_prints_and_parses_back(passes: tuple[table.OfTrees, ...]) -> None:
-    assert table.parse(table.spec(passes)) == passes
+@pytest.mark.parametrize("passes", [pass_table.LOWERING, tuple(pass_table.PASSES.values())], ids=["lowering", "all"])
+def test_a_spec_of_passes_on_trees_prints_and_parses_back(passes: tuple[pass_table.OfTrees, ...]) -> None:
+    assert pass_table.parse(pass_table.spec(passes)) == passes
 
 
 @pytest.mark.parametrize(
     "passes",
     [
-        table.NET_LOWERING,
-        table.FOR_CPU,
-        table.WRITTEN,
-        tuple(table.GRAPH_PASSES.values()),
-        (UntilStable(table.FOR_CPU), *table.WRITTEN),
+        pass_table.NET_LOWERING,
+        pass_table.FOR_CPU,
+        pass_table.WRITTEN,
+        tuple(pass_table.GRAPH_PASSES.values()),
+        (UntilStable(pass_table.FOR_CPU), *pass_table.WRITTEN),
     ],
     ids=["nets", "for CPUs", "written", "all", "until stable"],
 )
-def test_a_spec_of_passes_on_graphs_prints_and_parses_back(passes: tuple[table.OfGraphs, ...]) -> None:
-    assert table.parse_graph(table.spec(passes)) == passes
+def test_a_spec_of_passes_on_graphs_prints_and_parses_back(passes: tuple[pass_table.OfGraphs, ...]) -> None:
+    assert pass_table.parse_graph(pass_table.spec(passes)) == passes
 
 
 @pytest.mark.parametrize(
@@ -172,10 +172,10 @@ def test_a_spec_of_passes_on_graphs_prints_and_parses_back(passes: tuple[table.O
 )
 def test_a_spec_that_names_no_pass_is_refused(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        table.parse(text)
+        pass_table.parse(text)
 
 
 def test_no_two_passes_have_one_name() -> None:
-    assert not table.PASSES.keys() & table.GRAPH_PASSES.keys()
+    assert not pass_table.PASSES.keys() & pass_table.GRAPH_PASSES.keys()
     with pytest.raises(InternalError, match="two passes have one spec: liar,liar"):
-        table.by_spec(Liar(), Liar())
+        pass_table.by_spec(Liar(), Liar())

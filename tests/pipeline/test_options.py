@@ -14,7 +14,8 @@ from models.forests import source_of
 
 from millwork.artifacts import report
 from millwork.errors import UsageError
-from millwork.pipeline.options import Options, understand
+from millwork.pipeline.options import Options
+from millwork.pipeline.plan import understand
 from millwork.progress import Silent
 from millwork.storage.run_directory import RunDirectory
 from millwork.validators import gate_steps

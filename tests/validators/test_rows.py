@@ -18,7 +18,7 @@ from sklearn.metrics import log_loss
 
 from millwork.compile.runners.load import runner
 from millwork.errors import UsageError
-from millwork.passes import base, table
+from millwork.passes import base, pass_table
 from millwork.passes.forest import Forest, check
 from millwork.passes.linear import Linear
 from millwork.passes.program import MissingSentinel, Program, encode
@@ -35,7 +35,7 @@ SHAPES = st.fixed_dictionaries(
 
 
 def lowered(program: Program) -> Program:
-    return base.run(table.LOWERING, program).program
+    return base.run(pass_table.LOWERING, program).program
 
 
 def arrivals(forest: Forest, rows: Any) -> list[Any]:

@@ -346,7 +346,7 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def command(call: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    program = f"{before}\nfrom millwork.cli.worker import worker\nworker([])"
+    program = f"{before}\nfrom millwork.commands.worker import worker\nraise SystemExit(worker())"
     return subprocess.run([sys.executable, "-c", program], input=call, capture_output=True, text=True, check=False)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .... import gpus
 from ....errors import TargetError
-from ....passes import base, table
+from ....passes import base, pass_table
 from ....passes.graph.operators import foreign
 from ....passes.net import Net
 from ....values import LayerCost, PassNote
@@ -45,7 +45,7 @@ class NetOnnx:
             return Unsupported(reason=f"{self.name}: {found}")
         model, notes = finished(found.net, order.release), found.notes
         if not order.for_gpu:
-            result = base.run(table.FOR_CPU, model)
+            result = base.run(pass_table.FOR_CPU, model)
             model, notes = result.program, (*notes, *(note for note in result.notes if note.modified))
         (order.folder / MODEL_FILE).write_bytes(model.SerializeToString())
         return Artifact(

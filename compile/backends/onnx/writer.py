@@ -25,7 +25,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from ....passes import base, table
+from ....passes import base, pass_table
 from ....passes.forest import VECTOR_LEAF, Forest
 from ....passes.graph.operators import foreign
 from ....passes.linear import Linear
@@ -94,7 +94,7 @@ def finished(parts: Graph, program: Program, release: Release, source_sha256: st
         graph, producer_name="millwork", opset_imports=opsets, ir_version=min(limits.ir, NEWEST_IR)
     )
     helper.set_model_props(model, {"millwork.source_sha256": source_sha256})
-    return base.run(table.WRITTEN, model).program
+    return base.run(pass_table.WRITTEN, model).program
 
 
 def _linear(graph: Graph, row: str, linear: Linear) -> None:

@@ -2,76 +2,107 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import tempfile
 import traceback
 from importlib import import_module
 from pathlib import Path
+from typing import Annotated, Any
 
-import click
-from rich.text import Text
+import typer
+from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
-from ..artifacts.report import text
-from ..errors import InternalError, MillworkError
-from .console import Console, reader_left
+from ..errors import InternalError, MillworkError, UsageError, did_you_mean
+from .command import HELP, Group, alone
+from .console import Console, answer, reader_left
 from .terminal import print_error
 
+MODELS, PUBLISHED, TOOLS = "Models", "Published models", "Tools"
+
 COMMANDS = {
-    "optimize": "optimize",
-    "predict": "predict",
-    "bench": "bench",
-    "inspect": "inspect",
-    "report": "report",
-    "tune": "tune",
-    "retune": "retune",
-    "publish": "publish",
-    "rollback": "rollback",
-    "verify": "verify",
-    "triton": "triton",
-    "toolchain": "toolchain",
-    "doctor": "doctor",
-    "worker": "worker",
+    "optimize": MODELS,
+    "bench": MODELS,
+    "inspect": MODELS,
+    "report": MODELS,
+    "publish": PUBLISHED,
+    "rollback": PUBLISHED,
+    "predict": PUBLISHED,
+    "verify": PUBLISHED,
+    "tune": PUBLISHED,
+    "retune": PUBLISHED,
+    "doctor": TOOLS,
+    "triton": TOOLS,
+    "toolchain": TOOLS,
+    "worker": TOOLS,
 }
-"""Command -> module of this package that has a click command of the command's name. Imported when it is asked for."""
+"""Command -> where it stands in the help. Each is in the module of this package that has its name, imported when it is
+asked for: a function, or a group of them (``typer.Typer``)."""
 
 INTERRUPTED = 130
 
-COMPLETION = "_MILLWORK_COMPLETE"
-"""The environment variable by which a shell asks click how a command line could go on."""
+
+def load(name: str, *, completion: bool = False) -> TyperCommand | TyperGroup:
+    """The command called ``name``."""
+    found = getattr(import_module(f".{name}", __package__), name)
+    if not isinstance(found, typer.Typer):
+        return alone(found, name, COMMANDS[name], completion=completion)
+    group = typer.main.get_group(found)
+    group.name, group.rich_help_panel = name, COMMANDS[name]
+    return group
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Imports a command's module when the command is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f".{COMMANDS[cmd_name]}", __package__), cmd_name)
-        return command
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:
+        return load(cmd_name) if cmd_name in COMMANDS else None
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            raise click.UsageError(f"{error.message.rstrip('.')}. Commands: {', '.join(COMMANDS)}.", ctx) from error
+        except typer.TyperException as error:
+            near = did_you_mean(args[0], COMMANDS)
+            error.message = f"{error.message.rstrip('.')}{near or '.'} Commands: {', '.join(COMMANDS)}."
+            raise
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="millwork")
-def millwork() -> None:
+root = typer.Typer(cls=LazyGroup, context_settings=HELP, no_args_is_help=True, rich_markup_mode="rich")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        answer(f"millwork, version {__version__}")
+        raise typer.Exit
+
+
+@root.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
     """Compiler and release gate for tabular models on Triton Inference Server.
 
-    A trained XGBoost or CatBoost model in; a provably equal, measured artifact out, published atomically into a
-    Triton model repository and checked on a real server.
+    A trained XGBoost or CatBoost model, or a torch net, goes in. What comes out answers the same, is measured, is
+    published atomically into a Triton model repository, and is checked on a real server.
     """
+
+
+def _group() -> TyperGroup:
+    group = typer.main.get_command(root)
+    if not isinstance(group, TyperGroup):
+        raise TypeError("millwork is no group")
+    for param in group.params:  # --install-completion and --show-completion, as --help
+        param.default, param.metavar = False, ""
+    return group
+
+
+millwork = _group()
 
 
 def main() -> None:
@@ -81,22 +112,23 @@ def main() -> None:
 
 def optimize_main() -> None:
     """``optimize``: the same as ``millwork optimize``."""
-    sys.exit(run(millwork, ["optimize", *sys.argv[1:]]))
+    sys.exit(run(load("optimize", completion=True), sys.argv[1:], "optimize"))
 
 
-def run(command: click.Command, arguments: list[str]) -> int:
+def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str = "millwork") -> int:
     """Run a command; its exit code. Whatever goes wrong is one message on stderr, never a traceback."""
     console = Console()
     try:
-        returned = _invoked(command, arguments)
+        returned = _invoked(command, arguments, program)
         return returned if isinstance(returned, int) else 0
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except click.UsageError as error:
-        shown = io.StringIO()
-        error.show(shown)
-        console.print(Text(text.visible(shown.getvalue())), soft_wrap=True, end="")
-        return error.exit_code
+    except SystemExit as end:  # Typer's, after it has installed or shown what completes a command line
+        return end.code if isinstance(end.code, int) else 0
+    except typer.TyperException as error:
+        if message := error.format_message():  # none: it was the help that was asked for by saying nothing
+            print_error(console, UsageError(_plain(error, message), _usage(error)))
+        return UsageError.exit_code
     except MillworkError as error:
         print_error(console, error)
         return error.exit_code
@@ -112,13 +144,25 @@ def run(command: click.Command, arguments: list[str]) -> int:
         return InternalError.exit_code
 
 
-def _invoked(command: click.Command, arguments: list[str]) -> object:
+def _invoked(command: TyperCommand | TyperGroup, arguments: list[str], program: str) -> object:
     """What the command returns. As ``command.main`` has it, but there an EOFError is a Ctrl-C, and any BrokenPipeError
     the end of the process."""
-    if os.environ.get(COMPLETION):
-        command.main(arguments, prog_name="millwork")
-    with command.make_context("millwork", list(arguments)) as context:
+    if os.environ.get(f"_{program}_COMPLETE".upper()):  # a shell asks how a command line could go on
+        command.main(arguments, prog_name=program)
+    with command.make_context(program, list(arguments)) as context:
         return command.invoke(context)
+
+
+def _plain(error: typer.TyperException, message: str) -> str:
+    """Typer's message, with our words for options that are near the one that was typed."""
+    near = getattr(error, "possibilities", None)
+    return error.message + did_you_mean(near[0], near) if near else message
+
+
+def _usage(error: typer.TyperException) -> str:
+    """How the command is used, where it is known which one."""
+    context = getattr(error, "ctx", None)
+    return f"{context.get_usage()}\nTry '{context.command_path} --help' for help." if context is not None else ""
 
 
 def _resumes(arguments: list[str]) -> bool:

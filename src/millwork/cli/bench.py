@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-import click
-import msgspec
+from typing import Annotated
 
-from ..errors import UsageError
+from ..commands.options import BenchOptions
+from ..pipeline.option import Opt
+from .command import command
 from .console import Console, answer
 from .terminal import TerminalProgress, candidates_table, print_error
 
 
-@click.command()
-@click.argument("model")
-@click.option("--data", metavar="FILE", help="Rows to time on; without them, rows made from the model.")
-@click.option("--batch", default="1,64,4096", show_default=True, metavar="A,B", help="Rows a call.")
-@click.option("--threads", type=int, default=1, show_default=True, help="Threads of one call.")
-@click.option("--backends", metavar="A,B", help="Only these candidates.")
-@click.option("--triton-release", metavar="YY.MM", help="The release that artifacts are written for.")
-@click.option("--run-dir", metavar="DIR", help="Keep the stages there. Default: nothing is kept.")
-@click.option("--trust", is_flag=True, help="MODEL is yours: as for optimize.")
-@click.option("--json", "as_json", is_flag=True, help="The candidates on stdout, in run.json's form.")
+@command(BenchOptions)
 def bench(
-    model: str,
-    data: str | None,
-    batch: str,
-    threads: int,
-    backends: str | None,
-    triton_release: str | None,
-    run_dir: str | None,
-    trust: bool,
-    as_json: bool,
+    options: BenchOptions,
+    as_json: Annotated[bool, Opt("--json", help="Print the candidates on stdout, in run.json's form.")] = False,
 ) -> int:
     """Time MODEL's candidates side by side.
 
-    Interleaved, in one process; times are of one call, in microseconds.
+    All are timed in one process, in turn. A time is of one call, in microseconds.
     """
     from ..api import to_json
-    from ..pipeline import optimize as pipeline
-    from ..pipeline.options import Options
-    from ..storage import scratch
+    from ..commands import bench as benches
 
-    sizes = [part.strip() for part in batch.split(",")]
-    if not all(size.isdigit() and int(size) > 0 for size in sizes):
-        raise UsageError(f"--batch {batch!r}: expected row counts, such as 1,64,4096")
-    with scratch.folder("bench") as folder:
-        options = Options(
-            model=model,
-            data=data,
-            backends=backends,
-            traffic=f"batch={','.join(dict.fromkeys(sizes))}",
-            triton_release=triton_release,
-            run_dir=run_dir or str(folder),
-            dry_run=True,
-            threads=threads,
-            triton="none",
-            trust=trust,
-        )
-        console = Console()
-        with TerminalProgress(console) as progress:
-            found, error = pipeline.optimize(options, progress)
-    found = msgspec.structs.replace(found, winner=None, tuning=None, publication=None, run_dir=run_dir or "")
+    console = Console()
+    with TerminalProgress(console) as progress:
+        found, error = benches.bench(options, progress)
     console.print(candidates_table(found))
     if as_json:
         answer(to_json(found))

@@ -11,8 +11,8 @@ import select
 import sys
 from typing import IO
 
-import click
 import rich.console
+import typer
 from rich.text import Text
 
 from ..artifacts.report import text
@@ -37,7 +37,7 @@ def plain(line: str, style: str = "") -> Text:
 def answer(said: str) -> None:
     """What was asked for, on stdout."""
     try:
-        click.echo(said)
+        typer.echo(said)
     except BrokenPipeError:
         _drop(sys.stdout)
 

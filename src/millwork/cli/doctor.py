@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import click
 import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from .command import AsJson, command
 from .console import Console, answer, plain
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def doctor(as_json: bool) -> int:
+@command()
+def doctor(as_json: AsJson = False) -> int:
     """Say what this machine has, and what it lacks."""
     from ..commands import doctor as diagnosis
 

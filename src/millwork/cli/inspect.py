@@ -2,68 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import msgspec
 from rich.table import Table
 
-from ..errors import ModelError, UsageError
+from ..commands.options import InspectOptions
+from .command import AsJson, command
 from .console import Console, answer, plain
 
 if TYPE_CHECKING:
-    from ..compile.compile_steps import Loaded, Lowered
+    from ..commands.inspect import Inspected
     from ..values import FeatureContract
 
 
-@click.command()
-@click.argument("model")
-@click.option("--data", metavar="FILE", help="Rows that have every category, where the model holds only their hashes.")
-@click.option("--label", metavar="NAME", help="The label's column in --data.")
-@click.option("--task", default="", metavar="KIND", help="Of a net: regression, binary, multiclass or multilabel.")
-@click.option("--trust", is_flag=True, help="MODEL is yours: read it without a sandbox.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def inspect(model: str, data: str | None, label: str | None, task: str, trust: bool, as_json: bool) -> int:
+@command(InspectOptions)
+def inspect(options: InspectOptions, as_json: AsJson = False) -> int:
     """Say what MODEL is.
 
-    Framework and version, objective, features, outputs, trees, and what lowering changes.
+    Its framework and version, objective, features, outputs and size, and what lowering changes.
     """
-    from .. import worker
-    from ..compile import compile_steps
-    from ..compile.compile_steps import Loaded, Lowered
-    from ..storage import scratch
+    from ..commands import inspect as inspections
 
-    if label is not None and data is None:
-        raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
-    rows = "" if data is None else str(Path(data).absolute())
-    with scratch.folder("inspect") as folder:
-        request = compile_steps.LoadRequest(path=str(Path(model).absolute()), data=rows, label=label, task=task)
-        done = worker.run(
-            "millwork.compile.compile_steps:load", request, Loaded, folder=folder, sandbox=worker.Sandbox(on=not trust)
-        )
-        if isinstance(done, worker.Failure):
-            done.raise_(ModelError, f"Reading {model}")
-        lower = compile_steps.LowerRequest(program=str(folder / compile_steps.program_file(done.value.signature)))
-        lowered = worker.run(
-            "millwork.compile.compile_steps:lower", lower, Lowered, folder=folder, sandbox=worker.Sandbox(on=not trust)
-        )
-        if isinstance(lowered, worker.Failure):
-            lowered.raise_(ModelError, f"Lowering {model}")
+    found = inspections.inspect(options)
     if as_json:
-        both = {"model": done.value, "lowered": lowered.value}
-        answer(msgspec.json.format(msgspec.json.encode(both), indent=2).decode())
+        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
-        Console(stdout=True).print(_table(done.value, lowered.value))
+        Console(stdout=True).print(_table(found))
     return 0
 
 
-def _table(loaded: object, lowered: object) -> Table:
-    from ..compile.compile_steps import Loaded, Lowered
-
-    if not isinstance(loaded, Loaded) or not isinstance(lowered, Lowered):
-        raise TypeError("expected the replies of load and lower")
-    signature, names = loaded.signature, loaded.signature.features.names
+def _table(found: Inspected) -> Table:
+    signature, names = found.model.signature, found.model.signature.features.names
     shown = ", ".join(names[:8]) + (f", … ({len(names)} in all)" if len(names) > 8 else "")
     wrote = (
         f"{signature.provenance.framework} {signature.provenance.framework_version} {signature.provenance.estimator}"
@@ -81,8 +51,8 @@ def _table(loaded: object, lowered: object) -> Table:
         **({"categories": _categories(signature.features)} if signature.features.category_names else {}),
         "missing": "NaN" if missing is None else f"NaN and {missing:g}",
         "output": f"{signature.output.kind}: {', '.join(signature.output.labels[:8])}",
-        **_size(loaded, lowered),
-        **{f"  {note.name}": note.summary for note in lowered.notes if note.modified},
+        **_size(found),
+        **{f"  {note.name}": note.summary for note in found.lowered.notes if note.modified},
         **{f"note {i + 1}": text for i, text in enumerate(signature.notes)},
     }
     for name, value in rows.items():
@@ -90,7 +60,8 @@ def _table(loaded: object, lowered: object) -> Table:
     return table
 
 
-def _size(loaded: Loaded, lowered: Lowered) -> dict[str, str]:
+def _size(found: Inspected) -> dict[str, str]:
+    loaded, lowered = found.model, found.lowered
     if loaded.signature.is_net:
         rows = "" if loaded.signature.output.independent_rows else "; rows affect each other: never batched"
         return {

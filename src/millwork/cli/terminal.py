@@ -20,7 +20,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from ..artifacts.report import HTML_FILE, sections, text
+from ..artifacts.report import HTML_FILE, text
 from ..artifacts.report.verdict import MARKS, Outcome, verdict
 from .candidates_table import candidates_table
 
@@ -130,6 +130,8 @@ def _in_ci() -> bool:
 
 def outcome(record: Record) -> RenderableType:
     """The last lines: the verdict, the report, and what one would do next."""
+    from ..artifacts.report import sections
+
     found = verdict(record)
     style = STYLES[found.outcome]
     repository = _near(record.publication.repository) if record.publication else ""

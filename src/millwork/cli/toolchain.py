@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
+
 import msgspec
 from rich.text import Text
 
-from .. import toolchains
+from ..pipeline.option import Arg
+from .command import AsJson, add, command, group
 from .console import Console, answer, plain
 
-
-@click.group()
-def toolchain() -> None:
-    """Tools that some candidates need, each in an environment of its own."""
+toolchain = group("Tools that some candidates need, each in an environment of its own.")
 
 
-@toolchain.command()
-@click.argument("name")
-def install(name: str) -> None:
+@add(toolchain, "install")
+@command()
+def install(name: Annotated[str, Arg("NAME", "The toolchain; `millwork toolchain list` names all.")]) -> None:
     """Install NAME into the user's cache folder (nothing where it is there)."""
+    from .. import toolchains
+
     console = Console()
     wanted = toolchains.named(name)
     doing = f"installing {wanted.name} (about {wanted.mb} MB)"
@@ -27,10 +28,12 @@ def install(name: str) -> None:
     console.print(plain(f"{wanted.name} is installed: {made.path}"), soft_wrap=True)
 
 
-@toolchain.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def list_them(as_json: bool) -> None:
+@add(toolchain, "list")
+@command()
+def list_them(as_json: AsJson = False) -> None:
     """Say which there are, what each is for, and which are installed."""
+    from .. import toolchains
+
     standings = toolchains.standings()
     if as_json:
         answer(msgspec.json.format(msgspec.json.encode(standings), indent=2).decode())

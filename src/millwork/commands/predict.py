@@ -13,12 +13,13 @@ from ..artifacts import manifest as manifests
 from ..artifacts import repository
 from ..compile.runners.load import runner
 from ..errors import ModelError, UsageError
-from ..storage import archives, tables
+from ..storage import archives, scratch, tables
 from ..storage.files import refusal
 from ..validators.rows.given import Given
 from ..values import Manifest, Value
 from ..values.base import FilePath
 from ..worker import MOST_MEMORY, Failure, Limits, Sandbox
+from .options import PredictOptions
 
 ANSWERS_FILE = "predicted.npy"
 BLOCK = 65536
@@ -40,36 +41,43 @@ class PredictReply(Value):
     notes: tuple[str, ...]
 
 
-def predict(
-    url: str, name: str, number: int | None, rows: Path, answers: Path, scratch: Path, *, confined: bool = True
-) -> str:
-    """Write the published version's answers for ``rows`` to ``answers``; what was done, in a line. ``confined``: in a
-    sandbox."""
+def predict(options: PredictOptions) -> str:
+    """Write the published version's answers for the rows of a file; what was done, in a line."""
+    answers = Path(options.answers)
     if answers.suffix != ".npy":
         raise UsageError(f"--output {answers}: expected a file ending in .npy")
     if not answers.absolute().parent.is_dir():
         raise UsageError(f"--output {answers}: no such folder: {answers.parent}")
-    where = repository.at(url)
-    folder = where.files(name, where.find(name, number), scratch / "version")
-    manifest = manifests.read_intact(folder)
-    request = PredictRequest(folder=str(folder), manifest=manifest, rows=str(rows.absolute()))
+    where = repository.at(str(options.repository))
+    with scratch.folder("predict") as own:
+        folder = where.files(options.name, where.find(options.name, options.version), own / "version")
+        version = f"version {folder.name} of {options.name}"
+        reply = _asked(folder, options, own, f"V{version[1:]}")
+        try:
+            _move(own / ANSWERS_FILE, answers)
+        except OSError as error:
+            raise UsageError(f"--output {refusal(error, answers)}") from error
+    notes = "".join(f"; {note}" for note in reply.notes)
+    return f"{reply.rows:,} rows, {reply.outputs} outputs, {version}: {answers}{notes}"
+
+
+def _asked(folder: Path, options: PredictOptions, own: Path, version: str) -> PredictReply:
+    """What the version's runner answered, in a worker; its answers are in ``own``."""
+    request = PredictRequest(
+        folder=str(folder), manifest=manifests.read_intact(folder), rows=str(Path(options.rows).absolute())
+    )
     done = worker.run(
         "millwork.commands.predict:run",
         request,
         PredictReply,
-        folder=scratch,
+        folder=own,
         limits=Limits(seconds=3600.0, memory_bytes=MOST_MEMORY),
-        sandbox=Sandbox(on=confined),
+        sandbox=Sandbox(on=not options.trust),
     )
     if isinstance(done, Failure):
-        done.raise_(ModelError, f"Version {folder.name} of {name}, asked to predict,")
-    _demand_answers(scratch / ANSWERS_FILE, done.value, f"Version {folder.name} of {name}")
-    try:
-        _move(scratch / ANSWERS_FILE, answers)
-    except OSError as error:
-        raise UsageError(f"--output {refusal(error, answers)}") from error
-    notes = "".join(f"; {note}" for note in done.value.notes)
-    return f"{done.value.rows:,} rows, {done.value.outputs} outputs, version {folder.name} of {name}: {answers}{notes}"
+        done.raise_(ModelError, f"{version}, asked to predict,")
+    _require_answers(own / ANSWERS_FILE, done.value, version)
+    return done.value
 
 
 def run(request: PredictRequest) -> PredictReply:
@@ -84,7 +92,7 @@ def run(request: PredictRequest) -> PredictReply:
     return PredictReply(rows=len(out), outputs=out.shape[1], notes=given.notes)
 
 
-def _demand_answers(path: Path, reply: PredictReply, version: str) -> None:
+def _require_answers(path: Path, reply: PredictReply, version: str) -> None:
     """ModelError where the file isn't what the reply says."""
     try:
         shape, dtype = archives.described(path)

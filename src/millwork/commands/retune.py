@@ -10,13 +10,13 @@ import msgspec
 
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import golden_rows
-from ..artifacts.repository import Repository
+from ..artifacts.repository import Repository, at, check_name
 from ..errors import MillworkError, TargetError, UsageError
 from ..executors import LocalExecutor
 from ..progress import Progress
 from ..storage import scratch
+from ..triton import address, counters
 from ..triton import config as triton_config
-from ..triton import counters
 from ..triton.address import Address
 from ..triton.counters import Observed
 from ..tuning import fitness, knobs, service_times
@@ -29,11 +29,14 @@ from ..tuning.service_times import ProfileRequest, RunnerFile, ServiceTime
 from ..tuning.slo import Objective
 from ..values import Record, Value
 from . import tune as reconfigure
-from .tune import Wish, published
+from .options import RetuneOptions
+from .tune import TuneRequest, published
+
+LONGEST_LOOK_S = 30 * 86400.0
 
 
 @dataclass(frozen=True)
-class Watch:
+class RetuneRequest:
     """Where to look. ``metrics``: Triton's page, read twice ``seconds`` apart; ``prometheus``: its last ``seconds``.
     ``name`` may be empty where the repository and the page have one model in common."""
 
@@ -49,6 +52,27 @@ class Watch:
     sign: Path | None = None
 
 
+def requested(options: RetuneOptions) -> RetuneRequest:
+    """The options, understood; UsageError names the first that is wrong."""
+    if not options.metrics and not options.prometheus:
+        raise UsageError("neither --metrics nor --prometheus", "Such as --metrics http://HOST:8002/metrics.")
+    seconds = options.seconds if options.seconds is not None else (3600.0 if options.prometheus else 10.0)
+    if not 0 < seconds <= LONGEST_LOOK_S:
+        raise UsageError(f"--seconds {seconds:g}: expected above 0, at most 30 days")
+    return RetuneRequest(
+        repository=at(str(options.repository)),
+        name=check_name(options.name) if options.name else "",
+        metrics=options.metrics or "",
+        prometheus=options.prometheus or "",
+        seconds=seconds,
+        triton=address.parse(options.triton),
+        run_dir=None if options.run_dir is None else Path(options.run_dir),
+        budget_s=options.tune_budget,
+        apply=options.apply,
+        sign=None if options.sign is None else Path(options.sign).absolute(),
+    )
+
+
 class Retuned(Value):
     """``record``: of the tuning, where the change was applied."""
 
@@ -61,17 +85,19 @@ class Retuned(Value):
     record: Record | None = None
 
 
-def retune(watch: Watch, progress: Progress) -> tuple[Retuned, MillworkError | None]:
+def retune(request: RetuneRequest, progress: Progress) -> tuple[Retuned, MillworkError | None]:
     """Look, judge, and with ``apply`` tune under the traffic that was seen and publish. UsageError where nothing can be
     seen."""
-    name = watch.name or _only_one(watch)
+    name = request.name or _only_one(request)
     with scratch.folder("published") as copies:
-        return _retuned(watch, name, published(watch.repository, name, copies), progress)
+        return _retuned(request, name, published(request.repository, name, copies), progress)
 
 
-def _retuned(watch: Watch, name: str, bundle: Bundle, progress: Progress) -> tuple[Retuned, MillworkError | None]:
-    progress.begin("counters", watch.prometheus or watch.metrics)
-    seen = _observed(watch, name, progress)
+def _retuned(
+    request: RetuneRequest, name: str, bundle: Bundle, progress: Progress
+) -> tuple[Retuned, MillworkError | None]:
+    progress.begin("counters", request.prometheus or request.metrics)
+    seen = _observed(request, name, progress)
     progress.end(
         f"{seen.rate:,.4g} requests/s of {seen.rows_a_request:,.3g} rows; {seen.queue_us:,.0f} µs queued and "
         f"{seen.compute_us:,.0f} µs computed a request, {seen.rows_a_call:,.3g} rows a call"
@@ -104,32 +130,32 @@ def _retuned(watch: Watch, name: str, bundle: Bundle, progress: Progress) -> tup
         proposed=judged.proposal.words if judged.proposal is not None else "",
         tuned_for=was.traffic.words if was.traffic is not None else "",
     )
-    if not watch.apply or judged.fits:
+    if not request.apply or judged.fits:
         return found, None
-    record, error = reconfigure.tune(_wish(watch, name, workload, was), progress)
+    record, error = reconfigure.tune(_tune_request(request, name, workload, was), progress)
     return msgspec.structs.replace(found, record=record), error
 
 
-def _wish(watch: Watch, name: str, workload: Workload, was: TunedFor) -> Wish:
+def _tune_request(request: RetuneRequest, name: str, workload: Workload, was: TunedFor) -> TuneRequest:
     """Tuned under the traffic that was seen, whose throughput is given, and the limit that was said before."""
     objective: Objective = "cost" if was.objective == "cost" else "latency"
-    return Wish(
-        repository=watch.repository,
+    return TuneRequest(
+        repository=request.repository,
         name=name,
         traffic=workload.traffic,
         slo=was.slo,
         objective=objective,
-        budget_s=watch.budget_s,
-        triton=watch.triton,
-        sign=watch.sign,
-        run_dir=(watch.run_dir or Path(".millwork") / name).absolute(),
+        budget_s=request.budget_s,
+        triton=request.triton,
+        sign=request.sign,
+        run_dir=(request.run_dir or Path(".millwork") / name).absolute(),
     )
 
 
-def _only_one(watch: Watch) -> str:
+def _only_one(request: RetuneRequest) -> str:
     """The one model that both the repository and the page have."""
-    there = set(watch.repository.models())
-    both = sorted(there & set(counters.models(counters.read(watch.metrics)))) if watch.metrics else sorted(there)
+    there = set(request.repository.models())
+    both = sorted(there & set(counters.models(counters.read(request.metrics)))) if request.metrics else sorted(there)
     if len(both) != 1:
         raise UsageError(
             f"which model? {', '.join(both) if both else 'the repository and the metrics have none in common'}",
@@ -138,14 +164,14 @@ def _only_one(watch: Watch) -> str:
     return both[0]
 
 
-def _observed(watch: Watch, name: str, progress: Progress) -> Observed:
-    if watch.prometheus:
-        return counters.from_prometheus(watch.prometheus, name, watch.seconds)
+def _observed(request: RetuneRequest, name: str, progress: Progress) -> Observed:
+    if request.prometheus:
+        return counters.from_prometheus(request.prometheus, name, request.seconds)
     began = time.monotonic()
-    before = counters.parse(counters.read(watch.metrics), name)
-    progress.detail(f"a second reading in {watch.seconds:g} s")
-    time.sleep(watch.seconds)
-    after = counters.parse(counters.read(watch.metrics), name)
+    before = counters.parse(counters.read(request.metrics), name)
+    progress.detail(f"a second reading in {request.seconds:g} s")
+    time.sleep(request.seconds)
+    after = counters.parse(counters.read(request.metrics), name)
     return counters.between(before, after, time.monotonic() - began)
 
 

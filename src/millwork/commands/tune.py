@@ -13,22 +13,24 @@ from ..artifacts import manifest as manifests
 from ..artifacts import report, signing
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import golden_rows
-from ..artifacts.repository import Repository
+from ..artifacts.repository import Repository, at, check_name
 from ..artifacts.repository.base import Sign
 from ..errors import MillworkError, PublicationError, SloError, UsageError
 from ..executors import LocalExecutor
 from ..pipeline import publish as release
+from ..pipeline.plan import objective_of, traffic_of
 from ..pipeline.tune import require_visible
 from ..progress import Progress
 from ..storage import scratch, tables
 from ..storage.files import sha256_file
 from ..storage.run_directory import RunDirectory
 from ..targets import machine
+from ..triton import address
 from ..triton import config as triton_config
 from ..triton import serving as server
 from ..triton.address import Address
 from ..triton.serving import Serving
-from ..tuning import outcome
+from ..tuning import outcome, slo
 from ..tuning import tune as tuning
 from ..tuning.budget import LONGEST_TUNE_S
 from ..tuning.knobs import Workload
@@ -40,13 +42,14 @@ from ..tuning.trials import SearchProblem, ServedCandidate
 from ..validators.rows.given import Given
 from ..validators.traffic import Traffic
 from ..values import SCHEMA, CandidateRecord, Manifest, Record, TargetSummary, Value, Winner
+from .options import TuneOptions
 
 RANK = 0
 """There is one candidate: what is published."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class TuneRequest:
     """What ``tune`` is asked to do. ``data``: rows to ask with; without them the version's golden rows are."""
 
     repository: Repository
@@ -68,6 +71,24 @@ class Rows(Value):
     rows: int
 
 
+def requested(options: TuneOptions) -> TuneRequest:
+    """The options, understood; UsageError names the first that is wrong."""
+    traffic = traffic_of(options.traffic)
+    return TuneRequest(
+        repository=at(str(options.repository)),
+        name=check_name(options.name),
+        traffic=traffic,
+        slo=Slo() if options.slo is None else slo.parse(options.slo),
+        objective=objective_of(options.objective, traffic),
+        budget_s=options.tune_budget,
+        triton=address.parse(options.triton),
+        run_dir=Path(options.run_dir or Path(".millwork") / options.name).absolute(),
+        data=None if options.data is None else Path(options.data).absolute(),
+        dry_run=options.dry_run,
+        sign=None if options.sign is None else Path(options.sign).absolute(),
+    )
+
+
 def published(repository: Repository, name: str, scratch: Path) -> Bundle:
     """The version that serves now as a bundle, its files checked; UsageError where it isn't one of ours. ``scratch``:
     where a store's files are put."""
@@ -84,69 +105,76 @@ def published(repository: Repository, name: str, scratch: Path) -> Bundle:
     )
 
 
-def tune(wish: Wish, progress: Progress) -> tuple[Record, MillworkError | None]:
+def tune(request: TuneRequest, progress: Progress) -> tuple[Record, MillworkError | None]:
     """Tune and publish; the record, and why nothing was published, if it wasn't."""
-    if not 0 < wish.budget_s <= LONGEST_TUNE_S:
-        raise UsageError(f"--tune-budget {wish.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
+    if not 0 < request.budget_s <= LONGEST_TUNE_S:
+        raise UsageError(f"--tune-budget {request.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
     with scratch.folder("tune") as copies:
-        return _tune(wish, published(wish.repository, wish.name, copies), progress)
+        return _tune(request, published(request.repository, request.name, copies), progress)
 
 
-def _tune(wish: Wish, bundle: Bundle, progress: Progress) -> tuple[Record, MillworkError | None]:
-    seal = None if wish.sign is None else signing.signer(wish.sign)
-    if seal is None and not wish.dry_run and (bundle.folder / manifests.SIGNATURE_FILE).exists():
+def _tune(request: TuneRequest, bundle: Bundle, progress: Progress) -> tuple[Record, MillworkError | None]:
+    seal = None if request.sign is None else signing.signer(request.sign)
+    if seal is None and not request.dry_run and (bundle.folder / manifests.SIGNATURE_FILE).exists():
         raise UsageError(
-            f"{wish.name}: the version that serves is signed, and the tuned one wouldn't be",
+            f"{request.name}: the version that serves is signed, and the tuned one wouldn't be",
             "Give the key with --sign, or --dry-run to look only.",
         )
-    serving = server.prepare(wish.triton, None, progress.detail)
+    serving = server.prepare(request.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
-    require_visible(wish.slo, serving)
-    with RunDirectory(wish.run_dir, progress.note) as directory:
-        record, error = _tuned(wish, bundle, serving, directory, progress, seal)
+    require_visible(request.slo, serving)
+    with RunDirectory(request.run_dir, progress.note) as directory:
+        record, error = _tuned(request, bundle, serving, directory, progress, seal)
         report.keep(record, directory, progress)
     return record, error
 
 
 def _tuned(
-    wish: Wish, bundle: Bundle, serving: Serving, directory: RunDirectory, progress: Progress, seal: Sign | None
+    request: TuneRequest,
+    bundle: Bundle,
+    serving: Serving,
+    directory: RunDirectory,
+    progress: Progress,
+    seal: Sign | None,
 ) -> tuple[Record, MillworkError | None]:
     candidate = ServedCandidate.of(bundle, RANK)
     now = triton_config.settings_of(bundle.config)
     workload = Workload(
-        traffic=wish.traffic,
+        traffic=request.traffic,
         cores=tuning.cores(),
         kind=now.kind,
-        limit_us=wish.slo.latency.bound if wish.slo.latency is not None else None,
-        refusing=wish.slo.refused > 0,
+        limit_us=request.slo.latency.bound if request.slo.latency is not None else None,
+        refusing=request.slo.refused > 0,
         release=serving.release.number,
         together=bundle.manifest.output.independent_rows,
         served=now.max_batch,
     )
-    problem = SearchProblem(workload, wish.slo, wish.objective, wish.budget_s, now.threads, present=now)
-    assumed = f" ({wish.traffic.assumed} assumed)" if wish.traffic.assumed else ""
-    progress.begin("tune", f"{wish.name} under {wish.traffic.words}{assumed}")
-    rows = _rows(wish, bundle, directory)
-    seconds = tuning.round_seconds(wish.traffic, _service_us(bundle.manifest))
-    with TuningSession(directory, LocalExecutor(), progress, serving, [candidate], wish.name, rows, seconds) as session:
+    problem = SearchProblem(workload, request.slo, request.objective, request.budget_s, now.threads, present=now)
+    assumed = f" ({request.traffic.assumed} assumed)" if request.traffic.assumed else ""
+    progress.begin("tune", f"{request.name} under {request.traffic.words}{assumed}")
+    rows = _rows(request, bundle, directory)
+    seconds = tuning.round_seconds(request.traffic, _service_us(bundle.manifest))
+    with TuningSession(
+        directory, LocalExecutor(), progress, serving, [candidate], request.name, rows, seconds
+    ) as session:
         tuned = tuning.tune(problem, [candidate], session)
     if tuned.winner is None:
         failed = next(iter(tuned.found.state.failed.values()), "it answered nothing")
-        raise PublicationError(f"{wish.name}: no configuration could serve: {failed}", "What serves now still does.")
+        raise PublicationError(f"{request.name}: no configuration could serve: {failed}", "What serves now still does.")
     decision = outcome.decision(tuned, tuned.winner, serving)
-    progress.end(outcome.words(decision, f"{wish.traffic.words}{assumed}"), ok=decision.error is None)
+    progress.end(outcome.words(decision, f"{request.traffic.words}{assumed}"), ok=decision.error is None)
     setup = decision.setup
     config = triton_config.with_settings(bundle.config, setup.settings, setup.reasons, setup.heading)
     changed = msgspec.structs.replace(bundle, config=config)
-    record = _record(wish, changed, decision, serving)
+    record = _record(request, changed, decision, serving)
     if decision.error is not None:
         return _stopped(record, decision.error), decision.error
-    if wish.dry_run:
+    if request.dry_run:
         return record, None
-    progress.begin("publish", f"{wish.repository.url}/{wish.name}")
+    progress.begin("publish", f"{request.repository.url}/{request.name}")
     try:
-        publication, _ = release.publish([changed], wish.repository, serving, progress, seal)
+        publication, _ = release.publish([changed], request.repository, serving, progress, seal)
     except PublicationError as error:
         return _stopped(record, error), error
     progress.end(release.words(publication))
@@ -157,26 +185,26 @@ def _service_us(manifest: Manifest) -> float:
     return max((latency.p50_us for latency in manifest.latency), default=0.0)
 
 
-def _rows(wish: Wish, bundle: Bundle, directory: RunDirectory) -> Path:
+def _rows(request: TuneRequest, bundle: Bundle, directory: RunDirectory) -> Path:
     """The user's rows, or the golden ones, as the load generators take them."""
 
     def produce(folder: Path) -> Rows:
-        if wish.data is not None:
-            read = tables.read(wish.data, bundle.manifest.features, None, limit=MOST_ROWS)
+        if request.data is not None:
+            read = tables.read(request.data, bundle.manifest.features, None, limit=MOST_ROWS)
             rows = Given(read.rows, read.categories)
         else:
             rows = golden_rows(bundle.folder, bundle.manifest)[0]
         tensors.save(folder / ROWS_FILE, rows)
         return Rows(rows=len(rows))
 
-    source = wish.data or bundle.folder / bundle.manifest.golden_file
+    source = request.data or bundle.folder / bundle.manifest.golden_file
     if not source.is_file():
         raise UsageError(f"--data {source}: no such file")
     key = {"source": sha256_file(source), "features": bundle.manifest.features}
     return directory.stage("asked", key, produce, Rows).folder / ROWS_FILE
 
 
-def _record(wish: Wish, bundle: Bundle, decision: Decision, serving: Serving) -> Record:
+def _record(request: TuneRequest, bundle: Bundle, decision: Decision, serving: Serving) -> Record:
     manifest = bundle.manifest
     name = manifest.candidate_id
     line = CandidateRecord(
@@ -199,7 +227,7 @@ def _record(wish: Wish, bundle: Bundle, decision: Decision, serving: Serving) ->
         candidates=(line,),
         winner=Winner(id=name, why="what is published; only its configuration was tuned"),
         tuning=msgspec.structs.replace(tuned, config=bundle.config, triton=serving.release.name),
-        run_dir=str(wish.run_dir),
+        run_dir=str(request.run_dir),
         millwork=__version__,
     )
 

@@ -12,6 +12,10 @@ from ..storage import scratch
 from ..storage.run_directory import STAGES, changes
 from ..triton import config as triton_config
 from ..values import Manifest, Value
+from .options import VerifyOptions
+
+SHOWN = 12
+"""Problems in a message."""
 
 
 class Verified(Value):
@@ -23,6 +27,25 @@ class Verified(Value):
     problems: tuple[str, ...]
     manifest_sha256: str = ""
     signed: bool | None = None
+
+
+def verify(options: VerifyOptions) -> Verified:
+    """A run's stages, or a published version; UsageError where neither is named."""
+    key = None if options.key is None else Path(options.key)
+    if options.run_dir is not None and options.repository is None:
+        return run(Path(options.run_dir), key)
+    if options.run_dir is None and options.repository is not None and options.name is not None:
+        return version(str(options.repository), options.name, options.version, key)
+    raise UsageError("verify what?", "Give --repository URL and --name NAME, or a run's folder.")
+
+
+def require_unchanged(found: Verified) -> None:
+    """ModelError, which names the files, where something isn't as it was."""
+    if not found.problems:
+        return
+    listed = "\n".join(f"  {problem}" for problem in found.problems[:SHOWN])
+    more = f"\n  and {len(found.problems) - SHOWN} more" if len(found.problems) > SHOWN else ""
+    raise ModelError(f"{found.where} isn't as it was made:\n{listed}{more}", "Publish again, or roll back.")
 
 
 def version(url: str, name: str, number: int | None, key: Path | None) -> Verified:

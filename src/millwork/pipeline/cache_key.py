@@ -9,7 +9,7 @@ from pathlib import Path
 from ..compile.backends import table as backends
 from ..storage.files import sha256_file
 from ..storage.run_directory import DONE_FILE
-from .options import Plan
+from .plan import Plan
 
 
 def content(folder: Path) -> str:

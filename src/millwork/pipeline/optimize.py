@@ -30,7 +30,8 @@ from ..validators.gpu_figures import slowed
 from ..validators.parity import Verdict
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
 from . import absent_target, publish, serve, stages
-from .options import Options, Plan, understand
+from .options import Options
+from .plan import Plan, understand
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
 from .serve import BundleSource
 from .step import StepError, on_gpu, reason

@@ -1,255 +1,293 @@
-"""What a run is asked to do: the command line's options as one checked value."""
+"""What a run is asked to do: each option's type, default and help, once for the command line and for Python.
+
+Light to import: ``--help`` reads it. What it all means is in :mod:`millwork.pipeline.plan`.
+"""
 
 from __future__ import annotations
 
-import os
-import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from ..artifacts.repository import LocalRepository, Repository, at, check_name
-from ..compile.backends import table as backends
-from ..compile.frontends.torch.model_card import task_of
-from ..errors import UsageError
-from ..executors import Executor
-from ..executors import parse as parse_executor
-from ..targets import Target, measurable
-from ..targets import find as find_target
-from ..triton import address
-from ..triton.address import Address, NoServer
-from ..tuning import slo
-from ..tuning.budget import LONGEST_TUNE_S, SHORT_TUNE_S, TUNE_S
-from ..tuning.slo import Objective, Slo
-from ..validators import tolerance, traffic
-from ..validators.traffic import Traffic
 from ..values import Value
+from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 
-TARGETS_FILE = "targets.toml"
-
-
-class Options(Value):
-    """Texts as the command line has them; None where nothing was said."""
-
-    model: str
-    data: str | None = None
-    label: str | None = None
-    target: str = "host"
-    repository: str | None = None
-    name: str | None = None
-    output: str = "probability"
-    backends: str | None = None
-    precision: str | None = None
-    task: str | None = None
-    module: str | None = None
-    tolerance: str | None = None
-    traffic: str | None = None
-    slo: str | None = None
-    objective: str | None = None
-    tune_budget: float | None = None
-    triton: str = "managed"
-    triton_release: str | None = None
-    executor: str = "local"
-    run_dir: str | None = None
-    dry_run: bool = False
-    trust: bool = False
-    threads: int = 1
-    sign: str | None = None
-    allow_other_gpu: bool = False
+MANAGED = "managed"
+"""The server that millwork installs and starts itself."""
 
 
-class Plan(Value):
-    """The options, understood. ``repository`` is None where nothing is to be published. ``backends``, ``precisions``:
-    those that were named, in order; none for the usual ones of the model's kind.
+def _targets() -> Iterable[str]:
+    from ..targets import TABLE
 
-    ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
-    ``rehearsed``: whether a repository was named, though it be a dry run's: then all is done as if for it.
-    """
-
-    model: Path
-    data: Path | None
-    label: str | None
-    target: Target
-    repository: Repository | None
-    name: str
-    margin: bool
-    decided: bool
-    backends: tuple[str, ...]
-    tolerance: str
-    traffic: Traffic
-    triton: Address
-    triton_release: str | None
-    run_dir: Path
-    threads: int
-    trust: bool = False
-    sign: Path | None = None
-    slo: Slo = Slo()
-    objective: Objective = "throughput"
-    tune_budget: float = 0.0
-    tune_asked: bool = False
-    precisions: tuple[str, ...] = ()
-    task: str = ""
-    module: str = ""
-    module_path: str = ""
-    other_gpu: bool = False
-    rehearsed: bool = False
-
-    @property
-    def measurable(self) -> bool:
-        """Whether figures for the target may be taken on this machine."""
-        return measurable(self.target, other_gpu=self.other_gpu)
+    return TABLE
 
 
-def understand(options: Options) -> tuple[Plan, Executor]:
-    """Every option checked before any work is done; UsageError names the first that is wrong."""
-    name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
-    if options.output not in ("probability", "margin", "label"):
-        raise UsageError(f"--output {options.output!r}: expected probability, margin or label")
-    if options.label is not None and options.data is None:
-        raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
-    cores = len(os.sched_getaffinity(0))
-    if not 1 <= options.threads <= cores:
-        raise UsageError(f"--threads {options.threads}: expected 1 to {cores}, this machine's cores")
-    if options.tolerance is not None:
-        tolerance.parse(options.tolerance)
-    where = address.parse(options.triton)
-    asked = traffic.default() if options.traffic is None else traffic.parse(options.traffic)
-    limits = Slo() if options.slo is None else slo.parse(options.slo)
-    budget, said = _tuning(options, asked, where)
-    target = find_target(options.target, Path(TARGETS_FILE))
-    repository = _repository(options)
-    plan = Plan(
-        model=Path(options.model).absolute(),
-        data=None if options.data is None else Path(options.data).absolute(),
-        label=options.label,
-        target=target,
-        repository=None if options.dry_run else repository,
-        name=name,
-        margin=options.output == "margin",
-        decided=options.output == "label",
-        backends=_backends(options.backends),
-        tolerance=options.tolerance or "",
-        traffic=asked,
-        triton=where,
-        triton_release=options.triton_release,
-        run_dir=Path(options.run_dir or Path(".millwork") / name).absolute(),
-        threads=options.threads,
-        trust=options.trust,
-        sign=None if options.sign is None else Path(options.sign).absolute(),
-        slo=limits,
-        objective=objective_of(options.objective, asked),
-        tune_budget=budget,
-        tune_asked=said,
-        precisions=_precisions(options.precision, target),
-        other_gpu=_other_gpu(options, target),
-        rehearsed=repository is not None,
-        task="" if options.task is None else task_of(options.task),
-        module=options.module or "",
-        module_path=_module_path(options.module),
+def _backends() -> Iterable[str]:
+    from ..compile.backends import table
+
+    return table.known()
+
+
+def _precisions() -> Iterable[str]:
+    from ..compile.backends import table
+
+    return table.PRECISIONS
+
+
+def _tasks() -> Iterable[str]:
+    from ..compile.frontends.torch.model_card import TASKS
+
+    return TASKS
+
+
+def _objectives() -> Iterable[str]:
+    from ..tuning.slo import OBJECTIVES
+
+    return OBJECTIVES
+
+
+# ── options that several commands have ────────────────────────────────────────────────────────────────────
+
+ModelFile = Annotated[
+    str,
+    Arg(
+        "MODEL",
+        "The model's file: XGBoost .json or .ubj; CatBoost .cbm or .json; a .pkl or .joblib of either; a torch net as "
+        ".pt2 (torch.export), or a state dict with --module. A pickle is never unpickled.",
+    ),
+]
+Task = Annotated[
+    str | None,
+    Opt(
+        "--task",
+        metavar="KIND",
+        help="What a net is for: regression, binary, multiclass or multilabel.",
+        panel=MODEL,
+        values=_tasks,
+    ),
+]
+Trust = Annotated[
+    bool,
+    Opt(
+        "--trust",
+        help="The model is yours: read it without a sandbox. If its framework's own version can't be had, a newer one "
+        "may judge.",
+        panel=MODEL,
+    ),
+]
+TrafficSpec = Annotated[
+    str | Mapping[int, float] | None,
+    Opt(
+        "--traffic",
+        metavar="SPEC",
+        help="The requests to expect: 'batch=1:0.9,64:0.1 rate=2000/s', 'batch=64 clients=4', or a recorded file.",
+        panel=TRAFFIC,
+    ),
+]
+SloSpec = Annotated[
+    str | None,
+    Opt(
+        "--slo",
+        metavar="SPEC",
+        help="The limit to keep: 'p99<5ms, throughput>=3000/s, memory<2GiB, cores<=4'.",
+        panel=TRAFFIC,
+    ),
+]
+ObjectiveKind = Annotated[
+    str | None,
+    Opt(
+        "--objective",
+        metavar="KIND",
+        help="What to improve within the limit: throughput, latency or cost.",
+        panel=TRAFFIC,
+        values=_objectives,
+    ),
+]
+Backends = Annotated[
+    str | Sequence[str] | None,
+    Opt(
+        "--backends",
+        metavar="A,B",
+        help="Build only these candidates: reference, onnx, fil, native, ...",
+        panel=CANDIDATES,
+        values=_backends,
+        listed=True,
+    ),
+]
+Threads = Annotated[int, Opt("--threads", metavar="N", help="CPU threads of one call.", panel=CANDIDATES)]
+RepositoryUrl = Annotated[
+    str | Path,
+    Opt(
+        "--repository",
+        metavar="URL",
+        help="The Triton model repository: a folder, s3://, gs:// or az://.",
+        panel=PUBLICATION,
+    ),
+]
+TritonServer = Annotated[
+    str,
+    Opt(
+        "--triton",
+        metavar="WHERE",
+        help="The server to measure and verify on: managed, none, grpc://HOST:PORT, or the path of a tritonserver.",
+        panel=PUBLICATION,
+    ),
+]
+TritonRelease = Annotated[
+    str | None,
+    Opt(
+        "--triton-release",
+        metavar="YY.MM",
+        help="The Triton release to write for, where no server can be asked.",
+        panel=ADVANCED,
+    ),
+]
+SigningKey = Annotated[
+    str | Path | None,
+    Opt(
+        "--sign",
+        metavar="KEY.pem",
+        help="Sign the version with this private key (elliptic curve, PEM).",
+        panel=PUBLICATION,
+    ),
+]
+
+
+# ── optimize ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SharedOptions(Value, kw_only=True):
+    """What the command line and Python take alike; None where nothing was said."""
+
+    task: Task = None
+    module: Annotated[
+        str | None,
+        Opt(
+            "--module",
+            metavar="PKG.MOD:FN",
+            help="The function that makes the net which a state dict belongs to.",
+            panel=MODEL,
+        ),
+    ] = None
+    output: Annotated[
+        str,
+        Opt(
+            "--output",
+            metavar="KIND",
+            help="What is served: probability, margin or label.",
+            panel=MODEL,
+            values=lambda: ("probability", "margin", "label"),
+        ),
+    ] = "probability"
+    trust: Trust = False
+    slo: SloSpec = None
+    traffic: TrafficSpec = None
+    objective: ObjectiveKind = None
+    tune_budget: Annotated[
+        float | None,
+        Opt(
+            "--tune-budget",
+            metavar="SECONDS",
+            help="Time for tuning. Default: 90 if you give a rate, clients, a limit or an objective, else 20. 0: no "
+            "tuning.",
+            panel=TRAFFIC,
+        ),
+    ] = None
+    target: Annotated[
+        str,
+        Opt(
+            "--target",
+            metavar="NAME",
+            help="The machine that will serve the model: host (this one), cpu, t4, a100, h100, ...",
+            panel=CANDIDATES,
+            values=_targets,
+        ),
+    ] = "host"
+    backends: Backends = None
+    precision: Annotated[
+        str | None,
+        Opt(
+            "--precision",
+            metavar="A,B",
+            help="Precisions to build: fp32, fp16, int8, int32. Default: fp32; all of them for a net.",
+            panel=CANDIDATES,
+            values=_precisions,
+            listed=True,
+        ),
+    ] = None
+    tolerance: Annotated[
+        str | None,
+        Opt(
+            "--tolerance",
+            metavar="SPEC",
+            help="How far an answer may be from the framework's: abs=NUMBER,rel=NUMBER. Default: derived from the "
+            "model.",
+            panel=CANDIDATES,
+        ),
+    ] = None
+    threads: Threads = 1
+    allow_other_gpu: Annotated[
+        bool,
+        Opt(
+            "--allow-other-gpu",
+            help="Measure on the GPU that is here, although it isn't the target.",
+            panel=CANDIDATES,
+        ),
+    ] = False
+    repository: RepositoryUrl | None = None
+    name: Annotated[
+        str | None,
+        Opt(
+            "--name",
+            metavar="NAME",
+            help="The model's name in the repository. Default: the file's name.",
+            panel=PUBLICATION,
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool,
+        Opt(
+            "--dry-run",
+            help="Do everything but publish. Without --repository, tune only if asked to.",
+            panel=PUBLICATION,
+        ),
+    ] = False
+    sign: SigningKey = None
+    triton: TritonServer = MANAGED
+    triton_release: TritonRelease = None
+    run_dir: Annotated[
+        str | Path | None,
+        Opt(
+            "--run-dir",
+            metavar="DIR",
+            help="Where stages are kept, so that a run can go on. Default: .millwork/NAME.",
+            panel=ADVANCED,
+        ),
+    ] = None
+
+
+class Options(SharedOptions, kw_only=True):
+    """What the command line takes: files, and where steps run."""
+
+    model: ModelFile
+    data: Annotated[
+        str | None,
+        Opt(
+            "--data",
+            metavar="FILE",
+            help="Rows of your traffic: .parquet, .csv, .npy, or .npz (array X).",
+            panel=MODEL,
+        ),
+    ] = None
+    label: Annotated[
+        str | None,
+        Opt(
+            "--label",
+            metavar="NAME",
+            help="The label's column in --data. The metric of the model's task is then compared, too.",
+            panel=MODEL,
+        ),
+    ] = None
+    executor: Annotated[str, Opt("--executor", metavar="WHERE", help="Where steps run: local.", panel=ADVANCED)] = (
+        "local"
     )
-    return plan, parse_executor(options.executor)
-
-
-def objective_of(text: str | None, asked: Traffic) -> Objective:
-    """What was said, but throughput of an open loop, where it is given; else latency in an open loop and throughput in
-    a closed one."""
-    said = "throughput" if text is None else slo.objective(text)
-    return "latency" if asked.open and said == "throughput" else said
-
-
-def _tuning(options: Options, asked: Traffic, where: Address) -> tuple[float, bool]:
-    """Seconds for tuning, and whether it was asked for; UsageError where it can't be had."""
-    budget = options.tune_budget
-    if budget is not None and not 0 <= budget <= LONGEST_TUNE_S:
-        raise UsageError(f"--tune-budget {budget:g}: expected 0 to {LONGEST_TUNE_S:.0f} seconds")
-    if options.slo is not None and (budget == 0 or isinstance(where, NoServer)):
-        without = "--triton none" if isinstance(where, NoServer) else "--tune-budget 0"
-        raise UsageError(f"--slo with {without}: a limit is measured on a server", "Leave one of the two out.")
-    said = options.slo is not None or options.objective is not None or bool(budget)
-    said = said or (options.traffic is not None and not asked.assumed.startswith("clients="))
-    if isinstance(where, NoServer):
-        return 0.0, said
-    return (TUNE_S if said else SHORT_TUNE_S) if budget is None else budget, said
-
-
-def _repository(options: Options) -> Repository | None:
-    """The repository that was named, or None; UsageError for a model's own folder, which a typo makes of its
-    parent."""
-    if options.repository is None:
-        return None
-    found = at(options.repository)
-    if not isinstance(found, LocalRepository):
-        return found
-    path = found.root
-    try:
-        own = (path / "config.pbtxt").exists()
-    except OSError:  # no folder at all: publishing says why
-        own = False
-    if own:
-        raise UsageError(
-            f"--repository {options.repository}: this is a model's folder in a repository", f"Give {path.parent}."
-        )
-    return found
-
-
-def name_of(model: Path) -> str:
-    """A model's name out of its file's: what a name can't hold becomes ``-``."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model.name.split(".")[0]).strip("._-")
-    return check_name(plain[:128]) if plain else "model"
-
-
-def _backends(text: str | None) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    wanted = _named(text)
-    if not wanted:
-        raise UsageError("--backends names none", f"Known backends: {', '.join(backends.known())}.")
-    for name in wanted:
-        if name not in backends.known():
-            raise UsageError(f"--backends: unknown backend {name!r}", f"Known: {', '.join(backends.known())}.")
-    return wanted
-
-
-def _other_gpu(options: Options, target: Target) -> bool:
-    if options.allow_other_gpu and target.kind != "gpu":
-        raise UsageError(f"--allow-other-gpu: the target {target.name} is no GPU", "Name one: --target a100.")
-    return options.allow_other_gpu
-
-
-def _precisions(text: str | None, target: Target) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    wanted = _named(text)
-    unknown = [part for part in wanted if part not in backends.PRECISIONS]
-    if unknown or not wanted:
-        raise UsageError(
-            f"--precision {unknown[0] if unknown else text!r}: expected some of {', '.join(backends.PRECISIONS)}",
-            "Example: --precision fp32,fp16,int8.",
-        )
-    lacking = [part for part in wanted if target.precisions and part not in target.precisions]
-    if lacking:
-        raise UsageError(
-            f"--precision {lacking[0]}: the target {target.name} has {', '.join(target.precisions)}",
-            f"Leave it out, or change the target in {TARGETS_FILE}.",
-        )
-    return wanted
-
-
-def _named(text: str) -> tuple[str, ...]:
-    """``a, b,a`` as (a, b)."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _module_path(module: str | None) -> str:
-    """The folder that the factory's package is imported from: the present one, or one of PYTHONPATH's; empty where it
-    is in neither, and must be installed. UsageError for what isn't package.module:factory."""
-    if module is None:
-        return ""
-    name, _, function = module.partition(":")
-    if not all(part.isidentifier() for part in [*name.split("."), function]):
-        raise UsageError(
-            f"--module {module!r}: expected package.module:factory", "Example: --module training.nets:make."
-        )
-    top = name.partition(".")[0]
-    for folder in (Path.cwd(), *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))):
-        if (folder / f"{top}.py").is_file() or (folder / top).is_dir():
-            return str(folder.absolute())
-    return ""

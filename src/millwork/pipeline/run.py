@@ -20,7 +20,7 @@ from ..validators.gate_steps import RowsReply
 from ..validators.oracle import Interpreter
 from ..validators.tolerance import Tolerance
 from ..values import CandidateRecord, Record
-from .options import Plan
+from .plan import Plan
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from millwork.compile.runners import cuda_runner, native_runner
 from millwork.compile.runners.cuda_runner import Runner
 from millwork.passes import base
 from millwork.passes.forest import Forest, leaves, margins
+from millwork.passes.pass_table import LOWERING
 from millwork.passes.program import MissingSentinel, Program, encode, run, transform
-from millwork.passes.table import LOWERING
 
 PLANS = ("few", "rows", "tiles")
 SHAPES = st.fixed_dictionaries(

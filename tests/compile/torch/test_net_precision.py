@@ -15,7 +15,7 @@ from millwork.compile.precision.gap import USUAL, judge
 from millwork.compile.precision.lowering import Lowering
 from millwork.compile.precision.rows import apart
 from millwork.compile.precision.run_graph import some
-from millwork.passes import base, table
+from millwork.passes import base, pass_table
 from millwork.passes.graph.precision import census
 from millwork.passes.net import CODES, NUMBERS
 from millwork.values import Provenance
@@ -34,7 +34,7 @@ machines train it, none."""
 def test_each_kind_of_net_in_each_precision(kind: str, exported: Callable[[str], Path], tmp_path: Path) -> None:
     net = KINDS[kind]()
     loaded = frontend.load(exported(kind).read_bytes(), WHERE).program
-    graph = base.run(table.NET_LOWERING, loaded.graph).program
+    graph = base.run(pass_table.NET_LOWERING, loaded.graph).program
     feeds = {NUMBERS: net.x} | ({} if net.codes is None else {CODES: net.codes})
     calibration, judging = (some(feeds, which) for which in apart(len(net.x)))
     for precision, prepare, most in (("fp16", fp16.prepare, FP16_ERROR), ("int8", int8.prepare, INT8_ERROR)):

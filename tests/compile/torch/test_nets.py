@@ -24,7 +24,7 @@ from millwork.compile.frontends.torch import net as frontend
 from millwork.compile.frontends.torch.interface import Interface
 from millwork.compile.runners.load import runner
 from millwork.errors import ModelError
-from millwork.passes import base, table
+from millwork.passes import base, pass_table
 from millwork.passes import net as nets
 from millwork.validators import parity, tolerance
 from millwork.validators.rows import net_rows
@@ -44,7 +44,7 @@ def read(path: Path, **options: Any) -> Any:
 
 
 def built(model: Any, folder: Path) -> Path:
-    graph = base.run(table.NET_LOWERING, model.program.graph).program
+    graph = base.run(pass_table.NET_LOWERING, model.program.graph).program
     (folder / "native").mkdir()
     native = folder / "native" / frontend.NATIVE
     native.write_bytes(model.native)

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from millwork.passes import table
+from millwork.passes import pass_table
 from millwork.passes.base import run
 
 Nodes = list[onnx.NodeProto]
@@ -61,7 +61,7 @@ def operators(model: onnx.ModelProto) -> list[str]:
 
 def same(model: onnx.ModelProto, x: npt.NDArray[np.float32], rtol: float = 2e-6) -> onnx.ModelProto:
     """The graph rewritten, whose answers at every batch are the given one's."""
-    result = run(table.FOR_CPU, model)
+    result = run(pass_table.FOR_CPU, model)
     rewritten = result.program
     assert any(note.modified for note in result.notes)
     for rows in (x, x[:1], x[:0], x[:7]):
@@ -72,7 +72,7 @@ def same(model: onnx.ModelProto, x: npt.NDArray[np.float32], rtol: float = 2e-6)
 
 def stays(model: onnx.ModelProto) -> bool:
     """Whether no pass finds anything: then it is the very graph that was given."""
-    result = run(table.FOR_CPU, model)
+    result = run(pass_table.FOR_CPU, model)
     return result.program is model and not any(note.modified for note in result.notes)
 
 
@@ -210,7 +210,7 @@ def test_pairs_of_a_product_with_itself_are_multiplied_alone() -> None:
         other.CopyFrom(model)
         other.graph.node[k].attribute[0].ints[:] = changed
         del other.graph.input[0].type.tensor_type.shape.dim[:], other.graph.output[0].type.tensor_type.shape.dim[:]
-        assert "MatMul" in operators(run(table.FOR_CPU, other).program)
+        assert "MatMul" in operators(run(pass_table.FOR_CPU, other).program)
 
 
 def test_a_size_that_is_known_is_a_constant() -> None:

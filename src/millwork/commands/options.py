@@ -1,0 +1,215 @@
+"""What each command is asked to do, beside ``optimize``: its options as a value. Light to import: ``--help`` reads it.
+
+What several commands have is said once, here or in :mod:`millwork.pipeline.options`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
+from ..pipeline.options import (
+    MANAGED,
+    Backends,
+    ModelFile,
+    ObjectiveKind,
+    RepositoryUrl,
+    SigningKey,
+    SloSpec,
+    Task,
+    Threads,
+    TrafficSpec,
+    TritonRelease,
+    TritonServer,
+    Trust,
+)
+from ..tuning.budget import TUNE_S
+from ..values import Value
+
+# ── what several have ─────────────────────────────────────────────────────────────────────────────────────
+
+PublishedName = Annotated[
+    str, Opt("--name", metavar="NAME", help="The model's name in the repository.", panel=PUBLICATION)
+]
+Version = Annotated[
+    int | None, Opt("--version", metavar="N", help="Default: the version that serves.", panel=PUBLICATION)
+]
+RunDirectory = Annotated[str, Arg("RUN_DIR", "The folder of a finished run, such as .millwork/NAME.")]
+TuneBudget = Annotated[float, Opt("--tune-budget", metavar="SECONDS", help="Time for all trials.", panel=TRAFFIC)]
+TrialsFolder = Annotated[
+    str | None,
+    Opt("--run-dir", metavar="DIR", help="Where trials are kept. Default: .millwork/NAME.", panel=ADVANCED),
+]
+
+
+# ── models ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class BenchOptions(Value, kw_only=True):
+    """``batch``: numbers of rows, between commas."""
+
+    model: ModelFile
+    data: Annotated[
+        str | None,
+        Opt("--data", metavar="FILE", help="Rows to time on. Default: rows made from the model.", panel=MODEL),
+    ] = None
+    trust: Trust = False
+    batch: Annotated[str, Opt("--batch", metavar="A,B", help="Rows of a call.", panel=TRAFFIC)] = "1,64,4096"
+    backends: Backends = None
+    threads: Threads = 1
+    triton_release: TritonRelease = None
+    run_dir: Annotated[
+        str | None,
+        Opt("--run-dir", metavar="DIR", help="Keep the stages there. Default: nothing is kept.", panel=ADVANCED),
+    ] = None
+
+
+class InspectOptions(Value, kw_only=True):
+    """What ``inspect`` reads."""
+
+    model: ModelFile
+    data: Annotated[
+        str | None,
+        Opt(
+            "--data",
+            metavar="FILE",
+            help="Rows that have every category, where the model holds only their hashes.",
+            panel=MODEL,
+        ),
+    ] = None
+    label: Annotated[str | None, Opt("--label", metavar="NAME", help="The label's column in --data.", panel=MODEL)] = (
+        None
+    )
+    task: Task = None
+    trust: Trust = False
+
+
+# ── what is published ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class PublishOptions(Value, kw_only=True):
+    """What ``publish`` publishes, and where."""
+
+    run_dir: RunDirectory
+    repository: RepositoryUrl
+    sign: SigningKey = None
+    triton: TritonServer = MANAGED
+
+
+class RollbackOptions(Value, kw_only=True):
+    """What ``rollback`` lets serve again."""
+
+    repository: RepositoryUrl
+    name: PublishedName
+    version: Annotated[
+        int | None,
+        Opt("--version", metavar="N", help="Default: the version that served before.", panel=PUBLICATION),
+    ] = None
+    triton: TritonServer = MANAGED
+
+
+class VerifyOptions(Value, kw_only=True):
+    """Either ``run_dir``, or ``repository`` and ``name``."""
+
+    run_dir: RunDirectory | None = None
+    repository: RepositoryUrl | None = None
+    name: PublishedName | None = None
+    version: Version = None
+    key: Annotated[
+        str | None,
+        Opt(
+            "--key",
+            metavar="FILE",
+            help="A public key (PEM): it must have signed the version.",
+            panel=PUBLICATION,
+        ),
+    ] = None
+
+
+class PredictOptions(Value, kw_only=True):
+    """What ``predict`` runs, on which rows, and where the answers go."""
+
+    rows: Annotated[
+        str, Opt("--input", metavar="FILE", help="Rows: .npy, .npz (array X), .parquet or .csv.", panel=MODEL)
+    ]
+    answers: Annotated[
+        str, Opt("--output", metavar="FILE.npy", help="Where the answers go: float32 [rows, outputs].", panel=MODEL)
+    ]
+    trust: Annotated[bool, Opt("--trust", help="The version is yours: run it without a sandbox.", panel=MODEL)] = False
+    repository: RepositoryUrl
+    name: PublishedName
+    version: Version = None
+
+
+class TuneOptions(Value, kw_only=True):
+    """What ``tune`` tunes, under what."""
+
+    name: Annotated[str, Arg("MODEL_NAME", "The model's name in the repository.")]
+    repository: RepositoryUrl
+    data: Annotated[
+        str | None,
+        Opt("--data", metavar="FILE", help="Rows to ask with. Default: the version's golden rows.", panel=MODEL),
+    ] = None
+    slo: SloSpec = None
+    traffic: TrafficSpec = None
+    objective: ObjectiveKind = None
+    tune_budget: TuneBudget = TUNE_S
+    dry_run: Annotated[bool, Opt("--dry-run", help="Do everything but publish.", panel=PUBLICATION)] = False
+    sign: SigningKey = None
+    triton: TritonServer = MANAGED
+    run_dir: TrialsFolder = None
+
+
+class RetuneOptions(Value, kw_only=True):
+    """Where ``retune`` looks, and whether it acts. What ``apply`` alone uses: the budget, the server, the key, the
+    folder."""
+
+    name: Annotated[
+        str | None, Arg("MODEL_NAME", "The model's name. Not needed where the repository and the metrics share one.")
+    ] = None
+    repository: RepositoryUrl
+    metrics: Annotated[
+        str | None,
+        Opt("--metrics", metavar="URL", help="Triton's counters: http://HOST:8002/metrics.", panel=TRAFFIC),
+    ] = None
+    prometheus: Annotated[
+        str | None,
+        Opt("--prometheus", metavar="URL", help="A Prometheus that scrapes it: http://HOST:9090.", panel=TRAFFIC),
+    ] = None
+    seconds: Annotated[
+        float | None,
+        Opt(
+            "--seconds",
+            metavar="N",
+            help="How long to look: 10 between two readings of --metrics; the last 3600 of --prometheus.",
+            panel=TRAFFIC,
+        ),
+    ] = None
+    apply: Annotated[
+        bool,
+        Opt(
+            "--apply",
+            help="Tune under the traffic that was seen, and publish. The options below are for this.",
+            panel=PUBLICATION,
+        ),
+    ] = False
+    tune_budget: TuneBudget = TUNE_S
+    sign: SigningKey = None
+    triton: TritonServer = MANAGED
+    run_dir: TrialsFolder = None
+
+
+# ── tools ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ServeOptions(Value, kw_only=True):
+    """What ``triton serve`` serves, and on which ports; None for a free one."""
+
+    repository: Annotated[str, Opt("--repository", metavar="PATH", help="The folder of models.", panel=MODEL)]
+    names: Annotated[
+        tuple[str, ...],
+        Opt("--name", metavar="NAME", help="A model to load; may be repeated. Default: all there are.", panel=MODEL),
+    ] = ()
+    grpc_port: Annotated[int | None, Opt("--grpc-port", metavar="PORT", help="Default: a free one.")] = None
+    http_port: Annotated[int | None, Opt("--http-port", metavar="PORT", help="Default: a free one.")] = None
+    metrics_port: Annotated[int | None, Opt("--metrics-port", metavar="PORT", help="Default: a free one.")] = None

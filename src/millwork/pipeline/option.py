@@ -1,0 +1,86 @@
+"""What an option is, said once: its name, its help, and the panel of ``--help`` that it stands in.
+
+A command's options are a value (:class:`millwork.pipeline.options.Options`), each field annotated with one of these:
+
+    data: Annotated[str | None, Opt("--data", metavar="FILE", help="Rows of your traffic.", panel=MODEL)] = None
+
+The command line (``cli/command.py``) and the Python API (``api.py``) both read the value, and say nothing of it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+MODEL = "Model and data"
+TRAFFIC = "Traffic and limits"
+CANDIDATES = "Candidates"
+PUBLICATION = "Publication"
+ADVANCED = "Advanced"
+PANELS = (MODEL, TRAFFIC, CANDIDATES, PUBLICATION, ADVANCED)
+"""In the order of ``--help``."""
+
+
+@dataclass(frozen=True)
+class Opt:
+    """An option, ``--name``. ``metavar`` stands for its value, and is empty for a flag. ``values``: those that a shell
+    may complete; ``listed``: it takes several of them, between commas."""
+
+    name: str
+    help: str
+    panel: str = ADVANCED
+    metavar: str = ""
+    values: Callable[[], Iterable[str]] | None = None
+    listed: bool = False
+
+
+@dataclass(frozen=True)
+class Arg:
+    """An argument, by its place."""
+
+    metavar: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A field of a command's options. ``kind``: the type of its value on the command line, where everything is text at
+    first: bool (a flag), int, float, str, or list for what may be said several times."""
+
+    name: str
+    kind: type
+    said: Opt | Arg
+
+
+def fields(options: Any) -> tuple[str, ...]:
+    """The names of a value's fields: its own first, then those that it has from its base."""
+    return tuple({name: None for kind in options.__mro__ for name in vars(kind).get("__annotations__", {})})
+
+
+def declared(options: type) -> tuple[Declared, ...]:
+    """The options that a value has, in that order."""
+    hints = get_type_hints(options, include_extras=True)
+    found = (declare(name, hints[name]) for name in fields(options))
+    return tuple(field for field in found if field is not None)
+
+
+def declare(name: str, hint: Any) -> Declared | None:
+    """A field or a parameter, by its type; None where that names no option."""
+    parts = tuple(_parts(hint))
+    said = next((part for part in parts if isinstance(part, Opt | Arg)), None)
+    if said is None:
+        return None
+    kinds = [get_origin(part) or part for part in parts]
+    kind = next((kind for kind in (bool, int, float) if kind in kinds), list if tuple in kinds else str)
+    return Declared(name, kind, said)
+
+
+def _parts(hint: Any) -> Iterable[Any]:
+    """The types that a value may have, and what is said of it: those of ``X | None`` and ``Annotated[X, …]``."""
+    if get_origin(hint) in (Annotated, Union, UnionType):
+        for part in (*get_args(hint), *getattr(hint, "__metadata__", ())):
+            yield from _parts(part)
+    else:
+        yield hint
