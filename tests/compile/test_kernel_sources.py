@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millwork.compile import kernel
-from millwork.compile.backends import native_file
+from millwork.compile.backends.native import cpu_file
 from millwork.compile.kernel import build
 from millwork.compile.runners import cuda_forest
 
@@ -57,8 +57,7 @@ def test_an_instruction_sets_object_has_no_function_that_another_file_could_get(
 @pytest.mark.parametrize(
     ("header", "name", "last", "python"),
     [
-        ("postprocess.h", "Postprocess", "postprocesses", native_file.POSTPROCESS),
-        ("packed.h", "Section", "sections", native_file.SECTIONS),
+        ("packed.h", "Section", "sections", cpu_file.SECTIONS),
         ("cuda/cuda_forest.h", "Section", "sections", cuda_forest.SECTIONS),
     ],
 )
@@ -66,10 +65,3 @@ def test_what_a_file_has_by_number_is_numbered_alike(
     header: str, name: str, last: str, python: tuple[str, ...]
 ) -> None:
     assert enumerators(header, name) == [*(one.replace("-", "_") for one in python), last]
-
-
-def test_the_cuda_files_reader_numbers_postprocesses_alike() -> None:
-    numbers = {name: number for number, name in enumerate(native_file.POSTPROCESS)}
-    assert tuple(numbers[name] for name in ("binary", "binary-hinge", "binary-raw")) == cuda_forest.PAIRS
-    assert numbers["mean-variance"] == cuda_forest.MEAN_VARIANCE
-    assert len(numbers) == cuda_forest.POSTPROCESSES
