@@ -92,7 +92,8 @@ void test_trees(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to,
   });
 }
 
-// Where a row has more columns than RowBytes holds, its trees are walked.
+// Where a row has more columns than RowBytes holds, its trees are walked. Both in one function: apart, GCC 12 keeps
+// less of RowBytes in registers, and AVX2 takes 10% longer.
 template <class T>
 void tested_row_of(const Model &m, const int8_t *bytes, uint32_t from, uint32_t to, T *sums, int32_t *out, T *kept) {
   Found<T> found{m, sums, out, kept, !out && m.width == 1, {}};
