@@ -1,5 +1,5 @@
-// What is made of a forest's margins. Both kinds of file hold its number, which is its place in POSTPROCESS of
-// compile/backends/native_file.py. cuda/forest.cu has the same list: it is compiled alone. Tests compare the three.
+// What is made of a forest's margins. Both kinds of file hold its number, which is its place in POSTPROCESSES of
+// passes/program.py. cuda/forest.cu has the same list: it is compiled alone. Tests compare the three.
 #pragma once
 #include <cstdint>
 
