@@ -32,7 +32,8 @@ from tritonclient.grpc import model_config_pb2
 import millwork
 from millwork.artifacts.repository import at, check_name
 from millwork.cli import app
-from millwork.pipeline.options import Options, objective_of, understand
+from millwork.pipeline.options import Options
+from millwork.pipeline.plan import understand
 from millwork.triton import address
 from millwork.tuning import slo
 from millwork.validators import traffic
@@ -41,7 +42,6 @@ from millwork.values import Record
 from . import guide, jobs
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = ("millwork", "optimize")
 LANGUAGES = ("python", "sh", "json", "toml", "pbtxt", "dockerfile", "text")
 NEEDS = {
     "gpu": "an NVIDIA GPU",
@@ -50,6 +50,7 @@ NEEDS = {
     "prometheus": "a Prometheus that scrapes a Triton",
     "download": "hundreds of megabytes from a package index",
     "model": "a model that the guide's tests don't make",
+    "backend": "a copy of the package with another backend in it (tests/compile/test_toy_backend.py makes one)",
     "time": "a minute and more, or a machine that does nothing else",
 }
 """Why a block is parsed and not run."""
@@ -125,9 +126,13 @@ def _commands(group: Any, names: tuple[str, ...]) -> Iterator[tuple[str, set[str
 
 
 CHECKS: dict[str, Any] = {
-    "traffic": traffic.parse, "slo": slo.parse, "triton": address.parse, "name": check_name, "repository": at,
-    "objective": lambda text: objective_of(text, traffic.default()),
-}  # fmt: skip
+    "traffic": traffic.parse,
+    "slo": slo.parse,
+    "triton": address.parse,
+    "name": check_name,
+    "repository": at,
+    "objective": slo.objective,
+}
 """What a command does first with the texts of its options."""
 
 
