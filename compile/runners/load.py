@@ -14,10 +14,6 @@ from ...errors import TargetError
 from . import runner_rows
 from .runner_rows import ROWS, RUNNERS, install_words
 
-DECIDING = frozenset({"catboost_runner", "cuda_runner", "native_runner", "treelite_runner", "xgboost_runner"})
-"""Runners that import labels.py."""
-
-
 GROUP = "millwork.backends"
 """The entry points by which third parties' packages add backends."""
 PACKAGES = frozenset({"numpy", *(package for row in ROWS for package in row.packages)})
@@ -118,7 +114,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def beside(name: str) -> tuple[Path, ...]:
     """The files that are copied with the runner's, by their own names: it imports them."""
-    return (Path(__file__).with_name("labels.py"),) if name in DECIDING else ()
+    return () if "." in name else tuple(Path(__file__).with_name(file) for file in runner_rows.find(name).beside)
 
 
 def source(name: str) -> Path:
