@@ -14,6 +14,10 @@ from ...errors import TargetError
 from . import runner_rows
 from .runner_rows import ROWS, RUNNERS, install_words
 
+DECIDING = frozenset({"catboost_runner", "cuda_runner", "native_runner", "treelite_runner", "xgboost_runner"})
+"""Runners that import labels.py."""
+
+
 GROUP = "millwork.backends"
 """The entry points by which third parties' packages add backends."""
 PACKAGES = frozenset({"numpy", *(package for row in ROWS for package in row.packages)})
@@ -110,6 +114,11 @@ def requirement(framework: str, version: str) -> str:
 def numbers(version: str) -> tuple[int, ...]:
     """(1, 7, 6) of ``1.7.6``, to compare by."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def beside(name: str) -> tuple[Path, ...]:
+    """The files that are copied with the runner's, by their own names: it imports them."""
+    return (Path(__file__).with_name("labels.py"),) if name in DECIDING else ()
 
 
 def source(name: str) -> Path:

@@ -40,6 +40,11 @@ class RunnerRow:
             )
 
     @property
+    def versioned(self) -> tuple[str, ...]:
+        """The distributions whose versions are part of the cache key."""
+        return (*self.distributions, *self.more)
+
+    @property
     def hint(self) -> str:
         """How the engine is installed."""
         return install_words(self.extra)
