@@ -91,8 +91,8 @@ def foresee(repository: Path, name: str) -> None:
     for folder in (place.root, *place.root.parents):
         try:
             if folder.exists():
-                _demand_folder(place, folder)
-                _demand_readable(place)
+                _require_folder(place, folder)
+                _require_readable(place)
                 return
         except OSError as error:
             raise PublicationError(*_no_repository(place, error)) from error
@@ -106,7 +106,7 @@ def prepare(place: Place) -> None:
         make_folder(place.root)
     except OSError as error:
         raise PublicationError(*_no_repository(place, error)) from error
-    _demand_folder(place, place.root)
+    _require_folder(place, place.root)
     try:
         make_folder(place.state)
         for part in (place.staging, place.trash, place.ledger, place.lock):
@@ -126,7 +126,7 @@ def prepare(place: Place) -> None:
         )
 
 
-def _demand_folder(place: Place, folder: Path) -> None:
+def _require_folder(place: Place, folder: Path) -> None:
     """PublicationError where ``folder``, the repository or the nearest above it that is there, can't be written."""
     if not folder.is_dir():
         raise PublicationError(
@@ -141,7 +141,7 @@ def _demand_folder(place: Place, folder: Path) -> None:
         )
 
 
-def _demand_readable(place: Place) -> None:
+def _require_readable(place: Place) -> None:
     """PublicationError where the model's configuration is one that nobody, Triton included, can read."""
     try:
         served_now(place)
