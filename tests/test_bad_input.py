@@ -195,7 +195,7 @@ def test_labels(desk: Desk) -> None:
         (["--executor", "elsewhere"], ["--executor elsewhere: expected local"]),
         (["--name", "team/clicks"], ["'team/clicks' can't be a model's name", "letters, digits"]),
         (["--name", "x" * 129], ["can't be a model's name", "1 to 128"]),
-        (["--repository", "hdfs://host/models"], ["no repository of a kind that is known"]),
+        (["--repository", "hdfs://host/models"], ["this kind of repository isn't supported"]),
         (["--traffic", "often"], ["--traffic 'often'", "batch=1:0.9,64:0.1"]),
         (["--tolerance", "small"], ["--tolerance 'small'", "abs=1e-6"]),
         (["--output", "logits"], ["expected probability, margin or label"]),
@@ -255,7 +255,7 @@ def test_a_file_where_the_repository_would_be(desk: Desk) -> None:
         refused(desk.optimize(desk.files.clicks, "--repository", path), 7, "the repository can't be made", str(file))
     (desk.repository / "prices").write_text("mine")
     said = desk.optimize(desk.files.prices, "--data", desk.files.rows)
-    refused(said, 7, "a file, where the model's folder would be", "--name")
+    refused(said, 7, "expected the model's folder, but there is a file of that name", "--name")
     assert (file.read_text(), (desk.repository / "prices").read_text()) == ("mine", "mine")
 
 
