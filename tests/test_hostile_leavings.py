@@ -325,7 +325,9 @@ def test_a_name_that_the_run_directory_writes_is_the_steps_failure(tmp_path: Pat
 
     with RunDirectory(tmp_path / "run") as directory:
         for name in ("result.json", "key.json", "done"):
-            with pytest.raises(ModelError, match=f"stage load-[0-9a-f]+: its step left a {name}"):
+            with pytest.raises(
+                ModelError, match=f"stage load-[0-9a-f]+: its step wrote {name}, a name that is reserved"
+            ):
                 directory.stage("load", {}, produce, str)
 
 

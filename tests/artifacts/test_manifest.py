@@ -104,7 +104,7 @@ def test_a_manifest_that_is_too_large_or_no_file(folder: Path) -> None:
     path = folder / "manifest.json"
     with path.open("wb") as file:
         file.truncate(manifests.LONGEST + 1)
-    with pytest.raises(ModelError, match="larger than the 67,108,864 bytes"):
+    with pytest.raises(ModelError, match="larger than the limit of 67,108,864 bytes"):
         manifests.read(folder)
     path.unlink()
     os.mkfifo(path)

@@ -83,7 +83,7 @@ def test_an_undoing_that_fails_is_said_and_finished_by_the_next(make_bundle, rep
 
     with pytest.raises(PublicationError, match="the undo failed too: /somewhere") as caught:
         publish(make_bundle(b"new"), repository, verify=lambda _: None, step=step)
-    assert "the next publication or rollback finishes the undoing" in caught.value.hint
+    assert "The next publication or rollback then finishes the undo" in caught.value.hint
     assert rollback(repository, "m").version == 1
     assert (contents(repository), litter(repository), in_flight(repository, "m")) == (before, [], None)
 

@@ -70,7 +70,7 @@ def test_inspect_takes_the_label_out_of_rows_whose_columns_the_model_doesnt_name
     cb.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False).fit(pool).save_model("words.cbm")
     table.to_parquet("rows.parquet")
     asked = ("inspect", "words.cbm", "--data", "rows.parquet")
-    refused(millwork(*asked), 2, "3 columns beside the label; the model takes 2 features")
+    refused(millwork(*asked), 2, "the file has 3 columns besides the label; the model takes 2 features")
     assert "f1 (3 values); text" in millwork(*asked, "--label", "y").out
 
 

@@ -324,7 +324,9 @@ def test_a_category_that_stands_for_a_missing_one_elsewhere(known: list[Any], wo
     assert not made.signature.features.category_nulls
     assert f"{word} is a category of kind: rows in which a category is missing are refused" in made.signature.notes
     frame.to_parquet(tmp_path / "rows.parquet")
-    with pytest.raises(UsageError, match="column 'kind' has missing values, and the model takes no missing category"):
+    with pytest.raises(
+        UsageError, match="column 'kind' has missing values, but the model doesn't take a missing category"
+    ):
         read_rows(tmp_path / "rows.parquet", made.signature.features)
     whole = frame.dropna()
     whole.to_parquet(tmp_path / "rows.parquet")

@@ -210,6 +210,6 @@ def find(name: str) -> TritonBackendRow:
     """The row of the Triton backend called ``name``. UsageError where there is none."""
     if name not in TRITON_BACKENDS:
         raise UsageError(
-            f"millwork serves nothing with Triton's backend {name[:100]!r}", f"It knows {', '.join(TRITON_BACKENDS)}."
+            f"millwork doesn't support Triton's backend {name[:100]!r}", f"Supported: {', '.join(TRITON_BACKENDS)}."
         )
     return TRITON_BACKENDS[name]
