@@ -53,7 +53,7 @@ def test_a_model_that_is_not_there(desk: Desk) -> None:
 def test_an_empty_file(desk: Desk, suffix: str) -> None:
     path = desk.folder / f"model.{suffix}"
     path.touch()
-    refused(desk.optimize(path), 3, f"{path}: is empty")
+    refused(desk.optimize(path), 3, f"{path}: the file is empty")
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +110,7 @@ def test_files_of_another_kind(desk: Desk) -> None:
     text, folder = desk.folder / "notes.txt", desk.folder / "model.json"
     text.write_text("not a model")
     folder.mkdir()
-    refused(desk.optimize(text), 3, "not a model in a format that is read")
+    refused(desk.optimize(text), 3, "this isn't a model in a supported format")
     refused(desk.optimize(folder), 3, str(folder), "folder")
 
 
@@ -202,7 +202,7 @@ def test_labels(desk: Desk) -> None:
         (["--threads", "0"], ["--threads 0: expected 1"]),
         (["--triton", "http://127.0.0.1:8000"], ["http:// is not supported", "grpc://HOST:PORT"]),
         (["--triton", "./nowhere"], ["--triton ./nowhere: there is no such file or folder"]),
-        (["--triton-release", "3.1"], ["no such Triton release", "YY.MM"]),
+        (["--triton-release", "3.1"], ["this Triton release isn't known", "YY.MM"]),
         (["--fast"], ["No such option", "--fast"]),
     ],
 )
