@@ -363,7 +363,9 @@ def test_an_oracle_that_replies_with_no_version_is_a_model_error(
     monkeypatch.setattr(runners, "source", lambda _name: hostile)
     (own / "model.json").touch()
     asked = Oracle(framework="xgboost", version="3.0.0", native_file="model.json", parameters={})
-    with pytest.raises(ModelError, match=r"^xgboost itself, asked to predict with the model, replied with no version"):
+    with pytest.raises(
+        ModelError, match=r"^xgboost itself, asked to predict with the model, didn't reply with its version"
+    ):
         oracle.ask(asked, own / "model.json", own / "rows.npy", None, own, sys.executable, LIMITS, confined=False)
 
 

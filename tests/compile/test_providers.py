@@ -37,7 +37,7 @@ def test_a_silent_fallback_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         return session(path, options, providers=[CPU])
 
     monkeypatch.setattr(onnx_runner.onnxruntime, "InferenceSession", falls_back)
-    with pytest.raises(ProviderError, match=f"was asked for {CUDA} and runs by {CPU}"):
+    with pytest.raises(ProviderError, match=f"must run by {CUDA}, but it runs by {CPU}"):
         Runner(graphs.mlp(tmp_path / "net.onnx"), {"providers": CUDA}, 1)
 
 

@@ -62,12 +62,13 @@ def set_in(column: str, value: object) -> Edit:
 
 STRINGS, CODES = "categories, strings", "category codes, sets"
 EDITS: dict[str, tuple[str, Edit, str]] = {
-    "dart: a weight too few": ("dart", lambda d: booster(d)["weight_drop"].pop(), "each of the 12 trees must have a finite weight; the model has 11 weights"),
+    "dart: a weight too few": ("dart", lambda d: booster(d)["weight_drop"].pop(),
+                                "each of the 12 trees must have a finite weight; the model has 11 weights"),
     "dart: a weight that is NaN": ("dart", lambda d: booster(d)["weight_drop"].__setitem__(0, float("nan")),
                                    "each of the 12 trees must have a finite weight; the model has 12 weights"),
     "dart: no weights": ("dart", lambda d: booster(d)["weight_drop"].clear(), "must have the weights of its trees"),
     "gblinear: a weight too few": ("gblinear", lambda d: booster(d)["model"]["weights"].pop(),
-                                   "6 weights; expected 7 \\(one for each feature, and the bias\\) for each of 1 outputs"),
+                                   r"6 weights; expected 7 \(one for each feature, and the bias\) for each of 1"),
     "gblinear: a weight that is NaN": (
         "gblinear", lambda d: booster(d)["model"]["weights"].__setitem__(0, float("nan")),
         "weight of the linear model isn't finite"),

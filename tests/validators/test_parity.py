@@ -146,11 +146,11 @@ def test_a_missing_tree_fails_even_where_no_leaf_is_known() -> None:
     got, wanted = np.zeros((2, 1), np.int32), np.zeros((2, 2), np.int32)
     found = verdict_on(f32(1, 2), f32(1, 2), LOOSE, leaves=(got, wanted))
     assert not found.passed
-    assert found.reason == "the artifact has 1 trees, the model 2"
+    assert found.reason == "the artifact has 1 trees, but the model has 2"
     unknown = np.full((2, 2), UNKNOWN, np.int32)
     found = verdict_on(f32(1, 2), f32(1, 2), LOOSE, leaves=(got, unknown))
     assert not found.passed
-    assert found.reason == "the artifact has 1 trees, the model 2"
+    assert found.reason == "the artifact has 1 trees, but the model has 2"
 
 
 FLOATS = st.floats(width=32, allow_nan=False)

@@ -130,7 +130,7 @@ ROWS: tuple[TritonBackendRow, ...] = (
             OwnSetting(
                 "gpu_execution_accelerator",
                 "optimization.execution_accelerators",
-                "who runs the graph on the GPU",
+                "what runs the graph on the GPU",
                 ("cuda", "tensorrt"),
             ),
         ),
@@ -146,20 +146,20 @@ ROWS: tuple[TritonBackendRow, ...] = (
             OwnSetting(
                 "transfer_threshold",
                 "parameters[transfer_threshold]",
-                "batches below it are answered on the CPU",
+                "smaller batches are answered on the CPU",
                 ("0", "16", "128"),
             ),
             OwnSetting(
                 "chunk_size",
                 "parameters[chunk_size]",
-                "rows of a block of the kernel",
+                "rows in a block of the kernel",
                 ("1", "4", "16", "32"),
                 since=(25, 9),
             ),
             OwnSetting(
                 "layout",
                 "parameters[layout]",
-                "how the trees lie in memory",
+                "layout of the trees in memory",
                 ("depth_first", "breadth_first", "layered"),
                 since=(25, 9),
             ),
@@ -195,7 +195,7 @@ ROWS: tuple[TritonBackendRow, ...] = (
             OwnSetting(
                 "busy_wait_events",
                 "optimization.cuda.busy_wait_events",
-                "spin for the GPU's end instead of sleeping",
+                "wait for the GPU by spinning instead of sleeping",
                 ("false", "true"),
             ),
         ),
