@@ -126,8 +126,8 @@ def _tradeoff(record: Record) -> Picture | None:
     return Picture(
         key="tradeoff",
         title="Time and difference of each candidate",
-        foot=f"Each candidate that passed. The line joins those that no other candidate beats in both. A difference below "
-        f"{SMALLEST:g} is drawn at {SMALLEST:g}.",
+        foot=f"Each candidate that passed. The line joins those that no other candidate beats in both. "
+        f"A difference below {SMALLEST:g} is drawn at {SMALLEST:g}.",
         svg=_svg("tradeoff", draw),
     )
 
@@ -152,7 +152,7 @@ def _errors(record: Record) -> Picture | None:
     return Picture(
         key="errors",
         title="How far answers are off",
-        foot="A curve further left is closer to the framework. Candidates whose answers are equal to the bit aren't drawn.",
+        foot="A curve further left is closer to the framework. Candidates with bit-identical answers aren't drawn.",
         svg=_svg("errors", draw),
     )
 

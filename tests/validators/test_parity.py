@@ -60,7 +60,7 @@ def test_equal_answers_pass_exactly() -> None:
 def test_a_framework_that_never_answers_shows_nothing() -> None:
     found = verdict_on(f32(np.nan, np.nan), f32(np.nan, np.nan))
     assert not found.passed
-    assert "none of 2 rows" in found.reason
+    assert "answers to all of the 2 rows are NaN" in found.reason
     assert verdict_on(f32(np.nan, 1.0), f32(np.nan, 1.0)).passed
 
 
