@@ -16,7 +16,11 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 # The kernel's libraries are built when the package is installed, so it is installed again when their sources change.
-KERNEL := setup.py $(wildcard compile/kernel/*.cpp compile/kernel/*.h compile/kernel/build.py compile/kernel/triton/*)
+KERNEL := setup.py compile/kernel/build.py $(wildcard compile/kernel/*.cpp compile/kernel/*.h compile/kernel/cpu/* \
+	compile/kernel/cuda/*.cpp compile/kernel/cuda/*.h compile/kernel/triton/*)
+# What clang-format formats: all C, C++ and CUDA.
+C_FOLDERS := compile/kernel compile/kernel/* benchmarks tests/native
+C_SOURCES := $(wildcard $(foreach folder,$(C_FOLDERS),$(addprefix $(folder)/*.,c cpp h cu)))
 
 $(VENV)/.done: pyproject.toml constraints.txt $(KERNEL)
 	$(PYTHON) -m venv $(VENV)
@@ -63,9 +67,10 @@ fuzz-coverage: setup ## Our own parsers under atheris: a million inputs that loo
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
 	nice $(BIN)/python tests/fuzz/coverage_guided.py all $(EXECUTIONS)
 
-lint: setup ## ruff and mypy --strict
+lint: setup ## ruff, clang-format and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 	$(BIN)/mypy
 
 typecheck-tensorrt: setup ## Hold our TensorRT code against the real bindings of 11 and 10 (a download of 3 MB)
@@ -83,9 +88,10 @@ gpu-bundle: setup ## What a bare GPU machine lacks, in bundles of 60 MiB: source
 	$(BIN)/python -W ignore benchmarks/gpu/make_models.py build/gpu-models $(MODEL_OPTIONS)
 	$(BIN)/python benchmarks/gpu/bundle.py $(GPU_BUNDLE) --models build/gpu-models $(BUNDLE_OPTIONS)
 
-format: setup ## Let ruff format and fix what it can
+format: setup ## Let ruff fix what it can, and ruff and clang-format format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_SOURCES)
 
 bench: setup ## Time the candidates side by side on the demo's model
 	$(BIN)/python benchmarks/candidates.py

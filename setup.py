@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -60,10 +61,13 @@ class BuildKernel(build_ext):
             raise CompileError(str(error)) from error
 
 
-def extension(library: str, *sources: str) -> Extension:
-    paths = sorted(str(path) for pattern in sources for path in KERNEL.glob(pattern))
+def extension(library: str, folders: Sequence[str]) -> Extension:
+    paths = sorted(str(path) for folder in folders for path in KERNEL.glob(f"{folder}/*.cpp"))
     return Extension(f"millwork.compile.kernel.{library.removesuffix('.so')}", paths, optional=True)
 
 
-libraries = [extension(build.LIBRARY, "*.cpp"), extension(build.TRITON_LIBRARY, "*.cpp", "cuda/*.cpp", "triton/*.cpp")]
+libraries = [
+    extension(build.LIBRARY, build.LIBRARY_FOLDERS),
+    extension(build.TRITON_LIBRARY, build.TRITON_FOLDERS),
+]
 setup(ext_modules=libraries if build.has_compiler() else [], cmdclass={"build_ext": BuildKernel})

@@ -67,6 +67,8 @@ def assemble(
     if served_by.triton_backend == "python":
         shutil.copyfile(MODEL_PY, folder / MODEL_PY.name)
         shutil.copyfile(runners.source(built.runner), folder / RUNNER_FILE)
+        for path in runners.beside(built.runner):
+            shutil.copyfile(path, folder / path.name)
     given = golden[0]
     words: dict[str, Any] = {} if given.categories is None else {"c": given.categories}
     np.savez(folder / GOLDEN_FILE, x=given.numbers, y=golden[1], **words)

@@ -10,7 +10,9 @@
 namespace {
 
 uint64_t now() {
-  return uint64_t(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+  return uint64_t(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
 }
 
 int64_t rows_of(TRITONBACKEND_Request *request) {
@@ -26,7 +28,8 @@ int64_t rows_of(TRITONBACKEND_Request *request) {
 
 }  // namespace
 
-ENTRY TRITONSERVER_Error *TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance *instance, TRITONBACKEND_Request **requests, uint32_t count) {
+ENTRY TRITONSERVER_Error *TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance *instance,
+                                                             TRITONBACKEND_Request **requests, uint32_t count) {
   const uint64_t began = now();
   uint64_t total = 0;
   for (uint32_t i = 0; i < count; i++) {

@@ -310,6 +310,7 @@ def nvforest(forest: dict[str, Any], rows: Any) -> Timed:
 
 def _ours(isa: str = "", threads: int = 1, library: bool = True) -> Callable[[dict[str, Any], Any], Any]:
     def engine(forest: dict[str, Any], rows: Any) -> Any:
+        sys.path.insert(0, str(Path(forest["native_runner"]).parent))
         spec = importlib.util.spec_from_file_location("native_runner", forest["native_runner"])
         assert spec is not None
         assert spec.loader is not None

@@ -11,9 +11,9 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-WIDTH, HEIGHT = 1060, 440
-BOX_W, BOX_H = 148, 58
-COLUMNS = (30, 316, 602, 888)
+WIDTH, HEIGHT = 1084, 420
+BOX_W, BOX_H = 162, 58
+COLUMNS = (26, 316, 606, 896)
 LANES = (44, 194, 344)
 
 Value = tuple[str, str]
@@ -26,27 +26,27 @@ FLOW: tuple[tuple[str, tuple[Value, ...], tuple[Verb, ...]], ...] = (
         "once for the model",
         (
             ("a file", "never unpickled"),
-            ("LoadedModel", "signature, oracle"),
-            ("Program", "forest or ONNX graph"),
+            ("Loaded", "signature, oracle"),
+            ("Lowered", "forest or ONNX graph"),
             ("Truth", "rows, answers, leaves"),
         ),
-        (("load", "compile/frontends"), ("lower, rewrite", "passes"), ("judge by", "validators")),
+        (("load", "compile/frontends"), ("lower", "passes"), ("judge by", "validators")),
     ),
     (
         "for every candidate",
         (
-            ("Program", "in a precision"),
-            ("Candidate", "files, how to run them"),
-            ("Verdict", "equal, or why not"),
-            ("Measurements", "times with intervals"),
+            ("BackendForm", "backend, precision"),
+            ("Candidate", "artifact, its files"),
+            ("CheckedCandidate", "equal, or why not"),
+            ("Choice", "who won, and why"),
         ),
         (("build", "compile/backends"), ("check", "validators"), ("measure", "validators")),
     ),
     (
         "for the best few",
         (
-            ("best few", "of those that passed"),
-            ("Choice", "winner, configuration"),
+            ("ServedCandidate", "on a real Triton"),
+            ("Decision", "with a configuration"),
             ("Publication", "a version, verified"),
             ("Record", "run.json, report.html"),
         ),
@@ -57,7 +57,7 @@ FLOW: tuple[tuple[str, tuple[Value, ...], tuple[Verb, ...]], ...] = (
 STYLE = """
 text { font-family: system-ui, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #1f2328 }
 .lane { font-size: 13px; fill: #59636e }
-.value { font-size: 16px; font-weight: 600 }
+.value { font-size: 15px; font-weight: 600 }
 .what { font-size: 12px; fill: #59636e }
 .verb { font-size: 14px; font-weight: 600; fill: #0969da }
 .where { font-size: 11.5px; font-family: ui-monospace, Menlo, Consolas, monospace; fill: #59636e }

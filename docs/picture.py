@@ -1,6 +1,6 @@
 """A terminal's screen as an SVG, for the README: colours as they were, no web font, nothing fetched.
 
-tmux new-session -d -s run -x 100 -y 45 && tmux send-keys -t run 'optimize …' Enter
+tmux new-session -d -s run -x 100 -y 70 && tmux send-keys -t run 'optimize …' Enter
 tmux capture-pane -t run -p -e | python docs/picture.py docs/run.svg        # once it is done
 """
 

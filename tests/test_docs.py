@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import pickle
 import re
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,8 @@ def test_every_command_is_in_the_docs_and_no_other():
 def test_every_option_is_in_the_docs_and_no_other(command):
     documented = re.findall(r"^\| `(--[a-z-]+)", sections()[command], re.MULTILINE)
     assert sorted(documented) == sorted(commands()[command])
+    if command == "optimize":
+        assert documented == commands()[command]  # panel by panel, as in its help
 
 
 def test_exit_codes_are_the_errors_own():
@@ -81,6 +85,34 @@ def test_every_page_is_on_the_map():
     index = ROOT / "docs" / "index.md"
     mapped = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", index.read_text())}
     assert {path for path in pages() if path.parent != ROOT} - {index} <= mapped
+
+
+@pytest.mark.parametrize("page", pages(), ids=named)
+def test_folders_and_files_that_are_named_are_there(page):
+    """Those of the repository; a page of docs/ says ``compile/kernel/``, not ``../compile/kernel/``."""
+    tops = "src|compile|passes|validators|artifacts|tests|benchmarks|docs|examples"
+    for path in re.findall(rf"`((?:{tops})/[\w./-]*)`", page.read_text()):
+        assert (ROOT / path).exists() or path in (NOT_KEPT | ADDED), path
+
+
+NOT_KEPT = {"compile/kernel/cuda/forest.fatbin"}
+"""Made by a build."""
+ADDED = {"compile/backends/toy/backend.py", "compile/runners/toy_runner.py"}
+"""The worked example's, which a test adds."""
+
+
+def test_the_worked_example_is_the_one_that_is_tested():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tested = ast.parse((ROOT / "tests" / "compile" / "test_toy_backend.py").read_text())
+    added = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tested.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if node.targets[0].id in ("THUNK", "BACKEND_ROW", "RUNNER_ROW")
+    }
+    assert len(added) == 3
+    for text in added.values():
+        assert textwrap.dedent(text).strip().rstrip(",") in page
 
 
 @pytest.mark.parametrize("page", pages(), ids=named)

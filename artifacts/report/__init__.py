@@ -6,12 +6,15 @@ Both are made of the record (``run.json``) alone, so that they can be made again
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import UsageError
-from ...progress import Progress
-from ...storage.files import atomic_write, refusal
-from ...storage.run_directory import RunDirectory
-from ...values import Record
+
+# What writes them is imported where it is done: the command line imports this package for its texts.
+if TYPE_CHECKING:
+    from ...progress import Progress
+    from ...storage.run_directory import RunDirectory
+    from ...values import Record
 
 __all__ = ["HTML_FILE", "MARKDOWN_FILE", "keep", "render_html", "render_markdown", "write"]
 
@@ -20,7 +23,7 @@ HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 
 def render_html(record: Record) -> str:
     """The page."""
-    from .page import render_html  # not above: the command line imports this package for its texts
+    from .page import render_html
 
     return render_html(record)
 
@@ -34,6 +37,8 @@ def render_markdown(record: Record) -> str:
 
 def write(record: Record, folder: Path) -> Path:
     """Write both into ``folder``, which exists; the page's path. UsageError where it can't be written."""
+    from ...storage.files import atomic_write, refusal
+
     page = folder / HTML_FILE
     try:
         atomic_write(folder / MARKDOWN_FILE, render_markdown(record).encode())

@@ -8,11 +8,15 @@ A runner with ``predict_tensors`` works on a GPU: rows that lie there come and g
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
+sys.path.insert(0, str(Path(__file__).parent))  # Triton puts it last, behind packages that may have the same names
+
 from millwork_runner import Runner
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import device_timing as timing
 import numpy as np
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -127,7 +128,6 @@ def nvforest(model: Model, device: str, tuned_for: tuple[int, ...]) -> Engine:
     """nvForest, tuned for these batches together. It ends each call with its stream, so a wall clock is right; rows and
     answers lie on the GPU."""
     kind = runner("nvforest_runner")
-    timing = runner("device_timing")
     rng = np.random.default_rng(1)
     sample = rng.normal(size=(max(tuned_for), model.features)).astype(np.float32)
     found = kind.tuned(model.folder / "checkpoint.tl", sample, tuned_for, device)
@@ -170,7 +170,6 @@ def _pinned(cupy: Any, array: Any) -> Any:
 def onnx(model: Model, device: str) -> Engine:
     """ONNX Runtime by its CUDA provider, asserted; rows and answers bound to the GPU's memory."""
     kind = runner("onnx_runner")
-    timing = runner("device_timing")
     provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
     try:
         engine = kind.Runner(model.folder / "model.onnx", {"providers": provider}, 1)
@@ -228,7 +227,6 @@ def torch(model: Model, device: str) -> Engine:
         import torch as api
     except ImportError as error:
         raise NotMeasuredError("torch isn't installed") from error
-    timing = runner("device_timing")
     program = api.export.load(str(model.folder / "net.pt2"))
     if device == "cuda":
         from torch.export.passes import move_to_device_pass

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import device_timing as timing
 import engines
 import numpy as np
 from engines import SOURCE, Engine, Model, NotMeasuredError
@@ -177,7 +178,7 @@ def _each(
 
 
 def _one(asked: Asked, line: Line, make: Callable[[Model], Engine], model: Model, batches: tuple[int, ...]) -> None:
-    watch, timing = engines.runner("gpu_watch"), engines.runner("device_timing")
+    watch = engines.runner("gpu_watch")
     before = asked.watch.state() if asked.watch else None
     engine = make(model)
     line.engine, line.version, line.notes = engine.name, engine.version, engine.notes

@@ -65,5 +65,5 @@ class BackendRow:
     @property
     def distributions(self) -> tuple[str, ...]:
         """Those whose versions are part of the cache key: of its runners' engines, and its own."""
-        of_runners = [(*RUNNERS[name].distributions, *RUNNERS[name].more) for name in self.runners]
-        return tuple(dict.fromkeys((*itertools.chain(*of_runners), *self.more)))
+        of_runners = itertools.chain.from_iterable(RUNNERS[name].versioned for name in self.runners)
+        return tuple(dict.fromkeys((*of_runners, *self.more)))

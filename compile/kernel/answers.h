@@ -1,16 +1,14 @@
-// From margins to answers: the framework's own steps in float32 (XGBoost) or double (CatBoost), rounded once at the end.
+// From margins to answers, in the framework's own steps: float32 for XGBoost, double for CatBoost, rounded once at
+// last.
 #pragma once
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 
 #include "model.h"
+#include "postprocess.h"
 
 namespace millwork {
-
-enum Postprocess : uint8_t { kIdentity, kSigmoid, kBinary, kSoftmax, kExp, kHinge, kBinaryHinge, kBinaryRaw, kSort, kMeanVariance };
-
-inline bool makes_pairs(uint8_t p) { return p == kBinary || p == kBinaryHinge || p == kBinaryRaw; }
 
 // e^x rounded to T. A float's is computed in double: it is then right but for the rounding.
 inline float exponential(float x) { return float(std::exp(double(x))); }

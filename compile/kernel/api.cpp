@@ -25,17 +25,16 @@ struct mw_model {
 
 namespace {
 
-constexpr uint32_t kUnmeasured = 24;       // rows from which on blocks are taken where nobody measured
-constexpr size_t kMemory = 384 * 1024;     // bytes of rows that are encoded at a time, about a core's cache
-constexpr size_t kManyTrees = 16 * 1024;   // trees times rows from which on waking another thread costs less than it does
+constexpr uint32_t kUnmeasured = 24;      // rows from which on blocks are taken where nothing was measured
+constexpr size_t kMemory = 384 * 1024;    // bytes of rows that are encoded at a time, about a core's cache
+constexpr size_t kManyTrees = 16 * 1024;  // trees times rows from which on another thread is worth waking
 constexpr size_t kMostRows = size_t(1) << 31;
 
-// Memory of one thread's calls, kept for the next one.
+// One thread's memory, kept from call to call.
 struct Scratch {
   std::vector<int8_t> bytes;
   std::vector<double> sums;
   std::vector<float> extra;
-  std::vector<size_t> offsets;
   int8_t *aligned(size_t n) {
     if (bytes.size() < n + 64) bytes.resize(n + 64);
     return reinterpret_cast<int8_t *>((reinterpret_cast<uintptr_t>(bytes.data()) + 63) / 64 * 64);
@@ -58,10 +57,10 @@ template <class T> void finish(const Call &c, size_t row, const T *sums, size_t 
   const Model &m = c.m;
   const size_t width = makes_pairs(m.postprocess) ? 2 : m.outputs;
   T margins[16];
-  std::vector<T> many;
+  std::vector<T> more;
   T *own = margins;
   if (m.average || m.base_last) {
-    if (m.outputs > 16) many.resize(m.outputs), own = many.data();
+    if (m.outputs > 16) more.resize(m.outputs), own = more.data();
     for (uint32_t k = 0; k < m.outputs; k++) {
       const T sum = sums[k * step];
       own[k] = (m.average ? sum / T(m.trees ? m.trees : 1) : sum) + T(m.base[k]);
@@ -76,12 +75,14 @@ template <class T> void finish(const Call &c, size_t row, const T *sums, size_t 
   }
 }
 
+// Sums before the first tree, `step` of each output.
 template <class T> void begin(const Model &m, T *sums, size_t step) {
   for (uint32_t k = 0; k < m.outputs; k++)
     for (size_t r = 0; r < step; r++) sums[k * step + r] = m.average || m.base_last ? T(0) : T(m.base[k]);
 }
 
-template <class T> void few(const Call &c, size_t first, size_t last, const float *extra) {
+// Rows first to last by the small-batch plan; `extra`: the columns that encoders make of them.
+template <class T> void row_by_row(const Call &c, size_t first, size_t last, const float *extra) {
   const Model &m = c.m;
   const size_t wide = m.encoded - m.columns;
   int8_t *bytes = scratch.aligned(size_t(m.n_bytes) + 256);
@@ -96,15 +97,15 @@ template <class T> void few(const Call &c, size_t first, size_t last, const floa
   }
 }
 
-template <class T> void many(const Call &c, size_t first, size_t last, const float *extra) {
+// The same in blocks.
+template <class T> void in_blocks(const Call &c, size_t first, size_t last, const float *extra) {
   const Model &m = c.m;
-  const size_t n = last - first, count = (n + kBlock - 1) / kBlock, wide = m.encoded - m.columns;
+  const size_t n = last - first, count = (n + kBlock - 1) / kBlock;
   int8_t *bytes = scratch.aligned(count * m.n_bytes * kBlock);
   const size_t each = size_t(m.outputs) * kBlock;
   if (scratch.sums.size() < count * each) scratch.sums.resize(count * each);
   T *sums = reinterpret_cast<T *>(scratch.sums.data());
   for (size_t b = 0; b < count; b++) begin<T>(m, sums + b * each, kBlock);
-  (void)wide;
   m.isa->encode(m, Rows{c.rows + first * c.stride, c.stride, extra, n}, bytes);
   int32_t *leaf = c.kind == MW_LEAVES ? static_cast<int32_t *>(c.out) + first * m.trees : nullptr;
   m.isa->blocks(m, bytes, count, sums, leaf, n);
@@ -127,7 +128,7 @@ int extra_columns(const Call &c, size_t first, size_t last, const float *&extra)
 
 size_t crossover_of(const Model &m) { return m.crossover ? m.crossover : kUnmeasured; }
 
-// Few rows and many trees: the threads share the trees, and their values are added afterwards, in the trees' order.
+// A small batch and many trees: the threads share the trees, and values are added afterwards in the trees' order.
 template <class T> int over_trees(const Call &c, Workers &workers, int threads) {
   const Model &m = c.m;
   const float *extra;
@@ -139,7 +140,8 @@ template <class T> int over_trees(const Call &c, Workers &workers, int threads) 
   const size_t share = (size_t(m.trees) / (4 * size_t(threads)) + 64) / 64 * 64, parts = (m.trees + share - 1) / share;
   workers.run(parts, threads, [&](size_t i) {
     const uint32_t first = uint32_t(i * share), last = uint32_t(std::min<size_t>(m.trees, (i + 1) * share));
-    for (size_t r = 0; r < c.n; r++) m.isa->row(m, bytes + r * room, first, last, nullptr, nullptr, values.data() + r * m.trees);
+    for (size_t r = 0; r < c.n; r++)
+      m.isa->row(m, bytes + r * room, first, last, nullptr, nullptr, values.data() + r * m.trees);
   });
   for (size_t r = 0; r < c.n; r++) {
     begin<T>(m, sums.data(), 1);
@@ -162,10 +164,11 @@ int part(const Call &c, size_t first, size_t last) {
   else if (c.plan == MW_PLAN_AUTO && (last - first) % kBlock < crossover)
     middle = last - (last - first) % kBlock;
   if (c.plan == MW_PLAN_AUTO && crossover > kBlock && last - first < crossover) middle = first;
-  if (middle > first) m.doubles ? many<double>(c, first, middle, extra) : many<float>(c, first, middle, extra);
+  if (middle > first)
+    m.doubles ? in_blocks<double>(c, first, middle, extra) : in_blocks<float>(c, first, middle, extra);
   if (middle == last) return MW_OK;
   const float *rest = extra ? extra + (middle - first) * wide : nullptr;
-  m.doubles ? few<double>(c, middle, last, rest) : few<float>(c, middle, last, rest);
+  m.doubles ? row_by_row<double>(c, middle, last, rest) : row_by_row<float>(c, middle, last, rest);
   return MW_OK;
 }
 
@@ -191,8 +194,9 @@ int predict(const mw_model *handle, Call c, size_t category_bytes, int threads) 
     return MW_CATEGORIES;
   }
   Workers &workers = const_cast<mw_model *>(handle)->workers;
-  const bool few = c.plan == MW_PLAN_ROWS || (c.plan == MW_PLAN_AUTO && c.n < crossover_of(m));
-  if (threads > 1 && few && c.kind != MW_LEAVES && m.width == 1 && size_t(m.trees) * c.n >= kManyTrees && c.n <= kBlock)
+  const bool small = c.plan == MW_PLAN_ROWS || (c.plan == MW_PLAN_AUTO && c.n < crossover_of(m));
+  if (threads > 1 && small && c.kind != MW_LEAVES && m.width == 1 && size_t(m.trees) * c.n >= kManyTrees &&
+      c.n <= kBlock)
     return m.doubles ? over_trees<double>(c, workers, threads) : over_trees<float>(c, workers, threads);
   const size_t step = rows_of_a_part(m, c.n, threads), parts = (c.n + step - 1) / step;
   if (parts == 1) return part(c, 0, c.n);
@@ -211,7 +215,7 @@ int predict(const mw_model *handle, Call c, size_t category_bytes, int threads) 
 
 const Isa *choose(const char *name) {
   for (const Isa *isa : {&kAvx512, &kAvx2, &kPortable})
-    if (name && *name ? std::strcmp(name, isa->name) == 0 : isa->here()) return isa->here() ? isa : nullptr;
+    if (name && *name ? std::strcmp(name, isa->name) == 0 : isa->supported()) return isa->supported() ? isa : nullptr;
   return nullptr;
 }
 
@@ -227,7 +231,7 @@ int open_bytes(const uint8_t *bytes, size_t size, const char *name, mw_model **o
   return MW_OK;
 }
 
-// Calls with no exception out of them.
+// Calls so that no exception leaves the library.
 template <class F> int guarded(F &&call) {
   try {
     return call();
@@ -318,7 +322,8 @@ int mw_predict(const mw_model *model, int kind, int plan, int threads, const flo
                const void *categories, size_t category_bytes, void *out) {
   if (!model) return MW_NULL;
   const Model &m = model->model;
-  if (kind < MW_ANSWERS || kind > MW_LEAVES || plan < MW_PLAN_AUTO || plan > MW_PLAN_BLOCKS || threads < 1) return MW_SIZE;
+  if (kind < MW_ANSWERS || kind > MW_LEAVES || plan < MW_PLAN_AUTO || plan > MW_PLAN_BLOCKS || threads < 1)
+    return MW_SIZE;
   if (n >= kMostRows || stride < m.columns || stride > kMostRows) return MW_SIZE;
   if (n == 0) return MW_OK;
   if ((!rows && m.columns) || (!out && !(kind == MW_LEAVES && !m.trees))) return MW_NULL;

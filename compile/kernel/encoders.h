@@ -21,7 +21,7 @@ class Encoders {
   // Where each row's values begin in `bytes`: offsets[n + 1]. False where they aren't n rows of C values exactly.
   bool split(const void *bytes, size_t size, size_t n, std::vector<size_t> &offsets) const;
 
-  // Of the `n` rows whose numbers and categories are given, the columns [n, columns()]. False where a value is malformed.
+  // The columns [n, columns()] of n rows, given their numbers and categories. False where a value is malformed.
   bool run(const float *numbers, size_t stride, const uint8_t *categories, size_t size, size_t n, float *out) const;
 
  private:
@@ -41,7 +41,7 @@ class Encoders {
   std::string text_;
   std::vector<std::unordered_map<std::string_view, uint32_t>> words_;
   std::vector<std::unordered_map<int64_t, uint32_t>> whole_;
-  std::vector<uint32_t> words_of_;               // how many words a feature has
+  std::vector<uint32_t> words_of_;  // how many words a feature has
   std::vector<std::vector<int64_t>> hashes_;
   std::vector<uint32_t> code_feature_;
   std::vector<std::vector<float>> codes_;

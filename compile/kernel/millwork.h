@@ -60,8 +60,8 @@ MW_API const char *mw_isa(const mw_model *model); /* the instruction set in use 
 /* n rows, each of F floats, the next one `stride` floats on. categories: NULL where the model takes none; else C values
  * a row, row after row: int64, or each string as its length (uint32, little-endian) and its bytes.
  * kind: MW_ANSWERS, … says what `out` takes. threads: at most so many work on the call, 1: the caller alone. */
-MW_API int mw_predict(const mw_model *model, int kind, int plan, int threads, const float *rows, size_t n, size_t stride,
-                      const void *categories, size_t category_bytes, void *out);
+MW_API int mw_predict(const mw_model *model, int kind, int plan, int threads, const float *rows, size_t n,
+                      size_t stride, const void *categories, size_t category_bytes, void *out);
 
 #ifdef __cplusplus
 }

@@ -103,8 +103,7 @@ std::vector<Test> make_columns(const Packed &p, Model &m) {
   m.search.assign(table, 64), m.ladder.assign(ladder, 16);
   std::vector<Test> out(p.nodes);
   for (uint32_t i = 0; i < p.nodes; i++)
-    if (tests[i])
-      out[i] = {number[key_of[i]], p.flags[i] & 2 ? int8_t(-128) : int8_t(int(p.test[i] % 255) - 128)};
+    if (tests[i]) out[i] = {number[key_of[i]], p.flags[i] & 2 ? int8_t(-128) : int8_t(int(p.test[i] % 255) - 128)};
   return out;
 }
 
@@ -128,7 +127,7 @@ struct Walked {
   std::vector<uint32_t> node;   // its row of the node table
   std::vector<uint32_t> child;  // of the walk, within the tree; kNone: a leaf
   int depth = 0;
-  std::vector<double> below;    // [d]: tests at depth d or below that a row meets, where all ways are as likely
+  std::vector<double> below;  // [d]: tests at depth d or below that a row meets, where all ways are as likely
 };
 
 Walked in_order(const Packed &p, uint32_t root) {
@@ -160,7 +159,7 @@ Walked in_order(const Packed &p, uint32_t root) {
   return w;
 }
 
-// The nodes of the walk at each place of a perfect tree of `levels` levels; a leaf above them is at all places below it.
+// The nodes of the walk at each place of a perfect tree of `levels` levels; a leaf is at all places below it, too.
 std::vector<uint32_t> perfect(const Walked &w, int levels) {
   std::vector<uint32_t> place((size_t(2) << levels) - 1);
   place[0] = 0;
@@ -203,8 +202,7 @@ void tables(const Packed &p, Model &m, const std::vector<int32_t> &target, const
     const size_t n = size_t(1) << t.top;
     for (size_t s = 0; s < n; s++) {
       const int32_t leaf = target[t.slot + s];
-      for (uint32_t d = 0; d < p.width; d++)
-        slots[t.slot * p.width + d * n + s] = own[size_t(leaf) * p.width + d];
+      for (uint32_t d = 0; d < p.width; d++) slots[t.slot * p.width + d * n + s] = own[size_t(leaf) * p.width + d];
     }
   }
   if (p.width == 1) {
@@ -272,7 +270,8 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
       const bool leaf = w.child[i] == kNone;
       const Test test = tests[w.node[i]];
       walk.push_back(leaf ? WalkNode(uint8_t(kNever)) | WalkNode(out.root + i) << 32
-                          : WalkNode(uint8_t(test.key)) | WalkNode(test.column) << 8 | WalkNode(out.root + w.child[i]) << 32);
+                          : WalkNode(uint8_t(test.key)) | WalkNode(test.column) << 8 |
+                                WalkNode(out.root + w.child[i]) << 32);
       const uint64_t child = leaf ? i : w.child[i];
       block_walk.push_back(leaf ? uint64_t(uint8_t(kNever)) << 32 | child << 40
                                 : uint64_t(test.column) * kBlock | uint64_t(uint8_t(test.key)) << 32 | child << 40);
@@ -301,7 +300,7 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
     target.resize(out.slot + std::max<size_t>(inner + 1, 16), 0);
     m.tree.push_back(out);
     if (!m.row_masks) continue;
-    // The same for the plan for few rows: always kRowTop levels, padded with tests that let nothing pass.
+    // The same for the small-batch plan: always kRowTop levels, padded with tests that let nothing pass.
     Tree &own = m.tree.back();
     row_shift.push_back(0), row_value.push_back(int64_t(own.slot));
     if (own.oblivious) continue;
@@ -345,7 +344,8 @@ void make_trees(const Packed &p, Model &m, const std::vector<Test> &tests) {
   m.offset.assign(offset, 0), m.key.assign(key, 64), m.target.assign(target, 64);
   m.row_shift.assign(row_shift, 8), m.row_value.assign(row_value, 8);
   m.row_column.assign(row_column, 64), m.row_key.assign(row_key, 64), m.row_targets.assign(row_targets, 64);
-  m.block_walk.assign(block_walk, 8), m.walk.assign(walk, 8), m.walk_leaf.assign(walk_leaf, 16), m.leaf_row.assign(leaf_row, 16);
+  m.walk.assign(walk, 8), m.block_walk.assign(block_walk, 8);
+  m.walk_leaf.assign(walk_leaf, 16), m.leaf_row.assign(leaf_row, 16);
   if (p.doubles)
     tables<double>(p, m, target, walk_leaf, m.value64, m.leaf64, m.walked64);
   else

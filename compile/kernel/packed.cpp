@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "millwork.h"
+#include "postprocess.h"
 
 namespace millwork {
 namespace {
@@ -83,8 +84,7 @@ bool sound_nodes(const Packed &p) {
 
 bool sound_categories(const Packed &p) {
   const uint32_t c = p.n_categories();
-  if (!p.vocabulary_start.size)
-    return p.encoded == p.columns && !p.code_feature.size && !p.ctr_shape.size;
+  if (!p.vocabulary_start.size) return p.encoded == p.columns && !p.code_feature.size && !p.ctr_shape.size;
   const size_t words = p.vocabulary_start[c];
   if (!c || !adds_up(p.vocabulary_start, words)) return false;
   if (p.integers() ? p.word_integers.size != words
@@ -170,9 +170,10 @@ int parse(const uint8_t *bytes, size_t size, Packed &p) {
   p.postprocess = bytes[63];
   p.crossover = at<uint32_t>(bytes, 64);
   p.base_last = at<uint32_t>(bytes, 68) != 0;
-  if (p.postprocess > 9) return MW_CORRUPT;
+  if (p.postprocess >= kPostprocesses) return MW_CORRUPT;
   const uint32_t limit = 1u << 28;
-  if (p.columns > limit || p.encoded > limit || !p.outputs || p.outputs > 1u << 20 || p.nodes >= limit) return MW_CORRUPT;
+  if (p.columns > limit || p.encoded > limit || !p.outputs || p.outputs > 1u << 20 || p.nodes >= limit)
+    return MW_CORRUPT;
   if (p.width != 1 && p.width != p.outputs) return MW_CORRUPT;
   const bool typed =
       take(bytes, entries, kColumns, p.column) && take(bytes, entries, kTreeStart, p.tree_start) &&
@@ -197,10 +198,11 @@ int parse(const uint8_t *bytes, size_t size, Packed &p) {
   if (!base.there || base.item != item || base.count != p.outputs) return MW_CORRUPT;
   p.leaf_value = bytes + values.offset;
   p.base_scores = bytes + base.offset;
-  if (!all_finite(p.leaf_value, values.count, p.doubles) || !all_finite(p.base_scores, base.count, p.doubles)) return MW_CORRUPT;
+  if (!all_finite(p.leaf_value, values.count, p.doubles) || !all_finite(p.base_scores, base.count, p.doubles))
+    return MW_CORRUPT;
   if (p.column.size != p.features || !below(p.column, p.encoded)) return MW_CORRUPT;
-  const bool pair = p.postprocess == 2 || p.postprocess == 6 || p.postprocess == 7;
-  if ((pair && p.outputs != 1) || (p.postprocess == 9 && p.outputs != 2)) return MW_CORRUPT;
+  if (makes_pairs(p.postprocess) && p.outputs != 1) return MW_CORRUPT;
+  if (p.postprocess == kMeanVariance && p.outputs != 2) return MW_CORRUPT;
   if (!sound_thresholds(p) || !sound_sets(p) || !sound_nodes(p) || !sound_categories(p)) return MW_CORRUPT;
   return MW_OK;
 }

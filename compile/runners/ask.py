@@ -1,4 +1,5 @@
-"""Ask a framework's runner for its answers and leaves. A standalone script: numpy and the framework only.
+"""Ask a framework's runner for its answers and leaves. A standalone script: numpy, the framework and the
+runner, with what lies beside that.
 
     python ask.py REQUEST.json      {"runner": FILE.py, "model_file": FILE, "parameters": {…}, "rows": FILE.npy,
                                      "categories": FILE.npy or "", "folder": DIR, "threads": N}
@@ -27,6 +28,7 @@ BATCHES = (1, 3, 1025)
 
 
 def main(request: dict[str, Any]) -> str:
+    sys.path.insert(0, str(Path(request["runner"]).parent))  # before anybody's package of the same name
     spec = importlib.util.spec_from_file_location("millwork_runner", request["runner"])
     if spec is None or spec.loader is None:
         raise ImportError(request["runner"])

@@ -1,4 +1,5 @@
-"""CatBoost itself: the oracle, and the ``reference`` candidate. Standalone: numpy and catboost only.
+"""CatBoost itself: the oracle, and the ``reference`` candidate. Standalone: numpy, catboost and labels.py
+beside it.
 
 Parameters: ``answer`` (as passes/program.py names it), ``format`` (cbm | json), ``columns`` (JSON: for each feature in
 training order its column of the rows, or -1 - its column of the categories; only where there are any).
@@ -8,10 +9,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import catboost
 import numpy as np
+
+if TYPE_CHECKING or __package__:
+    from .labels import decided
+else:  # beside an artifact
+    from labels import decided
 
 TYPES = {"identity": "RawFormulaVal", "binary": "Probability", "sigmoid": "Probability", "softmax": "Probability",
          "exp": "Exponent", "mean-variance": "RMSEWithUncertainty"}  # fmt: skip
@@ -31,7 +37,7 @@ class Runner:
         """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
         answers = self.answers(rows, categories)
         how = self.parameters.get("decision", "")
-        return _decided(answers, how, float(self.parameters["cut"])) if how else answers
+        return decided(answers, how, float(self.parameters["cut"])) if how else answers
 
     def answers(self, rows: Any, categories: Any = None) -> Any:
         """The framework's answer, float32 [N, K]."""
@@ -76,10 +82,3 @@ class Runner:
 
 def _words(values: Any) -> Any:
     return [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()]
-
-
-def _decided(answers: Any, how: str, cut: float) -> Any:
-    """Labels instead of probabilities, float32 (see passes/program.py)."""
-    if how == "largest":
-        return answers.argmax(axis=1)[:, None].astype(np.float32)
-    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

@@ -1,5 +1,5 @@
 """A forest by our own kernel on an NVIDIA GPU. Standalone: numpy and cuda-bindings, with
-cuda_device.py, cuda_dlpack.py and cuda_forest.py beside it.
+cuda_device.py, cuda_dlpack.py, cuda_forest.py and labels.py beside it.
 
 Parameters: ``decision`` and ``cut`` (as native_runner has them), ``plan`` (auto, few, rows, tiles), ``crossover``
 (up to so many rows the plan for few is taken; :data:`FEW` where it isn't given), ``device`` (its number; 0).
@@ -22,10 +22,12 @@ import numpy as np
 
 if TYPE_CHECKING or __package__:
     from . import cuda_device, cuda_dlpack, cuda_forest
+    from .labels import decided
 else:  # beside an artifact
     import cuda_device
     import cuda_dlpack
     import cuda_forest
+    from labels import decided
 
 ANSWERS, MARGINS, LEAVES = 0, 1, 2
 FEW, GRAPH_ROWS, GRAPHS = 1024, 1024, 64
@@ -87,7 +89,7 @@ class Runner:
     def predict(self, rows: Any, categories: Any = None) -> Any:
         """float32 [N, F] -> float32 [N, K]; the label where ``decision`` says how it is decided."""
         answers = self._ask(ANSWERS, rows, np.empty((len(rows), self.numbers["answers"]), np.float32))
-        return _decided(answers, self.how, self.cut) if self.how else answers
+        return decided(answers, self.how, self.cut) if self.how else answers
 
     def margins(self, rows: Any, categories: Any = None) -> Any:
         """Raw scores, float64 [N, K], as they were summed."""
@@ -130,7 +132,7 @@ class Runner:
                 part.close()
             if self.how:
                 whole = held[: starts[-1] * each].view(np.float32).reshape(starts[-1], -1)
-                return np.split(_decided(whole, self.how, self.cut), starts[1:-1])
+                return np.split(decided(whole, self.how, self.cut), starts[1:-1])
         return [
             cuda_dlpack.Answers(out, at * each, (part.n, self.numbers["answers"]), device.dl_device)
             for at, part in zip(starts, parts, strict=False)
@@ -350,10 +352,3 @@ def crossover(runner: Runner) -> int:
         runner.device.free(given)
         runner.device.free(out)
     return best
-
-
-def _decided(answers: Any, how: str, cut: float) -> Any:
-    """Labels instead of probabilities, float32 (see passes/program.py)."""
-    if how == "largest":
-        return answers.argmax(axis=1)[:, None].astype(np.float32)
-    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

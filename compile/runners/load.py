@@ -112,6 +112,11 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
+def beside(name: str) -> tuple[Path, ...]:
+    """The files that are copied with the runner's, by their own names: it imports them."""
+    return () if "." in name else tuple(Path(__file__).with_name(file) for file in runner_rows.find(name).beside)
+
+
 def source(name: str) -> Path:
     """The runner's file, to be copied beside an artifact."""
     if "." not in name:

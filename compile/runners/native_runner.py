@@ -1,5 +1,5 @@
-"""A packed forest by the forest kernel. Standalone: numpy and ctypes only; the library lies beside the model's file, or
-beside millwork's own kernel sources.
+"""A packed forest by the forest kernel. Standalone: numpy, ctypes and labels.py beside it; the library lies beside the
+model's file, or beside millwork's own kernel sources.
 
 Parameters: ``decision`` and ``cut`` (as passes/program.py has them, where labels are asked for), ``isa`` (avx512, avx2,
 portable; the best that the CPU has where it isn't given), ``plan`` (auto, rows, blocks).
@@ -10,9 +10,14 @@ from __future__ import annotations
 import ctypes
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING or __package__:
+    from .labels import decided
+else:  # beside an artifact
+    from labels import decided
 
 LIBRARY = "libmillwork_kernel.so"
 INTERFACE = 1
@@ -57,7 +62,7 @@ class Runner:
             answers = self._few(n, rows)
         else:
             answers = self._ask(ANSWERS, np.empty((n, self.shape.answers), np.float32), rows, categories)
-        return _decided(answers, self.how, self.cut) if self.how else answers
+        return decided(answers, self.how, self.cut) if self.how else answers
 
     def margins(self, rows: Any, categories: Any = None) -> Any:
         """Raw scores, float64 [N, K], as they were summed."""
@@ -176,10 +181,3 @@ def load(folder: Path) -> Any:
     if library.mw_interface() != INTERFACE:
         raise ImportError(f"{path}: the library has interface {library.mw_interface()}; this runner needs {INTERFACE}")
     return library
-
-
-def _decided(answers: Any, how: str, cut: float) -> Any:
-    """Labels instead of probabilities, float32 (see passes/program.py)."""
-    if how == "largest":
-        return answers.argmax(axis=1)[:, None].astype(np.float32)
-    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

@@ -21,6 +21,7 @@ class RunnerRow:
     none is needed. ``packages``: what an artifact may ask pip for, in the environment of Triton's python backend.
     ``framework``: the framework that reads its own models by it (the oracle, and the ``reference`` candidate); empty
     for all others. ``purpose``: what ``millwork doctor`` says that it is for; without one, doctor doesn't list it.
+    ``beside``: files here that the runner imports, and that are copied beside an artifact with it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RunnerRow:
     packages: tuple[str, ...] = ()
     framework: str = ""
     purpose: str = ""
+    beside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.distributions:
@@ -38,6 +40,11 @@ class RunnerRow:
                 f"the runner {self.name} names no distribution of its engine",
                 "Without it, another version of the engine would pass for the one that was checked and measured.",
             )
+
+    @property
+    def versioned(self) -> tuple[str, ...]:
+        """The distributions whose versions are part of the cache key."""
+        return (*self.distributions, *self.more)
 
     @property
     def hint(self) -> str:
@@ -53,6 +60,7 @@ def install_words(extra: str) -> str:
 ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")
 XGBOOST = ("xgboost", "xgboost-cpu")
 """xgboost-cpu is XGBoost without its GPU parts (from 2.1 on)."""
+LABELS = ("labels.py",)
 
 ROWS: tuple[RunnerRow, ...] = (
     RunnerRow(
@@ -63,6 +71,7 @@ ROWS: tuple[RunnerRow, ...] = (
         packages=(*XGBOOST, "pandas"),
         framework="xgboost",
         purpose="the oracle and baseline of XGBoost models",
+        beside=LABELS,
     ),
     RunnerRow(
         name="catboost_runner",
@@ -72,6 +81,7 @@ ROWS: tuple[RunnerRow, ...] = (
         packages=("catboost",),
         framework="catboost",
         purpose="reads .cbm; the oracle and baseline of CatBoost models",
+        beside=LABELS,
     ),
     RunnerRow(
         name="torch_runner",
@@ -97,8 +107,9 @@ ROWS: tuple[RunnerRow, ...] = (
         extra="treelite",
         packages=("treelite",),
         purpose="runs the fil candidate's checkpoint",
+        beside=LABELS,
     ),
-    RunnerRow(name="native_runner", engine="millwork-kernel", distributions=("millwork",)),
+    RunnerRow(name="native_runner", engine="millwork-kernel", distributions=("millwork",), beside=LABELS),
     RunnerRow(
         name="nvforest_runner",
         engine="nvForest",
@@ -114,6 +125,7 @@ ROWS: tuple[RunnerRow, ...] = (
         more=("cuda-bindings",),
         extra="gpu",
         packages=("cuda-bindings",),
+        beside=LABELS,  # the modules of CUDA are among an artifact's own files
     ),
     RunnerRow(
         name="tensorrt_runner",

@@ -1,5 +1,5 @@
-"""A Treelite checkpoint by Treelite's own interpreter (GTIL). Standalone: numpy and treelite only, with encoding.py of
-ours beside it where something comes before the trees.
+"""A Treelite checkpoint by Treelite's own interpreter (GTIL). Standalone: numpy, treelite and labels.py
+beside it, and encoding.py of ours where something comes before the trees.
 
 Parameters: ``answer`` (``binary…``: two columns from one; ``sort`` and ``mean-variance`` of margins; anything else: as
 Treelite gives it), ``encoder`` (the file beside the model that holds the encoders' tables, where there are any).
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import treelite
+
+if TYPE_CHECKING or __package__:
+    from .labels import decided
+else:  # beside an artifact
+    from labels import decided
 
 PAIRS = {"binary", "binary-hinge", "binary-raw"}
 
@@ -34,7 +39,7 @@ class Runner:
         """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
         answers = self.answers(rows, categories)
         how = self.parameters.get("decision", "")
-        return _decided(answers, how, float(self.parameters["cut"])) if how else answers
+        return decided(answers, how, float(self.parameters["cut"])) if how else answers
 
     def answers(self, rows: Any, categories: Any = None) -> Any:
         """float32 [N, F], and categories [N, C] where the model takes them -> float32 [N, K]."""
@@ -72,10 +77,3 @@ def _encoder(folder: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Encoder
-
-
-def _decided(answers: Any, how: str, cut: float) -> Any:
-    """Labels instead of probabilities, float32 (see passes/program.py)."""
-    if how == "largest":
-        return answers.argmax(axis=1)[:, None].astype(np.float32)
-    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

@@ -1,5 +1,5 @@
-"""XGBoost itself: the oracle, and the ``reference`` candidate. Standalone: numpy and xgboost only, and pandas where the
-model takes categories of its own.
+"""XGBoost itself: the oracle, and the ``reference`` candidate. Standalone: numpy, xgboost and labels.py beside it, and
+pandas where the model takes categories of its own.
 
 Parameters: ``answer`` (what to make of the margin, as passes/program.py names it), ``missing`` (the sentinel),
 ``rounds`` (how many boosting rounds count, 0 for all), ``booster`` (gblinear, where it is), ``softmax`` (where
@@ -13,10 +13,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xgboost
+
+if TYPE_CHECKING or __package__:
+    from .labels import decided
+else:  # beside an artifact
+    from labels import decided
 
 FROM_MARGINS = {"identity", "binary-raw"}
 """Answers that are margins; the others are XGBoost's own transform."""
@@ -45,7 +50,7 @@ class Runner:
         """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
         answers = self.answers(rows, categories)
         how = self.parameters.get("decision", "")
-        return _decided(answers, how, float(self.parameters["cut"])) if how else answers
+        return decided(answers, how, float(self.parameters["cut"])) if how else answers
 
     def answers(self, rows: Any, categories: Any = None) -> Any:
         """The framework's answer, float32 [N, K]."""
@@ -140,10 +145,3 @@ def _and_one(categories: Any) -> Any:
         return None
     more = np.zeros((1, categories.shape[1]), categories.dtype)
     return np.concatenate([categories, more]) if len(categories) else more
-
-
-def _decided(answers: Any, how: str, cut: float) -> Any:
-    """Labels instead of probabilities, float32 (see passes/program.py)."""
-    if how == "largest":
-        return answers.argmax(axis=1)[:, None].astype(np.float32)
-    return ((answers if how == "each" else answers[:, 1:2]) > np.float32(cut)).astype(np.float32)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from graphlib import TopologicalSorter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,8 @@ def test_a_third_partys_package_and_what_it_requires_are_its_engine(installed):
     found = cache_key.engine("theirs")
     assert found["provider"] == "theirs 1.0"
     assert (found["theirs"], found["Their.Engine"]) == ("1.0", "")
+    assert "onnxruntime" not in found
+    assert cache_key.engine("theirs", "onnx_runner")["onnxruntime"] == version("onnxruntime"), "they may use ours"
 
 
 def test_a_clash_of_names_is_an_error(installed):

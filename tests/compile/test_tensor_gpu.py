@@ -60,7 +60,7 @@ def test_without_a_gpu_they_say_so(
 ) -> None:
     monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=()))
     backend = backends.find(name, precision)
-    assert (backend.name, backend.precision, backend.extra) == (name, precision, "gpu")
+    assert (backend.name, backend.precision, backends.row(name).gpu) == (name, precision, True)
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
     assert isinstance(made, Unsupported)
     assert made.reason.startswith(f"{name}: this machine has no NVIDIA GPU")

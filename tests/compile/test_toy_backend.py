@@ -43,6 +43,7 @@ BACKEND_ROW = """\
 RUNNER_ROW = """\
     RunnerRow(name="toy_runner", engine="toy-walker", distributions=("millwork",)),
 """
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 
 
 @dataclass(frozen=True)
@@ -130,3 +131,8 @@ def test_a_row_without_its_engines_distribution_is_refused_at_once(checkout: Che
         table.write_text(whole)
     assert done.returncode != 0
     assert "InternalError: the runner toy_runner names no distribution of its engine" in done.stderr
+
+
+@pytest.mark.parametrize("text", [THUNK, BACKEND_ROW, RUNNER_ROW], ids=["thunk", "backend", "runner"])
+def test_the_page_has_what_is_added_here(text: str) -> None:
+    assert text.strip() in PAGE.read_text()

@@ -87,12 +87,6 @@ def test_a_file_of_another_name_is_named() -> None:
     assert triton_config.parse(render(request("python"))).default_model_filename == ""
 
 
-def test_a_python_environment_is_named_where_there_is_one() -> None:
-    own = msgspec.structs.replace(request("python"), execution_env="/opt/environment")
-    assert parameters(render(own))["EXECUTION_ENV_PATH"] == "/opt/environment"
-    assert "EXECUTION_ENV_PATH" not in parameters(render(request("python")))
-
-
 @pytest.mark.parametrize("field", ["max_batch", "instances", "threads"])
 def test_counts_below_one_are_refused(field: str) -> None:
     with pytest.raises(UsageError, match=f"{field} is 0"):

@@ -23,9 +23,12 @@ onnx = pytest.importorskip("onnx")
 @pytest.mark.triton
 def test_perf_analyzer_runs(triton_installation: Installation) -> None:
     assert triton_installation.perf_analyzer
-    variables = install.perf_analyzer_variables(triton_installation, os.environ)
+    libraries = {"LD_LIBRARY_PATH": os.pathsep.join(triton_installation.perf_libraries)}
     ran = subprocess.run(
-        [triton_installation.perf_analyzer, "--version"], env=variables, capture_output=True, text=True
+        [triton_installation.perf_analyzer, "--version"],
+        env={**os.environ, **libraries},
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
     assert install.TRITON_VERSION in ran.stdout + ran.stderr

@@ -40,7 +40,17 @@ def make(folder: Path, files: Files) -> None:
 def _publish(*words: str) -> None:
     short = [word for name, value in quick().items() for word in (f"--{name.replace('_', '-')}", value)]
     said = jobs.millwork(
-        "optimize", "model.pkl", "--data", "rows.parquet", "--label", LABEL, "--repository", "models",
-        "--name", "churn", *short, *words,
-    )  # fmt: skip
+        "optimize",
+        "model.pkl",
+        "--data",
+        "rows.parquet",
+        "--label",
+        LABEL,
+        "--repository",
+        "models",
+        "--name",
+        "churn",
+        *short,
+        *words,
+    )
     assert said.code == 0, said.err

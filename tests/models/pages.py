@@ -32,7 +32,8 @@ from tritonclient.grpc import model_config_pb2
 import millwork
 from millwork.artifacts.repository import at, check_name
 from millwork.cli import app
-from millwork.pipeline.options import Options, objective_of, understand
+from millwork.pipeline.options import Options
+from millwork.pipeline.plan import understand
 from millwork.triton import address
 from millwork.tuning import slo
 from millwork.validators import traffic
@@ -41,7 +42,6 @@ from millwork.values import Record
 from . import guide, jobs
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = ("millwork", "optimize")
 LANGUAGES = ("python", "sh", "json", "toml", "pbtxt", "dockerfile", "text")
 NEEDS = {
     "gpu": "an NVIDIA GPU",
@@ -50,6 +50,7 @@ NEEDS = {
     "prometheus": "a Prometheus that scrapes a Triton",
     "download": "hundreds of megabytes from a package index",
     "model": "a model that the guide's tests don't make",
+    "backend": "a copy of the package with another backend in it (tests/compile/test_toy_backend.py makes one)",
     "time": "a minute and more, or a machine that does nothing else",
 }
 """Why a block is parsed and not run."""
@@ -96,7 +97,7 @@ def lines(text: str) -> Iterator[str]:
 
 def parsed(words: list[str]) -> dict[str, Any]:
     """What the command line makes of a command's words, by its parameters; nothing of it runs. AssertionError for what
-    it refuses. (All that a test knows of how commands are declared is here and in :func:`options`.)"""
+    it refuses. (All that a test knows of how commands are declared is here and in :func:`commands`.)"""
     command: Any = app.millwork
     context = None
     rest = list(words[1:] if words[0] == "millwork" else words)
@@ -109,25 +110,30 @@ def parsed(words: list[str]) -> dict[str, Any]:
         assert command is not None, f"{group.name} has no command {name}"
 
 
-def commands() -> dict[str, set[str]]:
-    """Every command that runs something, such as ``triton serve``, with the names of its options."""
+def commands() -> dict[str, list[str]]:
+    """Every command that runs something, such as ``triton serve``, with the names of its options in the help's
+    order."""
     return dict(_commands(app.millwork, ()))
 
 
-def _commands(group: Any, names: tuple[str, ...]) -> Iterator[tuple[str, set[str]]]:
+def _commands(group: Any, names: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
     for name in group.list_commands(None):
         command = group.get_command(None, name)
         if hasattr(command, "get_command"):
             yield from _commands(command, (*names, name))
         else:
-            options = {option for param in command.params for option in param.opts if option.startswith("--")}
-            yield " ".join((*names, name)), options - {"--help"}
+            options = [option for param in command.params for option in param.opts if option.startswith("--")]
+            yield " ".join((*names, name)), [option for option in options if option != "--help"]
 
 
 CHECKS: dict[str, Any] = {
-    "traffic": traffic.parse, "slo": slo.parse, "triton": address.parse, "name": check_name, "repository": at,
-    "objective": lambda text: objective_of(text, traffic.default()),
-}  # fmt: skip
+    "traffic": traffic.parse,
+    "slo": slo.parse,
+    "triton": address.parse,
+    "name": check_name,
+    "repository": at,
+    "objective": slo.objective,
+}
 """What a command does first with the texts of its options."""
 
 

@@ -83,8 +83,9 @@ enum { kDone = 0, kDiverged = 1, kPastShared = 2 };
 
 // One launch. order: 0 forwards, 1 backwards, else the seed of a shuffle. kDiverged: some lanes ended while others
 // waited; kPastShared: a lane wrote behind the block's shared memory.
-extern "C" __attribute__((visibility("default"))) int emulate(void (*kernel)(MwGiven), unsigned x, unsigned y, unsigned threads,
-                                                              unsigned bytes, const MwGiven *given, unsigned order) {
+extern "C" __attribute__((visibility("default"))) int emulate(void (*kernel)(MwGiven), unsigned x, unsigned y,
+                                                              unsigned threads, unsigned bytes, const MwGiven *given,
+                                                              unsigned order) {
   using namespace emulation;
   emulation::kernel = kernel, emulation::given = given;
   block_size = {threads, 1}, grid_size = {x, y};

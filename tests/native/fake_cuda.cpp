@@ -1,7 +1,7 @@
-// A CUDA driver, libcuda.so.1, of GPUs that are emulated lane by lane (emulate.cpp): what compile/kernel/cuda calls of one.
-// Memory on a GPU can't be touched but by its calls: the page is out of reach meanwhile, and who does dies.
-// FAKE_CUDA_GPUS: how many there are (1); FAKE_CUDA_REFUSES: a call that fails, by the driver's name, as for want of memory;
-// FAKE_CUDA_MOST: bytes that there are in one piece.
+// A CUDA driver, libcuda.so.1, of GPUs that are emulated lane by lane (emulate.cpp): what compile/kernel/cuda calls of
+// one. Memory on a GPU can't be touched but by its calls: the page is out of reach meanwhile, and who does dies.
+// FAKE_CUDA_GPUS: how many there are (1); FAKE_CUDA_REFUSES: a call that fails, by the driver's name, as for want of
+// memory; FAKE_CUDA_MOST: bytes that there are in one piece.
 #include <dlfcn.h>
 #include <sys/mman.h>
 
@@ -19,16 +19,26 @@
 
 #include "cuda/cuda_device.h"
 #include "cuda/cuda_runner.h"
+#include "postprocess.h"
 
 // The host's idea of a kernel's parameters is the kernel's own.
 static_assert(sizeof(millwork::cuda::Given) == sizeof(MwGiven));
 #define SAME(field) static_assert(offsetof(millwork::cuda::Given, field) == offsetof(MwGiven, field))
+// clang-format off
 SAME(search); SAME(feature); SAME(column); SAME(member); SAME(set_start); SAME(sentinel); SAME(tree); SAME(tree_at);
 SAME(tree_id); SAME(tree_slot); SAME(slot_target); SAME(deep); SAME(leaf_row); SAME(leaf_value); SAME(output_start);
 SAME(base); SAME(group); SAME(rows); SAME(ranks); SAME(values); SAME(sums); SAME(arrived); SAME(out); SAME(n); SAME(stride);
 SAME(inputs); SAME(features); SAME(columns); SAME(sentinels); SAME(trees); SAME(outputs); SAME(leaf_stride); SAME(groups);
 SAME(or_equal); SAME(average); SAME(base_last); SAME(postprocess); SAME(wide); SAME(kind); SAME(staged); SAME(few); SAME(room);
+// clang-format on
 static_assert(kTreeBytes == millwork::cuda::kTreeBytes && kWide == millwork::cuda::kWide);
+#undef SAME
+#define SAME(postprocess) static_assert(uint32_t(postprocess) == uint32_t(millwork::postprocess))
+// clang-format off
+SAME(kIdentity); SAME(kSigmoid); SAME(kBinary); SAME(kSoftmax); SAME(kExp); SAME(kHinge); SAME(kBinaryHinge);
+SAME(kBinaryRaw); SAME(kSort); SAME(kMeanVariance);
+// clang-format on
+static_assert(kMeanVariance + 1 == millwork::kPostprocesses);
 
 namespace {
 
@@ -100,7 +110,9 @@ bool sound(Address at, size_t size) {
 
 FAKE cuInit(unsigned) { return gpus() ? 0 : 100; }
 FAKE cuGetErrorName(int code, const char **name) {
-  *name = code == kNoMemory ? "CUDA_ERROR_OUT_OF_MEMORY" : code == kNoBinary ? "CUDA_ERROR_NO_BINARY_FOR_GPU" : "CUDA_ERROR_OF_SOME_KIND";
+  *name = code == kNoMemory   ? "CUDA_ERROR_OUT_OF_MEMORY"
+          : code == kNoBinary ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
+                              : "CUDA_ERROR_OF_SOME_KIND";
   return 0;
 }
 FAKE cuDeviceGet(int *device, int number) { return *device = number, number < gpus() ? 0 : 101; }
@@ -109,7 +121,9 @@ FAKE cuDeviceGetAttribute(int *value, int which, int) {
   const std::map<int, int> known{{16, 4}, {75, 9}, {76, 0}, {97, 100'000}};
   return *value = known.at(which), 0;
 }
-FAKE cuDevicePrimaryCtxRetain(Handle *context, int device) { return *context = reinterpret_cast<Handle>(intptr_t(device + 1)), 0; }
+FAKE cuDevicePrimaryCtxRetain(Handle *context, int device) {
+  return *context = reinterpret_cast<Handle>(intptr_t(device + 1)), 0;
+}
 FAKE cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 FAKE cuCtxSetCurrent(Handle context) { return current = int(reinterpret_cast<intptr_t>(context)) - 1, 0; }
 FAKE cuModuleLoadData(Handle *module, const void *image) {
@@ -154,7 +168,8 @@ FAKE cuMemAlloc_v2(Address *at, size_t size) {
   void *got = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (current < 0 || got == MAP_FAILED) return kInvalid;
   std::memset(got, 0xA7, whole);
-  memory[*at = reinterpret_cast<Address>(got)] = whole;
+  *at = reinterpret_cast<Address>(got);
+  memory[*at] = whole;
   return 0;
 }
 FAKE cuMemFree_v2(Address at) {
@@ -171,7 +186,9 @@ FAKE cuMemHostAlloc(Handle *at, size_t size, unsigned) {
 }
 FAKE cuMemFreeHost(Handle at) { return std::free(at), 0; }
 FAKE cuMemsetD8Async(Address at, unsigned char value, size_t size, Handle stream) {
-  return on(stream, [=] { return sound(at, size) ? std::memset(reinterpret_cast<void *>(at), value, size), 0 : int(kInvalid); });
+  return on(stream, [=] {
+    return sound(at, size) ? std::memset(reinterpret_cast<void *>(at), value, size), 0 : int(kInvalid);
+  });
 }
 FAKE cuMemcpyAsync(Address to, Address from, size_t size, Handle stream) {
   REFUSED("cuMemcpyAsync");
@@ -181,13 +198,14 @@ FAKE cuMemcpyAsync(Address to, Address from, size_t size, Handle stream) {
     return 0;
   });
 }
-FAKE cuLaunchKernel(Handle function, unsigned x, unsigned y, unsigned, unsigned threads, unsigned, unsigned, unsigned shared,
-                    Handle stream, Handle *parameters, Handle *) {
+FAKE cuLaunchKernel(Handle function, unsigned x, unsigned y, unsigned, unsigned threads, unsigned, unsigned,
+                    unsigned shared, Handle stream, Handle *parameters, Handle *) {
   REFUSED("cuLaunchKernel");
   MwGiven given;
   std::memcpy(&given, parameters[0], sizeof given);
   if (!x || !y || y > 65535 || threads % 32 || threads > 256 || shared > 100'000 - 16) return kInvalid;
   return on(stream, [=] {
-    return emulate(reinterpret_cast<void (*)(MwGiven)>(function), x, y, threads, shared, &given, 7) ? int(kLaunchFailed) : 0;
+    return emulate(reinterpret_cast<void (*)(MwGiven)>(function), x, y, threads, shared, &given, 7) ? int(kLaunchFailed)
+                                                                                                    : 0;
   });
 }

@@ -48,7 +48,8 @@ template <class T> void put(Bytes &bytes, size_t at, T value) {
 }
 
 uint32_t telling() {
-  static const uint32_t values[] = {0, 1, 2, 127, 128, 255, 256, 65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff, 0x7f800000, 0x7fc00000};
+  static const uint32_t values[] = {0,     1,     2,          127,        128,        255,        256,
+                                    65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff, 0x7f800000, 0x7fc00000};
   return values[below(sizeof values / sizeof *values)];
 }
 
@@ -135,8 +136,8 @@ void ask(mw_model *model) {
   std::unique_ptr<uint8_t[]> texts(new uint8_t[given.size()]);
   std::copy(given.begin(), given.end(), texts.get());
   std::unique_ptr<double[]> out(new double[(n * width * (kind == MW_MARGINS ? 8 : 4) + 7) / 8]);
-  mw_predict(model, kind, plan, threads, rows.get(), n, shape.features,
-             shape.categories ? texts.get() : nullptr, shape.categories ? given.size() : 0, out.get());
+  mw_predict(model, kind, plan, threads, rows.get(), n, shape.features, shape.categories ? texts.get() : nullptr,
+             shape.categories ? given.size() : 0, out.get());
 }
 
 }  // namespace

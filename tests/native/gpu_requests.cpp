@@ -1,6 +1,7 @@
-// The part of a Triton server that a machine without a GPU can't be asked for: requests whose rows lie in a GPU's memory, or
-// whose answers are wanted there. The server's functions that the backend calls, for one model, one instance and the
-// requests of one call; tests/validators/test_millwork_on_gpu.py asks. Everything else is tested on a real server.
+// The part of a Triton server that a machine without a GPU can't be asked for: requests whose rows lie in a GPU's
+// memory, or whose answers are wanted there. The server's functions that the backend calls, for one model, one instance
+// and the requests of one call; tests/validators/test_millwork_on_gpu.py asks. Everything else is tested on a real
+// server.
 #include <dlfcn.h>
 
 #include <cstring>
@@ -70,22 +71,34 @@ HERE Error TRITONBACKEND_ModelVersion(TRITONBACKEND_Model *, uint64_t *version) 
 HERE Error TRITONBACKEND_ModelRepository(TRITONBACKEND_Model *model, int *kind, const char **location) {
   return *kind = kFileSystem, *location = model->location.c_str(), nullptr;
 }
-HERE Error TRITONBACKEND_ModelConfig(TRITONBACKEND_Model *model, uint32_t, TRITONSERVER_Message **) { return opened = model, nullptr; }
+HERE Error TRITONBACKEND_ModelConfig(TRITONBACKEND_Model *model, uint32_t, TRITONSERVER_Message **) {
+  return opened = model, nullptr;
+}
 HERE Error TRITONBACKEND_ModelState(TRITONBACKEND_Model *model, void **state) { return *state = model->state, nullptr; }
-HERE Error TRITONBACKEND_ModelSetState(TRITONBACKEND_Model *model, void *state) { return model->state = state, nullptr; }
-HERE Error TRITONBACKEND_ModelInstanceKind(TRITONBACKEND_ModelInstance *own, int *kind) { return *kind = own->kind, nullptr; }
-HERE Error TRITONBACKEND_ModelInstanceDeviceId(TRITONBACKEND_ModelInstance *own, int32_t *device) { return *device = own->device, nullptr; }
+HERE Error TRITONBACKEND_ModelSetState(TRITONBACKEND_Model *model, void *state) {
+  return model->state = state, nullptr;
+}
+HERE Error TRITONBACKEND_ModelInstanceKind(TRITONBACKEND_ModelInstance *own, int *kind) {
+  return *kind = own->kind, nullptr;
+}
+HERE Error TRITONBACKEND_ModelInstanceDeviceId(TRITONBACKEND_ModelInstance *own, int32_t *device) {
+  return *device = own->device, nullptr;
+}
 HERE Error TRITONBACKEND_ModelInstanceModel(TRITONBACKEND_ModelInstance *own, TRITONBACKEND_Model **model) {
   return *model = own->model, nullptr;
 }
-HERE Error TRITONBACKEND_ModelInstanceState(TRITONBACKEND_ModelInstance *own, void **state) { return *state = own->state, nullptr; }
-HERE Error TRITONBACKEND_ModelInstanceSetState(TRITONBACKEND_ModelInstance *own, void *state) { return own->state = state, nullptr; }
-HERE Error TRITONBACKEND_ModelInstanceReportStatistics(TRITONBACKEND_ModelInstance *, TRITONBACKEND_Request *request, bool success,
-                                                       uint64_t, uint64_t, uint64_t, uint64_t) {
+HERE Error TRITONBACKEND_ModelInstanceState(TRITONBACKEND_ModelInstance *own, void **state) {
+  return *state = own->state, nullptr;
+}
+HERE Error TRITONBACKEND_ModelInstanceSetState(TRITONBACKEND_ModelInstance *own, void *state) {
+  return own->state = state, nullptr;
+}
+HERE Error TRITONBACKEND_ModelInstanceReportStatistics(TRITONBACKEND_ModelInstance *, TRITONBACKEND_Request *request,
+                                                       bool success, uint64_t, uint64_t, uint64_t, uint64_t) {
   return request->asked->success = success, nullptr;
 }
-HERE Error TRITONBACKEND_ModelInstanceReportBatchStatistics(TRITONBACKEND_ModelInstance *, uint64_t, uint64_t, uint64_t, uint64_t,
-                                                            uint64_t) {
+HERE Error TRITONBACKEND_ModelInstanceReportBatchStatistics(TRITONBACKEND_ModelInstance *, uint64_t, uint64_t, uint64_t,
+                                                            uint64_t, uint64_t) {
   return nullptr;
 }
 HERE Error TRITONBACKEND_RequestInput(TRITONBACKEND_Request *request, const char *name, TRITONBACKEND_Input **input) {
@@ -93,28 +106,34 @@ HERE Error TRITONBACKEND_RequestInput(TRITONBACKEND_Request *request, const char
   return *input = &request->input, nullptr;
 }
 HERE Error TRITONBACKEND_RequestOutputCount(TRITONBACKEND_Request *, uint32_t *count) { return *count = 1, nullptr; }
-HERE Error TRITONBACKEND_RequestOutputName(TRITONBACKEND_Request *, uint32_t, const char **name) { return *name = "output__0", nullptr; }
-HERE Error TRITONBACKEND_RequestRelease(TRITONBACKEND_Request *request, uint32_t) { return request->asked->released++, nullptr; }
+HERE Error TRITONBACKEND_RequestOutputName(TRITONBACKEND_Request *, uint32_t, const char **name) {
+  return *name = "output__0", nullptr;
+}
+HERE Error TRITONBACKEND_RequestRelease(TRITONBACKEND_Request *request, uint32_t) {
+  return request->asked->released++, nullptr;
+}
 HERE Error TRITONBACKEND_RequestIsCancelled(TRITONBACKEND_Request *, bool *is) { return *is = false, nullptr; }
-HERE Error TRITONBACKEND_InputProperties(TRITONBACKEND_Input *input, const char **, int *type, const int64_t **shape, uint32_t *dims,
-                                         uint64_t *bytes, uint32_t *buffers) {
+HERE Error TRITONBACKEND_InputProperties(TRITONBACKEND_Input *input, const char **, int *type, const int64_t **shape,
+                                         uint32_t *dims, uint64_t *bytes, uint32_t *buffers) {
   *type = kFp32, *shape = input->shape, *dims = 2, *buffers = input->asked->n_pieces, *bytes = 0;
   for (uint32_t i = 0; i < input->asked->n_pieces; i++) *bytes += input->asked->sizes[i];
   return nullptr;
 }
-HERE Error TRITONBACKEND_InputBuffer(TRITONBACKEND_Input *input, uint32_t number, const void **buffer, uint64_t *bytes, int *memory,
-                                     int64_t *device) {
+HERE Error TRITONBACKEND_InputBuffer(TRITONBACKEND_Input *input, uint32_t number, const void **buffer, uint64_t *bytes,
+                                     int *memory, int64_t *device) {
   const Asked &asked = *input->asked;
-  return *buffer = asked.pieces[number], *bytes = asked.sizes[number], *memory = asked.in_memory, *device = asked.in_device, nullptr;
+  return *buffer = asked.pieces[number], *bytes = asked.sizes[number], *memory = asked.in_memory,
+         *device = asked.in_device, nullptr;
 }
 HERE Error TRITONBACKEND_ResponseNew(TRITONBACKEND_Response **response, TRITONBACKEND_Request *request) {
   return *response = new TRITONBACKEND_Response{request->asked}, nullptr;
 }
-HERE Error TRITONBACKEND_ResponseOutput(TRITONBACKEND_Response *response, TRITONBACKEND_Output **output, const char *, int, const int64_t *,
-                                        uint32_t) {
+HERE Error TRITONBACKEND_ResponseOutput(TRITONBACKEND_Response *response, TRITONBACKEND_Output **output, const char *,
+                                        int, const int64_t *, uint32_t) {
   return *output = reinterpret_cast<TRITONBACKEND_Output *>(response->asked), nullptr;
 }
-HERE Error TRITONBACKEND_OutputBuffer(TRITONBACKEND_Output *output, void **buffer, uint64_t, int *memory, int64_t *device) {
+HERE Error TRITONBACKEND_OutputBuffer(TRITONBACKEND_Output *output, void **buffer, uint64_t, int *memory,
+                                      int64_t *device) {
   const Asked &asked = *reinterpret_cast<Asked *>(output);
   return *buffer = asked.out, *memory = asked.out_memory, *device = asked.out_device, nullptr;
 }
@@ -139,7 +158,8 @@ bool well(Error given, char *error) {
 }
 }  // namespace
 
-HERE TRITONBACKEND_ModelInstance *open_instance(const char *config, const char *location, int kind, int device, char *error) {
+HERE TRITONBACKEND_ModelInstance *open_instance(const char *config, const char *location, int kind, int device,
+                                                char *error) {
   auto *model = new TRITONBACKEND_Model{config, location};
   auto *own = new TRITONBACKEND_ModelInstance{model, kind, device};
   if (!well(call("TRITONBACKEND_ModelInitialize", model), error)) return nullptr;

@@ -1,5 +1,6 @@
 // aligned_alloc, from which the kernel has its tables, with a page beside the memory that can't be touched: before it,
-// or (GUARDED=behind) behind it. A gather is nothing that a sanitizer sees. To be preloaded; what it gives is never freed.
+// or (GUARDED=behind) behind it. A gather is nothing that a sanitizer sees. To be preloaded; what it gives is never
+// freed.
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -17,6 +17,7 @@ from millwork.errors import UsageError
 from millwork.pipeline.options import Options
 from millwork.pipeline.plan import understand
 from millwork.progress import Silent
+from millwork.storage import files
 from millwork.storage.run_directory import RunDirectory
 from millwork.validators import gate_steps
 from millwork.values import OutputContract
@@ -74,7 +75,7 @@ def test_a_report_that_cannot_be_written_takes_no_publication_back(
     def full(path: Path, _: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(report, "atomic_write", full)
+    monkeypatch.setattr(files, "atomic_write", full)
     told = Told()
     with RunDirectory(tmp_path / "run") as directory:
         report.keep(records.PUBLISHED, directory, told)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Literal, cast
+from typing import Literal
 from urllib.parse import urlsplit
 
 from ....errors import UsageError
@@ -146,8 +146,3 @@ def number_in(path: str, folder: str) -> int | None:
     inner = path.removeprefix(f"{folder}/")
     first, below, _ = inner.partition("/")
     return int(first) if below and re.fullmatch(r"[1-9][0-9]*", first) else None
-
-
-def scheme_names() -> str:
-    """The kinds of stores, for a message."""
-    return ", ".join(f"{name}://" for name in dict.fromkeys(cast("dict[str, str]", SCHEMES).values()))

@@ -10,14 +10,14 @@ namespace {
 
 constexpr char kLibrary[] = "libcuda.so.1";
 constexpr uint32_t kFatbin = 0xba55ed50;  // how nvcc's files begin
-constexpr size_t kLeast = 1 << 16;  // bytes of a Room
+constexpr size_t kLeast = 1 << 16;        // bytes of a Room
 
 Driver load() {
   void *library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
   if (!library) throw CudaError(std::string("no CUDA driver on this machine: ") + dlerror());
   Driver out;
-#define MW_CUDA_FIND(member, name, parameters)                                    \
-  out.member = reinterpret_cast<int(*) parameters>(dlsym(library, #name));        \
+#define MW_CUDA_FIND(member, name, parameters)                             \
+  out.member = reinterpret_cast<int(*) parameters>(dlsym(library, #name)); \
   if (!out.member) throw CudaError("the CUDA driver is too old: it has no " #name);
   MW_CUDA_CALLS(MW_CUDA_FIND)
 #undef MW_CUDA_FIND

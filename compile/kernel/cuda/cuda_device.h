@@ -50,12 +50,12 @@ using Handle = void *;
   X(copy, cuMemcpyAsync, (unsigned long long, unsigned long long, size_t, Handle))                                    \
   X(launch, cuLaunchKernel, (Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle,    \
                              Handle *, Handle *))
-// clang-format on
 
 struct Driver {
 #define MW_CUDA_MEMBER(member, name, parameters) int (*member) parameters = nullptr;
   MW_CUDA_CALLS(MW_CUDA_MEMBER)
 #undef MW_CUDA_MEMBER
+  // clang-format on
 
   // The driver of this machine. CudaError where there is none, or one that is too old (before 11.4).
   static const Driver &found();
@@ -65,12 +65,19 @@ struct Driver {
 
 // Values of cuda.h's enumerations that we use.
 enum {
-  kAttributeProcessors = 16, kAttributeMajor = 75, kAttributeMinor = 76, kAttributeSharedBytes = 97,
-  kFunctionStaticShared = 1, kFunctionMostDynamicShared = 8, kStreamNonBlocking = 1, kCaptureThreadLocal = 1,
+  kAttributeProcessors = 16,
+  kAttributeMajor = 75,
+  kAttributeMinor = 76,
+  kAttributeSharedBytes = 97,
+  kFunctionStaticShared = 1,
+  kFunctionMostDynamicShared = 8,
+  kStreamNonBlocking = 1,
+  kCaptureThreadLocal = 1,
   kNoBinaryForGpu = 209
 };
 
-// Whether kernels that nvcc put together are as long as they say: the driver is given no length. True of what is no such file.
+// Whether kernels that nvcc put together are as long as they say: the driver is given no length. True of what is no
+// such file.
 bool is_whole(const std::vector<uint8_t> &fatbin);
 
 // One GPU, its primary context retained.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "../postprocess.h"
 #include "../sections.h"
 
 namespace millwork::cuda {
@@ -14,7 +15,6 @@ constexpr uint32_t kFileVersion = 1, kMost = 1u << 28, kCategories = 1u << 24;
 constexpr uint32_t kMostBlocks = 65535;  // of a grid's second dimension
 constexpr uint32_t kLeaf = 0x80000000u, kNoSet = 0xffffffffu, kValues = 256;
 constexpr uint32_t kLeastLevels = 3, kMostLevels = 8;
-constexpr uint32_t kBinary = 2, kBinaryHinge = 6, kBinaryRaw = 7, kMeanVariance = 9, kPostprocesses = 10;
 static_assert(sizeof(Numbers) == 15 * 4 && 24 + 4 + sizeof(Numbers) <= kHead);
 
 struct Unsound {
@@ -25,7 +25,9 @@ void demand(bool so, const char *what) {
   if (!so) throw Unsound{what};
 }
 
-template <class T> Span<T> span(Bytes bytes) { return {reinterpret_cast<const T *>(bytes.data), bytes.size / sizeof(T)}; }
+template <class T> Span<T> span(Bytes bytes) {
+  return {reinterpret_cast<const T *>(bytes.data), bytes.size / sizeof(T)};
+}
 
 uint32_t item_bytes(uint32_t kind, const Numbers &n) {
   return (kind == kLeafValue || kind == kBase) && n.doubles ? 8 : 4;
@@ -39,18 +41,21 @@ bool has_nan(const Span<float> &values) {
 
 struct Arrays {
   Span<float> search, sentinel;
-  Span<uint32_t> feature, column, member, set_start, tree, tree_at, tree_id, tree_slot, slot_target, deep, output_start, group;
+  Span<uint32_t> feature, column, member, set_start, tree, tree_at, tree_id, tree_slot, slot_target, deep, output_start,
+      group;
   Span<int32_t> leaf_row;
 };
 
 void check_numbers(const Numbers &n) {
-  for (uint32_t flag : {n.wide, n.doubles, n.or_equal, n.average, n.base_last}) demand(flag <= 1, "a flag that is neither 0 nor 1");
+  for (uint32_t flag : {n.wide, n.doubles, n.or_equal, n.average, n.base_last})
+    demand(flag <= 1, "a flag that is neither 0 nor 1");
   demand(n.rank_bytes == 1 || n.rank_bytes == 2, "a flag that is neither 0 nor 1");
-  demand(1 <= n.columns && n.columns <= 65536 && 1 <= n.outputs && n.outputs <= 1u << 20, "its number of columns or outputs");
+  demand(1 <= n.columns && n.columns <= 65536 && 1 <= n.outputs && n.outputs <= 1u << 20,
+         "its number of columns or outputs");
   demand(!n.wide || n.outputs <= kWide * kMostBlocks, "its number of columns or outputs");
   demand(n.inputs < kMost && n.trees < kMost, "its number of features or trees");
   demand(n.postprocess < kPostprocesses, "a postprocess that isn't known");
-  const bool pair = n.postprocess == kBinary || n.postprocess == kBinaryHinge || n.postprocess == kBinaryRaw;
+  const bool pair = makes_pairs(n.postprocess);
   demand(!(pair && n.outputs != 1), "two classes of more than one output");
   demand(!(n.postprocess == kMeanVariance && n.outputs != 2), "mean and variance of other than two");
   demand(n.answers == (pair ? 2 : n.outputs), "its number of answers");
@@ -104,7 +109,8 @@ void check_tree(const Numbers &n, const Arrays &a, size_t t) {
 }
 
 void check_trees(const Numbers &n, const Arrays &a, size_t values) {
-  demand(a.tree_at.size == size_t(n.trees) + 1 && a.tree_at[0] == 0 && a.tree_at[n.trees] == a.tree.size, "where its trees begin");
+  demand(a.tree_at.size == size_t(n.trees) + 1 && a.tree_at[0] == 0 && a.tree_at[n.trees] == a.tree.size,
+         "where its trees begin");
   for (size_t t = 0; t < n.trees; t++)
     demand(a.tree_at[t] < a.tree_at[t + 1] && a.tree_at[t] % 4 == 0, "where its trees begin");
   demand(a.tree_at[n.trees] % 4 == 0, "where its trees begin");
@@ -123,7 +129,8 @@ void check_trees(const Numbers &n, const Arrays &a, size_t values) {
   for (size_t i = 0; i < a.slot_target.size; i++) check_target(a.slot_target[i], leaves, nodes, 0);
   for (size_t i = 0; i < nodes; i++) {
     demand(a.deep[4 * i] >> 16 < n.columns, "a test of a column that isn't there");
-    for (size_t side : {1, 2}) check_target(a.deep[4 * i + side], leaves, nodes, i + 1);  // children after parents: a walk ends
+    for (size_t side : {1, 2})
+      check_target(a.deep[4 * i + side], leaves, nodes, i + 1);  // children after parents: a walk ends
   }
 }
 
@@ -131,17 +138,21 @@ void check_groups(const Numbers &n, const Arrays &a) {
   if (n.wide)
     demand(a.output_start.size >= 1, "the trees of its outputs");
   else
-    demand(a.output_start.size == size_t(n.outputs) + 1 && adds_up(a.output_start, n.trees), "the trees of its outputs");
+    demand(a.output_start.size == size_t(n.outputs) + 1 && adds_up(a.output_start, n.trees),
+           "the trees of its outputs");
   demand(a.group.size >= 1 && a.group[0] == 0 && a.group[a.group.size - 1] == n.trees, "its groups of trees");
   for (size_t g = 1; g < a.group.size; g++) {
     demand(a.group[g] > a.group[g - 1] && a.group[g] <= n.trees, "its groups of trees");
-    demand((a.tree_at[a.group[g]] - a.tree_at[a.group[g - 1]]) * size_t(4) <= kTreeBytes, "a group of trees is too large");
+    demand((a.tree_at[a.group[g]] - a.tree_at[a.group[g - 1]]) * size_t(4) <= kTreeBytes,
+           "a group of trees is too large");
   }
 }
 
 }  // namespace
 
-bool Forest::is_one(const std::vector<uint8_t> &file) { return file.size() >= 8 && !std::memcmp(file.data(), kMagic, 8); }
+bool Forest::is_one(const std::vector<uint8_t> &file) {
+  return file.size() >= 8 && !std::memcmp(file.data(), kMagic, 8);
+}
 
 std::string Forest::read(std::vector<uint8_t> file) try {
   file_ = std::move(file);
@@ -152,7 +163,8 @@ std::string Forest::read(std::vector<uint8_t> file) try {
   demand(at<uint64_t>(bytes, 16) == size, "it isn't as long as it says");
   demand(at<uint32_t>(bytes, 12) == crc32(bytes + 16, size - 16), "the file has changed since it was written");
   numbers = at<Numbers>(bytes, 28);
-  demand(at<uint32_t>(bytes, 24) == kSections - 1 && kHead + kSectionEntry * (kSections - 1) <= size, "its number of sections");
+  demand(at<uint32_t>(bytes, 24) == kSections - 1 && kHead + kSectionEntry * (kSections - 1) <= size,
+         "its number of sections");
   std::array<bool, kSections> there{};
   for (size_t i = 0; i < kSections - 1; i++) {
     const uint8_t *entry = bytes + kHead + kSectionEntry * i;
@@ -164,14 +176,27 @@ std::string Forest::read(std::vector<uint8_t> file) try {
     there[kind] = true, sections_[kind] = {bytes + offset, items * item};
   }
   const auto words = [&](Section kind) { return span<uint32_t>(sections_[kind]); };
-  const Arrays a{span<float>(sections_[kSearch]), span<float>(sections_[kSentinel]), words(kFeature), words(kColumn),
-                 words(kMember), words(kSetStart), words(kTree), words(kTreeAt), words(kTreeId), words(kTreeSlot),
-                 words(kSlotTarget), words(kDeep), words(kOutputStart), words(kGroup), span<int32_t>(sections_[kLeafRow])};
+  const Arrays a{span<float>(sections_[kSearch]),
+                 span<float>(sections_[kSentinel]),
+                 words(kFeature),
+                 words(kColumn),
+                 words(kMember),
+                 words(kSetStart),
+                 words(kTree),
+                 words(kTreeAt),
+                 words(kTreeId),
+                 words(kTreeSlot),
+                 words(kSlotTarget),
+                 words(kDeep),
+                 words(kOutputStart),
+                 words(kGroup),
+                 span<int32_t>(sections_[kLeafRow])};
   const Bytes base = sections_[kBase], value = sections_[kLeafValue];
   const size_t item = numbers.doubles ? 8 : 4;
   check_numbers(numbers);
   demand(base.size == numbers.outputs * item, "its base scores or leaves");
-  demand(all_finite(base.data, base.size / item, numbers.doubles) && all_finite(value.data, value.size / item, numbers.doubles),
+  demand(all_finite(base.data, base.size / item, numbers.doubles) &&
+             all_finite(value.data, value.size / item, numbers.doubles),
          "a value isn't finite");
   check_features(numbers, a);
   check_trees(numbers, a, value.size / item);

@@ -11,8 +11,24 @@ namespace millwork::cuda {
 
 // Kinds of sections, from 1 on; forest.cu says what they are.
 enum Section : uint32_t {
-  kSearch = 1, kFeature, kColumn, kMember, kSetStart, kSentinel, kTree, kTreeAt, kTreeId, kTreeSlot, kSlotTarget, kDeep,
-  kLeafRow, kLeafValue, kOutputStart, kBase, kGroup, kSections
+  kSearch = 1,
+  kFeature,
+  kColumn,
+  kMember,
+  kSetStart,
+  kSentinel,
+  kTree,
+  kTreeAt,
+  kTreeId,
+  kTreeSlot,
+  kSlotTarget,
+  kDeep,
+  kLeafRow,
+  kLeafValue,
+  kOutputStart,
+  kBase,
+  kGroup,
+  kSections
 };
 
 constexpr uint32_t kTreeBytes = 16384;  // of shared memory for a group of trees
@@ -20,8 +36,8 @@ constexpr uint32_t kWide = 4;           // outputs that a block adds where a lea
 
 // The numbers of the header, in the file's order.
 struct Numbers {
-  uint32_t inputs, columns, trees, outputs, answers, leaf_stride, wide, rank_bytes, doubles, or_equal, average, base_last,
-      postprocess, nodes, depth;
+  uint32_t inputs, columns, trees, outputs, answers, leaf_stride, wide, rank_bytes, doubles, or_equal, average,
+      base_last, postprocess, nodes, depth;
 };
 
 struct Bytes {

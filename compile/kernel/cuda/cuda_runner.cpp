@@ -55,23 +55,25 @@ void Resident::load(const std::vector<uint8_t> &fatbin) {
   const Driver &driver = device.driver;
   const int code = driver.module_load(&module_, fatbin.data());
   if (code == kNoBinaryForGpu)
-    throw CudaError("forest.fatbin has no code for " + device.name + " (compute capability " + std::to_string(device.capability / 10) +
-                    "." + std::to_string(device.capability % 10) + ")");
+    throw CudaError("forest.fatbin has no code for " + device.name + " (compute capability " +
+                    std::to_string(device.capability / 10) + "." + std::to_string(device.capability % 10) + ")");
   driver.check(code, "forest.fatbin");
   const auto names = kernel_names(forest->numbers);
   for (size_t i = 0; i < names.size(); i++) {
     int fixed = 0;
     driver.check(driver.module_function(&kernels_[i], module_, names[i].c_str()), names[i].c_str());
     driver.check(driver.function_get(&fixed, kFunctionStaticShared, kernels_[i]), names[i].c_str());
-    driver.check(driver.function_set(kernels_[i], kFunctionMostDynamicShared, device.shared_bytes - fixed), names[i].c_str());
+    driver.check(driver.function_set(kernels_[i], kFunctionMostDynamicShared, device.shared_bytes - fixed),
+                 names[i].c_str());
   }
 }
 
 void Resident::upload(Handle stream) {
   const Numbers &n = forest->numbers;
-  Address *into[] = {&given.search, &given.feature, &given.column, &given.member, &given.set_start, &given.sentinel, &given.tree,
-                     &given.tree_at, &given.tree_id, &given.tree_slot, &given.slot_target, &given.deep, &given.leaf_row,
-                     &given.leaf_value, &given.output_start, &given.base, &given.group};
+  Address *into[] = {&given.search,      &given.feature, &given.column,   &given.member,     &given.set_start,
+                     &given.sentinel,    &given.tree,    &given.tree_at,  &given.tree_id,    &given.tree_slot,
+                     &given.slot_target, &given.deep,    &given.leaf_row, &given.leaf_value, &given.output_start,
+                     &given.base,        &given.group};
   static_assert(sizeof into / sizeof *into == kSections - 1);
   for (uint32_t kind = 1; kind < kSections; kind++) {
     const Bytes bytes = forest->section(Section(kind));
@@ -79,12 +81,13 @@ void Resident::upload(Handle stream) {
     rooms_.back()->grow(std::max<size_t>(bytes.size, 16), stream);
     *into[kind - 1] = rooms_.back()->address();
     if (bytes.size)
-      device.driver.check(device.driver.copy(rooms_.back()->address(), reinterpret_cast<Address>(bytes.data), bytes.size, stream),
-                          "the forest's way to the GPU");
+      device.driver.check(
+          device.driver.copy(rooms_.back()->address(), reinterpret_cast<Address>(bytes.data), bytes.size, stream),
+          "the forest's way to the GPU");
   }
   given.inputs = n.inputs, given.columns = n.columns, given.trees = n.trees, given.outputs = n.outputs;
-  given.leaf_stride = n.leaf_stride, given.or_equal = n.or_equal, given.average = n.average, given.base_last = n.base_last;
-  given.postprocess = n.postprocess, given.wide = n.wide;
+  given.leaf_stride = n.leaf_stride, given.postprocess = n.postprocess, given.wide = n.wide;
+  given.or_equal = n.or_equal, given.average = n.average, given.base_last = n.base_last;
   given.features = uint32_t(forest->section(kFeature).size / (6 * 4));
   given.sentinels = uint32_t(forest->section(kSentinel).size / 4);
   given.groups = uint32_t(forest->section(kGroup).size / 4 - 1);
@@ -93,9 +96,10 @@ void Resident::upload(Handle stream) {
 // ── calls ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Runner::Runner(std::shared_ptr<const Resident> resident, size_t crossover)
-    : resident_(std::move(resident)), driver_(resident_->device.driver), numbers_(resident_->forest->numbers), crossover_(crossover),
-      rows_(device(), false), answers_(device(), false), pinned_rows_(device(), true), pinned_answers_(device(), true),
-      ranks_(device(), false), values_(device(), false), sums_(device(), false), arrived_(device(), false) {
+    : resident_(std::move(resident)), driver_(resident_->device.driver), numbers_(resident_->forest->numbers),
+      crossover_(crossover), rows_(device(), false), answers_(device(), false), pinned_rows_(device(), true),
+      pinned_answers_(device(), true), ranks_(device(), false), values_(device(), false), sums_(device(), false),
+      arrived_(device(), false) {
   device().enter();
   driver_.check(driver_.stream_create(&stream_, kStreamNonBlocking), "a stream of the GPU");
 }
@@ -150,17 +154,20 @@ void Runner::copy(Address to, Address from, size_t bytes) {
 
 void Runner::enqueue(Address rows, size_t n, Address out) {
   for (size_t at = 0; at < n; at += kPart)
-    part(rows + at * numbers_.inputs * sizeof(float), std::min(kPart, n - at), out + at * numbers_.answers * sizeof(float));
+    part(rows + at * numbers_.inputs * sizeof(float), std::min(kPart, n - at),
+         out + at * numbers_.answers * sizeof(float));
 }
 
 void Runner::part(Address rows, size_t n, Address out) {
   Given given = resident_->given;
   given.rows = rows, given.out = out, given.n = n, given.stride = numbers_.inputs;
-  given.ranks = ranks_.address(), given.values = values_.address(), given.sums = sums_.address(), given.arrived = arrived_.address();
+  given.ranks = ranks_.address(), given.values = values_.address();
+  given.sums = sums_.address(), given.arrived = arrived_.address();
   for (const Launch &one : launches(n)) {
     given.staged = one.staged, given.few = one.few, given.room = one.shared;
     void *parameters[] = {&given};  // copied by the call
-    driver_.check(driver_.launch(resident_->kernel(one.kernel), one.x, one.y, 1, one.threads, 1, 1, one.shared, stream_, parameters, nullptr),
+    driver_.check(driver_.launch(resident_->kernel(one.kernel), one.x, one.y, 1, one.threads, 1, 1, one.shared, stream_,
+                                 parameters, nullptr),
                   "a kernel");
   }
 }
@@ -169,20 +176,23 @@ std::vector<Runner::Launch> Runner::launches(size_t n) const {
   Launch alone{};
   if (n <= crossover_ && few(n, alone)) return {alone};
   const uint32_t per = rows_of_word(numbers_);
-  const size_t tile = 32 * per, tiles = over(n, tile), processors = size_t(device().processors), shared = size_t(device().shared_bytes);
+  const size_t tile = 32 * per, tiles = over(n, tile), processors = size_t(device().processors),
+               shared = size_t(device().shared_bytes);
   const bool tiled = tiles >= kWarps * processors;
   const size_t split = tiled ? 1 : per, bytes_of_tile = size_t(numbers_.columns) * kTileBytes;
   size_t each = std::max<size_t>(1, std::min(kWarps / split, over(tiles, processors)));
   while (each > 1 && kTreeBytes + each * bytes_of_tile > shared) each /= 2;
   const bool staged = kTreeBytes + each * bytes_of_tile <= shared;
   const Launch rank{Resident::kRank, uint32_t(tiles), 1, kThreads, uint32_t(tile * 33 * 4), 0, 0};
-  const Launch walk{tiled ? Resident::kTiles : Resident::kRows, uint32_t(over(tiles, each)),
-                    numbers_.wide ? uint32_t(over(numbers_.outputs, kWide)) : 1, uint32_t(32 * each * split),
-                    uint32_t(kTreeBytes + (staged ? each * bytes_of_tile : 0)), staged, 0};
+  const uint32_t blocks = uint32_t(over(tiles, each)),
+                 parts = numbers_.wide ? uint32_t(over(numbers_.outputs, kWide)) : 1;
+  const uint32_t threads = uint32_t(32 * each * split),
+                 held = uint32_t(kTreeBytes + (staged ? each * bytes_of_tile : 0));
+  const Launch walk{tiled ? Resident::kTiles : Resident::kRows, blocks, parts, threads, held, staged, 0};
   return {rank, walk, {Resident::kFinish, uint32_t(over(n, kThreads)), 1, kThreads, 0, 0, 0}};
 }
 
-// The plan for few rows; false where their ranks or their values take too much memory.
+// The small-batch plan; false where their ranks or their values take too much memory.
 bool Runner::few(size_t n, Launch &out) const {
   const size_t trees = numbers_.trees, size = size_t(numbers_.columns) * numbers_.rank_bytes;
   uint32_t shift = 0;
@@ -190,8 +200,10 @@ bool Runner::few(size_t n, Launch &out) const {
   while (shift && size << shift > kStage) shift--;
   const size_t tiles = over(n, size_t(1) << shift);
   if (size > kStage || !trees || (tiles * values() << shift) * 8 > kMostValues) return false;
-  const size_t blocks = std::max<size_t>(1, std::min(over(trees << shift, kFewThreads), 4 * size_t(device().processors) / tiles));
-  const size_t shared = std::max({size << shift, std::min<size_t>(kStage, (values() << shift) * sum_bytes(numbers_)), size_t(64)});
+  const size_t blocks =
+      std::max<size_t>(1, std::min(over(trees << shift, kFewThreads), 4 * size_t(device().processors) / tiles));
+  const size_t shared =
+      std::max({size << shift, std::min<size_t>(kStage, (values() << shift) * sum_bytes(numbers_)), size_t(64)});
   out = {Resident::kFew, uint32_t(tiles), uint32_t(blocks), kFewThreads, uint32_t(over(shared, 16) * 16), 0, shift};
   return true;
 }
@@ -203,7 +215,8 @@ size_t Runner::values() const { return size_t(numbers_.trees) * (numbers_.wide ?
 // recorded, for those to come.
 void Runner::replay(size_t n) {
   const auto kept = graphs_.find(n);
-  if (kept != graphs_.end() && kept->second) return driver_.check(driver_.graph_launch(kept->second, stream_), "a CUDA graph");
+  if (kept != graphs_.end() && kept->second)
+    return driver_.check(driver_.graph_launch(kept->second, stream_), "a CUDA graph");
   there_and_back(n);
   if (kept != graphs_.end() || graphs_.size() >= kGraphs) return;
   wait();

@@ -16,8 +16,8 @@ namespace millwork::cuda {
 // What a kernel is given: MwGiven of forest.cu, field by field.
 struct Given {
   // By the sections of the file, in their order.
-  Address search, feature, column, member, set_start, sentinel, tree, tree_at, tree_id, tree_slot, slot_target, deep, leaf_row,
-      leaf_value, output_start, base, group;
+  Address search, feature, column, member, set_start, sentinel, tree, tree_at, tree_id, tree_slot, slot_target, deep,
+      leaf_row, leaf_value, output_start, base, group;
   Address rows, ranks, values, sums, arrived, out;
   uint64_t n, stride;
   uint32_t inputs, features, columns, sentinels, trees, outputs, leaf_stride, groups;
@@ -53,7 +53,7 @@ class Resident {
 // Calls of one instance: a stream, memory, and graphs of the small ones. One call at a time.
 class Runner {
  public:
-  static constexpr uint32_t kFewRows = 1024;  // up to which the plan for few is taken where nobody measured
+  static constexpr uint32_t kFewRows = 1024;  // up to which the small-batch plan is taken where nothing was measured
   static constexpr size_t kGraphRows = 1024, kGraphs = 256;
 
   Runner(std::shared_ptr<const Resident> resident, size_t crossover);
@@ -78,8 +78,8 @@ class Runner {
   // On the stream, without waiting for it. Either end of a copy is anywhere.
   void copy(Address to, Address from, size_t bytes);
   void enqueue(Address rows, size_t n, Address out);
-  // From pinned_rows() to pinned_answers(), as a CUDA graph from the second call of a size on, if there is room for one and
-  // fewer than kGraphs are kept; n is at most kGraphRows, and all was reserved.
+  // From pinned_rows() to pinned_answers(), as a CUDA graph from the second call of a size on, if there is room for one
+  // and fewer than kGraphs are kept; n is at most kGraphRows, and all was reserved.
   void replay(size_t n);
   void wait();
 

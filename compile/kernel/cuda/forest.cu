@@ -1,21 +1,21 @@
-// A forest's answers on an NVIDIA GPU. One source: nvcc and NVRTC compile it for GPUs; with emulation.h before it, a C++
-// compiler does, and every lane of every block is then run on a CPU.
+// A forest's answers on an NVIDIA GPU. One source: nvcc and NVRTC compile it for GPUs; with emulation.h before it, a
+// C++ compiler does, and every lane of every block is then run on a CPU.
 //
-// A row becomes ranks: a *column* holds, for a feature, how many of its thresholds the value passes (a byte, or 16 bits),
-// for each way that its NaN goes; or whether a category is in a set. So each test is `rank > key`, and exact.
+// A row becomes ranks: a *column* holds, for a feature, how many of its thresholds the value passes (a byte, or 16
+// bits), for each way that its NaN goes; or whether a category is in a set. So each test is `rank > key`, and exact.
 //
 // A *tile* is 128 rows of bytes, or 64 of 16 bits: [column][lane][row / 32], 128 bytes a column. Whatever column a lane
 // reads, it reads its own bank of shared memory; and one word has the ranks of 4 (2) rows of a lane.
 //
-// A tree is a heap of words: the header (levels P in bits 0-7, bit 8: values follow), nodes 1 to 2^P - 1 (column << 16 |
-// key; node h's children are 2 h and 2 h + 1), then the values of its 2^P slots where it has one a leaf and isn't deeper
-// than P. All other trees have a target a slot, in `slot_target`: a leaf, or a node of `deep`.
+// A tree is a heap of words: the header (levels P in bits 0-7, bit 8: values follow), nodes 1 to 2^P - 1 (column << 16
+// | key; node h's children are 2 h and 2 h + 1), then the values of its 2^P slots where it has one a leaf and isn't
+// deeper than P. All other trees have a target a slot, in `slot_target`: a leaf, or a node of `deep`.
 //
 // Leaves are added in the order of the trees, row by row, as the frameworks and the kernel for CPUs do: the same bits,
 // however many rows there are and whichever plan is taken.
 //
-//   mw_rank, mw_rows or mw_tiles, mw_finish    many rows: a lane has 1 row and 4 trees in flight, or 4 (2) rows of a tree
-//   mw_few                                     few rows: several blocks have the trees of some rows; the last one adds
+//   mw_rank, mw_rows or mw_tiles, mw_finish: many rows; a lane has 1 row and 4 trees in flight, or 4 (2) rows of a tree
+//   mw_few: few rows; several blocks have the trees of some rows, and the last one adds
 #ifdef __CUDACC__
 #define MW_DEVICE __device__ __forceinline__
 #define MW_KERNEL extern "C" __global__ void __launch_bounds__(256, 2)
@@ -48,22 +48,22 @@ struct MwGiven {
   const MwColumn *column;
   const u32 *member, *set_start;
   const float *sentinel;
-  const u32 *tree, *tree_at;    // [T + 1]: words of `tree`
-  const u32 *tree_id;           // [T]: trees are ordered by output; the model's own number
+  const u32 *tree, *tree_at;  // [T + 1]: words of `tree`
+  const u32 *tree_id;         // [T]: trees are ordered by output; the model's own number
   const u32 *tree_slot, *slot_target;
-  const u32 *deep;              // [·, 4]: column << 16 | key, target where not above, target where above, 0
-  const int *leaf_row;          // rows of the node table
-  const void *leaf_value;       // [leaves, leaf_stride]
-  const u32 *output_start;      // [K + 1]: trees of an output, where a leaf has one value
-  const void *base;             // [K]
-  const u32 *group;             // [groups + 1]: trees that are in shared memory together
+  const u32 *deep;          // [·, 4]: column << 16 | key, target where not above, target where above, 0
+  const int *leaf_row;      // rows of the node table
+  const void *leaf_value;   // [leaves, leaf_stride]
+  const u32 *output_start;  // [K + 1]: trees of an output, where a leaf has one value
+  const void *base;         // [K]
+  const u32 *group;         // [groups + 1]: trees that are in shared memory together
   // the call
   const float *rows;
-  u8 *ranks;                    // [tiles][columns][128]
-  void *values;                 // of mw_few: [tiles of rows][values to add][rows]
-  void *sums;                   // [n, K]
-  u32 *arrived;                 // [tiles of rows] zeros
-  void *out;                    // float [n, K'], double [n, K], int [n, T] by kind
+  u8 *ranks;     // [tiles][columns][128]
+  void *values;  // of mw_few: [tiles of rows][values to add][rows]
+  void *sums;    // [n, K]
+  u32 *arrived;  // [tiles of rows] zeros
+  void *out;     // float [n, K'], double [n, K], int [n, T] by kind
   u64 n, stride;
   u32 inputs, features, columns, sentinels, trees, outputs, leaf_stride, groups;
   u32 or_equal, average, base_last, postprocess, wide;
@@ -71,6 +71,7 @@ struct MwGiven {
 };
 
 enum : u32 { kAnswers = 0, kMargins = 1, kLeaves = 2 };
+// As compile/kernel/postprocess.h numbers them.
 enum : u32 { kIdentity, kSigmoid, kBinary, kSoftmax, kExp, kHinge, kBinaryHinge, kBinaryRaw, kSort, kMeanVariance };
 enum : u32 { kNoSet = 0xffffffffu, kLeaf = 0x80000000u, kValues = 256, kTileBytes = 128, kCategories = 1u << 24 };
 
@@ -144,7 +145,8 @@ template <class Rank> MW_DEVICE void rank_tile(const MwGiven &a, float *held) {
       for (u32 c = f.first; c < f.last; c++) {
         const MwColumn column = a.column[c];
         u32 word = 0;
-        for (u32 k = 0; k < per; k++) word |= rank_in<Rank>(a, column, x[k], none[k], rank[k]) << (k * 8 * sizeof(Rank));
+        for (u32 k = 0; k < per; k++)
+          word |= rank_in<Rank>(a, column, x[k], none[k], rank[k]) << (k * 8 * sizeof(Rank));
         out[c * 32 + lane] = word;
       }
     }
@@ -179,8 +181,8 @@ template <class Rank> MW_DEVICE u32 above(u32 ranks, u32 key) {
 
 MW_DEVICE u32 chosen(u32 by, u32 no, u32 yes) { return (by & yes) | (~by & no); }
 
-// The top three levels of a tree for all rows of a word at once: heap node 8 + place, a place in each rank's bits. Seven
-// tests that don't wait for each other, then folded.
+// The top three levels of a tree for all rows of a word at once: heap node 8 + place, a place in each rank's bits.
+// Seven tests that don't wait for each other, then folded.
 template <class Rank> MW_DEVICE u32 top_places(const uint4 &upper, const uint4 &lower, const u8 *ranks) {
   constexpr u32 bits = 8 * sizeof(Rank), tops = (sizeof(Rank) == 1 ? 0x01010101u : 0x00010001u) << (bits - 1);
   const u32 nodes[7] = {upper.y, upper.z, upper.w, lower.x, lower.y, lower.z, lower.w};
@@ -234,9 +236,7 @@ template <class Sum> MW_DEVICE void answer(const MwGiven &a, const Sum *sums, fl
       for (u32 i = 0; i < k; i++) out[i] = float(exponential(margin(a, sums, i) - top) / Sum(all));
       return;
     }
-    case kMeanVariance:
-      out[0] = float(first), out[1] = float(exponential(Sum(2) * margin(a, sums, 1)));
-      return;
+    case kMeanVariance: out[0] = float(first), out[1] = float(exponential(Sum(2) * margin(a, sums, 1))); return;
     case kSigmoid:
       for (u32 i = 0; i < k; i++) out[i] = float(sigmoid(margin(a, sums, i)));
       return;
@@ -358,7 +358,8 @@ MW_DEVICE void trees_of_tile(const MwGiven &a, const u32 *held, u32 first, u32 l
 
 // The same for one row of a lane, kFlight trees at a time.
 template <class Rank, class Sum, u32 Width>
-MW_DEVICE void trees_of_row(const MwGiven &a, const u32 *held, u32 first, u32 last, const u8 *ranks, MwSums<Sum, 1, Width> &own) {
+MW_DEVICE void trees_of_row(const MwGiven &a, const u32 *held, u32 first, u32 last, const u8 *ranks,
+                            MwSums<Sum, 1, Width> &own) {
   const u32 origin = a.tree_at[first];
   for (u32 t = first; t < last; t += kFlight) {
     const u32 *tree[kFlight];
@@ -406,10 +407,12 @@ MW_DEVICE void all_trees(const MwGiven &a, u32 *held, const u8 *ranks, u64 row) 
 
 // A block has a tile a warp (Tiled), or a tile every 4 (2) warps. Their ranks are copied to shared memory, behind the
 // room for trees, where they fit (`staged`); else they are read where they are.
-template <class Rank, class Sum, u32 Width, bool Tiled> MW_DEVICE void many(const MwGiven &a, u8 *shared, u32 tree_bytes) {
+template <class Rank, class Sum, u32 Width, bool Tiled>
+MW_DEVICE void many(const MwGiven &a, u8 *shared, u32 tree_bytes) {
   constexpr u32 per = 4 / sizeof(Rank), split = Tiled ? 1 : per;
   const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, wanted = blockDim.x / 32 / split;
-  const u64 tiles = (a.n + 32 * per - 1) / (32 * per), first = u64(blockIdx.x) * wanted, bytes = u64(a.columns) * kTileBytes;
+  const u64 tiles = (a.n + 32 * per - 1) / (32 * per), first = u64(blockIdx.x) * wanted,
+            bytes = u64(a.columns) * kTileBytes;
   const u32 own = warp / split, part = warp % split;
   const u32 here = tiles - first < wanted ? u32(tiles - first) : wanted;
   const u64 row = (first + own) * 32 * per + part * 32 + lane;  // beyond n where there is no such tile
@@ -466,7 +469,8 @@ template <class Rank, class Sum> MW_DEVICE void few(const MwGiven &a, u8 *shared
     const float x = a.rows[(first + r) * a.stride + f.source];
     const bool none = missing(a, x);
     const u32 rank = passed(a, f, x);
-    for (u32 c = f.first; c < f.last; c++) ranks[r * a.columns + c] = Rank(rank_in<Rank>(a, a.column[c], x, none, rank));
+    for (u32 c = f.first; c < f.last; c++)
+      ranks[r * a.columns + c] = Rank(rank_in<Rank>(a, a.column[c], x, none, rank));
   }
   __syncthreads();
   const u32 from = u32(u64(a.trees) * blockIdx.y / gridDim.y), to = u32(u64(a.trees) * (blockIdx.y + 1) / gridDim.y);
@@ -507,29 +511,29 @@ template <class Rank, class Sum> MW_DEVICE void few(const MwGiven &a, u8 *shared
 
 constexpr u32 kTreeBytes = 16384;  // of shared memory for a group of trees
 
-#define MW_RANKS(R, Rank)                            \
-  MW_KERNEL mw_rank_##R(MW_GIVEN MwGiven a) {        \
-    MW_SHARED(shared);                               \
+#define MW_RANKS(R, Rank)                                  \
+  MW_KERNEL mw_rank_##R(MW_GIVEN MwGiven a) {              \
+    MW_SHARED(shared);                                     \
     rank_tile<Rank>(a, reinterpret_cast<float *>(shared)); \
   }
 #define MW_FINISH(S, Sum) \
   MW_KERNEL mw_finish_##S(MW_GIVEN MwGiven a) { finish_all<Sum>(a); }
-#define MW_MANY(R, Rank, S, Sum, W, Width)                       \
-  MW_KERNEL mw_rows_##R##_##S##W(MW_GIVEN MwGiven a) {           \
-    MW_SHARED(shared);                                           \
-    many<Rank, Sum, Width, false>(a, shared, kTreeBytes);        \
-  }                                                              \
-  MW_KERNEL mw_tiles_##R##_##S##W(MW_GIVEN MwGiven a) {          \
-    MW_SHARED(shared);                                           \
-    many<Rank, Sum, Width, true>(a, shared, kTreeBytes);         \
+#define MW_MANY(R, Rank, S, Sum, W, Width)                \
+  MW_KERNEL mw_rows_##R##_##S##W(MW_GIVEN MwGiven a) {    \
+    MW_SHARED(shared);                                    \
+    many<Rank, Sum, Width, false>(a, shared, kTreeBytes); \
+  }                                                       \
+  MW_KERNEL mw_tiles_##R##_##S##W(MW_GIVEN MwGiven a) {   \
+    MW_SHARED(shared);                                    \
+    many<Rank, Sum, Width, true>(a, shared, kTreeBytes);  \
   }
-#define MW_TREES(R, Rank, S, Sum)                     \
-  MW_MANY(R, Rank, S, Sum, , 1)                       \
-  MW_MANY(R, Rank, S, Sum, _wide, kWide)              \
-  MW_KERNEL mw_few_##R##_##S(MW_GIVEN MwGiven a) {    \
-    MW_SHARED(shared);                                \
-    MW_ONE(u32, is_last);                             \
-    few<Rank, Sum>(a, shared, is_last);               \
+#define MW_TREES(R, Rank, S, Sum)                  \
+  MW_MANY(R, Rank, S, Sum, , 1)                    \
+  MW_MANY(R, Rank, S, Sum, _wide, kWide)           \
+  MW_KERNEL mw_few_##R##_##S(MW_GIVEN MwGiven a) { \
+    MW_SHARED(shared);                             \
+    MW_ONE(u32, is_last);                          \
+    few<Rank, Sum>(a, shared, is_last);            \
   }
 
 MW_RANKS(u8, u8)

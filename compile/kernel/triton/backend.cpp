@@ -1,10 +1,11 @@
 // libtriton_millwork.so: forests served by Triton without Python in a request's way.
 //
-// A model's version folder holds forest.packed, for instances on CPUs; or forest.cuda, and its kernels in forest.fatbin, for
-// instances on GPUs. config.pbtxt says `backend: "millwork"`, `default_model_filename` where it isn't forest.packed, and as
-// parameters `threads` (CPU), `crossover` (GPU: rows up to which the plan for few is taken), `device` (which GPU where
-// instances are KIND_MODEL) and, where labels are answered, `decision` and `cut` (passes/program.py). Tensors: input__0
-// FP32 [N, F], input__1 [N, C] where the model takes categories, output__0 FP32 [N, K].
+// A model's version folder holds forest.packed, for instances on CPUs; or forest.cuda, and its kernels in
+// forest.fatbin, for instances on GPUs. config.pbtxt says `backend: "millwork"`, `default_model_filename` where it
+// isn't forest.packed, and as parameters `threads` (CPU), `crossover` (GPU: rows up to which the small-batch plan is
+// taken), `device` (which GPU where instances are KIND_MODEL) and, where labels are answered, `decision` and `cut`
+// (passes/program.py). Tensors: input__0 FP32 [N, F], input__1 [N, C] where the model takes categories, output__0 FP32
+// [N, K].
 #include <cstdio>
 #include <exception>
 
@@ -17,8 +18,8 @@ namespace {
 using namespace millwork;
 using Error = TRITONSERVER_Error *;
 
-#define MW_TRY(call)                           \
-  do {                                         \
+#define MW_TRY(call)                              \
+  do {                                            \
     if (Error mw_error = (call)) return mw_error; \
   } while (0)
 
@@ -39,19 +40,23 @@ Error model_config(TRITONBACKEND_Model *triton, Json &out) {
   size_t size = 0;
   MW_TRY(TRITONBACKEND_ModelConfig(triton, 1, &message));
   Error error = TRITONSERVER_MessageSerializeToJson(message, &base, &size);
-  if (!error && !Json::read(base, base + size, out)) error = TRITONSERVER_ErrorNew(kInternal, "the configuration isn't JSON");
+  if (!error && !Json::read(base, base + size, out))
+    error = TRITONSERVER_ErrorNew(kInternal, "the configuration isn't JSON");
   drop(TRITONSERVER_MessageDelete(message));  // base is its memory
   return error;
 }
 
 void log_opened(const ServedModel &model, uint64_t version) {
   char line[512];
-  const int length = std::snprintf(line, sizeof line, "millwork: %.200s version %llu: %u trees, %u features, %u categories, ", model.name.c_str(),
-                                   static_cast<unsigned long long>(version), model.shape.trees, model.shape.features, model.shape.categories);
+  const int length = std::snprintf(
+      line, sizeof line, "millwork: %.200s version %llu: %u trees, %u features, %u categories, ", model.name.c_str(),
+      static_cast<unsigned long long>(version), model.shape.trees, model.shape.features, model.shape.categories);
   if (model.on_gpu())
-    std::snprintf(line + length, sizeof line - length, "for GPUs, up to %zu rows by the plan for few", model.crossover);
+    std::snprintf(line + length, sizeof line - length, "for GPUs, up to %zu rows by the small-batch plan",
+                  model.crossover);
   else
-    std::snprintf(line + length, sizeof line - length, "%s, %d thread%s", mw_isa(model.handle), model.threads, model.threads == 1 ? "" : "s");
+    std::snprintf(line + length, sizeof line - length, "%s, %d thread%s", mw_isa(model.handle), model.threads,
+                  model.threads == 1 ? "" : "s");
   drop(TRITONSERVER_LogMessage(kLogInfo, "millwork", 0, line));
 }
 
@@ -137,7 +142,8 @@ MW_ENTRY Error TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance *
 
 // Never twice at a time for one instance. Once it has begun to answer it returns no error: Triton would take the
 // requests back.
-MW_ENTRY Error TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance *triton, TRITONBACKEND_Request **requests, uint32_t count) {
+MW_ENTRY Error TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance *triton, TRITONBACKEND_Request **requests,
+                                                  uint32_t count) {
   return guarded([&]() -> Error {
     void *state = nullptr;
     MW_TRY(TRITONBACKEND_ModelInstanceState(triton, &state));

@@ -40,8 +40,8 @@ Wrong CpuInstance::predict(const float *numbers, size_t n, const uint8_t *texts,
   float *into = decides ? answers_.data() : out;
   static const uint8_t nothing = 0;
   const void *given = shape.categories ? (texts ? texts : &nothing) : nullptr;
-  const int code = mw_predict(model_.handle, MW_ANSWERS, MW_PLAN_AUTO, model_.threads, numbers, n, shape.features, given,
-                              shape.categories ? size : 0, into);
+  const int code = mw_predict(model_.handle, MW_ANSWERS, MW_PLAN_AUTO, model_.threads, numbers, n, shape.features,
+                              given, shape.categories ? size : 0, into);
   if (code) return {code == MW_MEMORY ? kInternal : kInvalidArgument, mw_message(code)};
   if (decides) model_.decide(into, n, out);
   return {};
@@ -49,7 +49,8 @@ Wrong CpuInstance::predict(const float *numbers, size_t n, const uint8_t *texts,
 
 void CpuInstance::alone(Work &one) {
   one.wrong = attempt([&] {
-    return predict(reinterpret_cast<const float *>(one.numbers.bytes), one.rows, one.categories.bytes, one.categories.size, one.out);
+    return predict(reinterpret_cast<const float *>(one.numbers.bytes), one.rows, one.categories.bytes,
+                   one.categories.size, one.out);
   });
 }
 
@@ -64,7 +65,8 @@ Wrong CpuInstance::together() {
   size_t at = 0;
   for (const Work *one : joined_) {
     if (features) std::memcpy(numbers + at * features, one->numbers.bytes, one->numbers.size);
-    if (one->categories.size) categories_.insert(categories_.end(), one->categories.bytes, one->categories.bytes + one->categories.size);
+    if (one->categories.size)
+      categories_.insert(categories_.end(), one->categories.bytes, one->categories.bytes + one->categories.size);
     at += one->rows;
   }
   if (const Wrong wrong = predict(numbers, n, categories_.data(), categories_.size(), out)) return wrong;

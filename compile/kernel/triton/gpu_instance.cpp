@@ -1,6 +1,6 @@
-// Requests on a GPU. Small batches that come from host memory and go back there are one CUDA graph, copies included. Rows
-// that are on the GPU already stay there: alone, they are read where they lie, and the answer is written where it is
-// wanted; of several requests they are put together there.
+// Requests on a GPU. Small batches that come from host memory and go back there are one CUDA graph, copies included.
+// Rows that are on the GPU already stay there: alone, they are read where they lie, and the answer is written where it
+// is wanted; of several requests they are put together there.
 #include <cstring>
 #include <utility>
 
@@ -32,7 +32,8 @@ class GpuInstance final : public Instance {
   cuda::Runner runner_;
 };
 
-// What fails together is asked again one by one: a request too large, or of memory that this GPU can't reach, fails alone.
+// What fails together is asked again one by one: a request too large, or of memory that this GPU can't reach, fails
+// alone.
 void GpuInstance::answer(const std::vector<Work *> &asked) {
   Wrong wrong = tried(asked);
   if (!wrong) return;
@@ -74,7 +75,8 @@ void GpuInstance::run(const std::vector<Work *> &asked) {
   bool from_host = true, any_from_host = false, to_host = true, any_host = false;
   for (const Work *one : asked) {
     n += one->rows;
-    for (const Piece &piece : one->numbers.pieces) from_host &= piece.at.memory != kGpu, any_from_host |= piece.at.memory != kGpu;
+    for (const Piece &piece : one->numbers.pieces)
+      from_host &= piece.at.memory != kGpu, any_from_host |= piece.at.memory != kGpu;
     const bool host = one->out_at.memory != kGpu;
     to_host &= host, any_host |= host;
   }
@@ -90,7 +92,8 @@ void GpuInstance::run(const std::vector<Work *> &asked) {
   runner_.reserve(n, {!there, any_from_host, !straight, pinned});
   if (!there) gather(asked);
   runner_.enqueue(there ? there : runner_.rows(), n, straight ? address(asked[0]->out) : runner_.answers());
-  if (pinned) runner_.copy(address(runner_.pinned_answers()), runner_.answers(), n * model_.shape.answers * sizeof(float));
+  if (pinned)
+    runner_.copy(address(runner_.pinned_answers()), runner_.answers(), n * model_.shape.answers * sizeof(float));
   if (!straight && !pinned) deliver(asked, false);
   runner_.wait();
   if (pinned) deliver(asked, true);
@@ -99,7 +102,8 @@ void GpuInstance::run(const std::vector<Work *> &asked) {
 // One request's rows on this GPU, in one piece; else 0.
 cuda::Address GpuInstance::rows_where_they_are(const std::vector<Work *> &asked) const {
   const auto &pieces = asked[0]->numbers.pieces;
-  const bool so = asked.size() == 1 && pieces.size() == 1 && is_here(pieces[0].at) && address(pieces[0].bytes) % alignof(float) == 0;
+  const bool so = asked.size() == 1 && pieces.size() == 1 && is_here(pieces[0].at) &&
+                  address(pieces[0].bytes) % alignof(float) == 0;
   return so ? address(pieces[0].bytes) : 0;
 }
 
@@ -142,10 +146,12 @@ void GpuInstance::deliver(const std::vector<Work *> &asked, bool pinned) {
   bool on_its_way = false;
   for (const Work *one : asked) {
     const size_t size = one->rows * width * sizeof(float);
-    if (one->out_at.memory != kGpu)
+    if (one->out_at.memory != kGpu) {
       std::memcpy(one->out, held + at, size);
-    else
-      runner_.copy(address(one->out), pinned ? address(held + at) : runner_.answers() + at * sizeof(float), size), on_its_way = true;
+    } else {
+      runner_.copy(address(one->out), pinned ? address(held + at) : runner_.answers() + at * sizeof(float), size);
+      on_its_way = true;
+    }
     at += one->rows * width;
   }
   if (pinned && on_its_way) runner_.wait();

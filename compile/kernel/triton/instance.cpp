@@ -7,7 +7,9 @@ namespace millwork {
 namespace {
 
 uint64_t now() {
-  return uint64_t(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+  return uint64_t(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
 }
 
 }  // namespace
@@ -32,7 +34,9 @@ Wrong Instance::read(Work &one) const {
   if (shape.features)
     if (Wrong wrong = one.numbers.read(one.request, kNumbers, kFp32, shape.features, where_, rows)) return wrong;
   if (shape.categories)
-    if (Wrong wrong = one.categories.read(one.request, kCategories, shape.integers ? kInt64 : kBytes, shape.categories, where_, rows)) return wrong;
+    if (Wrong wrong = one.categories.read(one.request, kCategories, shape.integers ? kInt64 : kBytes, shape.categories,
+                                          where_, rows))
+      return wrong;
   one.rows = rows == SIZE_MAX ? 0 : rows;
   return {};
 }
@@ -62,8 +66,10 @@ void Instance::execute(TRITONBACKEND_Request **requests, uint32_t count) {
   }
   const uint64_t ended = now();
   for (uint32_t i = 0; i < count; i++)
-    drop(TRITONBACKEND_ModelInstanceReportStatistics(triton_, work_[i].request, !work_[i].wrong, started, computing, computed, ended));
-  if (total) drop(TRITONBACKEND_ModelInstanceReportBatchStatistics(triton_, total, started, computing, computed, ended));
+    drop(TRITONBACKEND_ModelInstanceReportStatistics(triton_, work_[i].request, !work_[i].wrong, started, computing,
+                                                     computed, ended));
+  if (total)
+    drop(TRITONBACKEND_ModelInstanceReportBatchStatistics(triton_, total, started, computing, computed, ended));
   for (uint32_t i = 0; i < count; i++) drop(TRITONBACKEND_RequestRelease(work_[i].request, kReleaseAll));
 }
 

@@ -17,7 +17,8 @@ class Instance {
   void execute(TRITONBACKEND_Request **requests, uint32_t count);
 
  protected:
-  Instance(TRITONBACKEND_ModelInstance *triton, const ServedModel &model, Where where) : model_(model), where_(where), triton_(triton) {}
+  Instance(TRITONBACKEND_ModelInstance *triton, const ServedModel &model, Where where)
+      : model_(model), where_(where), triton_(triton) {}
 
   // Takes memory for so many requests, before any of them is answered.
   virtual void prepare(uint32_t) {}

@@ -21,22 +21,26 @@ bool are_strings(const uint8_t *bytes, size_t size, size_t rows, size_t width) {
 
 }  // namespace
 
-Wrong Input::read(TRITONBACKEND_Request *request, const char *name, int type, size_t width, const Where &where, size_t &rows) {
+Wrong Input::read(TRITONBACKEND_Request *request, const char *name, int type, size_t width, const Where &where,
+                  size_t &rows) {
   TRITONBACKEND_Input *input = nullptr;
   int given = 0;
   const int64_t *shape = nullptr;
   uint32_t dims = 0, buffers = 0;
   uint64_t total = 0;
-  if (!well(TRITONBACKEND_RequestInput(request, name, &input))) return {kInvalidArgument, std::string("the request lacks ") + name};
+  if (!well(TRITONBACKEND_RequestInput(request, name, &input)))
+    return {kInvalidArgument, std::string("the request lacks ") + name};
   if (!well(TRITONBACKEND_InputProperties(input, nullptr, &given, &shape, &dims, &total, &buffers)))
     return {kInternal, std::string(name) + " can't be read"};
   if (given != type || dims != 2 || shape[0] < 0 || shape[1] != int64_t(width))
-    return {kInvalidArgument, std::string(name) + " isn't of the model's type and of shape [rows, " + std::to_string(width) + "]"};
+    return {kInvalidArgument,
+            std::string(name) + " isn't of the model's type and of shape [rows, " + std::to_string(width) + "]"};
   if (rows != SIZE_MAX && rows != size_t(shape[0])) return {kInvalidArgument, "the inputs differ in rows"};
   rows = size_t(shape[0]);
   const size_t item = type == kFp32 ? 4 : type == kInt64 ? 8 : 1;
   if (type != kBytes && (rows > total || total != rows * width * item))
-    return {kInvalidArgument, std::string(name) + " has " + std::to_string(total) + " bytes instead of " + std::to_string(rows * width * item)};
+    return {kInvalidArgument, std::string(name) + " has " + std::to_string(total) + " bytes instead of " +
+                                  std::to_string(rows * width * item)};
   pieces.clear(), size = 0;
   for (uint32_t i = 0; i < buffers; i++) {
     const void *part = nullptr;
@@ -64,7 +68,8 @@ Wrong Input::join(const char *name, size_t item) {
   const bool copied = pieces.size() > 1 || item == 1;
   if (copied) held.reserve(size);
   for (const Piece &piece : pieces) {
-    if (piece.at.memory == kGpu) return {kUnsupported, std::string(name) + " lies in a GPU's memory, and this model runs on the CPU"};
+    if (piece.at.memory == kGpu)
+      return {kUnsupported, std::string(name) + " lies in a GPU's memory, and this model runs on the CPU"};
     if (!copied && reinterpret_cast<uintptr_t>(piece.bytes) % item == 0) {
       bytes = piece.bytes;
       return {};
@@ -81,7 +86,8 @@ Wrong Work::room(size_t width, const Where &wanted, bool gpu) {
   drop(TRITONBACKEND_RequestOutputCount(request, &outputs));
   for (uint32_t i = 0; i < outputs; i++) {
     const char *name = nullptr;
-    asked = asked || (well(TRITONBACKEND_RequestOutputName(request, i, &name)) && name && std::strcmp(name, kAnswers) == 0);
+    asked =
+        asked || (well(TRITONBACKEND_RequestOutputName(request, i, &name)) && name && std::strcmp(name, kAnswers) == 0);
   }
   if (!asked) return {};
   TRITONBACKEND_Output *output = nullptr;
@@ -94,7 +100,8 @@ Wrong Work::room(size_t width, const Where &wanted, bool gpu) {
     return {kInternal, "there is no memory for the answer"};
   if (out_at.memory == kGpu && !gpu)
     return {kUnsupported, "the answer is wanted in a GPU's memory, and this model runs on the CPU"};
-  if (bytes && (!buffer || reinterpret_cast<uintptr_t>(buffer) % alignof(float))) return {kInternal, "the answer's memory isn't aligned"};
+  if (bytes && (!buffer || reinterpret_cast<uintptr_t>(buffer) % alignof(float)))
+    return {kInternal, "the answer's memory isn't aligned"};
   out = static_cast<float *>(buffer);
   return {};
 }

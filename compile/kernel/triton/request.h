@@ -51,7 +51,8 @@ struct Input {
   std::vector<Piece> pieces;  // as Triton has them
 
   // `rows`: those of the inputs before it, or SIZE_MAX; then its own.
-  Wrong read(TRITONBACKEND_Request *request, const char *name, int type, size_t width, const Where &where, size_t &rows);
+  Wrong read(TRITONBACKEND_Request *request, const char *name, int type, size_t width, const Where &where,
+             size_t &rows);
 
  private:
   Wrong join(const char *name, size_t item);
@@ -66,8 +67,8 @@ struct Work {
   Where out_at;
   Wrong wrong;
 
-  // The response's tensor [rows, width], in memory that Triton sends it from: `wanted` if it has it. `gpu`: whether it may be
-  // a GPU's.
+  // The response's tensor [rows, width], in memory that Triton sends it from: `wanted` if it has it. `gpu`: whether it
+  // may be a GPU's.
   Wrong room(size_t width, const Where &wanted, bool gpu);
 };
 

@@ -8,7 +8,9 @@ namespace {
 
 constexpr char kModelFile[] = "forest.packed", kKernels[] = "forest.fatbin";
 
-const std::string &parameter(const Json &config, const char *name) { return config["parameters"][name]["string_value"].text; }
+const std::string &parameter(const Json &config, const char *name) {
+  return config["parameters"][name]["string_value"].text;
+}
 
 // A parameter that is a whole number from `least` to `most`; `out` stays where there is none.
 template <class T> Wrong number(const Json &config, const char *name, long least, long most, T &out) {
@@ -16,8 +18,8 @@ template <class T> Wrong number(const Json &config, const char *name, long least
   if (text.empty()) return {};
   const long value = config["parameters"][name]["string_value"].number(least - 1);
   if (value < least || value > most)
-    return {kInvalidArgument, std::string("parameter ") + name + " is '" + text + "', not a number from " + std::to_string(least) + " to " +
-                                  std::to_string(most)};
+    return {kInvalidArgument, std::string("parameter ") + name + " is '" + text + "', not a number from " +
+                                  std::to_string(least) + " to " + std::to_string(most)};
   out = T(value);
   return {};
 }
@@ -27,7 +29,8 @@ Wrong tensor(const Json &tensors, const char *name, const char *type, size_t wid
     if (one["name"].text != name) continue;
     const auto &dims = one["dims"].items;
     if (one["data_type"].text != type || dims.size() != 1 || dims[0].second.number(0) != long(width))
-      return {kInvalidArgument, std::string(name) + " is not " + type + " [" + std::to_string(width) + "], as the forest has it"};
+      return {kInvalidArgument,
+              std::string(name) + " is not " + type + " [" + std::to_string(width) + "], as the forest has it"};
     return {};
   }
   return width ? Wrong{kInvalidArgument, std::string("the configuration lacks ") + name} : Wrong{};
@@ -59,20 +62,24 @@ Wrong ServedModel::open(const Json &config, const std::string &folder) {
   max_batch = size_t(most);
   if (Wrong wrong = read_parameters(config)) return wrong;
   if (Wrong wrong = tensor(config["input"], kNumbers, "TYPE_FP32", shape.features)) return wrong;
-  if (Wrong wrong = tensor(config["input"], kCategories, shape.integers ? "TYPE_INT64" : "TYPE_STRING", shape.categories)) return wrong;
+  if (Wrong wrong =
+          tensor(config["input"], kCategories, shape.integers ? "TYPE_INT64" : "TYPE_STRING", shape.categories))
+    return wrong;
   return tensor(config["output"], kAnswers, "TYPE_FP32", width());
 }
 
 Wrong ServedModel::open_file(const std::string &path, const std::string &folder) {
   if (!for_gpus(path)) {
-    if (const int code = mw_open(path.c_str(), nullptr, &handle)) return {kInvalidArgument, path + ": " + mw_message(code)};
+    if (const int code = mw_open(path.c_str(), nullptr, &handle))
+      return {kInvalidArgument, path + ": " + mw_message(code)};
     mw_describe(handle, &shape);
     return {};
   }
   std::vector<uint8_t> bytes;
   if (!read_file(path, bytes)) return {kInvalidArgument, path + ": it can't be read"};
   auto found = std::make_shared<cuda::Forest>();
-  if (const std::string what = found->read(std::move(bytes)); !what.empty()) return {kInvalidArgument, path + ": " + what};
+  if (const std::string what = found->read(std::move(bytes)); !what.empty())
+    return {kInvalidArgument, path + ": " + what};
   const std::string kernels = folder + "/" + kKernels;
   if (!read_file(kernels, fatbin_) || fatbin_.empty())
     return {kInvalidArgument, kernels + " can't be read: a forest for GPUs needs its kernels beside it"};
@@ -88,10 +95,14 @@ Wrong ServedModel::read_parameters(const Json &config) {
   if (Wrong wrong = number(config, "device", 0, 1023, device)) return wrong;
   if (Wrong wrong = number(config, "crossover", 0, 1 << 30, crossover)) return wrong;
   const std::string &how = parameter(config, "decision"), &at = parameter(config, "cut");
-  if (how == "second" && shape.answers == 2) decision = Decision::kSecond;
-  else if (how == "each") decision = Decision::kEach;
-  else if (how == "largest") decision = Decision::kLargest;
-  else if (!how.empty()) return {kInvalidArgument, "parameter decision is '" + how + "', which this forest has no answers for"};
+  if (how == "second" && shape.answers == 2)
+    decision = Decision::kSecond;
+  else if (how == "each")
+    decision = Decision::kEach;
+  else if (how == "largest")
+    decision = Decision::kLargest;
+  else if (!how.empty())
+    return {kInvalidArgument, "parameter decision is '" + how + "', which this forest has no answers for"};
   if (!at.empty()) {
     char *end = nullptr;
     cut = std::strtof(at.c_str(), &end);

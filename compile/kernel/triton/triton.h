@@ -21,12 +21,12 @@ struct TRITONBACKEND_Output;
 
 // Enumerations of the interface, by the values that we use.
 enum { kInternal = 1, kInvalidArgument = 3, kUnsupported = 5, kCancelled = 7 };  // codes of errors
-enum { kCpu = 0, kGpu = 2 };                                // memory; 1 is pinned, which is the CPU's
-enum { kInstanceGpu = 2, kInstanceModel = 3 };              // kinds of instance group
-enum { kInt64 = 9, kFp32 = 11, kBytes = 13 };           // data types
-enum { kFinal = 1, kReleaseAll = 1 };                       // flags of a response, of a request's release
+enum { kCpu = 0, kGpu = 2 };                    // memory; 1 is pinned, which is the CPU's
+enum { kInstanceGpu = 2, kInstanceModel = 3 };  // kinds of instance group
+enum { kInt64 = 9, kFp32 = 11, kBytes = 13 };   // data types
+enum { kFinal = 1, kReleaseAll = 1 };           // flags of a response, of a request's release
 enum { kLogInfo = 0, kLogError = 2 };
-enum { kFileSystem = 0 };                                   // where a model's files lie
+enum { kFileSystem = 0 };  // where a model's files lie
 
 TRITONSERVER_Error *TRITONSERVER_ErrorNew(int code, const char *message);
 void TRITONSERVER_ErrorDelete(TRITONSERVER_Error *);

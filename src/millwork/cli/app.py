@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +14,6 @@ from typer.core import TyperCommand, TyperGroup
 from .. import __version__
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
 from .command import HELP, Group, alone
-from .console import Console, answer, reader_left
-from .terminal import print_error
 
 MODELS, PUBLISHED, TOOLS = "Models", "Published models", "Tools"
 
@@ -76,6 +72,8 @@ root = typer.Typer(cls=LazyGroup, context_settings=HELP, no_args_is_help=True, r
 
 def _version(asked: bool) -> None:
     if asked:
+        from .console import answer
+
         answer(f"millwork, version {__version__}")
         raise typer.Exit
 
@@ -117,7 +115,6 @@ def optimize_main() -> None:
 
 def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str = "millwork") -> int:
     """Run a command; its exit code. Whatever goes wrong is one message on stderr, never a traceback."""
-    console = Console()
     try:
         returned = _invoked(command, arguments, program)
         return returned if isinstance(returned, int) else 0
@@ -126,22 +123,39 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
     except SystemExit as end:  # Typer's, after it has installed or shown what completes a command line
         return end.code if isinstance(end.code, int) else 0
     except typer.TyperException as error:
-        if message := error.format_message():  # none: it was the help that was asked for by saying nothing
-            print_error(console, UsageError(_plain(error, message), _usage(error)))
-        return UsageError.exit_code
+        message = error.format_message()  # none where nothing was typed: then help was shown
+        return _said(UsageError(_plain(error, message), _usage(error))) if message else UsageError.exit_code
     except MillworkError as error:
-        print_error(console, error)
-        return error.exit_code
+        return _said(error)
     except KeyboardInterrupt:
-        kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
-        console.print(f"\nstopped{kept}", style="dim", soft_wrap=True)
-        return INTERRUPTED
+        return _stopped(arguments)
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
-        if isinstance(error, BrokenPipeError) and reader_left():
+        if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
         report = _report(error, arguments)
-        print_error(console, InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
-        return InternalError.exit_code
+        return _said(InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
+
+
+def _said(error: MillworkError) -> int:
+    from .console import Console
+    from .terminal import print_error
+
+    print_error(Console(), error)
+    return error.exit_code
+
+
+def _stopped(arguments: list[str]) -> int:
+    from .console import Console
+
+    kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
+    Console().print(f"\nstopped{kept}", style="dim", soft_wrap=True)
+    return INTERRUPTED
+
+
+def _reader_left() -> bool:
+    from .console import reader_left
+
+    return reader_left()
 
 
 def _invoked(command: TyperCommand | TyperGroup, arguments: list[str], program: str) -> object:
@@ -172,6 +186,9 @@ def _resumes(arguments: list[str]) -> bool:
 
 def _report(error: BaseException, arguments: list[str]) -> str:
     """A file with the traceback and the command; its path."""
+    import tempfile
+    import traceback
+
     text = f"millwork {__version__}\npython {sys.version}\narguments {arguments}\n\n"
     text += "".join(traceback.format_exception(error))
     try:

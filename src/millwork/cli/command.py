@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -33,11 +33,9 @@ def command(options: type[O] | None = None) -> Callable[[Callable[..., int | Non
 
     def decorate(function: Callable[..., int | None]) -> Run:
         fields = () if options is None else declared(options)
-        parameters = [] if options is None else [_parameter(field, options) for field in fields]
-        for name, hint in get_type_hints(function, include_extras=True).items():
-            own = declare(name, hint)
-            if own is not None:
-                parameters.append(_parameter(own, function))
+        parameters = [] if options is None else _parameters(fields, options)
+        own = [declare(*named) for named in get_type_hints(function, include_extras=True).items()]
+        parameters += _parameters([field for field in own if field is not None], function)
 
         @wraps(function)
         def called(**given: Any) -> int | None:
@@ -86,8 +84,13 @@ def alone(function: Run, name: str, panel: str = "", *, completion: bool = False
 # ── as Typer has it ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parameter(declared: Declared, of: Callable[..., object]) -> inspect.Parameter:
-    said, default = declared.said, inspect.signature(of).parameters[declared.name].default
+def _parameters(fields: Iterable[Declared], of: Callable[..., object]) -> list[inspect.Parameter]:
+    given = inspect.signature(of).parameters
+    return [_parameter(field, given[field.name].default) for field in fields]
+
+
+def _parameter(declared: Declared, default: Any) -> inspect.Parameter:
+    said = declared.said
     info: Any
     if isinstance(said, Arg):
         info = typer.Argument(metavar=said.metavar, help=_escaped(said.help), show_default=False)

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..compile.backends import table as backends
+from ..compile.runners.runner_rows import RUNNERS
 from ..storage.files import sha256_file
 from ..storage.run_directory import DONE_FILE
 from .plan import Plan
@@ -45,7 +46,9 @@ def tools(*names: str) -> dict[str, str]:
     return found
 
 
-def engine(backend: str) -> dict[str, str]:
-    """The versions of the engine that runs a backend's candidates. UsageError for a backend that isn't in the table."""
+def engine(backend: str, runner: str = "") -> dict[str, str]:
+    """The versions of the engine that runs a backend's candidates. ``runner``: the artifact's own, where there is one,
+    since a third party's artifact may name one of ours. UsageError for a backend that isn't in the table."""
     row = backends.row(backend)
-    return {**tools(*row.distributions, "numpy"), "provider": row.provider}
+    own = RUNNERS[runner].versioned if runner in RUNNERS else ()
+    return {**tools(*row.distributions, *own, "numpy"), "provider": row.provider}

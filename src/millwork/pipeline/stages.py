@@ -339,7 +339,7 @@ def check(run: Run, model: Model, truth: Truth, candidate: Candidate, threads: i
         "tolerance": run.plan.tolerance,
         "threads": threads,
         "machine": machine(),
-        "tools": engine(candidate.artifact.backend),
+        "tools": engine(candidate.artifact.backend, candidate.artifact.runner),
     }
     step = Step("millwork.validators.gate_steps:check", request, Verdict, reads=(truth.rows_folder,), gpu=on_gpu(run))
     return run.directory.stage(
@@ -364,7 +364,7 @@ def measure(run: Run, truth: Truth, candidates: list[Candidate], batches: tuple[
         "threads": run.plan.threads,
         "machine": machine(),
         "host": platform.node(),
-        "tools": [engine(candidate.artifact.backend) for candidate in candidates],
+        "tools": [engine(candidate.artifact.backend, candidate.artifact.runner) for candidate in candidates],
     }
     step = Step(
         "millwork.validators.gate_steps:measure", request, MeasureReply, reads=(truth.rows_folder,), gpu=on_gpu(run)

@@ -101,8 +101,7 @@ def _fil(request: ConfigRequest) -> Parameters:
 
 def _python(request: ConfigRequest) -> Parameters:
     """The backend says yes and no where FIL says true and false."""
-    environment = {"EXECUTION_ENV_PATH": request.execution_env} if request.execution_env else {}
-    return {"FORCE_CPU_ONLY_INPUT_TENSORS": "no" if takes_gpu_rows(request) else "yes"} | environment
+    return {"FORCE_CPU_ONLY_INPUT_TENSORS": "no" if takes_gpu_rows(request) else "yes"}
 
 
 def _millwork(request: ConfigRequest) -> Parameters:

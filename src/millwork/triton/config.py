@@ -39,8 +39,8 @@ class ConfigRequest(Value):
 
     ``features`` F, ``categories`` C and the labels of ``output`` K give the shapes: ``input__0`` FP32 [F] (none where F
     is 0), ``input__1`` [C] (none where C is 0) of ``category_dtype`` (string or int64), ``output__0`` FP32 [K].
-    ``settings`` is all that can be tuned. ``execution_env`` is a python environment for the python backend, or empty;
-    ``parameters`` are the candidate's own, as its runner takes them; ``plan``: of a TensorRT engine, what it is for.
+    ``settings`` is all that can be tuned. ``parameters`` are the candidate's own, as its runner takes them; ``plan``:
+    of a TensorRT engine, what it is for.
     """
 
     name: str
@@ -51,7 +51,6 @@ class ConfigRequest(Value):
     features: int
     output: OutputContract
     settings: Settings = Settings()
-    execution_env: str = ""
     categories: int = 0
     category_dtype: str = ""
     parameters: dict[str, str] = msgspec.field(default_factory=dict)

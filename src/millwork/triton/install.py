@@ -199,12 +199,6 @@ def server_variables(installation: Installation, variables: Mapping[str, str], *
     return kept
 
 
-def perf_analyzer_variables(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables to run ``installation.perf_analyzer`` with."""
-    path = _joined(installation.perf_libraries, variables.get("LD_LIBRARY_PATH", ""))
-    return {**variables, "LD_LIBRARY_PATH": path}
-
-
 def _installation(environment: Environment) -> Installation:
     packages, folder = _site_packages(environment), _server_folder(environment)
     return Installation(

@@ -44,10 +44,6 @@ class Expected:
     tail_us: float
     busy: float = 0.0
 
-    @property
-    def keeps_up(self) -> bool:
-        return bool(np.isfinite(self.tail_us))
-
 
 def estimate(
     settings: Settings, backend: str, service: ServiceTime, traffic: Traffic, cores: int, quantile: float = 0.99

@@ -18,7 +18,7 @@ from millwork.passes.forest import leaves
 from millwork.passes.program import run
 
 GPU = Path(__file__).parents[3] / "benchmarks" / "gpu"
-OURS = ("cuda_runner", "cuda_device", "cuda_dlpack", "cuda_forest")
+OURS = ("cuda_runner", "cuda_device", "cuda_dlpack", "cuda_forest", "labels")
 """Loaded by their paths, as on a machine that has no package of ours."""
 PROGRAM = program_of(random_forest(3, trees=12, depth=5), "binary")
 
@@ -46,7 +46,7 @@ def asked(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
 def test_right_answers_are_measured(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     parts, given = asked
-    monkeypatch.setattr(parts.engines.runner("device_timing").measure, "__kwdefaults__", {"samples": 8, "budget_s": 1})
+    monkeypatch.setattr(parts.timing.measure, "__kwdefaults__", {"samples": 8, "budget_s": 1})
     (line,) = parts.native_cuda(given)
     assert (line.state, line.parity["leaf_mismatches"], line.notes) == ("right", 0, "few to 130 rows"), line.why
     assert [(one["batch"], one["work"]) for one in line.figures] == [

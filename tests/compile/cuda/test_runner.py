@@ -24,7 +24,7 @@ from millwork import gpus
 from millwork.compile.backends.base import Artifact, Unsupported
 from millwork.compile.backends.native import cuda as native_cuda
 from millwork.compile.backends.native import cuda_file
-from millwork.compile.runners import cuda_device, cuda_dlpack, cuda_runner
+from millwork.compile.runners import cuda_device, cuda_dlpack, cuda_runner, load
 from millwork.compile.runners.cuda_runner import FEW, Runner
 from millwork.passes.forest import leaves
 from millwork.passes.program import Decision, decide, run
@@ -185,7 +185,9 @@ np.save(folder / "answers.npy", runner.predict(np.load(folder / "rows.npy")))
 def test_the_artifact_runs_without_the_package(with_gpu: None, library: Path, tmp_path: Path) -> None:
     made = native_cuda.backend().build(PROGRAM, None, tmp_path, None)  # type: ignore[arg-type]
     assert isinstance(made, Artifact)
-    shutil.copy(Path(cuda_device.__file__).with_name("cuda_runner.py"), tmp_path / "millwork_runner.py")
+    shutil.copy(load.source("cuda_runner"), tmp_path / "millwork_runner.py")
+    for path in load.beside("cuda_runner"):
+        shutil.copy(path, tmp_path)
     rows = hard_rows(4, 20, 5)
     np.save(tmp_path / "rows.npy", rows)
     tests: Any = Path(emulated.__file__).resolve().parent.parent
