@@ -23,7 +23,7 @@ def test_without_a_word_it_is_the_cpu(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("providers", [CUDA, f"{TENSORRT},{CUDA}"])
 def test_a_provider_that_is_not_there_is_refused(providers: str, tmp_path: Path) -> None:
-    with pytest.raises(ProviderError, match=rf"has no {providers.replace(',', ', ')}: it has .*{CPU}"):
+    with pytest.raises(ProviderError, match=rf"has no {providers.replace(',', ', ')}; it has .*{CPU}"):
         Runner(graphs.mlp(tmp_path / "net.onnx"), {"providers": providers}, 1)
 
 
