@@ -5,7 +5,7 @@
 
     <parent>/.<repository>.millwork/        not inside: Triton takes every folder of the root as a model
         locks/<name>.lock, .holder          who publishes now
-        ledger/<name>.json                  what was published, and what is in flight
+        ledger/<name>.json                  what was published, and what is under way
         staging/<name>/, trash/<name>/      on their way in and out by rename: the same file system
 
 ``MILLWORK_STAGING`` names another folder for that state, on the repository's file system. Whoever publishes into
