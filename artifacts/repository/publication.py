@@ -170,8 +170,8 @@ def _served_with(place: Place, digest: str) -> int | None:
 def _undone(
     place: Place, transaction: Transaction | None, error: BaseException, restored: Restored | None, step: Step
 ) -> PublicationError:
-    """Undo what is under way, and say what went wrong. ``transaction``: where the ledger doesn't say, since the note that
-    it is finished is what failed."""
+    """Undo what is under way, and say what went wrong. ``transaction``: where the ledger doesn't say, since the
+    note that it is finished is what failed."""
     reason, hint = explain(error, place)
     failed = f"{place.name}: publishing failed: {reason}"
     try:

@@ -78,7 +78,7 @@ def test_published_verified_taken_back(session: Session, repository: Path, tmp_p
         return float(factor)
 
     broken = scaling(tmp_path / "broken", manifest, "not a number")
-    with pytest.raises(PublicationError, match=r"could not convert string to float.*nothing serves"):
+    with pytest.raises(PublicationError, match=r"could not convert string to float.*no version of the model serves"):
         publish(broken, repository, verify=verify, restored=restored)
     assert session.versions("m") == ()
 
