@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts.repository import NoBackendError, find_version, in_flight, publish, served_version, versions
+from millwork.artifacts.repository import NoBackendError, find_version, publish, served_version, unfinished, versions
 from millwork.errors import ModelError, ParityError, PublicationError, UsageError
 from millwork.triton import config as triton_config
 
@@ -137,7 +137,7 @@ def test_a_first_version_that_fails_leaves_no_model(
         assert served_version(repository, "m") == version
         raise error
 
-    with pytest.raises(PublicationError, match=f"{said}; nothing serves under that name") as caught:
+    with pytest.raises(PublicationError, match=f"{said}; no version of the model serves") as caught:
         publish(make_bundle(), repository, verify=verify, restored=told.append)
     assert caught.value.exit_code == 7
     assert caught.value.hint == getattr(error, "hint", "")
@@ -150,7 +150,7 @@ def unloadable(_: int) -> None:
 
 def test_a_first_version_that_no_server_could_load_gives_its_number_back(make_bundle, repository: Path) -> None:
     """Nobody was answered by it. A later version's number is gone all the same: other servers may read the folder."""
-    with pytest.raises(PublicationError, match="unable to find backend library; nothing serves under that name"):
+    with pytest.raises(PublicationError, match="unable to find backend library; no version of the model serves"):
         publish(make_bundle(b"a"), repository, verify=unloadable)
     assert publish(make_bundle(b"b"), repository, verify=lambda _: None).version == 1
     with pytest.raises(PublicationError, match="unable to find backend library; version 1 still serves"):
@@ -169,13 +169,13 @@ def test_a_later_version_that_fails_leaves_the_one_before(make_bundle, repositor
     told: list[int | None] = []
 
     def verify(version: int) -> None:
-        assert (served_version(repository, "m"), in_flight(repository, "m").version) == (2, 2)
+        assert (served_version(repository, "m"), unfinished(repository, "m").version) == (2, 2)
         raise ParityError("wrong")
 
     with pytest.raises(PublicationError, match="wrong; version 1 still serves"):
         publish(make_bundle(b"new"), repository, verify=verify, restored=told.append)
     assert {path: (repository / path).read_bytes() for path in listing(repository)} == before
-    assert (told, litter(repository), in_flight(repository, "m")) == ([1], [], None)
+    assert (told, litter(repository), unfinished(repository, "m")) == ([1], [], None)
     assert publish(make_bundle(b"newer"), repository).version == 3, "2 has been seen by a server"
 
 
@@ -199,7 +199,7 @@ def test_a_server_that_cannot_be_reloaded_is_said(make_bundle, repository: Path)
     publish(make_bundle(), repository)
     with pytest.raises(PublicationError, match=r"wrong; the server couldn't .*no server.*; version 1 still serves"):
         publish(make_bundle(b"new"), repository, verify=verify, restored=restored)
-    assert (served_version(repository, "m"), in_flight(repository, "m")) == (1, None)
+    assert (served_version(repository, "m"), unfinished(repository, "m")) == (1, None)
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "manifest.json"])
@@ -216,7 +216,7 @@ def test_a_bundle_that_reaches_out_of_its_folder_is_refused(make_bundle, reposit
     bundle = make_bundle()
     entry = msgspec.structs.replace(bundle.manifest.files[0], path="../outside")
     manifest = msgspec.structs.replace(bundle.manifest, files=(entry,))
-    with pytest.raises(PublicationError, match=r"'\.\./outside' leaves the bundle's folder"):
+    with pytest.raises(PublicationError, match=r"'\.\./outside' is outside the bundle's folder"):
         publish(msgspec.structs.replace(bundle, manifest=manifest), repository)
     assert litter(repository) == []
 
@@ -229,11 +229,11 @@ def test_a_link_to_the_repository_is_the_repository(make_bundle, repository: Pat
 
 
 def test_asking_for_what_is_not_there(make_bundle, repository: Path) -> None:
-    assert (versions(repository, "m"), served_version(repository, "m"), in_flight(repository, "m")) == ([], None, None)
+    assert (versions(repository, "m"), served_version(repository, "m"), unfinished(repository, "m")) == ([], None, None)
     with pytest.raises(UsageError, match="no model called 'm'"):
         find_version(repository, "m")
     publish(make_bundle(), repository)
-    with pytest.raises(UsageError, match="no version 5 here") as caught:
+    with pytest.raises(UsageError, match="no version 5 in this repository") as caught:
         find_version(repository, "m", 5)
     assert "The versions here: 1." in str(caught.value)
 

@@ -28,7 +28,7 @@ from crashing.system_calls import KILL, Call, traced
 
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.bundle import Bundle
-from millwork.artifacts.repository import in_flight, publish, rollback, served_version, versions
+from millwork.artifacts.repository import publish, rollback, served_version, unfinished, versions
 from millwork.errors import ModelError, PublicationError
 from millwork.storage import wire
 from millwork.triton import config as triton_config
@@ -214,7 +214,7 @@ class Scenario:
             for path in (repository / name).iterdir()
             if path.name != "config.pbtxt" and not path.name.isdigit()
         ]
-        if litter or in_flight(repository, name) is not None:
+        if litter or unfinished(repository, name) is not None:
             self.problems.append(f"{where}: the next publication left {litter or 'one in flight'}")
         broken = [
             entry.version

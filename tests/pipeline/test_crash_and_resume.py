@@ -19,7 +19,7 @@ import pytest
 from crashing.dying_runs import ORDER, PLACES, in_order
 from models.jobs import LABEL, QUICK, Desk, Files, litter
 
-from millwork.artifacts.repository import in_flight, versions
+from millwork.artifacts.repository import unfinished, versions
 from millwork.triton import server
 from millwork.triton.client import Session
 from millwork.triton.supervisor import SHARED_MEMORY
@@ -144,7 +144,7 @@ def test_ctrl_c_at_any_stage(stopped: Deaths, at: int) -> None:
     publishing = where == "publishing"
     assert (run["signal"], run["code"]) == (0, 7 if publishing else 130), run["err"]
     if publishing:
-        assert "publishing failed: interrupted; nothing serves under that name" in run["err"]
+        assert "publishing failed: interrupted; no version of the model serves" in run["err"]
         assert json.loads(run["out"])["publication"] is None
     else:
         assert run["err"].endswith("\nstopped; finished stages are kept, and the same command goes on from there\n")
@@ -166,7 +166,7 @@ def test_the_last_run_publishes_and_nothing_is_left(how: str, request: pytest.Fi
     assert published["version"] == 2, "1 was about to serve when the run before died: no number is given twice"
     (entry,) = versions(left.desk.repository, NAME)
     assert (entry.version, entry.served) == (published["version"], True)
-    assert in_flight(left.desk.repository, NAME) is None
+    assert unfinished(left.desk.repository, NAME) is None
     assert litter(left.desk.folder) == []
     assert list(left.temporary.iterdir()) == []
     assert all(gone(run["pid"]) for run in left.runs)
@@ -190,13 +190,13 @@ def test_with_a_server_at_work(
         assert [run["signal"] for run in dead] == [number, number]
     else:
         assert [run["code"] for run in dead] == [7]
-        assert "interrupted; nothing serves under that name" in dead[0]["err"]
+        assert "interrupted; no version of the model serves" in dead[0]["err"]
     assert last["code"] == 0, last["err"]
     publication = json.loads(last["out"])["publication"]
     assert publication["verified"]
     assert publication["version"] == (1 if number == signal.SIGKILL else 2)
     assert [entry.version for entry in versions(left.desk.repository, NAME)] == [publication["version"]]
-    assert in_flight(left.desk.repository, NAME) is None
+    assert unfinished(left.desk.repository, NAME) is None
     assert litter(left.desk.folder) == []
     assert list(left.temporary.iterdir()) == []
     owners = {f"_{run['pid']}_" for run in left.runs}
