@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import millwork
 from millwork import errors
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.repository import find_version, served_version
+from millwork.pipeline.options import Options
 from millwork.values import Record
 
 QUICK: dict[str, Any] = {"triton": "none", "backends": "onnx", "traffic": "batch=1"}
@@ -151,6 +153,40 @@ def test_a_failed_publication_has_its_record(desk: Desk, monkeypatch: pytest.Mon
     assert caught.value.record is not None
     assert caught.value.record.winner is not None
     assert caught.value.record.publication is None
+
+
+def test_a_list_of_backends_a_mapping_of_batch_sizes_and_paths(desk: Desk) -> None:
+    record = millwork.optimize(
+        desk.files.clicks,
+        data=desk.files.rows,
+        backends=["onnx"],
+        traffic={1: 0.5, 3: 0.5},
+        triton="none",
+        run_dir=desk.folder / "listed",
+        dry_run=True,
+    )
+    (line,) = record.candidates
+    assert (line.id, [latency.batch for latency in line.latency]) == ("onnx-fp32", [1, 3])
+    assert (desk.folder / "listed" / "run.json").is_file()
+
+
+def test_it_takes_what_the_command_takes() -> None:
+    """Under the same names, with the same defaults; written once."""
+    taken = inspect.signature(millwork.optimize).parameters
+    options = inspect.signature(Options).parameters
+    assert set(taken) == set(options) - {"executor"} | {"example", "progress"}
+    assert all(taken[name].default == options[name].default for name in options if name in taken)
+    assert list(taken)[:3] == ["model", "data", "label"]
+    assert [name for name, one in taken.items() if one.kind is not one.KEYWORD_ONLY] == ["model"]
+
+
+def test_a_keyword_that_is_not_known_is_told_with_one_that_is() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'lable'; did you mean 'label'\?"):
+        millwork.optimize("m.json", lable="y")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'executor'$"):
+        millwork.optimize("m.json", executor="local")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional"):
+        millwork.optimize("m.json", "rows.csv")  # type: ignore[call-arg]
 
 
 CODES = {

@@ -134,6 +134,43 @@ def test_the_package_itself_imports_little() -> None:
     assert top == {"errors"}
 
 
+# ── cli/X.py parses, commands/X.py or pipeline/X.py does ─────────────────────────────────────────────────
+
+COMMANDS = sorted(path.stem for path in (PACKAGE / "cli").glob("*.py") if "\n@command(" in path.read_text())
+"""The modules of cli/ that have a command each, or a group of them; the others are what those have in common."""
+
+DOES = {name: next((room for room in ("commands", "pipeline") if f"{room}.{name}" in MODULES), "") for name in COMMANDS}
+DOES["toolchain"] = "toolchains"
+"""Where what a command does is done. The one exception, ``toolchain``: a table that compile/ uses, too."""
+
+PARSES_WITH = {"", "api", "cli", "commands", "errors", "pipeline", "progress", "toolchains", "values"}
+SHOWS_WITH = "artifacts.report"
+"""All that a module of cli/ may import; of artifacts/ only how the report says things."""
+
+
+def test_every_command_has_its_module() -> None:
+    from millwork.cli.app import COMMANDS as REGISTERED
+
+    assert set(COMMANDS) == set(REGISTERED)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_does_is_not_in_the_command_line(name: str) -> None:
+    does = DOES[name] if DOES[name] not in ("commands", "pipeline") else f"{DOES[name]}.{name}"
+    assert does in MODULES, f"cli/{name}.py parses; what does? Write commands/{name}.py"
+    assert does in {to for _, to in imports(f"cli.{name}", for_types=False)}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "cli"])
+def test_the_command_line_only_parses_and_shows(name: str) -> None:
+    others = [
+        f"{MODULES[name]}:{line} imports {to}"
+        for line, to in imports(name, for_types=False)
+        if to.split(".")[0] not in PARSES_WITH and to != SHOWS_WITH and not to.startswith(f"{SHOWS_WITH}.")
+    ]
+    assert not others, "\n".join(others)
+
+
 @pytest.mark.parametrize("name", LINKED)
 def test_links(name: str) -> None:
     link = PACKAGE / name
@@ -159,6 +196,33 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules], file=sys.st
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines() == ["heavy: []", "heavy: []"]
     assert "optimize" in done.stdout
+
+
+NOT_FOR_HELP = ("numpy", "pyarrow", "jinja2", "pydantic", "millwork.compile", "millwork.worker", "millwork.cli.tune")
+FOR_HELP = ("typer.rich_utils", "rich.markdown", "rich.traceback")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "never"),
+    [
+        (["optimize", "--help"], 0, NOT_FOR_HELP),
+        (["optimize"], 2, FOR_HELP),
+        (["report", "nothing"], 2, (*FOR_HELP, "millwork.cli.optimize", "millwork.pipeline.optimize")),
+        (["toolchain", "install", "nothing"], 2, (*FOR_HELP, "millwork.compile", "millwork.cli.triton")),
+        (["--version"], 0, (*FOR_HELP, "millwork.pipeline.options")),
+    ],
+)
+def test_a_command_imports_what_it_uses(words: list[str], code: int, never: tuple[str, ...]) -> None:
+    """Another command's module isn't imported, nor, without --help, what only help needs."""
+    program = f"""
+import sys
+from millwork.cli import app
+assert app.run(app.millwork, {words!r}) == {code}
+sys.stdout = sys.stderr = open("/dev/stdout", "w")
+print("imported:", [name for name in {never!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "imported: []", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", MODULES, ids=lambda name: name or "millwork")
