@@ -275,7 +275,7 @@ def test_killed_at_any_request_the_next_publication_succeeds_and_sweeps(
 def killed(url: str, bundle: object, proxy: s3.Proxy, index: int) -> int:
     """The exit status of a publisher that is killed when its request ``index`` comes."""
     code = (
-        "import sys\nfrom millwork import wire\nfrom millwork.artifacts.bundle import Bundle\n"
+        "import sys\nfrom millwork.storage import wire\nfrom millwork.artifacts.bundle import Bundle\n"
         "from millwork.artifacts.repository import at\n"
         "at(sys.argv[1]).publish(wire.decode(sys.stdin.buffer.read(), Bundle))\n"
     )
