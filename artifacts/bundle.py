@@ -36,16 +36,16 @@ def seal(folder: Path, manifest: Manifest, config: str) -> Bundle:
     """
     paths = sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
     if links := [path.name for path in paths if path.is_symlink()]:
-        raise InternalError(f"{folder}: symbolic links can't be published: {', '.join(links)}")
+        raise InternalError(f"{folder}: it holds symbolic links, which can't be published: {', '.join(links)}")
     listed = tuple(
         digest(path, folder)
         for path in paths
         if path.is_file() and path.relative_to(folder).as_posix() not in manifests.UNLISTED
     )
     if absent := {manifest.model_file, manifest.golden_file} - {"", *(entry.path for entry in listed)}:
-        raise InternalError(f"{folder}: the manifest names {', '.join(sorted(absent))}, which isn't there")
+        raise InternalError(f"{folder}: the manifest names {', '.join(sorted(absent))}, which the folder doesn't hold")
     if triton_config.parse(config).name != manifest.name:
-        raise InternalError(f"{folder}: the config.pbtxt isn't one of {manifest.name}")
+        raise InternalError(f"{folder}: its config.pbtxt doesn't name the model {manifest.name}")
     sealed = msgspec.structs.replace(manifest, files=listed)
     content = manifests.write(folder, sealed)
     return Bundle(

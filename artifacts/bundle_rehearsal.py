@@ -70,7 +70,7 @@ def golden_rows(folder: Path, manifest: Manifest) -> tuple[Given, Answers]:
         and len(rows) == len(answers)
         and (categories is None or (_is_table(categories, "U", "i8") and len(categories) == len(rows)))
     ):
-        raise ModelError(f"{path}: not golden rows and the answers to them")
+        raise ModelError(f"{path}: expected golden rows (x) and the framework's answers to them (y)")
     return Given(rows, categories), answers
 
 

@@ -46,7 +46,7 @@ def encode(manifest: Manifest) -> bytes:
     except msgspec.DecodeError as error:
         raise InternalError(f"{manifest.name}: this manifest can't be written as JSON: {error}") from error
     if not same:
-        raise InternalError(f"{manifest.name}: this manifest reads back as another one")
+        raise InternalError(f"{manifest.name}: the manifest isn't the same when it is read back")
     return content
 
 
@@ -62,11 +62,14 @@ def read(folder: Path) -> Manifest:
     except msgspec.DecodeError as error:
         raise ModelError(f"{path}: not a manifest: {error}", "Publish the model again.") from error
     if manifest.schema > SCHEMA:
-        raise ModelError(f"{path}: schema {manifest.schema}; this millwork reads up to {SCHEMA}", "Upgrade millwork.")
+        raise ModelError(
+            f"{path}: the manifest has schema {manifest.schema}; this millwork reads schemas up to {SCHEMA}",
+            "Upgrade millwork.",
+        )
     for named in (manifest.model_file, manifest.golden_file):
         if named and not stays_inside(folder, named):
             raise ModelError(
-                f"{path}: it names {named!r}, which leaves the version's folder", "Publish the model again."
+                f"{path}: it names {named!r}, which is outside the version's folder", "Publish the model again."
             )
     return manifest
 
@@ -75,7 +78,7 @@ def read_intact(folder: Path) -> Manifest:
     """The manifest in ``folder`` once every file it lists is there unchanged; else :class:`ModelError` names them."""
     manifest = read(folder)
     unlisted = {manifest.model_file, manifest.golden_file} - {"", *(entry.path for entry in manifest.files)}
-    problems = [f"the manifest names {name} and doesn't list it" for name in sorted(unlisted)]
+    problems = [f"the manifest names {name}, but its list of files lacks it" for name in sorted(unlisted)]
     if problems := [*problems, *verify_files(folder, manifest)]:
         raise ModelError(
             f"{folder}: {'; '.join(problems)}", "Publish the model again, or roll back to another version."
@@ -119,7 +122,7 @@ def stays_inside(folder: Path, path: str) -> bool:
 
 def _problem(folder: Path, entry: FileDigest) -> str:
     if not stays_inside(folder, entry.path):
-        return f"{entry.path!r} leaves the version's folder"
+        return f"{entry.path!r} is outside the version's folder"
     path = folder / entry.path
     if not path.is_file():
         return f"{entry.path} is missing"

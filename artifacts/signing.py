@@ -33,8 +33,8 @@ def signer(key: Path) -> Callable[[Path], None]:
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise UsageError(
             f"--sign {key}: not a private key that can sign: {str(error).splitlines()[0]}",
-            "openssl ecparam -name prime256v1 -genkey -noout -out key.pem makes one; "
-            f"{PASSWORD_VARIABLE} opens one that is encrypted.",
+            "openssl ecparam -name prime256v1 -genkey -noout -out key.pem makes one. "
+            f"For an encrypted key, set {PASSWORD_VARIABLE}.",
         ) from error
     config.set_hashing_config(_hashed(hashing))
 
@@ -56,11 +56,11 @@ def problems(folder: Path, key: Path) -> list[str]:
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise UsageError(
             f"--key {key}: not a public key: {str(error).splitlines()[0]}",
-            "openssl ec -in key.pem -pubout -out pub.pem makes it of the private one.",
+            "openssl ec -in key.pem -pubout -out pub.pem makes it from the private key.",
         ) from error
     signature = folder / SIGNATURE_FILE
     if not signature.is_file():
-        return [f"{SIGNATURE_FILE} is missing: this version isn't signed"]
+        return [f"{SIGNATURE_FILE} is missing: the version isn't signed"]
     config.set_hashing_config(_hashed(hashing))
     try:
         config.verify(folder, signature)
@@ -72,9 +72,9 @@ def problems(folder: Path, key: Path) -> list[str]:
 def _reason(error: Exception, key: Path) -> str:
     text = str(error).strip()
     if text.startswith("Key mismatch"):
-        return f"{SIGNATURE_FILE} was made by another key than {key}"
+        return f"{SIGNATURE_FILE} was made with another key than {key}"
     if text.startswith("Signature mismatch"):
-        return f"the files aren't those that were signed: {text.partition(': ')[2]}"
+        return f"the files have changed since they were signed: {text.partition(': ')[2]}"
     return f"{SIGNATURE_FILE} isn't a signature by {key}: {type(error).__name__}{f': {text[:200]}' if text else ''}"
 
 

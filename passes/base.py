@@ -110,7 +110,7 @@ class UntilStable(Pass[P, R]):
 
     def __post_init__(self) -> None:
         if not self.passes:
-            raise UsageError(f"{self.name}() names no pass")
+            raise UsageError(f"{self.name}() must name at least one pass")
 
     @property
     def spec(self) -> str:
@@ -130,7 +130,7 @@ class UntilStable(Pass[P, R]):
             done += result.rewrites
             if not any(note.modified for note in result.notes):
                 return reduce(lambda first, later: first.then(later), done)
-        raise InternalError(f"the passes of {self.spec} never settle")
+        raise InternalError(f"the passes of {self.spec} still change the program after many rounds")
 
 
 def _require(reason: str | None, what: str, ran: Sequence[PassNote]) -> None:

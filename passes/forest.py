@@ -181,7 +181,7 @@ def check(forest: Forest) -> Forest:
     if any(len(column) != f.n_nodes for column in columns) or len(f.tree_output) != f.n_trees:
         raise ModelError("the columns of the trees differ in length")
     if f.base_scores.ndim != 1 or not f.n_outputs or not np.all(np.isfinite(f.base_scores)):
-        raise ModelError("the base scores aren't one finite number an output")
+        raise ModelError("the base scores aren't one finite number for each output")
     if f.n_nodes and int(f.tree_start[-1]) != f.n_nodes:
         raise ModelError("the trees' sizes don't add up to the number of nodes")
     tests = np.flatnonzero(~f.is_leaf)
@@ -207,7 +207,7 @@ def check(forest: Forest) -> Forest:
 
 def _check_sets(f: Forest) -> None:
     if np.any(f.category_set >= f.n_sets) or np.any(f.is_categorical & f.is_leaf):
-        raise ModelError("a node tests a set of categories that isn't there")
+        raise ModelError("a node tests a set of categories that the forest doesn't have")
     if f.set_start[0] != 0 or f.set_start[-1] != len(f.set_member) or np.any(np.diff(f.set_start) < 0):
         raise ModelError("the sets of categories don't add up")
     if len(f.set_member) and (f.set_member.min() < 0 or f.set_member.max() >= CATEGORY_LIMIT):

@@ -70,7 +70,7 @@ def load(path: Path) -> Net:
     model = onnx.load_model_from_string(path.read_bytes())
     cards = [item.value for item in model.metadata_props if item.key == CARD]
     if len(cards) != 1:
-        raise ModelError(f"{path}: an ONNX graph that isn't a net of ours")
+        raise ModelError(f"{path}: this ONNX graph isn't a net that millwork wrote")
     return Net(model, msgspec.json.decode(cards[0], type=Interface))
 
 

@@ -30,7 +30,7 @@ def by_spec(*passes: Pass[P, R]) -> dict[str, Pass[P, R]]:
     """The passes by their specs. InternalError where two have the same one."""
     found = {step.spec: step for step in passes}
     if len(found) < len(passes):
-        raise InternalError(f"two passes have one spec: {spec(passes)}")
+        raise InternalError(f"two passes have the same spec: {spec(passes)}")
     return found
 
 

@@ -86,7 +86,7 @@ def test_the_manifest_says_that_the_answers_of_an_own_loss_are_margins(desk: Des
     assert record.publication is not None
     manifest = manifests.read(find_version(desk.repository, "own", record.publication.version))
     assert (manifest.output.kind, manifest.output.labels) == ("margin", ("margin",))
-    assert manifest.model.notes == ("trained with a loss of its own: the answers are margins",)
+    assert manifest.model.notes == ("the model was trained with a custom loss, so its answers are margins",)
 
 
 @pytest.mark.parametrize(

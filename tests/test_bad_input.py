@@ -53,7 +53,7 @@ def test_a_model_that_is_not_there(desk: Desk) -> None:
 def test_an_empty_file(desk: Desk, suffix: str) -> None:
     path = desk.folder / f"model.{suffix}"
     path.touch()
-    refused(desk.optimize(path), 3, f"{path}: is empty")
+    refused(desk.optimize(path), 3, f"{path}: the file is empty")
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +110,7 @@ def test_files_of_another_kind(desk: Desk) -> None:
     text, folder = desk.folder / "notes.txt", desk.folder / "model.json"
     text.write_text("not a model")
     folder.mkdir()
-    refused(desk.optimize(text), 3, "not a model in a format that is read")
+    refused(desk.optimize(text), 3, "this isn't a model in a supported format")
     refused(desk.optimize(folder), 3, str(folder), "folder")
 
 
@@ -145,7 +145,7 @@ def test_rows_without_names_of_another_width(desk: Desk) -> None:
 
 
 def test_rows_that_are_not_numbers(desk: Desk) -> None:
-    refused(given(desk, desk.files.table().assign(c="x")), 2, "column 'c' holds text, the model takes numbers")
+    refused(given(desk, desk.files.table().assign(c="x")), 2, "column 'c' holds text; the model takes numbers")
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_rows_that_are_not_numbers(desk: Desk) -> None:
         ("given.parquet", None, "no such file"),
         ("given.parquet", b"PAR1 and no more", "not a readable parquet file"),
         ("given.csv", b"", "not a readable csv file"),
-        ("given.csv", b"a,b,c,d,e\n", "no rows in it"),
+        ("given.csv", b"a,b,c,d,e\n", "the file has no rows"),
         ("given.npy", b"\x93NUMPY", "not a readable numpy file"),
-        ("given.xlsx", b"PK", "unknown kind of data file"),
+        ("given.xlsx", b"PK", "this kind of data file isn't supported"),
     ],
 )
 def test_a_file_of_rows_that_cannot_be_read(desk: Desk, name: str, content: bytes | None, phrase: str) -> None:
@@ -167,7 +167,7 @@ def test_a_file_of_rows_that_cannot_be_read(desk: Desk, name: str, content: byte
 
 def test_labels(desk: Desk) -> None:
     table = desk.files.table()
-    refused(given(desk, table, "--label", "price"), 2, "no column 'price' for --label", LABEL)
+    refused(given(desk, table, "--label", "price"), 2, "the file has no column 'price' (--label)", LABEL)
     unknown = table.assign(**{LABEL: 7})
     refused(given(desk, unknown, "--label", LABEL), 2, "holds '7'", "--label bought", "The model's classes: 0, 1.")
     said = millwork("optimize", desk.files.clicks, *QUICK, "--label", LABEL)
@@ -195,14 +195,14 @@ def test_labels(desk: Desk) -> None:
         (["--executor", "elsewhere"], ["--executor elsewhere: expected local"]),
         (["--name", "team/clicks"], ["'team/clicks' can't be a model's name", "letters, digits"]),
         (["--name", "x" * 129], ["can't be a model's name", "1 to 128"]),
-        (["--repository", "hdfs://host/models"], ["no repository of a kind that is known"]),
+        (["--repository", "hdfs://host/models"], ["this kind of repository isn't supported"]),
         (["--traffic", "often"], ["--traffic 'often'", "batch=1:0.9,64:0.1"]),
         (["--tolerance", "small"], ["--tolerance 'small'", "abs=1e-6"]),
         (["--output", "logits"], ["expected probability, margin or label"]),
         (["--threads", "0"], ["--threads 0: expected 1"]),
         (["--triton", "http://127.0.0.1:8000"], ["http:// is not supported", "grpc://HOST:PORT"]),
-        (["--triton", "./nowhere"], ["--triton ./nowhere: no such file or folder"]),
-        (["--triton-release", "3.1"], ["no such Triton release", "YY.MM"]),
+        (["--triton", "./nowhere"], ["--triton ./nowhere: there is no such file or folder"]),
+        (["--triton-release", "3.1"], ["this Triton release isn't known", "YY.MM"]),
         (["--fast"], ["No such option", "--fast"]),
     ],
 )
@@ -255,7 +255,7 @@ def test_a_file_where_the_repository_would_be(desk: Desk) -> None:
         refused(desk.optimize(desk.files.clicks, "--repository", path), 7, "the repository can't be made", str(file))
     (desk.repository / "prices").write_text("mine")
     said = desk.optimize(desk.files.prices, "--data", desk.files.rows)
-    refused(said, 7, "a file, where the model's folder would be", "--name")
+    refused(said, 7, "expected the model's folder, but there is a file of that name", "--name")
     assert (file.read_text(), (desk.repository / "prices").read_text()) == ("mine", "mine")
 
 
@@ -393,7 +393,12 @@ def test_two_runs_in_one_run_directory(desk: Desk) -> None:
     from millwork.storage.run_directory import RunDirectory
 
     with RunDirectory(desk.run_dir):
-        refused(desk.optimize(desk.files.clicks), 2, f"another run is at work here, process {os.getpid()}", "--run-dir")
+        refused(
+            desk.optimize(desk.files.clicks),
+            2,
+            f"another run is using this run directory (process {os.getpid()})",
+            "--run-dir",
+        )
 
 
 def test_a_candidate_that_is_not_installed_is_a_line_and_not_the_end(

@@ -48,6 +48,8 @@ def test_every_command_is_in_the_docs_and_no_other():
 def test_every_option_is_in_the_docs_and_no_other(command):
     documented = re.findall(r"^\| `(--[a-z-]+)", sections()[command], re.MULTILINE)
     assert sorted(documented) == sorted(commands()[command])
+    if command == "optimize":
+        assert documented == commands()[command]  # panel by panel, as in its help
 
 
 def test_exit_codes_are_the_errors_own():
@@ -110,7 +112,7 @@ def test_the_worked_example_is_the_one_that_is_tested():
     }
     assert len(added) == 3
     for text in added.values():
-        assert textwrap.dedent(text).strip() in page
+        assert textwrap.dedent(text).strip().rstrip(",") in page
 
 
 @pytest.mark.parametrize("page", pages(), ids=named)

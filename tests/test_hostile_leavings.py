@@ -325,7 +325,9 @@ def test_a_name_that_the_run_directory_writes_is_the_steps_failure(tmp_path: Pat
 
     with RunDirectory(tmp_path / "run") as directory:
         for name in ("result.json", "key.json", "done"):
-            with pytest.raises(ModelError, match=f"stage load-[0-9a-f]+: its step left a {name}"):
+            with pytest.raises(
+                ModelError, match=f"stage load-[0-9a-f]+: its step wrote {name}, a name that is reserved"
+            ):
                 directory.stage("load", {}, produce, str)
 
 
@@ -361,7 +363,9 @@ def test_an_oracle_that_replies_with_no_version_is_a_model_error(
     monkeypatch.setattr(runners, "source", lambda _name: hostile)
     (own / "model.json").touch()
     asked = Oracle(framework="xgboost", version="3.0.0", native_file="model.json", parameters={})
-    with pytest.raises(ModelError, match=r"^xgboost itself, asked to predict with the model, replied with no version"):
+    with pytest.raises(
+        ModelError, match=r"^xgboost itself, asked to predict with the model, didn't reply with its version"
+    ):
         oracle.ask(asked, own / "model.json", own / "rows.npy", None, own, sys.executable, LIMITS, confined=False)
 
 

@@ -47,7 +47,7 @@ def test_an_unknown_server_is_none(version: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "24.1", "99.01", "24.10-py3"])
 def test_an_unknown_release_is_refused_with_the_range_that_is_known(name: str) -> None:
-    with pytest.raises(UsageError, match=r"no such Triton release") as caught:
+    with pytest.raises(UsageError, match=r"this Triton release isn't known") as caught:
         releases.find(name)
     assert "24.03" in caught.value.hint
 

@@ -96,7 +96,7 @@ def _why_lost(
     tied: Sequence[str],
 ) -> str:
     if loser == fastest:
-        return f"not faster than {winner} beyond noise, which is simpler"
+        return f"its lead over {winner} is within noise, and {winner} is simpler"
     ratio, interval = behind[loser]
     spread = f"{ratio:.2f}x {fastest}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f})"
     return f"a tie, and {winner} is simpler: {spread}" if loser in tied else spread
@@ -106,7 +106,7 @@ def _not_named(loser: str, fastest: str, behind: Mapping[str, tuple[float, Inter
     ratio, interval = behind[loser]
     return (
         f"{ratio:.2f}x {fastest}'s time on this traffic ({interval.low:.2f} to {interval.high:.2f}); "
-        "less precise, so chosen only where --precision names it"
+        "it is less precise, so it is chosen only if --precision names it"
     )
 
 
@@ -120,7 +120,7 @@ def _why_won(
     if not behind:
         return "the only candidate that passed"
     if winner != fastest:
-        return f"simpler than {fastest}, which isn't faster beyond noise"
+        return f"simpler than {fastest}, whose lead is within noise"
     if tied:
         return f"no slower than {', '.join(tied)} and simpler"
     second = min(behind, key=lambda name: behind[name][0])

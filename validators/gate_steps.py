@@ -91,7 +91,7 @@ def rows(request: RowsRequest) -> RowsReply:
 def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
     features = request.signature.features
     own, labels = None, None
-    notes: tuple[str, ...] = ("without --data a net is judged on random rows, and has no int8",)
+    notes: tuple[str, ...] = ("without --data a net is judged on random rows, and int8 isn't built",)
     if request.data:
         found = tables.read(Path(request.data), features, request.label, limit=request.user_limit)
         own, labels = Given(found.rows, found.categories), found.labels
@@ -147,7 +147,9 @@ def check(request: CheckRequest) -> Verdict:
     found = sha256_file(Path(request.folder) / request.artifact.model_file) if request.own_sha256 else ""
     if found == request.own_sha256 or not verdict.passed:
         return verdict
-    reason = f"{request.artifact.model_file} isn't the framework's own: sha256 {found}, expected {request.own_sha256}"
+    reason = (
+        f"{request.artifact.model_file} isn't the framework's own file: sha256 {found}, expected {request.own_sha256}"
+    )
     return msgspec.structs.replace(verdict, passed=False, reason=reason)
 
 

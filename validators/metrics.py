@@ -74,7 +74,7 @@ def class_index(output: OutputContract, labels: npt.NDArray[Any]) -> npt.NDArray
     """Labels as rows of the model's classes. UsageError for a label that the model doesn't know."""
     missing = np.flatnonzero([value is None or value != value for value in labels.tolist()])
     if len(missing):
-        raise UsageError(f"row {missing[0]} of the label column has no label", "Leave such rows out.")
+        raise UsageError(f"row {missing[0]} of the label column has no label", "Leave out such rows.")
     index = {label: i for i, label in enumerate(output.labels)}
     # 1, 1.0, True and "True" may all name one class: a file's column and the model's labels need not agree on a type.
     index |= {same: i for i, label in enumerate(output.labels) if (same := _canonical(label)) not in index}
@@ -111,7 +111,7 @@ def _numeric(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise UsageError(f"the label column isn't numeric: {error}") from error
     if not np.all(np.isfinite(truth)):
-        raise UsageError("the label column has missing or infinite values", "Leave those rows out.")
+        raise UsageError("the label column has missing or infinite values", "Leave out those rows.")
     return truth
 
 

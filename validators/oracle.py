@@ -60,14 +60,14 @@ def interpreter(oracle: Oracle, announce: Callable[[str], None], *, trust: bool 
         newer = here is not None and numbers(here) >= numbers(oracle.version)
         if here is None or not newer or not trust:
             raise TargetError(
-                f"the model was written by {oracle.framework} {oracle.version}, and an environment with it can't be "
+                f"the model was written by {oracle.framework} {oracle.version}, but an environment with it can't be "
                 f"made: {error.message}",
                 f"pip install {runners.requirement(oracle.framework, oracle.version)}"
-                + (f", or let the installed {here} judge instead with --trust." if newer else ""),
+                + (f", or give --trust to let the installed {here} judge." if newer else ""),
             ) from error
         note = (
-            f"judged by {oracle.framework} {here}, not by the {oracle.version} that wrote the model: "
-            f"an environment with that can't be made ({error.message})"
+            f"judged by {oracle.framework} {here}, not by {oracle.version}, which wrote the model: "
+            f"an environment with {oracle.version} can't be made ({error.message})"
         )
         return Interpreter(python=sys.executable, version=here, note=note)
 
@@ -122,12 +122,12 @@ def _left(reply: bytes, folder: Path, who: str) -> str:
     except UnicodeDecodeError:
         version = ""
     if not version.isprintable() or not 0 < len(version) <= LONGEST_VERSION:
-        raise ModelError(f"{who} replied with no version.")
+        raise ModelError(f"{who} didn't reply with its version.")
     for name in (ANSWERS_FILE, LEAVES_FILE):
         try:
             archives.described(folder / name)
         except archives.UNREADABLE as error:
-            raise ModelError(f"{who} left no {name} that can be read: {archives.reason(error)}") from error
+            raise ModelError(f"{who} didn't write a readable {name}: {archives.reason(error)}") from error
     return version
 
 

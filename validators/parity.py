@@ -141,7 +141,11 @@ def judge(
     return Verdict(
         passed=not (parity.leaf_mismatches or parity.wrong_values or wrong.any() or flipped or silent),
         reason=_reason(parity, framework, candidate, apart.absolute, wrong, flipped=flipped)
-        or (f"the framework answers none of {parity.rows:,} rows with numbers: nothing is shown" if silent else ""),
+        or (
+            f"the framework's answers to all of the {parity.rows:,} rows are NaN, so parity can't be shown"
+            if silent
+            else ""
+        ),
         parity=parity,
         allowed=tolerance,
     )
@@ -229,7 +233,7 @@ def _reason(
 ) -> str:
     got, expected = candidate.leaves, framework.leaves
     if got is not None and expected is not None and got.shape != expected.shape:
-        return f"the artifact has {got.shape[1]} trees, the model {expected.shape[1]}"
+        return f"the artifact has {got.shape[1]} trees, but the model has {expected.shape[1]}"
     if parity.leaf_mismatches and got is not None and expected is not None:
         row, tree = (int(i[0]) for i in np.nonzero(_wrong_leaves(got, expected)))
         return (

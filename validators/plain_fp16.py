@@ -55,5 +55,5 @@ def share(count: int, of: int) -> str:
 
 def _ranks(mismatches: int | None) -> str:
     if mismatches is None:
-        return "where rank encoding sends them wasn't seen"
+        return "rank encoding wasn't checked on them"
     return "rank encoding moves none" if mismatches == 0 else f"rank encoding moved {mismatches:,} (row, tree) pairs"

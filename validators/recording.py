@@ -32,7 +32,7 @@ MOST = 5_000_000
 LARGEST_BATCH = 1 << 20
 TABLES = (".csv", ".jsonl", ".json")
 """Whose clocks may be finer than seconds."""
-NO_BATCHES = "it has no batch sizes: requests of one row"
+NO_BATCHES = "it has no batch sizes, so each request is one row"
 _LOGGED = re.compile(r"\[(\d{2}/[A-Z][a-z]{2}/\d{4}:\d{2}:\d{2}:\d{2} [+-]\d{4})\]")
 
 Entry = tuple[float, int | None]
@@ -77,17 +77,17 @@ def read(path: Path) -> Recording:
             "See docs/reference/traffic-and-limits.md for what a recording holds.",
         ) from error
     if len(entries) < FEWEST:
-        raise UsageError(f"--traffic {path}: {len(entries)} requests; expected {FEWEST} or more")
+        raise UsageError(f"--traffic {path}: it has {len(entries)} requests; expected {FEWEST} or more")
     seconds = np.array([entry[0] for entry in entries], np.float64)
     order = np.argsort(seconds, kind="stable")
     seconds = seconds[order]
     if not np.isfinite(seconds).all() or (seconds[-1] <= seconds[0] and path.suffix in TABLES):
-        raise UsageError(f"--traffic {path}: all its requests came at the same time")
+        raise UsageError(f"--traffic {path}: all its requests have the same time")
     seconds = _spread(seconds)
     seconds -= seconds[0]
     rows = np.array([entry[1] or 1 for entry in entries], np.int64)[order]
     if rows.min() < 1 or rows.max() > LARGEST_BATCH:
-        raise UsageError(f"--traffic {path}: a request of {rows.max() if rows.min() >= 1 else rows.min()} rows")
+        raise UsageError(f"--traffic {path}: it has a request of {rows.max() if rows.min() >= 1 else rows.min()} rows")
     known = any(entry[1] is not None for entry in entries)
     return Recording(seconds=seconds, batch=rows.astype(np.int32), assumed="" if known else NO_BATCHES)
 

@@ -64,10 +64,12 @@ def parse(spec: str) -> Tolerance:
         given[name] = number
     if "rel" in given or given["abs"] == 0:
         return Tolerance(abs=given.get("abs", 0.0), rel=given.get("rel", 0.0), why="given by --tolerance")
-    raise UsageError(f"--tolerance {spec!r}: an absolute bound alone is no test", "Add rel=…, for example rel=1e-5.")
+    raise UsageError(
+        f"--tolerance {spec!r}: an absolute bound alone doesn't test small answers", "Add rel=…, for example rel=1e-5."
+    )
 
 
-EXACT_LABELS = Tolerance(abs=0.0, rel=0.0, why="labels are the same or they aren't")
+EXACT_LABELS = Tolerance(abs=0.0, rel=0.0, why="labels must be identical")
 
 
 SHARES = {"fp32": (3e-4, 1e-4, 0.0, 1.0), "fp16": (0.02, 0.02, 0.002, 0.005), "int8": (0.1, 0.05, 0.01, 0.02)}

@@ -153,4 +153,4 @@ def _recorded(path: Path) -> Traffic:
 
 
 def _wrong(spec: str) -> UsageError:
-    return UsageError(f"--traffic {spec!r} isn't batch sizes with shares, and how they arrive", EXAMPLES)
+    return UsageError(f"--traffic {spec!r} must say batch sizes with their shares, and how requests arrive", EXAMPLES)

@@ -58,4 +58,4 @@ def keep(record: Record, directory: RunDirectory, progress: Progress) -> None:
         if record.publication is None:
             raise
         version, name = record.publication.version, record.publication.name
-        progress.note(f"version {version} of {name} is published; {error.message}")
+        progress.note(f"version {version} of {name} is published, but {error.message}")

@@ -82,14 +82,15 @@ def _costs(record: Record) -> tuple[str, ...]:
     )
     said = [f"{finding[:1].upper()}{finding[1:]}." for finding in by_precision.findings(record)]
     foot = (
-        "In brackets: of times the 95% interval; of metrics the difference from the framework's, by a paired bootstrap."
+        "In brackets: after a time its 95% interval; after a metric its difference from the framework's, "
+        "by a paired bootstrap."
     )
     return ("## What each precision costs", *(plain(line) for line in said), table(heads, rows), foot)
 
 
 def _candidates(record: Record) -> str:
     if not record.candidates:
-        return "There are none."
+        return "There are no candidates."
     heads = (
         "Candidate",
         "Verdict",
@@ -141,7 +142,7 @@ def _latency(record: Record) -> tuple[str, ...]:
         )
         for line, candidate in lines
     )
-    foot = "Microseconds of one call in process, candidates interleaved. A p99 takes 662 calls."
+    foot = "Times are microseconds for one call in process, with the candidates interleaved. A p99 needs 662 calls."
     return ("## Latency", table(heads, rows), foot)
 
 
@@ -149,7 +150,7 @@ def _tuning(record: Record) -> tuple[str, ...]:
     found = tuned(record)
     if found is None:
         return ()
-    heads = ("Trial>", "Configuration", "Rows/s>", "p50>", "p99>", "Rows a call>", "Rounds>", "How it did")
+    heads = ("Trial>", "Configuration", "Rows/s>", "p50>", "p99>", "Rows a call>", "Rounds>", "Result")
     rows = ((str(row.id), f"{'★ ' if row.word == 'best' else ''}{row.name}", *row.cells, row.did) for row in found.rows)
     return ("## On the server", _facts(found.facts), table(heads, rows), found.foot)
 

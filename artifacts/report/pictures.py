@@ -125,9 +125,9 @@ def _tradeoff(record: Record) -> Picture | None:
 
     return Picture(
         key="tradeoff",
-        title="What it costs, and what it buys",
-        foot=f"Each candidate that passed; the line joins those that no other beats in both. A difference below "
-        f"{SMALLEST:g} is drawn there.",
+        title="Time and difference of each candidate",
+        foot=f"Each candidate that passed. The line joins those that no other candidate beats in both. "
+        f"A difference below {SMALLEST:g} is drawn at {SMALLEST:g}.",
         svg=_svg("tradeoff", draw),
     )
 
@@ -147,12 +147,12 @@ def _errors(record: Record) -> Picture | None:
             _steps(axes, place(record, candidate), [max(min(error, 1e30), SMALLEST) for error in errors], candidate.id)
         _logarithmic(axes, "x")
         axes.set_xlabel("largest difference of an answer, row by row")
-        _shares(axes, "share of the rows\nthat are no further off")
+        _shares(axes, "share of the rows with\nat most this difference")
 
     return Picture(
         key="errors",
         title="How far answers are off",
-        foot="A curve further left is closer to the framework. Candidates that answer to the bit aren't drawn.",
+        foot="A curve further left is closer to the framework. Candidates with bit-identical answers aren't drawn.",
         svg=_svg("errors", draw),
     )
 
@@ -170,12 +170,12 @@ def _times(record: Record) -> Picture | None:
                 _steps(axes, place(record, candidate), list(found.quantiles), candidate.id)
         _logarithmic(axes, "x")
         axes.set_xlabel(f"time of one call of {batch} row{'s' if batch > 1 else ''}, µs")
-        _shares(axes, "share of the calls\nthat are no slower")
+        _shares(axes, "share of the calls with\nat most this time")
 
     return Picture(
         key="times",
         title="How long calls take",
-        foot="In process, candidates interleaved. The right end of a curve is the slowest call that was seen.",
+        foot="In process, with the candidates interleaved. The right end of a curve is the slowest call.",
         svg=_svg("times", draw),
     )
 
@@ -205,7 +205,7 @@ def _layer_costs(candidate: CandidateRecord) -> Picture:
     return Picture(
         key=f"layers-{candidate.id}",
         title=f"What each layer of {candidate.id} costs",
-        foot=f"Root mean square, on rows that calibrated nothing.{left}",
+        foot=f"Root mean square error, on rows that nothing was calibrated on.{left}",
         svg=_svg(f"layers-{candidate.id}", draw, height=max(1.2 + 0.28 * len(costs), 1.8)),
     )
 

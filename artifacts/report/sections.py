@@ -12,7 +12,7 @@ MEANINGS = {
     "probability": "probabilities, the framework's predict_proba",
     "margin": "raw margins, before any transform",
     "value": "the framework's predict",
-    "label": "the number of the class that is decided for",
+    "label": "the number of the predicted class",
 }
 
 
@@ -53,7 +53,7 @@ def facts(record: Record) -> tuple[Fact, ...]:
     judge = f"{model.framework} {model.oracle_version}".strip()
     found = [
         Fact(term="Model", lines=(f"{wrote}, {model.objective}: {', '.join(sizes)}", *filter(None, (model.path,)))),
-        Fact(term="Judged by", lines=(f"{judge} itself, in a process of its own",)),
+        Fact(term="Judged by", lines=(f"{judge} itself, in its own process",)),
         *_parity_facts(record),
         Fact(term="Target", lines=(record.target.name, _measured(record))),
     ]
@@ -61,7 +61,9 @@ def facts(record: Record) -> tuple[Fact, ...]:
         found.append(Fact(term="Triton", lines=(f"configuration written for release {record.tuning.triton}",)))
     if record.publication is not None:
         published = record.publication
-        asked = f"golden rows asked of {published.server or 'a real Triton'} after the commit, and they agree"
+        asked = (
+            f"golden rows were sent to {published.server or 'a real Triton'} after the commit, and the answers agree"
+        )
         found.append(
             Fact(
                 term="Published",
@@ -89,8 +91,12 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
     return (
         # a configuration for a backend that the managed server lacks is for the user's own
         *((Command(purpose="serve it", words=("millwork triton serve", *where)),) if managed else ()),
-        Command(purpose="ask it here", words=("millwork predict", *where, *files)),
-        *((Command(purpose="go back", words=("millwork rollback", *where)),) if record.publication.version > 1 else ()),
+        Command(purpose="predict with it", words=("millwork predict", *where, *files)),
+        *(
+            (Command(purpose="roll back", words=("millwork rollback", *where)),)
+            if record.publication.version > 1
+            else ()
+        ),
     )
 
 
@@ -129,10 +135,10 @@ def versions(record: Record) -> tuple[Fact, ...]:
     model, published = record.model, record.publication
     listed = {
         "millwork": record.millwork,
-        f"{model.framework}, wrote the model": model.framework_version,
-        f"{model.framework}, judged": model.oracle_version,
-        "Triton, written for": record.tuning.triton if record.tuning else "",
-        "Triton, verified on": published.server if published and published.verified else "",
+        f"{model.framework} that wrote the model": model.framework_version,
+        f"{model.framework} that judged": model.oracle_version,
+        "Triton of the configuration": record.tuning.triton if record.tuning else "",
+        "Triton that verified": published.server if published and published.verified else "",
         "model sha256": model.sha256,
         "manifest sha256": published.manifest_sha256 if published else "",
         "run directory": record.run_dir,

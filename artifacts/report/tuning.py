@@ -9,7 +9,7 @@ from .tuning_chart import Split, Sweep, Trade, split, sweep, tail_name, trade, w
 
 GENERATORS = {
     "perf_analyzer": "perf_analyzer, a closed loop",
-    "asyncio": "our own clients; an open loop is timed from the scheduled arrival",
+    "asyncio": "millwork's own clients; in an open loop, times count from the scheduled arrival",
 }
 DID = {
     "best": "chosen",
@@ -21,8 +21,8 @@ DID = {
 
 
 FOOT = (
-    "Times are microseconds seen by the client, all rounds of a trial together; a trial in fewer rounds was given up "
-    "early. Rows a call: of one execution of the model, on average."
+    "Times are microseconds, seen by the client over all rounds of a trial. A trial with fewer rounds was stopped "
+    "early. Rows a call: the mean number of rows in one execution of the model."
 )
 
 
@@ -63,11 +63,11 @@ def tuned(record: Record) -> Tuned | None:
 
 
 def _facts(tuning: Tuning) -> tuple[Fact, ...]:
-    assumed = f"assumed, as nobody said otherwise: {tuning.assumed}" if tuning.assumed else ""
+    assumed = f"assumed: {tuning.assumed}" if tuning.assumed else ""
     measured = sum(trial.figures is not None for trial in tuning.trials)
     lines = {
         "Traffic": (tuning.traffic, assumed, f"sent by {GENERATORS.get(tuning.generator, tuning.generator)}"),
-        "Limit": (tuning.slo or "none was said", _kept(tuning)),
+        "Limit": (tuning.slo or "none was given", _kept(tuning)),
         "Objective": (tuning.objective,),
         "Chosen": _chosen(tuning),
         "Limited by": (tuning.limited_by,),
@@ -75,7 +75,7 @@ def _facts(tuning: Tuning) -> tuple[Fact, ...]:
         "Search": (
             f"{measured} of {tuning.considered} configurations measured in {text.seconds(tuning.seconds)}",
             f"on {tuning.server}",
-            f"it ended: {tuning.why}" if tuning.why else "",
+            f"the search ended: {tuning.why}" if tuning.why else "",
         ),
     }
     return tuple(Fact(term=term, lines=kept) for term, said in lines.items() if (kept := tuple(filter(None, said))))
@@ -113,8 +113,12 @@ def _headroom(tuning: Tuning) -> tuple[str, ...]:
         return ()
     if room.rate is None:
         return (f"none of the rates that were tried keeps {room.limit}",)
-    beyond = f", and breaks it at {room.breaks_at:,.0f}" if room.breaks_at is not None else ""
-    late = ("beyond it our own generator was late, so the server may bear more",) if room.client_bound else ()
+    beyond = f", and exceeds it at {room.breaks_at:,.0f}" if room.breaks_at is not None else ""
+    late = (
+        ("above that rate millwork's load generator was late, so the server may sustain more",)
+        if room.client_bound
+        else ()
+    )
     return (f"keeps {room.limit} up to {room.rate:,.0f} requests/s{beyond}", *late)
 
 

@@ -47,7 +47,7 @@ def verdict(record: Record) -> Verdict:
         return Verdict(
             outcome="nothing",
             sentence=f"Nothing is published: the target {record.target.name} isn't here, so nothing was measured.",
-            because=f"Built, and through the parity gate: {', '.join(passed)}.",
+            because=f"Built and passed parity: {', '.join(passed)}.",
         )
     return Verdict(outcome="measured", sentence="Candidates only: nothing was chosen and nothing is published.")
 

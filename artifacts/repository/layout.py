@@ -81,7 +81,10 @@ def locate(repository: Path, name: str) -> Place:
     else:
         state = root.parent / f".{root.name}.millwork"
     if state.is_relative_to(root):
-        raise UsageError(f"{state}: inside the repository {root}, where Triton would take it for a model", ELSEWHERE)
+        raise UsageError(
+            f"{state}: the staging folder is inside the repository {root}, where Triton would take it for a model",
+            ELSEWHERE,
+        )
     return Place(root=root, name=name, state=state)
 
 
@@ -114,14 +117,15 @@ def prepare(place: Place) -> None:
         writable = os.access(place.state, os.W_OK | os.X_OK)
     except OSError as error:
         raise PublicationError(
-            f"publishing stages its files beside the repository: {refusal(error, place.state)}", ELSEWHERE
+            f"the staging folder beside the repository can't be made: {refusal(error, place.state)}", ELSEWHERE
         ) from error
     if not writable:
         raise PublicationError(f"{place.state}: the staging folder isn't writable", ELSEWHERE)
     target = place.model if place.model.is_dir() else place.root
     if target.stat().st_dev != place.state.stat().st_dev:
         raise PublicationError(
-            f"{place.state}: on another file system than {target}, so nothing can be renamed into it",
+            f"{place.state}: the staging folder is on another file system than {target}, "
+            "so no file can be renamed into it",
             ELSEWHERE,
         )
 
@@ -130,14 +134,19 @@ def _require_folder(place: Place, folder: Path) -> None:
     """PublicationError where ``folder``, the repository or the nearest above it that is there, can't be written."""
     if not folder.is_dir():
         raise PublicationError(
-            f"the repository can't be made: {folder}: this is a file, not a folder", "Give a folder for --repository."
+            f"the repository can't be made: {folder} is a file, not a folder", "Give a folder for --repository."
         )
     if not os.access(folder, os.W_OK | os.X_OK):
-        what = "the repository isn't writable" if folder == place.root else "not writable, so no repository in it"
-        raise PublicationError(f"{folder}: {what}", "Let this user write there, or give another one.")
+        what = (
+            "the repository isn't writable"
+            if folder == place.root
+            else "this folder isn't writable, so the repository can't be made in it"
+        )
+        raise PublicationError(f"{folder}: {what}", "Let this user write there, or give another --repository.")
     if place.model.exists() and not place.model.is_dir():
         raise PublicationError(
-            f"{place.model}: a file, where the model's folder would be", "Move it away, or give another --name."
+            f"{place.model}: expected the model's folder, but there is a file of that name",
+            "Move it away, or give another --name.",
         )
 
 

@@ -61,7 +61,7 @@ def read(place: Place) -> Ledger:
     except msgspec.DecodeError as error:
         raise PublicationError(
             f"{place.ledger}: not a ledger of millwork: {error}",
-            "Remove it: versions then count up from the folders that are there.",
+            "Remove it: the next version's number then follows from the folders that are there.",
         ) from error
 
 

@@ -37,11 +37,15 @@ def find_version(repository: Path, name: str, version: int | None = None) -> Pat
     place = locate(repository, name)
     there = version_folders(place)
     if not place.model.is_dir() or not there:
-        raise UsageError(f"{place.root}: no model called {name!r} here", "Check --repository and --name.")
+        raise UsageError(
+            f"{place.root}: there is no model called {name!r} in this repository", "Check --repository and --name."
+        )
     number = _served_now(place) if version is None else version
     if number not in there:
-        asked = "no version serves" if number is None else f"no version {number}"
-        raise UsageError(f"{name}: {asked} here", f"The versions here: {', '.join(str(number) for number in there)}.")
+        asked = "no version serves" if number is None else f"there is no version {number}"
+        raise UsageError(
+            f"{name}: {asked} in this repository", f"The versions here: {', '.join(str(number) for number in there)}."
+        )
     return place.version(number)
 
 

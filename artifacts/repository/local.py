@@ -33,7 +33,7 @@ class LocalRepository(Value):
 
     def models(self) -> list[str]:
         if not self.root.is_dir():
-            raise UsageError(f"--repository {self.root}: no such folder")
+            raise UsageError(f"--repository {self.root}: there is no such folder")
         return sorted(path.name for path in self.root.iterdir() if (path / CONFIG_FILE).exists())
 
     def versions(self, name: str) -> list[VersionEntry]:

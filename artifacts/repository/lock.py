@@ -38,7 +38,7 @@ def hold(place: Place, timeout: float) -> Iterator[None]:
     except Timeout as error:
         raise PublicationError(
             f"{place.name} in {place.root} is being published by {_holder(place)}; waited {timeout:g} s",
-            "Wait for it to end, and publish again.",
+            "Wait until that process ends, and publish again.",
         ) from error
     except OSError as error:
         raise PublicationError(f"the lock can't be taken: {refusal(error, place.lock)}") from error

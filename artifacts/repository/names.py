@@ -34,7 +34,7 @@ def local_path(url: str) -> Path:
         raise UsageError(f"{url}: not an address: {error}", "Give a local folder, or file:///….") from error
     if parts.scheme.lower() != "file":
         raise UsageError(
-            f"{url}: no repository of a kind that is known", "Give a folder, file:///…, s3://…, gs://… or az://…."
+            f"{url}: this kind of repository isn't supported", "Give a folder, file:///…, s3://…, gs://… or az://…."
         )
     if parts.netloc not in {"", "localhost"} or not parts.path or parts.query or parts.fragment:
         raise UsageError(f"{url}: expected file:/// and an absolute path")

@@ -106,8 +106,8 @@ def still_serves(place: Place) -> str:
     try:
         version = served_now(place)
     except (ModelError, OSError):
-        return "what served before is untouched"
-    return f"version {version} still serves" if version is not None else "nothing serves under that name"
+        return "the version that served before is unchanged"
+    return f"version {version} still serves" if version is not None else "no version of the model serves"
 
 
 def _begin(
@@ -179,15 +179,15 @@ def _undone(
     except (OSError, PublicationError) as second:
         why, _ = explain(second, place)
         return PublicationError(
-            f"{failed}; and undoing it failed too: {why}",
-            "Once that is mended, the next publication or rollback finishes the undoing.",
+            f"{failed}; the undo failed too: {why}",
+            "Fix that. The next publication or rollback then finishes the undo.",
         )
     if committed and restored is not None:
         try:
             restored(served_now(place))
         except Exception as second:  # noqa: BLE001 -- the caller's own code; the files are right by now
             why, _ = explain(second, place)
-            failed += f"; the server couldn't be brought back to it ({why})"
+            failed += f"; the server couldn't be made to load that version again ({why})"
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
 
 

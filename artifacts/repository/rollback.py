@@ -40,7 +40,9 @@ def rollback(
     """
     place = locate(repository, name)
     if not place.model.is_dir():
-        raise UsageError(f"{place.root}: no model called {name!r} here", "Check --repository and --name.")
+        raise UsageError(
+            f"{place.root}: there is no model called {name!r} in this repository", "Check --repository and --name."
+        )
     prepare(place)
     with hold(place, timeout):
         try:
@@ -48,13 +50,13 @@ def rollback(
             flights.sweep(place)
             present = served_now(place)
         except OSError as error:
-            raise PublicationError(f"{name}: a killed publication can't be undone: {refusal(error)}") from error
+            raise PublicationError(f"{name}: an interrupted publication can't be undone: {refusal(error)}") from error
         target = to
         if target is None:
             target = present if undone else _before(place, present)
         if target is None:
             raise UsageError(
-                f"{name}: no version served before {'this one' if present is None else f'version {present}'}",
+                f"{name}: no version served{'' if present is None else f' before version {present}'}",
                 f"The versions here: {_listed(place)}. Name one with --version.",
             )
         config = _config_of(place, target) if target != present else config_bytes(place) or b""
@@ -85,7 +87,9 @@ def _before(place: Place, present: int | None) -> int | None:
 def _config_of(place: Place, version: int) -> bytes:
     """The config.pbtxt that lets ``version`` serve, once that version is known to be whole."""
     if version not in version_folders(place):
-        raise UsageError(f"{place.name}: no version {version} here", f"The versions here: {_listed(place)}.")
+        raise UsageError(
+            f"{place.name}: there is no version {version} in this repository", f"The versions here: {_listed(place)}."
+        )
     folder = place.version(version)
     try:
         if (folder / manifests.MANIFEST_FILE).exists():
@@ -93,15 +97,15 @@ def _config_of(place: Place, version: int) -> bytes:
     except ModelError as error:
         raise PublicationError(
             f"{place.name}: version {version} can't serve again: {error.message}; {still_serves(place)}",
-            f"Go back to another version; here are {_listed(place)}.",
+            f"Roll back to another version. The versions here: {_listed(place)}.",
         ) from error
     kept = ledgers.read(place).kept.get(version)
     own = folder / manifests.CONFIG_FILE
     if kept is None and not own.is_file():
-        raise UsageError(f"{folder}: no config.pbtxt is known to serve this version")
+        raise UsageError(f"{folder}: there is no config.pbtxt that serves this version")
     config = kept if kept is not None else own.read_bytes()
     if max(served_by(place, config, version_folders(place)), default=None) != version:
-        raise PublicationError(f"{own}: doesn't serve version {version}; {still_serves(place)}")
+        raise PublicationError(f"{own}: this configuration doesn't serve version {version}; {still_serves(place)}")
     return config
 
 
@@ -133,13 +137,13 @@ def _back(
     place: Place, target: int, present: bytes | None, error: BaseException, restored: Restored | None
 ) -> PublicationError:
     reason, hint = explain(error, place)
-    failed = f"{place.name}: going back to version {target} failed: {reason}"
+    failed = f"{place.name}: rollback to version {target} failed: {reason}"
     try:
         if _put_back(place, present) and restored is not None:
             restored(served_now(place))
     except Exception as second:  # noqa: BLE001 -- the caller's own code among it: said, not lost
         why, _ = explain(second, place)
-        return PublicationError(f"{failed}; and putting things back failed too: {why}", hint)
+        return PublicationError(f"{failed}; the undo failed too: {why}", hint)
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
 
 

@@ -48,7 +48,9 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
         step(f"copy {path}")
         _copy(bundle.folder, folder, path)
     if manifests.sha256(folder) != bundle.manifest_sha256:
-        raise ModelError(f"{bundle.folder / manifests.MANIFEST_FILE}: changed since the bundle was sealed")
+        raise ModelError(
+            f"{bundle.folder / manifests.MANIFEST_FILE}: the manifest has changed since the bundle was made"
+        )
     manifests.read_intact(folder)
     config = triton_config.with_version(bundle.config, version).encode()
     flight = _flight(place, bundle, digest, version)
@@ -220,8 +222,8 @@ def _flight(place: Place, bundle: Bundle, digest: str, version: int) -> Flight:
             pinned = triton_config.pinned((original or b"").decode(), served).encode()
         except ModelError as error:
             raise PublicationError(
-                f"{place.config}: serves versions by a policy that can't be rewritten: {error.message}",
-                "Let its version_policy name them (specific), or give another --name.",
+                f"{place.config}: its version_policy can't be rewritten: {error.message}",
+                "Give it a version_policy that names the versions (specific), or give another --name.",
             ) from error
     return Flight(
         version=version,
@@ -253,7 +255,7 @@ def _own_config(place: Place, version: int) -> bytes | None:
 def _copy(source: Path, target: Path, path: str) -> None:
     """Copy one file's content; its permissions are those of any new file, so that the server's user may read it."""
     if not manifests.stays_inside(source, path):
-        raise ModelError(f"{source}: {path!r} leaves the bundle's folder")
+        raise ModelError(f"{source}: {path!r} is outside the bundle's folder")
     copy = target / path
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / path, copy)

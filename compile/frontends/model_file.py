@@ -40,7 +40,7 @@ def _open(path: Path, limit: int) -> BinaryIO:
         raise ModelError(f"{path}: there is no such file", "Check the path of the model.") from None
     except PermissionError:
         raise ModelError(
-            f"{path}: this user may not read the file", "Change its permissions, or run as a user who may."
+            f"{path}: permission denied", "Change the file's permissions, or run as a user who may read it."
         ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -55,10 +55,10 @@ def _open(path: Path, limit: int) -> BinaryIO:
 
 def _check(path: Path, status: os.stat_result, limit: int) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise ModelError(f"{path}: is a folder, not a model's file", "Name the file in it.")
+        raise ModelError(f"{path}: this is a folder, not a model file", "Name the file in it.")
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{path}: is not a regular file", "Save the model into a file and name that.")
+        raise ModelError(f"{path}: this is not a regular file", "Save the model to a file, and give that file.")
     if status.st_size == 0:
-        raise ModelError(f"{path}: is empty", "Save the model again; the disk may have been full.")
+        raise ModelError(f"{path}: the file is empty", "Save the model again; the disk may have been full.")
     if status.st_size > limit:
-        raise ModelError(f"{path}: {status.st_size} bytes, more than the limit of {limit}")
+        raise ModelError(f"{path}: {status.st_size} bytes are more than the limit of {limit}")

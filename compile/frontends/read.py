@@ -75,7 +75,7 @@ def _net(kind: Format, content: bytes, where: Provenance, options: LoadOptions) 
         from .torch.model_card import task_of
     except ModuleNotFoundError as error:
         raise TargetError(
-            f"{error.name} isn't installed, and reading a net takes it", "pip install 'millwork[torch]'"
+            f"{error.name} isn't installed, and reading a net needs it", "pip install 'millwork[torch]'"
         ) from error
     if options.task:
         task_of(options.task)  # a wrong word is refused before the file is opened
@@ -83,7 +83,7 @@ def _net(kind: Format, content: bytes, where: Provenance, options: LoadOptions) 
         return weights.load(content, where, options)
     if options.module:
         raise ModelError(
-            f"{where.path}: --module is for a state dict, and this is a whole exported net", "Leave it out."
+            f"{where.path}: this is a whole exported net, and --module is for a state dict only", "Leave --module out."
         )
     return net.load(content, where, options)
 
@@ -92,7 +92,9 @@ def _xgboost(document: object, native: NativeFile, where: Provenance, options: L
     """A saved model, or a pickled handle {Config, Model} that someone has written to a file."""
     if isinstance(document, dict) and "Model" in document:
         if native.name == "model.json":
-            raise ModelError(f"{where.path}: a Booster's pickled state, not a saved model", "Use Booster.save_model.")
+            raise ModelError(
+                f"{where.path}: this is a Booster's pickled state, not a saved model", "Use Booster.save_model."
+            )
         document, native = document["Model"], _member(native.content, where)
     return xgboost.load(document, native, where, options)
 
@@ -117,7 +119,7 @@ def _pickled(pickled: PickledModel, where: Provenance, scratch: Path, options: L
     loaded = xgboost.load(model, native, where, options, _estimator(pickled.estimator, attributes))
     classes = len(loaded.signature.output.labels)
     if attributes.n_classes and loaded.signature.output.task == "multiclass" and attributes.n_classes != classes:
-        raise ModelError(f"{where.path}: the wrapper has {attributes.n_classes} classes, and its booster {classes}")
+        raise ModelError(f"{where.path}: the wrapper has {attributes.n_classes} classes, but its booster has {classes}")
     return loaded
 
 
@@ -140,7 +142,7 @@ def _cbm(content: bytes, where: Provenance, scratch: Path, options: LoadOptions)
         import catboost as framework
     except ModuleNotFoundError as error:
         raise TargetError(
-            "CatBoost isn't installed, and reading its .cbm takes it", "pip install 'millwork[catboost]'"
+            "CatBoost isn't installed, and reading a .cbm file needs it", "pip install 'millwork[catboost]'"
         ) from error
     saved, exported = scratch / "model.cbm", scratch / "exported.json"
     saved.write_bytes(content)
@@ -177,7 +179,7 @@ def _leaf_order(model: Any, path: str) -> list[list[int]]:
             for t in range(model.tree_count_)
         ]
     except _DAMAGED as error:
-        raise ModelError(f"{path}: its trees don't hold together: {error}", "Save it again with save_model.") from error
+        raise ModelError(f"{path}: its trees are inconsistent: {error}", "Save it again with save_model.") from error
 
 
 def _left_to_right(steps: Sequence[tuple[int, int]], leaf: Sequence[int]) -> list[int]:

@@ -66,7 +66,7 @@ _REFUSED: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (re.compile(rb"tree\r?\n(version|num_class)="), "a LightGBM model, which is not supported in this version", ""),
     (
         re.compile(rb"PK\x03\x04.{26}[^/]{0,200}/(constants\.pkl|code/)", re.DOTALL),
-        "a TorchScript file, which isn't read: tracing and scripting are deprecated",
+        "a TorchScript file, which is not supported: tracing and scripting are deprecated",
         "Export the module: torch.export.save, or millwork.save_net.",
     ),
     (re.compile(rb"PK\x03\x04"), "a zip archive (Keras, skops, NumPy), which is not supported", ""),
@@ -95,7 +95,7 @@ def sniff(path: Path) -> Format:
             raise ModelError(f"{path}: {what}", hint or _READ)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
         raise ModelError(f"{path}: JSON or UBJSON, but not a model of XGBoost's or CatBoost's: {_look(head)}", _READ)
-    raise ModelError(f"{path}: not a model in a format that is read: {_look(head)}", _READ)
+    raise ModelError(f"{path}: this isn't a model in a supported format: {_look(head)}", _READ)
 
 
 def _of_content(head: bytes) -> Format | None:
@@ -142,7 +142,9 @@ def _compressed(path: Path, head: bytes) -> Format:
         return found
     if found is not None:
         raise ModelError(f"{path}: a {found} model, compressed by {kind}", "Decompress it first.")
-    raise ModelError(f"{path}: compressed by {kind}, and no pickle in it: {_look(inner or head)}", _READ)
+    raise ModelError(
+        f"{path}: the file is compressed by {kind}, but doesn't hold a pickle: {_look(inner or head)}", _READ
+    )
 
 
 def _look(head: bytes) -> str:

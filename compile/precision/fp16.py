@@ -35,7 +35,7 @@ def prepare(model: onnx.ModelProto, rows: Feeds, folder: Path) -> Lowering | Ref
     large = {node.name: reason for node in nodes if (reason := _too_large(node, known, peaks))}
     layers = tuple(layer for layer in precision.products(model) if layer.name not in large)
     if not layers:
-        why = next(iter(large.values()), "there is no Gemm or MatMul in it")
+        why = next(iter(large.values()), "it has no Gemm or MatMul")
         return Refused(reason=f"fp16: no layer of the net can be lowered: {why}")
     names = {layer.name for layer in precision.products(model)}
     path = folder / "fp32.onnx"
@@ -80,9 +80,9 @@ def _too_large(node: onnx.NodeProto, known: dict[str, onnx.TensorProto], peaks: 
     """Why float16 can't hold what the node works on; empty where it can."""
     constant = precision.large_constants(node, known)
     if not constant <= HALF_MAX:
-        return f"{node.name} has a constant of {constant:.3g}, beyond float16"
+        return f"{node.name} has a constant of {constant:.3g}, larger than float16 holds"
     peak = max((peaks[name] for name in (*node.input, *node.output) if name in peaks), default=0.0)
-    return "" if peak <= LARGEST else f"{node.name} works on values up to {peak:.3g} (kept above {LARGEST:.0f})"
+    return "" if peak <= LARGEST else f"{node.name} works on values up to {peak:.3g} (kept in fp32 above {LARGEST:.0f})"
 
 
 @contextmanager

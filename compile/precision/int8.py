@@ -41,8 +41,8 @@ def prepare(model: onnx.ModelProto, calibration: Feeds, folder: Path, *, symmetr
     excluded = {layer.name: reason for layer in found if (reason := _unmeant(layer, dims))}
     layers = tuple(layer for layer in found if layer.name not in excluded)
     if not layers:
-        why = next(iter(excluded.values()), "there is no Gemm or MatMul in it")
-        return Refused(reason=f"int8: no layer of the net is meant for it: {why}")
+        why = next(iter(excluded.values()), "it has no Gemm or MatMul")
+        return Refused(reason=f"int8: no layer of the net can be lowered: {why}")
     names = [layer.name for layer in layers]
     path = folder / "fp32.onnx"
     onnx.save_model(model, path)
@@ -155,9 +155,9 @@ def _unmeant(layer: Product, dims: dict[str, int]) -> str:
     if not layer.weighted:
         return f"{layer.name} multiplies two activations"
     if dims[layer.weight] != MATRIX:
-        return f"{layer.name} has a stack of matrices: scales are by the channel of one"
+        return f"{layer.name} multiplies a stack of matrices, and int8 has scales for the channels of one matrix only"
     if layer.narrow:
-        return f"{layer.name} is {layer.k} x {layer.n}: below {NARROW} there is nothing to gain"
+        return f"{layer.name} is {layer.k} x {layer.n}, and below {NARROW} int8 gains nothing"
     return ""
 
 

@@ -57,7 +57,7 @@ def faults(lowering: Lowering, kept: Collection[str], typed: onnx.ModelProto) ->
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         return f"the {lowering.precision} graph isn't valid ONNX: {str(error).splitlines()[0]}"
     if _face(typed) != _face(lowering.model):
-        return f"the {lowering.precision} graph has other inputs or outputs: {_face(typed)}"
+        return f"the inputs or outputs of the {lowering.precision} graph have changed: {_face(typed)}"
     found = census(typed)
     return _missed(lowering, kept, found) or _unfit(lowering, found, typed)
 
@@ -69,7 +69,7 @@ def _missed(lowering: Lowering, kept: Collection[str], found: Census) -> str:
     if missing:
         return f"{len(missing)} of {len(meant)} layers didn't become {lowering.precision}: {_few(missing)}"
     left = [name for name in (*kept, *lowering.excluded) if found.products.get(name) != "fp32"]
-    return f"{len(left)} layers to be kept fp32 weren't: {_few(left)}" if left else ""
+    return f"{len(left)} layers should have stayed fp32 and didn't: {_few(left)}" if left else ""
 
 
 def _unfit(lowering: Lowering, found: Census, typed: onnx.ModelProto) -> str:

@@ -61,7 +61,10 @@ def lower(request: PrecisionRequest) -> PrecisionReply:
     model = onnx.load_model(request.graph)
     calibration, judging = finite(model, _read(request.calibration)), _read(request.judging)
     if not count(calibration):
-        return PrecisionReply(refused=f"{request.precision}: no row to calibrate on is finite, with a finite answer")
+        return PrecisionReply(
+            refused=f"{request.precision}: no row can be used for calibration: "
+            "all have values or answers that aren't finite"
+        )
     made = (
         fp16.prepare(model, calibration, folder)
         if request.precision == "fp16"
@@ -111,7 +114,7 @@ def _words(lowering: Lowering, mixture: Mixture) -> str:
 def _hopeless(lowering: Lowering, costs: tuple[LayerCost, ...], limit: Limit) -> str:
     dearest = ", ".join(f"{cost.name} ({cost.error:.1e})" for cost in costs[:3])
     return (
-        f"{lowering.precision}: no choice of layers keeps {limit.words}; the dearest layers are {dearest} "
+        f"{lowering.precision}: no choice of layers keeps {limit.words}; the layers that cost most are {dearest} "
         "(error over standard deviation)"
     )
 

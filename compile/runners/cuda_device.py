@@ -37,7 +37,7 @@ class Cuda:
         except CudaError:
             raise
         except Exception as error:  # the bindings' own, where libcuda.so.1 can't be found
-            raise CudaError("no CUDA driver on this machine") from error
+            raise CudaError("this machine has no CUDA driver") from error
         device = _taken(driver.cuDeviceGet(number))
         self._context = _taken(driver.cuDevicePrimaryCtxRetain(device))
         self.enter()
@@ -189,7 +189,7 @@ class Cuda:
                 return module, FATBIN
         source = _beside(folder, SOURCE)
         if source is None:
-            raise CudaError(f"{folder}: neither {FATBIN} for sm_{capability} nor {SOURCE}")
+            raise CudaError(f"{folder}: there is neither a {FATBIN} for sm_{capability} nor {SOURCE}")
         return _taken(self._driver.cuModuleLoadData(compiled(source, capability))), "NVRTC"
 
     def _attribute(self, which: Any, device: Any) -> int:
@@ -210,7 +210,7 @@ def compiled(source: Path, capability: int) -> bytes:
         raise CudaError("NVRTC isn't installed: pip install nvidia-cuda-nvrtc") from error
     fitting = [one for one in known if one <= capability]
     if not fitting:
-        raise CudaError(f"this NVRTC has no code for sm_{capability}: it has {', '.join(map(str, known))}")
+        raise CudaError(f"this NVRTC can't compile for sm_{capability}; it can for {', '.join(map(str, known))}")
     exact = capability in known
     target = f"--gpu-architecture={'sm' if exact else 'compute'}_{max(fitting)}"
     program = _taken(nvrtc.nvrtcCreateProgram(source.read_bytes(), source.name.encode(), 0, [], []))

@@ -67,16 +67,16 @@ class Rows:
         self.n, self.columns = int(one.shape[0]), int(one.shape[1])
         self.stride = int(one.strides[0]) if one.strides and self.n > 1 else self.columns
         if one.strides and self.columns > 1 and one.strides[1] != 1:
-            raise TensorError("the numbers of a row don't lie side by side")
+            raise TensorError("the numbers of a row must be contiguous")
         self.address = int(one.data or 0) + int(one.byte_offset)
 
     def _require(self, one: DlTensor, device: tuple[int, int]) -> None:
         if (one.device_type, one.device_id) != device:
             raise TensorError(
-                f"a tensor on DLPack device {one.device_type}:{one.device_id}, not {device[0]}:{device[1]}"
+                f"the tensor is on DLPack device {one.device_type}:{one.device_id}; expected {device[0]}:{device[1]}"
             )
         if (one.code, one.bits, one.lanes) != (FLOAT, 32, 1) or one.ndim != 2:
-            raise TensorError("expected float32 of two dimensions")
+            raise TensorError("the tensor must be float32 with two dimensions")
 
     def close(self) -> None:
         """Gives it back to whoever made it."""

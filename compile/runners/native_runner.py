@@ -156,7 +156,7 @@ def load(folder: Path) -> Any:
     beside, own = folder / LIBRARY, Path(__file__).resolve().parent.parent / "kernel" / LIBRARY
     path = beside if beside.is_file() else own
     if not path.is_file():
-        raise ImportError(f"{LIBRARY} isn't there: this installation was made without a C++ compiler")
+        raise ImportError(f"{LIBRARY} is missing: millwork was installed without a C++ compiler")
     library = ctypes.CDLL(str(path))
     pointer, number = ctypes.c_void_p, ctypes.c_size_t
     library.mw_message.restype = library.mw_isa.restype = ctypes.c_char_p
@@ -179,5 +179,5 @@ def load(folder: Path) -> Any:
         pointer,
     ]
     if library.mw_interface() != INTERFACE:
-        raise ImportError(f"{path}: interface {library.mw_interface()}, this runner speaks {INTERFACE}")
+        raise ImportError(f"{path}: the library has interface {library.mw_interface()}; this runner needs {INTERFACE}")
     return library

@@ -33,14 +33,14 @@ def require_installed(wanted: list[str]) -> None:
     lacking = [name for name in wanted if name not in there]
     if lacking:
         raise ProviderError(
-            f"this onnxruntime {onnxruntime.__version__} has no {', '.join(lacking)}: it has {', '.join(there)}"
+            f"this onnxruntime {onnxruntime.__version__} has no {', '.join(lacking)}; it has {', '.join(there)}"
         )
 
 
 def require_taken(wanted: list[str], taken: list[str]) -> None:
     """ProviderError unless the session took ``wanted``, in their order; the CPU's may follow, as it always does."""
     if taken[: len(wanted)] != wanted:
-        raise ProviderError(f"onnxruntime was asked for {', '.join(wanted)} and runs by {', '.join(taken)}")
+        raise ProviderError(f"onnxruntime must run by {', '.join(wanted)}, but it runs by {', '.join(taken)}")
 
 
 def opened(model: str | bytes, parameters: dict[str, str], threads: int) -> Any:

@@ -38,7 +38,7 @@ class RunnerRow:
         if not self.distributions:
             raise InternalError(
                 f"the runner {self.name} names no distribution of its engine",
-                "Another version of the engine would be taken for the one that was checked and measured.",
+                "Without it, another version of the engine would pass for the one that was checked and measured.",
             )
 
     @property

@@ -46,7 +46,7 @@ def choose(ranges: Sequence[Range], rows: int) -> Range:
     fitting = [one for one in ranges if one.smallest <= rows <= one.largest]
     if not fitting:
         taken = ", ".join(f"{one.smallest} to {one.largest}" for one in ranges)
-        raise PlanError(f"a batch of {rows} rows: the plan's profiles take {taken}")
+        raise PlanError(f"the plan can't run a batch of {rows} rows; its profiles take {taken}")
     return min(fitting, key=lambda one: (one.largest - one.smallest, one.index))
 
 
@@ -122,7 +122,7 @@ class Runner:
         )
         context = self._contexts[self._ranges.index(choose(self._ranges, size))]
         if not context.set_input_shape(INPUT, (size, self._columns[INPUT])):
-            raise PlanError(f"the plan takes no batch of {size} rows")
+            raise PlanError(f"the plan can't run a batch of {size} rows")
         if not context.execute_async_v3(int(stream)):
             raise PlanError(f"TensorRT failed on a batch of {size} rows")
         self._taken(

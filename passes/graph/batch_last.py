@@ -34,7 +34,7 @@ class BatchLast(GraphPass):
         try:
             return edited(program, batch_last, "operators with the batch last", ("Unsqueeze", "Mul"))
         except UnknownLayoutError as unknown:  # the graph is half done, and dropped
-            return GraphRewrite(program, False, f"operators with the batch last: none, for {unknown} is in the way")
+            return GraphRewrite(program, False, f"operators with the batch last: none, because of {unknown}")
 
 
 @dataclass(frozen=True)

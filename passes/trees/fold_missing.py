@@ -25,6 +25,6 @@ class FoldMissing(TreePass):
         return TreeRewrite(
             replace(program, encoders=encoders, missing=None),
             True,
-            f"{program.missing:g} is read as missing by an encoder ahead of the trees",
+            f"an encoder before the trees reads {program.missing:g} as missing",
             same_leaves(program),
         )

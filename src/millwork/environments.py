@@ -127,7 +127,7 @@ def _add(environment: Environment, requirements: Sequence[str], announce: Callab
     folder = Path(environment.path)
     marker = read_marker(folder)
     if marker is None:
-        raise TargetError(f"{folder}: this environment isn't whole", "Delete the folder and run again.")
+        raise TargetError(f"{folder}: this environment is incomplete", "Delete the folder and run again.")
     _refuse_conflict(folder, marker.added, requirements)
     (folder / ADDING).touch()  # a kill during pip leaves it, and the environment is built again
     code, lines = _run_pip(environment, ["install", *marker.requirements, *requirements], announce, lock)
@@ -146,8 +146,8 @@ def _refuse_conflict(folder: Path, added: Sequence[str], requirements: Sequence[
         other = has.get(_package(wanted), wanted)
         if other != wanted:
             raise TargetError(
-                f"this environment has {other} for another model, and this one needs {wanted}: {folder}",
-                "Serve the two by servers of their own: MILLWORK_CACHE names another folder for the second.",
+                f"{folder}: this environment has {other}, which another model needs; this model needs {wanted}",
+                "Serve each model by its own server. Set MILLWORK_CACHE to another folder for the second.",
             )
 
 
@@ -303,7 +303,7 @@ def _last_line(lines: Sequence[str]) -> str:
     if errors:
         return errors[-1].removeprefix("ERROR: ")
     said = [line.strip() for line in lines if line.strip() and not line.startswith(("WARNING", "[notice]"))]
-    return said[-1] if said else "it said nothing"
+    return said[-1] if said else "pip printed nothing"
 
 
 def _write_marker(folder: Path, marker: Marker) -> None:
@@ -326,7 +326,7 @@ def _locked(folder: Path, announce: Callable[[str], None]) -> Iterator[int]:
     has it open is gone."""
     with _lock_file(folder) as lock:
         if not _at_once(lock):
-            announce(f"another process is at work on {folder}; waiting for it")
+            announce(f"waiting for another process that is using {folder}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
 

@@ -114,7 +114,7 @@ def _request(asked: Call, kind: type) -> object:
     try:
         return wire.decode(bytes(asked.request), kind)
     except msgspec.DecodeError as error:
-        raise UsageError(f"the request isn't a {kind.__name__}, which {asked.step} takes: {error}") from error
+        raise UsageError(f"{asked.step} expects a {kind.__name__} as its request: {error}") from error
 
 
 def _problem(error: Exception) -> Problem:

@@ -116,7 +116,7 @@ def find(release: str) -> Release:
         return TABLE[release]
     names = list(TABLE)
     raise UsageError(
-        f"--triton-release {release!r}: no such Triton release is known",
+        f"--triton-release {release!r}: this Triton release isn't known",
         f"Known releases: {names[0]} to {names[-1]} (YY.MM, a container's tag without -py3).",
     )
 

@@ -61,7 +61,7 @@ def test_paths_stay_inside_the_folder(folder: Path, manifest: Manifest, path: st
     (folder / "link").symlink_to(folder.parent / "secret")
     entry = FileDigest(path=path, sha256="0" * 64, bytes=0)
     problems = manifests.verify_files(folder, msgspec.structs.replace(manifest, files=(entry,)))
-    assert problems == [f"{path!r} leaves the version's folder"]
+    assert problems == [f"{path!r} is outside the version's folder"]
 
 
 @pytest.mark.parametrize("field", ["model_file", "golden_file"])
@@ -70,7 +70,7 @@ def test_what_it_names_to_be_opened_stays_inside_too(folder: Path, manifest: Man
     (folder.parent / "secret").write_bytes(b"")
     (folder / "link").symlink_to(folder.parent / "secret")
     manifests.write(folder, msgspec.structs.replace(manifest, **{field: path}))
-    with pytest.raises(ModelError, match="leaves the version's folder"):
+    with pytest.raises(ModelError, match="is outside the version's folder"):
         manifests.read(folder)
 
 
@@ -78,7 +78,7 @@ def test_what_it_names_to_be_opened_is_listed(folder: Path, manifest: Manifest) 
     (folder / "other.onnx").write_bytes(b"another model")
     files = manifests.read(folder).files
     manifests.write(folder, msgspec.structs.replace(manifest, files=files, model_file="other.onnx"))
-    with pytest.raises(ModelError, match=r"the manifest names other\.onnx and doesn't list it"):
+    with pytest.raises(ModelError, match=r"the manifest names other\.onnx, but its list of files lacks it"):
         manifests.read_intact(folder)
 
 
@@ -89,7 +89,7 @@ def test_a_folder_of_the_version_that_is_a_link_out(folder: Path, manifest: Mani
     (folder / "sub" / "weights.bin").unlink()
     (folder / "sub").rmdir()
     (folder / "sub").symlink_to(outside)
-    with pytest.raises(ModelError, match=r"'sub/weights\.bin' leaves the version's folder"):
+    with pytest.raises(ModelError, match=r"'sub/weights\.bin' is outside the version's folder"):
         manifests.read_intact(folder)
 
 
@@ -104,7 +104,7 @@ def test_a_manifest_that_is_too_large_or_no_file(folder: Path) -> None:
     path = folder / "manifest.json"
     with path.open("wb") as file:
         file.truncate(manifests.LONGEST + 1)
-    with pytest.raises(ModelError, match="larger than the 67,108,864 bytes"):
+    with pytest.raises(ModelError, match="larger than the limit of 67,108,864 bytes"):
         manifests.read(folder)
     path.unlink()
     os.mkfifo(path)
@@ -118,7 +118,10 @@ def test_missing_truncated_or_newer(folder: Path, manifest: Manifest) -> None:
         (path.read_bytes()[:100], "not a manifest"),
         (b"\xff\xfe", "not a manifest"),
         (b"{}", "not a manifest: Object missing required field"),
-        (msgspec.json.encode(msgspec.structs.replace(manifest, schema=2)), "schema 2; this millwork reads up to 1"),
+        (
+            msgspec.json.encode(msgspec.structs.replace(manifest, schema=2)),
+            "the manifest has schema 2; this millwork reads schemas up to 1",
+        ),
     ):
         path.write_bytes(content)
         with pytest.raises(ModelError, match=said):

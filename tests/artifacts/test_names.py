@@ -45,7 +45,7 @@ def test_local_repositories(url: str, path: str) -> None:
 
 @pytest.mark.parametrize("url", ["s3://bucket/models", "gs://bucket", "az://a/b", "https://host/models", "S3://b"])
 def test_object_stores_are_no_folders(url: str) -> None:
-    with pytest.raises(UsageError, match="no repository of a kind that is known"):
+    with pytest.raises(UsageError, match="this kind of repository isn't supported"):
         local_path(url)
 
 

@@ -81,7 +81,7 @@ def test_there_and_back(url: str, make_bundle, tmp_path: Path) -> None:
     assert repository.models() == ["m"]
     assert asked == [1, 1, 2, 1, 3, 1]
     assert require_sound(quick(url), tmp_path) == [1, 2, 3, 4]
-    with pytest.raises(UsageError, match="no version 9 here"):
+    with pytest.raises(UsageError, match="there is no version 9 that can serve"):
         repository.rollback("m", 9)
     with pytest.raises(UsageError, match="no model called 'other'"):
         repository.find("other")
@@ -95,14 +95,14 @@ def test_a_version_that_fails_is_taken_back(url: str, make_bundle, tmp_path: Pat
         assert repository.find("m") == version
         raise ParityError("wrong")
 
-    with pytest.raises(PublicationError, match="wrong; nothing serves under that name"):
+    with pytest.raises(PublicationError, match="wrong; no version of the model serves"):
         repository.publish(make_bundle(), verify=refuse, restored=told.append)
     assert repository.store.sizes(f"{repository.address.prefix}/m") == {}
     assert repository.publish(make_bundle()).version == 2, "a number is given once"
     with pytest.raises(PublicationError, match="wrong; version 2 still serves"):
         repository.publish(make_bundle(b"new"), verify=refuse, restored=told.append)
     assert repository.publish(make_bundle(b"newer")).version == 4
-    with pytest.raises(PublicationError, match="going back to version 2 failed: wrong; version 4 still serves"):
+    with pytest.raises(PublicationError, match="rollback to version 2 failed: wrong; version 4 still serves"):
         repository.rollback("m", verify=refuse, restored=told.append)
     assert told == [None, 2, 4]
     assert require_sound(repository, tmp_path) == [2, 4]
@@ -176,7 +176,7 @@ def test_only_what_was_finished_is_gone_back_to(url: str, make_bundle, tmp_path:
     assert held is not None
     (tmp_path / "file").write_text(repository.config("m").replace("versions: 1", "versions: 7"))
     repository.store.put(f"{place.version(7)}/config.pbtxt", tmp_path / "file")
-    with pytest.raises(UsageError, match="no version 7 here"):
+    with pytest.raises(UsageError, match="there is no version 7 that can serve"):
         repository.rollback("m", 7)
     assert repository.find("m") == 1
 
@@ -294,10 +294,10 @@ def killed(url: str, bundle: object, proxy: s3.Proxy, index: int) -> int:
 
 def test_what_is_wrong_is_said(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ask = ("predict", "--name", "m", "--input", "rows.npy", "--output", tmp_path / "a.npy", "--repository")
-    refused(millwork(*ask, url), 2, "no model called 'm' here")
-    refused(millwork(*ask, "s3://no-such-bucket-here/models"), 7, "there is no 'no-such-bucket-here'")
+    refused(millwork(*ask, url), 2, "no model called 'm' in this repository")
+    refused(millwork(*ask, "s3://no-such-bucket-here/models"), 7, "there is no bucket 'no-such-bucket-here'")
     refused(millwork(*ask, "s3://shop"), 2, "a bucket's root can't be a repository")
-    refused(millwork(*ask, "ftp://host/models"), 2, "no repository of a kind that is known")
+    refused(millwork(*ask, "ftp://host/models"), 2, "this kind of repository isn't supported")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     refused(millwork(*ask, url), 7, "the credentials aren't accepted", "AWS_SECRET_ACCESS_KEY")
 

@@ -137,7 +137,7 @@ def test_a_first_version_that_fails_leaves_no_model(
         assert served_version(repository, "m") == version
         raise error
 
-    with pytest.raises(PublicationError, match=f"{said}; nothing serves under that name") as caught:
+    with pytest.raises(PublicationError, match=f"{said}; no version of the model serves") as caught:
         publish(make_bundle(), repository, verify=verify, restored=told.append)
     assert caught.value.exit_code == 7
     assert caught.value.hint == getattr(error, "hint", "")
@@ -150,7 +150,7 @@ def unloadable(_: int) -> None:
 
 def test_a_first_version_that_no_server_could_load_gives_its_number_back(make_bundle, repository: Path) -> None:
     """Nobody was answered by it. A later version's number is gone all the same: other servers may read the folder."""
-    with pytest.raises(PublicationError, match="unable to find backend library; nothing serves under that name"):
+    with pytest.raises(PublicationError, match="unable to find backend library; no version of the model serves"):
         publish(make_bundle(b"a"), repository, verify=unloadable)
     assert publish(make_bundle(b"b"), repository, verify=lambda _: None).version == 1
     with pytest.raises(PublicationError, match="unable to find backend library; version 1 still serves"):
@@ -216,7 +216,7 @@ def test_a_bundle_that_reaches_out_of_its_folder_is_refused(make_bundle, reposit
     bundle = make_bundle()
     entry = msgspec.structs.replace(bundle.manifest.files[0], path="../outside")
     manifest = msgspec.structs.replace(bundle.manifest, files=(entry,))
-    with pytest.raises(PublicationError, match=r"'\.\./outside' leaves the bundle's folder"):
+    with pytest.raises(PublicationError, match=r"'\.\./outside' is outside the bundle's folder"):
         publish(msgspec.structs.replace(bundle, manifest=manifest), repository)
     assert litter(repository) == []
 
@@ -233,7 +233,7 @@ def test_asking_for_what_is_not_there(make_bundle, repository: Path) -> None:
     with pytest.raises(UsageError, match="no model called 'm'"):
         find_version(repository, "m")
     publish(make_bundle(), repository)
-    with pytest.raises(UsageError, match="no version 5 here") as caught:
+    with pytest.raises(UsageError, match="no version 5 in this repository") as caught:
         find_version(repository, "m", 5)
     assert "The versions here: 1." in str(caught.value)
 

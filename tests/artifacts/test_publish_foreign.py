@@ -100,7 +100,7 @@ def test_a_configuration_that_cannot_be_kept_is_not_replaced(
 
 def test_an_empty_folder_of_that_name(make_bundle, repository: Path) -> None:
     (repository / "m").mkdir(parents=True)
-    with pytest.raises(PublicationError, match="nothing serves under that name"):
+    with pytest.raises(PublicationError, match="no version of the model serves"):
         publish(make_bundle(), repository, verify=lambda _: (_ for _ in ()).throw(ParityError("wrong")))
     assert list((repository / "m").iterdir()) == []
     assert publish(make_bundle(), repository).version == 2

@@ -65,7 +65,7 @@ def test_an_error_at_any_step_undoes_them_all(
     for index, name in enumerate(steps[:-1]):
         with pytest.raises(PublicationError, match=r"m: publishing failed: /somewhere: ") as caught:
             publish(new, repository, step=failing_at(index, number))
-        still = "version 1 still serves" if published else "nothing serves under that name"
+        still = "version 1 still serves" if published else "no version of the model serves"
         assert caught.value.message.endswith(still), name
         assert ("Free some space" in caught.value.hint) == (number == errno.ENOSPC)
         assert (contents(repository), litter(repository), in_flight(repository, "m")) == (before, [], None), name
@@ -81,9 +81,9 @@ def test_an_undoing_that_fails_is_said_and_finished_by_the_next(make_bundle, rep
         if name.startswith(("verify", "undo: put")):
             raise OSError(errno.EIO, os.strerror(errno.EIO), "/somewhere")
 
-    with pytest.raises(PublicationError, match="and undoing it failed too: /somewhere") as caught:
+    with pytest.raises(PublicationError, match="the undo failed too: /somewhere") as caught:
         publish(make_bundle(b"new"), repository, verify=lambda _: None, step=step)
-    assert "the next publication or rollback finishes the undoing" in caught.value.hint
+    assert "The next publication or rollback then finishes the undo" in caught.value.hint
     assert rollback(repository, "m").version == 1
     assert (contents(repository), litter(repository), in_flight(repository, "m")) == (before, [], None)
 
@@ -178,7 +178,7 @@ def test_a_file_where_a_folder_should_be(make_bundle, tmp_path: Path) -> None:
         publish(make_bundle(), file / "models")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "m").write_text("mine")
-    with pytest.raises(PublicationError, match="a file, where the model's folder would be"):
+    with pytest.raises(PublicationError, match="expected the model's folder, but there is a file of that name"):
         publish(make_bundle(), tmp_path / "models")
     assert (tmp_path / "models" / "m").read_text() == "mine"
 

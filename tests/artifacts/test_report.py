@@ -128,7 +128,7 @@ def test_a_target_that_is_not_here_is_named_without_an_error_too() -> None:
 @EVERY
 def test_the_candidates_table_has_the_records_figures(record: Record) -> None:
     if not record.candidates:
-        assert "There are none." in report.render_html(record)
+        assert "There are no candidates." in report.render_html(record)
         return
     rows = Page(report.render_html(record)).table("Wrong leaves")[1:]
     for candidate, row in zip(record.candidates, rows, strict=True):

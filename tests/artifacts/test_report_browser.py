@@ -118,7 +118,7 @@ def test_pictures_are_drawn_in_the_pages_own_colours(browser: Browser, tmp_path:
                     [...svg.querySelectorAll("text")].map(text => text.textContent)];
         })""")
     titles = [title for title, *_ in drawn]
-    assert titles[:3] == ["What it costs, and what it buys", "How far answers are off", "How long calls take"]
+    assert titles[:3] == ["Time and difference of each candidate", "How far answers are off", "How long calls take"]
     assert any(re.match(r"What each layer of onnx-int8 costs", title) for title in titles)
     for title, width, height, marks, texts in drawn:
         assert width > 300, title

@@ -58,7 +58,7 @@ def test_a_configuration_tuned_by_hand_comes_back(make_bundle, repository: Path)
 
 def test_a_version_that_fails_is_left_again(three: Path) -> None:
     told: list[int | None] = []
-    with pytest.raises(PublicationError, match="going back to version 2 failed: wrong; version 3 still serves"):
+    with pytest.raises(PublicationError, match="rollback to version 2 failed: wrong; version 3 still serves"):
         rollback(three, "m", verify=refuse, restored=told.append)
     assert (served_version(three, "m"), told) == (3, [3])
 
@@ -72,12 +72,12 @@ def test_a_version_that_was_damaged_is_refused(three: Path) -> None:
 
 
 def test_where_there_is_nothing_to_go_back_to(make_bundle, repository: Path) -> None:
-    with pytest.raises(UsageError, match="no model called 'm' here"):
+    with pytest.raises(UsageError, match="no model called 'm' in this repository"):
         rollback(repository, "m")
     publish(make_bundle(), repository)
     with pytest.raises(UsageError, match="no version served before version 1"):
         rollback(repository, "m")
-    with pytest.raises(UsageError, match="no version 7 here"):
+    with pytest.raises(UsageError, match="no version 7 in this repository"):
         rollback(repository, "m", 7)
     assert served_version(repository, "m") == 1
 

@@ -70,7 +70,7 @@ def test_inspect_takes_the_label_out_of_rows_whose_columns_the_model_doesnt_name
     cb.CatBoostClassifier(iterations=3, verbose=0, allow_writing_files=False).fit(pool).save_model("words.cbm")
     table.to_parquet("rows.parquet")
     asked = ("inspect", "words.cbm", "--data", "rows.parquet")
-    refused(millwork(*asked), 2, "3 columns beside the label; the model takes 2 features")
+    refused(millwork(*asked), 2, "the file has 3 columns besides the label; the model takes 2 features")
     assert "f1 (3 values); text" in millwork(*asked, "--label", "y").out
 
 
@@ -136,7 +136,9 @@ def test_publish_and_rollback_without_a_server(desk: Desk) -> None:
     assert "version 1 of clicks, NOT verified" in said.err
     assert [entry.version for entry in versions(desk.repository, "clicks") if entry.served] == [1]
     before = contents(desk.repository)
-    refused(millwork("rollback", *where, "--name", "clicks", "--version", "9"), 2, "no version 9 here", "1, 2")
+    refused(
+        millwork("rollback", *where, "--name", "clicks", "--version", "9"), 2, "no version 9 in this repository", "1, 2"
+    )
     refused(millwork("rollback", *where, "--name", "nothing"), 2, "no model called 'nothing'")
     refused(millwork("publish", desk.folder / "nowhere", *where), 2, "no run in it that chose a candidate")
     assert contents(desk.repository) == before
@@ -162,7 +164,12 @@ def test_predict(desk: Desk) -> None:
 def test_predict_refuses(desk: Desk) -> None:
     where = ("predict", "--repository", desk.repository, "--name", "clicks", "--input", desk.files.rows)
     refused(millwork(*where, "--output", "answers.csv"), 2, "--output answers.csv: expected a file ending in .npy")
-    refused(millwork(*where, "--output", "answers.npy", "--version", "7"), 2, "no version 7 here", "versions here: 1")
+    refused(
+        millwork(*where, "--output", "answers.npy", "--version", "7"),
+        2,
+        "no version 7 in this repository",
+        "versions here: 1",
+    )
     refused(millwork(*where, "--output", "nowhere/answers.npy"), 2, "no such folder: nowhere")
     np.save("narrow.npy", np.zeros((2, 3)))
     refused(millwork(*where, "--input", "narrow.npy", "--output", "answers.npy"), 2, "rows of 3 values")

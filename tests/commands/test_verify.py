@@ -93,7 +93,7 @@ def test_a_linked_folder_is_named(desk: Desk, version: Path, tmp_path: Path) -> 
 def test_a_manifest_that_reaches_out_is_named(desk: Desk, version: Path) -> None:
     path = version / "manifest.json"
     path.write_text(path.read_text().replace('"golden.npz",\n      "sha', '"../../../outside",\n      "sha'))
-    refused(verify(desk), 3, "leaves the version's folder")
+    refused(verify(desk), 3, "is outside the version's folder")
 
 
 # ── what a run made ───────────────────────────────────────────────────────────────────────────────────────
@@ -209,7 +209,7 @@ def test_signatures(signed: Desk, keys, tmp_path: Path) -> None:
     refused(check(other), 3, "made by another key")
     for file, told in (
         ("model.onnx", "model.onnx"),
-        ("manifest.json", "the files aren't those that were signed"),
+        ("manifest.json", "the files have changed since they were signed"),
         ("config.pbtxt", "config.pbtxt"),
         ("model.sig", "model.sig isn't a signature"),
     ):
@@ -221,7 +221,7 @@ def test_signatures(signed: Desk, keys, tmp_path: Path) -> None:
     refused(check(public), 3, ".gitignore")
     (version / ".gitignore").unlink()
     (version / "model.sig").unlink()
-    refused(check(public), 3, "model.sig is missing: this version isn't signed")
+    refused(check(public), 3, "model.sig is missing: the version isn't signed")
     refused(check(tmp_path / "none.pub"), 2, "none.pub")
 
 

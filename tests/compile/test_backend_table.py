@@ -251,7 +251,12 @@ def test_nets_have_the_precisions_of_the_row():
     [
         (("fil",), (), True, ("--backends fil: not for a net", "reference, onnx, onnx-cuda, onnx-tensorrt, tensorrt")),
         (("fil", "native"), ("fp32",), True, ("--backends fil,native: not for a net", "onnx")),
-        ((), ("int32",), True, ("--precision int32: a net, which this model is, has none of it", "fp32, fp16, int8")),
+        (
+            (),
+            ("int32",),
+            True,
+            ("--precision int32: this model is a net, which can't be built in it", "fp32, fp16, int8"),
+        ),
         (("onnx-cuda",), ("int8",), True, ("has none of it by onnx-cuda", "It has fp32, fp16.")),
         ((), ("int8",), False, ("--precision int8: a forest", "It has fp32, fp16, int32.")),
         (("native",), ("fp16",), False, ("has none of it by native", "It has fp32.")),

@@ -39,7 +39,7 @@ with_nvforest = pytest.mark.skipif(
 
 def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "look", gpus.DetectedGpus)
-    assert fil_cuda.no_gpu().startswith("no NVIDIA GPU here")
+    assert fil_cuda.no_gpu().startswith("this machine has no NVIDIA GPU")
     monkeypatch.setattr(gpus, "look", lambda: gpus.DetectedGpus(gpus=(H100,)))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert "nvForest isn't installed" in fil_cuda.no_gpu()
@@ -118,7 +118,7 @@ def test_nvforest_gives_the_frameworks_leaves_and_answers(name: str, tmp_path: P
     candidate = built(found, tmp_path / "built")
     if isinstance(candidate, Unsupported):
         assert name == "missing--999", candidate.reason
-        assert candidate.reason == "fil-cuda: FIL itself doesn't give this model's answer"
+        assert candidate.reason == "fil-cuda: FIL can't compute this model's answer"
         return
     assert set(candidate.parameters) >= {"layout", "chunk_size", "align_bytes"}
     for layout in ("depth_first", "breadth_first", "layered"):

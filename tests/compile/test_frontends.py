@@ -322,9 +322,11 @@ def test_a_category_that_stands_for_a_missing_one_elsewhere(known: list[Any], wo
     wrapper = xgb.XGBRegressor(n_estimators=4, enable_categorical=True).fit(frame, number)
     made = loaded(wrapper, tmp_path / "m.pkl")
     assert not made.signature.features.category_nulls
-    assert f"{word} is a category of kind: rows in which a category is missing are refused" in made.signature.notes
+    assert f"{word} is a category of kind, so rows in which a category is missing are refused" in made.signature.notes
     frame.to_parquet(tmp_path / "rows.parquet")
-    with pytest.raises(UsageError, match="column 'kind' has missing values, and the model takes no missing category"):
+    with pytest.raises(
+        UsageError, match="column 'kind' has missing values, but the model doesn't take a missing category"
+    ):
         read_rows(tmp_path / "rows.parquet", made.signature.features)
     whole = frame.dropna()
     whole.to_parquet(tmp_path / "rows.parquet")
@@ -377,7 +379,9 @@ def test_a_wrapper_that_was_given_another_objective_after_training(tmp_path: Pat
     given = rows()
     wrapper = xgb.XGBClassifier(n_estimators=2, objective="multi:softmax").fit(given, np.arange(len(given)) % 3)
     wrapper.set_params(objective=_own_objective)
-    with pytest.raises(ModelError, match=r"trained with multi:softmax, and its objective then set to .*_own_objective"):
+    with pytest.raises(
+        ModelError, match=r"trained with multi:softmax, but its objective was later set to .*_own_objective"
+    ):
         loaded(wrapper, tmp_path / "m.pkl")
 
 
@@ -388,7 +392,7 @@ def test_a_catboost_loss_of_the_users_own_gives_margins_and_says_so(targets: int
         signature = loaded(model, tmp_path / file).signature
         assert signature.output.kind == "margin"
         assert signature.output.labels == (("margin",) if targets == 1 else ("0", "1"))
-        assert signature.notes == ("trained with a loss of its own: the answers are margins",)
+        assert signature.notes == ("the model was trained with a custom loss, so its answers are margins",)
 
 
 def test_an_objective_that_isnt_known_is_refused_by_name(tmp_path: Path) -> None:

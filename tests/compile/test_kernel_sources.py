@@ -36,7 +36,7 @@ def test_no_source_is_long() -> None:
 
 @pytest.mark.parametrize("path", sorted(CPU.glob("*.h")), ids=lambda path: path.name)
 def test_only_primitives_know_an_instruction_set(path: Path) -> None:
-    text = path.read_text()
+    text = re.sub(r"//.*", "", path.read_text())
     assert not re.findall(r"^ *# *(?:if|ifdef|ifndef|else|elif)\b", text, re.MULTILINE)
     if not path.name.startswith("simd_"):
         assert not re.findall(r"\b_+mm?\w+|immintrin|avx", text, re.IGNORECASE)

@@ -282,7 +282,7 @@ def test_others_are_refused_by_name(models: dict[str, object]) -> None:
     subclass = Renamed(n_estimators=1)
     assert "Renamed; expected" in refusal(subclass).message
     assert "LightGBM is not read" in refusal(b"\x80\x04\x8c\x0elightgbm.basic\x8c\x07Booster\x93)\x81.").hint
-    assert refusal(pickle.dumps(0x1950A86A20F9469CFC6C, 2)).message == "m.pkl: a file of torch.save"
+    assert refusal(pickle.dumps(0x1950A86A20F9469CFC6C, 2)).message == "m.pkl: the file was written by torch.save"
     assert "a pickle of numpy" in refusal(np.zeros(3)).message
     assert "a pickle of xgboost.sklearn.XGBClassifier;" in refusal(xgb.XGBClassifier).message
 
@@ -326,7 +326,7 @@ def test_truncated_files(models: dict[str, object], writer: str) -> None:
 def test_compressions_that_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lz4.frame", None)  # as if it weren't installed
     error = refusal(lz4.frame.compress(b"N."))
-    assert "compressed by lz4, and its package isn't installed" in error.message
+    assert "compressed by lz4, whose package isn't installed" in error.message
     assert error.hint == "pip install lz4"
     assert "compressed by zstd" in refusal(b"\x28\xb5\x2f\xfd" + bytes(20)).message
     assert "joblib older than 0.10" in refusal(b"ZF0x10" + bytes(20)).message

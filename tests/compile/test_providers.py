@@ -23,7 +23,7 @@ def test_without_a_word_it_is_the_cpu(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("providers", [CUDA, f"{TENSORRT},{CUDA}"])
 def test_a_provider_that_is_not_there_is_refused(providers: str, tmp_path: Path) -> None:
-    with pytest.raises(ProviderError, match=rf"has no {providers.replace(',', ', ')}: it has .*{CPU}"):
+    with pytest.raises(ProviderError, match=rf"has no {providers.replace(',', ', ')}; it has .*{CPU}"):
         Runner(graphs.mlp(tmp_path / "net.onnx"), {"providers": providers}, 1)
 
 
@@ -37,7 +37,7 @@ def test_a_silent_fallback_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         return session(path, options, providers=[CPU])
 
     monkeypatch.setattr(onnx_runner.onnxruntime, "InferenceSession", falls_back)
-    with pytest.raises(ProviderError, match=f"was asked for {CUDA} and runs by {CPU}"):
+    with pytest.raises(ProviderError, match=f"must run by {CUDA}, but it runs by {CPU}"):
         Runner(graphs.mlp(tmp_path / "net.onnx"), {"providers": CUDA}, 1)
 
 

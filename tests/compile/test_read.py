@@ -187,7 +187,7 @@ XGBOOST_EDITS: dict[str, tuple[Edit, str]] = {
     "a best round before the first": (attribute("best_iteration", "-1"), "best_iteration is -1"),
     "a best round that is a word": (attribute("best_iteration", "last"), "not a complete XGBoost model"),
     "two features of one name": (lambda d: d["learner"].update(feature_names=["a"] * 6), "same name"),
-    "too few names": (lambda d: d["learner"].update(feature_names=["a"]), "names 1 features and has 6"),
+    "too few names": (lambda d: d["learner"].update(feature_names=["a"]), "has 6 features, but names 1"),
 }  # fmt: skip
 
 

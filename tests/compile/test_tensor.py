@@ -201,7 +201,7 @@ def test_ranks_that_fp16_does_not_hold_are_refused_by_the_features_name(tmp_path
     threshold = np.where(forest.is_leaf, 0, np.arange(forest.n_nodes)).astype(np.float32)
     program = program_of(replace(forest, threshold=threshold))
     assert refusal(program, tmp_path, "fp16") == (
-        "tensor: feature height has 2,200 thresholds; fp16 holds integers to 2,048, so ranks would collide"
+        "tensor: feature height has 2,200 thresholds; fp16 holds integers up to 2,048, so ranks would collide"
     )
     agrees(program, tmp_path, np.array([[np.nan], [100], [1e9]], np.float32), "int32")
 

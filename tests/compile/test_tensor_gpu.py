@@ -63,7 +63,7 @@ def test_without_a_gpu_they_say_so(
     assert (backend.name, backend.precision, backends.row(name).gpu) == (name, precision, True)
     made = backend.build(program, SOURCE, tmp_path, RELEASE)
     assert isinstance(made, Unsupported)
-    assert made.reason.startswith(f"{name}: no NVIDIA GPU here")
+    assert made.reason.startswith(f"{name}: this machine has no NVIDIA GPU")
     assert list(tmp_path.iterdir()) == []
 
 

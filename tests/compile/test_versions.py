@@ -59,7 +59,7 @@ def test_the_interpreter_and_onnx_answer_as_that_version_did(file: str, tmp_path
         np.testing.assert_allclose(engine.predict(*given(file)), wanted(file), rtol=EXACT, atol=EXACT)
 
 
-UNKNOWN = "the file doesn't say which CatBoost wrote it: the one that is installed judges it"
+UNKNOWN = "the file doesn't say which version of CatBoost wrote it, so the installed version judges it"
 
 
 @pytest.mark.parametrize("file", [file for file in KEPT if file.startswith("catboost")])

@@ -257,7 +257,7 @@ def test_of_too_many_sums_a_sample_is_tried_or_none(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("budget", "said"),
     [
-        (8 * 7 * 2, "whether every value of left with right is known can't be shown"),
+        (8 * 7 * 2, "millwork can't show that every value of left with right is known"),
         (7 * 50, "left with right: the values in 50 of their 56 combinations are known"),
     ],
 )
@@ -304,7 +304,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
                               "not a complete CatBoost model"),
     "other borders than the splits'": (
         lambda d: [c.update(borders=[b + 1 for b in c["borders"]]) for c in d["features_info"]["ctrs"]],
-        "a split's border isn't its CTR's"),
+        "a split's border isn't one of its CTR's borders"),
 }  # fmt: skip
 
 

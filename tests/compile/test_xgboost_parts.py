@@ -62,12 +62,13 @@ def set_in(column: str, value: object) -> Edit:
 
 STRINGS, CODES = "categories, strings", "category codes, sets"
 EDITS: dict[str, tuple[str, Edit, str]] = {
-    "dart: a weight too few": ("dart", lambda d: booster(d)["weight_drop"].pop(), "11 weights for 12 trees"),
+    "dart: a weight too few": ("dart", lambda d: booster(d)["weight_drop"].pop(),
+                                "each of the 12 trees must have a finite weight; the model has 11 weights"),
     "dart: a weight that is NaN": ("dart", lambda d: booster(d)["weight_drop"].__setitem__(0, float("nan")),
-                                   "12 weights for 12 trees"),
-    "dart: no weights": ("dart", lambda d: booster(d)["weight_drop"].clear(), "without the weights of its trees"),
+                                   "each of the 12 trees must have a finite weight; the model has 12 weights"),
+    "dart: no weights": ("dart", lambda d: booster(d)["weight_drop"].clear(), "must have the weights of its trees"),
     "gblinear: a weight too few": ("gblinear", lambda d: booster(d)["model"]["weights"].pop(),
-                                   "6 weights for 6 features and 1 outputs"),
+                                   r"6 weights; expected 7 \(one for each feature, and the bias\) for each of 1"),
     "gblinear: a weight that is NaN": (
         "gblinear", lambda d: booster(d)["model"]["weights"].__setitem__(0, float("nan")),
         "weight of the linear model isn't finite"),
@@ -80,7 +81,7 @@ EDITS: dict[str, tuple[str, Edit, str]] = {
                                        "'leaf_weights'|not a complete XGBoost model|leaf"),
     "vector leaves: another width": (
         "vector leaves", lambda d: [t["tree_param"].update(size_leaf_vector="3") for t in trees(d)],
-        "leaves hold 3 values, the model has 2 outputs|leaf"),
+        "leaves hold 3 values, but the model has 2 outputs|leaf"),
     "sets: a node that isn't there": (CODES, set_in("categories_nodes", 10_000), "belongs to no node"),
     "sets: a size too large": (CODES, set_in("categories_sizes", 10_000), "outside the tree's categories"),
     "sets: a negative size": (CODES, set_in("categories_sizes", -1), "belongs to no node"),
@@ -92,7 +93,7 @@ EDITS: dict[str, tuple[str, Edit, str]] = {
                                                             "categories_segments")],
         "aren't those that have sets of them|has no set of them"),
     "names: too few features": (STRINGS, lambda d: booster(d)["model"]["cats"]["enc"].pop(),
-                                "categories of 3 features and has 4"),
+                                "has 4 features, but categories for 3"),
     "names: offsets that don't add up": (STRINGS, lambda d: words(d)["offsets"].__setitem__(-1, 9), "don't add up"),
     "names: offsets that go back": (STRINGS, lambda d: words(d)["offsets"].__setitem__(1, -1), "don't add up"),
     "names: numbers that aren't whole": (

@@ -127,7 +127,7 @@ def at_begin(name: str, die: Die) -> None:
             if stage == name:
                 die()
 
-    sys.modules["millwork.cli.optimize"].TerminalProgress = Dying  # type: ignore[attr-defined]
+    terminal.TerminalProgress = Dying  # type: ignore[misc]
 
 
 def at_work(name: str, die: Die) -> None:

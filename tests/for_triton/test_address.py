@@ -36,9 +36,9 @@ def test_a_remote_gives_its_url_back(url: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "not a Triton"),
-        ("manged", "not a Triton"),
-        ("localhost:8001", "not a Triton"),
+        ("", "this isn't the address of a Triton"),
+        ("manged", "this isn't the address of a Triton"),
+        ("localhost:8001", "this isn't the address of a Triton"),
         ("http://localhost:8000", "http:// is not supported"),
         ("grpcs://localhost:8001", "not supported"),
         ("grpc://localhost", "expected a host and a port"),
@@ -46,8 +46,8 @@ def test_a_remote_gives_its_url_back(url: str) -> None:
         ("grpc://localhost:port", "Port could not be cast"),
         ("grpc://localhost:99999", "out of range"),
         ("grpc://[::1:8001", "Invalid IPv6"),
-        ("grpc://localhost:8001/v2", "nothing more"),
-        ("/nowhere/tritonserver", "no such file or folder"),
+        ("grpc://localhost:8001/v2", "expected only a host and a port"),
+        ("/nowhere/tritonserver", "there is no such file or folder"),
     ],
 )
 def test_anything_else_is_refused_with_what_was_expected(text: str, why: str) -> None:

@@ -162,7 +162,7 @@ def test_what_drowns_is_told_and_something_else_proposed() -> None:
     assert found.now_us > 2 * found.proposed_us
     words = " ".join(found.signs)
     assert "waits 9,000 µs in the queue" in words
-    assert "2,000 requests wait" in words
+    assert "2,000 requests are waiting" in words
     assert "10 requests failed" in words
 
 
@@ -172,8 +172,8 @@ def test_another_traffic_than_was_tuned_for_is_told() -> None:
     assert was.traffic == traffic.parse("batch=64 rate=20/s")
     assert (was.slo.words, was.objective) == ("p99<5ms", "latency")
     found = judged(seen(), Settings(batching=False), heading)
-    assert any("tuned for 64 rows a request, and sees 1" in sign for sign in found.signs)
-    assert any("tuned for 20 requests a second, and sees 100" in sign for sign in found.signs)
+    assert any("it was tuned for 64 rows a request, but now there are 1" in sign for sign in found.signs)
+    assert any("it was tuned for 20 requests a second, but now there are 100" in sign for sign in found.signs)
     assert fitness.tuned_for('name: "m"') == fitness.TunedFor()
     recorded = heading.replace("batch=64 rate=20/s", "requests.csv (20 requests/s, 64 rows each)")
     was = fitness.tuned_for(f'# ours\n{recorded}name: "m"')

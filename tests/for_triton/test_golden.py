@@ -32,7 +32,7 @@ def test_one_row_then_three_then_as_many_as_the_model_takes(rows: int, limit: in
         ),
         ("failed to load 'm', failed to poll from model repository", "failed to poll from model repository"),
         ("Internal: ", "Internal: "),
-        ("", "it gave no reason"),
+        ("", "the server gave no reason"),
     ],
 )
 def test_a_reason_is_the_first_line_without_its_wrapping(message: str, said: str) -> None:

@@ -91,7 +91,7 @@ def test_an_installation_of_the_users_is_taken_by_folder_or_by_program(tmp_path:
     program = tmp_path / "tritonserver" / "bin" / "tritonserver"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
-    with pytest.raises(UsageError, match="no tritonserver program there"):
+    with pytest.raises(UsageError, match="there is no tritonserver program"):
         install.at(tmp_path / "tritonserver")
     program.chmod(0o755)
     found = install.at(tmp_path / "tritonserver")

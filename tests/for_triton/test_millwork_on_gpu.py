@@ -220,7 +220,7 @@ def test_without_a_driver_it_says_so(
     with (
         server.start(triton_installation, models, log=tmp_path / "triton.log") as running,
         Session(running.grpc_url) as session,
-        pytest.raises(PublicationError, match=r"no CUDA driver on this machine: libcuda\.so\.1"),
+        pytest.raises(PublicationError, match=r"this machine has no CUDA driver: libcuda\.so\.1"),
     ):
         session.load("one")
 

@@ -346,7 +346,7 @@ def test_a_server_that_dies_shows_the_end_of_its_log(
 
 
 def test_a_repository_that_is_not_there_is_said(triton_installation: Installation, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such folder"):
+    with pytest.raises(UsageError, match="there is no such folder"):
         start(triton_installation, tmp_path / "nowhere", tmp_path)
 
 

@@ -97,7 +97,7 @@ def lines(text: str) -> Iterator[str]:
 
 def parsed(words: list[str]) -> dict[str, Any]:
     """What the command line makes of a command's words, by its parameters; nothing of it runs. AssertionError for what
-    it refuses. (All that a test knows of how commands are declared is here and in :func:`options`.)"""
+    it refuses. (All that a test knows of how commands are declared is here and in :func:`commands`.)"""
     command: Any = app.millwork
     context = None
     rest = list(words[1:] if words[0] == "millwork" else words)
@@ -110,19 +110,20 @@ def parsed(words: list[str]) -> dict[str, Any]:
         assert command is not None, f"{group.name} has no command {name}"
 
 
-def commands() -> dict[str, set[str]]:
-    """Every command that runs something, such as ``triton serve``, with the names of its options."""
+def commands() -> dict[str, list[str]]:
+    """Every command that runs something, such as ``triton serve``, with the names of its options in the help's
+    order."""
     return dict(_commands(app.millwork, ()))
 
 
-def _commands(group: Any, names: tuple[str, ...]) -> Iterator[tuple[str, set[str]]]:
+def _commands(group: Any, names: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
     for name in group.list_commands(None):
         command = group.get_command(None, name)
         if hasattr(command, "get_command"):
             yield from _commands(command, (*names, name))
         else:
-            options = {option for param in command.params for option in param.opts if option.startswith("--")}
-            yield " ".join((*names, name)), options - {"--help"}
+            options = [option for param in command.params for option in param.opts if option.startswith("--")]
+            yield " ".join((*names, name)), [option for option in options if option != "--help"]
 
 
 CHECKS: dict[str, Any] = {

@@ -31,7 +31,7 @@ FEATURES = (
 
 PASSES = (
     PassNote(name="slice-iterations", modified=True, summary="kept 287 of 300 trees: it stopped early at round 287"),
-    PassNote(name="fold-missing", modified=True, summary="-999 is read as missing by an encoder ahead of the trees"),
+    PassNote(name="fold-missing", modified=True, summary="an encoder before the trees reads -999 as missing"),
     PassNote(name="drop-unreachable", modified=True, summary="dropped 412 of 18,368 nodes that no row reaches"),
     PassNote(name="merge-equal-leaves", modified=False, summary="nothing to change"),
     PassNote(name="drop-unused-features", modified=True, summary="2 of 17 features are never tested"),

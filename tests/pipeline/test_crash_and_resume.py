@@ -144,7 +144,7 @@ def test_ctrl_c_at_any_stage(stopped: Deaths, at: int) -> None:
     publishing = where == "publishing"
     assert (run["signal"], run["code"]) == (0, 7 if publishing else 130), run["err"]
     if publishing:
-        assert "publishing failed: interrupted; nothing serves under that name" in run["err"]
+        assert "publishing failed: interrupted; no version of the model serves" in run["err"]
         assert json.loads(run["out"])["publication"] is None
     else:
         assert run["err"].endswith("\nstopped; finished stages are kept, and the same command goes on from there\n")
@@ -190,7 +190,7 @@ def test_with_a_server_at_work(
         assert [run["signal"] for run in dead] == [number, number]
     else:
         assert [run["code"] for run in dead] == [7]
-        assert "interrupted; nothing serves under that name" in dead[0]["err"]
+        assert "interrupted; no version of the model serves" in dead[0]["err"]
     assert last["code"] == 0, last["err"]
     publication = json.loads(last["out"])["publication"]
     assert publication["verified"]

@@ -76,7 +76,7 @@ def test_a_builder_that_answers_nonsense_is_refused(change: dict[str, object]) -
 def test_a_manifest_installs_nothing_of_its_own_choice() -> None:
     ours: Any = SimpleNamespace(environment="ours")
     for requirement in ("evil", "xgboost @ file:///evil", "../evil.tar.gz", "-r evil.txt"):
-        with pytest.raises(ModelError, match="which nothing of ours needs"):
+        with pytest.raises(ModelError, match="which no artifact of millwork needs"):
             install.provide(ours, ["onnxruntime", requirement])
         install.provide(SimpleNamespace(environment=None), [requirement])  # type: ignore[arg-type]
 

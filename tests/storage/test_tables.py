@@ -57,7 +57,7 @@ def test_another_order_and_extra_columns(name: str, tmp_path: Path) -> None:
     frame = FRAME.assign(comment=["a", "b", "c"])[["score", "comment", "y", "income", "age"]]
     found = read(save(frame, tmp_path / name), NAMED, "y")
     np.testing.assert_array_equal(found.rows, VALUES)
-    assert found.notes == ("1 column that the model doesn't take was left out",)
+    assert found.notes == ("ignored 1 column that the model doesn't take",)
 
 
 def test_columns_by_position_where_the_model_has_no_names(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_columns_by_position_where_the_model_has_no_names(tmp_path: Path) -> Non
     np.testing.assert_array_equal(found.rows, VALUES)
     assert "columns were taken in the file's order" in found.notes[0]
     with pytest.raises(
-        UsageError, match=r"4 columns beside the label; the model takes 3 .*\nGive a file with just those"
+        UsageError, match=r"the file has 4 columns besides the label; the model takes 3 .*\nGive a file with only those"
     ):
         read(path, UNNAMED)
 
@@ -155,14 +155,14 @@ def test_the_label_cant_be_one_of_the_features(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
 def test_a_label_that_isnt_there(name: str, tmp_path: Path) -> None:
     path = save(FRAME.rename(columns={"y": "target"}), tmp_path / name)
-    with pytest.raises(UsageError, match=r"no column 'targets' for --label\nDid you mean 'target'\?"):
+    with pytest.raises(UsageError, match=r"no column 'targets' \(--label\)\nDid you mean 'target'\?"):
         read(path, NAMED, "targets")
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
 def test_text_in_a_column_of_numbers(name: str, tmp_path: Path) -> None:
     path = save(FRAME.assign(income=["1", "2", "many"]), tmp_path / name)
-    with pytest.raises(UsageError, match="column 'income' holds text, the model takes numbers"):
+    with pytest.raises(UsageError, match="column 'income' holds text; the model takes numbers"):
         read(path, NAMED, "y")
 
 
@@ -209,10 +209,10 @@ def test_a_file_cut_short(name: str, tmp_path: Path) -> None:
 def test_no_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", VALUES[:0])
     for path in (save(FRAME[:0].astype(float), tmp_path / "rows.parquet"), tmp_path / "rows.npy"):
-        with pytest.raises(UsageError, match="no rows in it"):
+        with pytest.raises(UsageError, match="the file has no rows"):
             read(path, NAMED)
     (tmp_path / "rows.csv").write_text("age,income,score\n")
-    with pytest.raises(UsageError, match="no rows in it"):
+    with pytest.raises(UsageError, match="the file has no rows"):
         read(tmp_path / "rows.csv", NAMED)
 
 
@@ -231,14 +231,14 @@ def test_arrays_that_dont_fit(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=said):
             read(tmp_path / "rows.npz", NAMED, label)
 
-    wrong("no array called X in it\nIt has: rows", rows=VALUES)
+    wrong("the file has no array called X\nIt has: rows", rows=VALUES)
     wrong("rows of 2 values; the model takes 3", X=VALUES[:, :2])
     wrong(r"X must be numbers of shape \[rows, features\]", X=VALUES[0])
     wrong("X must be numbers", X=VALUES.astype(str))
-    wrong("no array called 'y' for --label", "y", X=VALUES)
-    wrong(r"labels of shape \(2,\) for 3 rows", "y", X=VALUES, y=np.zeros(2))
+    wrong(r"no array called 'y' \(--label\)", "y", X=VALUES)
+    wrong(r"the labels must be one a row; their shape is \(2,\) for 3 rows", "y", X=VALUES, y=np.zeros(2))
     np.save(tmp_path / "rows.npy", VALUES)
-    with pytest.raises(UsageError, match="no array called 'y' for --label"):
+    with pytest.raises(UsageError, match=r"no array called 'y' \(--label\)"):
         read(tmp_path / "rows.npy", NAMED, "y")
 
 
@@ -255,7 +255,9 @@ def test_files_that_arent_there_or_arent_tables(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read(tmp_path / "folder.csv", NAMED)
     (tmp_path / "rows.xlsx").write_bytes(b"PK")
-    with pytest.raises(UsageError, match=r"unknown kind of data file\nExpected one of \.parquet, \.csv, \.npy, \.npz"):
+    with pytest.raises(
+        UsageError, match=r"this kind of data file isn't supported\nExpected one of \.parquet, \.csv, \.npy, \.npz"
+    ):
         read(tmp_path / "rows.xlsx", NAMED)
 
 
@@ -307,7 +309,7 @@ def test_text_is_a_category_of_every_kind_of_column(kind: str, tmp_path: Path) -
     np.testing.assert_array_equal(found.rows, np.array([[1], [2.5], [np.nan]], np.float32))
     assert found.categories is not None
     assert found.categories.tolist() == WORDS
-    assert found.notes == ("1 column that the model doesn't take was left out",)
+    assert found.notes == ("ignored 1 column that the model doesn't take",)
 
 
 def test_integers_and_truth_values_are_categories_as_text_or_as_integers(tmp_path: Path) -> None:
@@ -327,7 +329,9 @@ def test_a_missing_category_is_one_only_where_the_model_takes_it(tmp_path: Path)
     found = read(path, NULLS).categories
     assert found is not None
     assert found.tolist() == [["a", NO_CATEGORY], [NO_CATEGORY, NO_CATEGORY], ["b", NO_CATEGORY]]
-    with pytest.raises(UsageError, match="column 'place' has missing values, and the model takes no missing category"):
+    with pytest.raises(
+        UsageError, match="column 'place' has missing values, but the model doesn't take a missing category"
+    ):
         read(path, TEXTS)
     path = parquet(mixed(pa.array([1, None, 2]), pa.array([0, 0, 0])), tmp_path / "whole.parquet")
     found = read(path, msgspec.structs.replace(INTEGERS, category_nulls=True)).categories
@@ -382,7 +386,9 @@ def test_arrays_of_categories_that_dont_fit(arrays: dict[str, Any], said: str, t
 
 def test_columns_that_are_no_categories(tmp_path: Path) -> None:
     for numbers in ([1.0, 1.5, 2.0], [1.0, float("inf"), float("nan")]):
-        with pytest.raises(UsageError, match="holds double, and the model takes it as a category of text or integers"):
+        with pytest.raises(
+            UsageError, match="holds double; it is a category for the model, so expected text or integers"
+        ):
             read(parquet(mixed(numbers, ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
     with pytest.raises(UsageError, match=r"are integers, and those of 'place' aren't: .*'Oslo'"):
         read(parquet(mixed(["Oslo", "1", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
@@ -403,8 +409,11 @@ def test_floats_that_pandas_made_of_integers_are_refused_by_the_columns_name(kin
                 UsageError, match=r"column 'place' holds \w+, .* as a category: 10\.0 isn't 10\n"
             ) as said:
                 reader(path, features)
-            assert "pandas makes floats of integers where some are missing" in said.value.hint
-            assert "df['place'].astype('Int64') does, and fill those as for the model's training." in said.value.hint
+            assert "pandas turns integers into floats where some are missing" in said.value.hint
+            assert (
+                "df['place'].astype('Int64') does, and fill the missing ones as you did for training."
+                in said.value.hint
+            )
     with pytest.raises(UsageError) as said:
         read(path, NULLS)
     assert "fill" not in said.value.hint
@@ -427,14 +436,14 @@ def test_their_texts_are_told_where_the_model_knows_the_integers(tmp_path: Path)
     place = ["10.0", "Oslo", "3.0"]
     path = parquet({"age": [1.0] * 3, "place": place, "kind": ["u", "v", "4.0"]}, tmp_path / "rows.parquet")
     (note,) = read(path, features).notes
-    assert note.startswith("the category 'place' has the value '10.0', which the model doesn't know, and it knows '10'")
+    assert note.startswith("the category 'place' has the value '10.0', which the model doesn't know. It knows '10'")
     np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)), C=np.array([place, ["u"] * 3]).T)
     assert read(tmp_path / "rows.npz", features).notes == (note,)
     both = msgspec.structs.replace(features, categories={**KNOWN, "place": (*KNOWN["place"], "10.0")})
     assert read(path, both).notes == ()
     with pytest.raises(UsageError, match=r"are integers, and those of 'place' aren't: .*'10\.0'") as said:
         read(parquet(mixed(["10.0", "1", "2"], [1, 2, 3]), path), INTEGERS)
-    assert "'10.0' isn't 10: make integers of them before text" in said.value.hint
+    assert "'10.0' isn't 10. Convert them to integers before you write them as text" in said.value.hint
 
 
 def test_a_sample_keeps_rows_with_their_categories(tmp_path: Path) -> None:
@@ -531,7 +540,7 @@ def test_a_word_for_nothing_that_the_model_knows(tmp_path: Path) -> None:
     [
         ("10.0|7.0|", (), r"holds double, .*: 10\.0 isn't 10"),
         ("10.0|7.0", ("10", "7"), r"holds double, .*: 10\.0 isn't 10"),
-        ("1.5|2.5", ("a", "b"), "holds double, and the model takes it as a category of text or integers"),
+        ("1.5|2.5", ("a", "b"), "holds double; it is a category for the model, so expected text or integers"),
     ],
 )
 def test_a_csvs_floats_that_the_model_has_not_as_texts(
@@ -615,11 +624,11 @@ def bombs(folder: Path) -> dict[Path, str]:
         for _ in range(65):
             writer.write_table(pa.table({"a": column}), row_group_size=len(column))
     return {
-        zeros: "its rows would take",
+        zeros: "its rows take",
         short: "2,199,023,255,552 values in",
         plain: "values in",
-        many: "an archive of 1,500 arrays",
-        rows: "its rows would take",
+        many: "the archive has 1,500 arrays; at most 1,000 are read",
+        rows: "its rows take",
     }
 
 

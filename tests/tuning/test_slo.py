@@ -52,7 +52,7 @@ def test_how_far_a_limit_is_missed() -> None:
 @pytest.mark.parametrize(
     ("spec", "phrase"),
     [
-        ("", "says no limit"),
+        ("", "expected at least one limit"),
         ("fast", "isn't a limit"),
         ("p99=5ms", "isn't a limit"),
         ("p99<5", "a time with its unit"),
@@ -66,8 +66,8 @@ def test_how_far_a_limit_is_missed() -> None:
         ("memory<2GB", "KiB, MiB, GiB"),
         ("cores<=4c", "cores have no unit"),
         ("refused<1", "in %"),
-        ("queue<5ms", "nothing here is called 'queue'"),
-        ("p99<5ms,p99<6ms", "another limit of the same"),
+        ("queue<5ms", "there is no limit called 'queue'"),
+        ("p99<5ms,p99<6ms", "p99<5ms and another limit are for the same figure"),
     ],
 )
 def test_what_is_no_limit(spec: str, phrase: str) -> None:

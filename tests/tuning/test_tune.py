@@ -306,7 +306,7 @@ def test_a_server_that_a_configuration_kills_is_started_again(triton_installatio
                 trial = SimpleNamespace(id=number, candidate=SimpleNamespace(bundle=loadable(source=source)))
                 (folder := tmp_path / str(number)).mkdir()
                 if killed:
-                    with pytest.raises(TrialError, match="the server died of it"):
+                    with pytest.raises(TrialError, match="this configuration made the server stop"):
                         desk._round(trial, 1, asked, "", folder)
                 else:
                     assert desk._round(trial, 1, asked, "", folder).load is not None
@@ -351,6 +351,6 @@ def test_a_server_of_the_users_that_is_gone_ends_the_search(triton_installation,
         desk = session.TuningSession(directory, LocalExecutor(), Silent(), serving, [], "mine", tmp_path / "none", 0.3)
         candidate = SimpleNamespace(bundle=loadable(source=f"import os; os.kill({one.pid}, 9)"))
         asked = traffic.parse("batch=1 clients=1")
-        with desk, pytest.raises(PublicationError, match="is gone: no Triton answers") as gone:
+        with desk, pytest.raises(PublicationError, match="has stopped: no Triton answers") as gone:
             desk._round(SimpleNamespace(id=1, candidate=candidate), 1, asked, "", tmp_path)
-    assert "goes on from the rounds" in (gone.value.hint or "")
+    assert "continues after the rounds that were measured" in (gone.value.hint or "")

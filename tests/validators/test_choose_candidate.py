@@ -40,8 +40,8 @@ def test_a_tie_goes_to_the_smaller_rank(order: list[str]) -> None:
     times = {ONNX: 101.0, FIL: 100.0, REFERENCE: 300.0}
     found = chosen({c: times[c] for c in order})
     assert found.winner.id == "onnx"
-    assert found.winner.why == "simpler than fil, which isn't faster beyond noise"
-    assert found.lost["fil"] == "not faster than onnx beyond noise, which is simpler"
+    assert found.winner.why == "simpler than fil, whose lead is within noise"
+    assert found.lost["fil"] == "its lead over onnx is within noise, and onnx is simpler"
     assert found.lost["reference"].startswith("3.0")
 
 
@@ -89,7 +89,7 @@ def test_two_that_are_the_same_are_seldom_declared_different() -> None:
 def test_the_simplest_of_all_that_tie_wins() -> None:
     found = chosen({REFERENCE: 100.0, FIL: 100.5, ONNX: 101.0}, noise=0.01)
     assert found.winner.id == "onnx"
-    assert found.lost["reference"] == "not faster than onnx beyond noise, which is simpler"
+    assert found.lost["reference"] == "its lead over onnx is within noise, and onnx is simpler"
     assert found.lost["fil"].startswith("a tie, and onnx is simpler")
 
 

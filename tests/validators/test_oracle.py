@@ -58,7 +58,7 @@ def without_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_newer_installed_version_may_answer_for_an_older_one_if_trusted_and_says_so() -> None:
     found = oracle.interpreter(of(version="2.1.0"), lambda _line: None, trust=True)
     assert (found.python, found.version) == (sys.executable, xgboost.__version__)
-    assert found.note.startswith(f"judged by xgboost {xgboost.__version__}, not by the 2.1.0 that wrote the model: ")
+    assert found.note.startswith(f"judged by xgboost {xgboost.__version__}, not by 2.1.0, which wrote the model: ")
 
 
 @pytest.mark.usefixtures("without_packages")
@@ -71,7 +71,7 @@ def test_without_trust_a_version_that_cannot_be_had_is_refused() -> None:
 @pytest.mark.usefixtures("without_packages")
 def test_an_older_one_never_does() -> None:
     with pytest.raises(
-        TargetError, match=r"written by xgboost 99\.0\.0, and an environment with it can't be made"
+        TargetError, match=r"written by xgboost 99\.0\.0, but an environment with it can't be made"
     ) as refused:
         oracle.interpreter(of(version="99.0.0"), lambda _line: None)
     assert refused.value.hint == "pip install xgboost-cpu==99.0.0"

@@ -60,7 +60,7 @@ def test_equal_answers_pass_exactly() -> None:
 def test_a_framework_that_never_answers_shows_nothing() -> None:
     found = verdict_on(f32(np.nan, np.nan), f32(np.nan, np.nan))
     assert not found.passed
-    assert "none of 2 rows" in found.reason
+    assert "answers to all of the 2 rows are NaN" in found.reason
     assert verdict_on(f32(np.nan, 1.0), f32(np.nan, 1.0)).passed
 
 
@@ -146,11 +146,11 @@ def test_a_missing_tree_fails_even_where_no_leaf_is_known() -> None:
     got, wanted = np.zeros((2, 1), np.int32), np.zeros((2, 2), np.int32)
     found = verdict_on(f32(1, 2), f32(1, 2), LOOSE, leaves=(got, wanted))
     assert not found.passed
-    assert found.reason == "the artifact has 1 trees, the model 2"
+    assert found.reason == "the artifact has 1 trees, but the model has 2"
     unknown = np.full((2, 2), UNKNOWN, np.int32)
     found = verdict_on(f32(1, 2), f32(1, 2), LOOSE, leaves=(got, unknown))
     assert not found.passed
-    assert found.reason == "the artifact has 1 trees, the model 2"
+    assert found.reason == "the artifact has 1 trees, but the model has 2"
 
 
 FLOATS = st.floats(width=32, allow_nan=False)

@@ -60,7 +60,11 @@ def test_the_users_rows_are_looked_at_where_there_are_any() -> None:
 
 @pytest.mark.parametrize(
     ("mismatches", "words"),
-    [(0, "rank encoding moves none"), (1204, "rank encoding moved 1,204 (row, tree) pairs"), (None, "wasn't seen")],
+    [
+        (0, "rank encoding moves none"),
+        (1204, "rank encoding moved 1,204 (row, tree) pairs"),
+        (None, "rank encoding wasn't checked on them"),
+    ],
 )
 def test_rank_encoding_is_said_to_do_what_it_was_seen_to_do(mismatches: int | None, words: str) -> None:
     assert words in finding(program_of(stump(2049.0)), column(2048.5), 0, mismatches)

@@ -48,7 +48,7 @@ def test_what_is_no_tolerance(spec: str) -> None:
 
 
 def test_an_absolute_bound_alone_is_no_test() -> None:
-    with pytest.raises(UsageError, match=r"an absolute bound alone is no test\nAdd rel="):
+    with pytest.raises(UsageError, match=r"an absolute bound alone doesn't test small answers\nAdd rel="):
         parse("abs=1e-3")
 
 

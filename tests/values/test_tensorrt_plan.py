@@ -42,11 +42,17 @@ def test_where_it_was_made_it_runs(place: Place) -> None:
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (L4, "built on NVIDIA A100-SXM4-40GB (compute capability 8.0), and NVIDIA L4 (compute capability 8.9) is"),
-        (A100_80, "NVIDIA A100-SXM4-80GB is there: a plan runs on the model of GPU that made it"),
-        (Place(build="11.4.1.2"), "built by TensorRT 11.4.0.106, and 11.4.1.2 is there"),
-        (Place(build="10.16"), "built by TensorRT 11.4.0.106, and 10.16 is there"),
-        (Place(flavour="tensorrt_rtx"), "a plan of TensorRT isn't one of TensorRT-RTX"),
+        (
+            L4,
+            (
+                "built on NVIDIA A100-SXM4-40GB (compute capability 8.0), "
+                "but the server has NVIDIA L4 (compute capability 8.9)"
+            ),
+        ),
+        (A100_80, "but the server has NVIDIA A100-SXM4-80GB, and a plan runs only on the model of GPU that made it"),
+        (Place(build="11.4.1.2"), "built by TensorRT 11.4.0.106, but the server has 11.4.1.2"),
+        (Place(build="10.16"), "built by TensorRT 11.4.0.106, but the server has 10.16"),
+        (Place(flavour="tensorrt_rtx"), "a plan of TensorRT can't run on TensorRT-RTX"),
     ],
 )
 def test_elsewhere_it_is_refused(place: Place, words: str) -> None:
@@ -56,15 +62,17 @@ def test_elsewhere_it_is_refused(place: Place, words: str) -> None:
 def test_compatible_plans_go_where_they_say() -> None:
     ampere = msgspec.structs.replace(PLAN, hardware="AMPERE_PLUS")
     assert misfit(ampere, L4) == ""
-    assert "for Ampere and later, and 7.5 is there" in misfit(ampere, T4)
+    assert "for Ampere and later, but the server has 7.5" in misfit(ampere, T4)
     same = msgspec.structs.replace(PLAN, hardware="SAME_COMPUTE_CAPABILITY")
     assert misfit(same, A100_80) == ""
     assert "NVIDIA L4" in misfit(same, L4)
     versions = msgspec.structs.replace(PLAN, version_compatible=True)
     assert misfit(versions, Place(build="11.9.1.3")) == ""
     assert misfit(versions, Place(build="11.5")) == ""
-    assert "for that and later of 11, and 11.3.0.99 is there" in misfit(versions, Place(build="11.3.0.99"))
-    assert "12.0.1.1 is there" in misfit(versions, Place(build="12.0.1.1"))
+    assert "for this and later versions of 11, but the server has 11.3.0.99" in misfit(
+        versions, Place(build="11.3.0.99")
+    )
+    assert "but the server has 12.0.1.1" in misfit(versions, Place(build="12.0.1.1"))
 
 
 def test_such_a_plan_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

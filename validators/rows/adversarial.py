@@ -49,8 +49,8 @@ class Adversarial:
             return "no trees: rows around 0 with NaN, zeros of both signs, denormals and large numbers in their columns"
         if self.both is not None:
             return (
-                f"{self.both:,} of {self.tests:,} tests passed both ways by some row, {self.tests_covered:,} reached; "
-                "rows vary a number to one float below, at, and above the threshold, and NaN, and swap categories"
+                f"rows take both branches of {self.both:,} of {self.tests:,} tests, and reach {self.tests_covered:,}; "
+                "they vary a number to one float below, at, and above the threshold, and NaN, and swap categories"
             )
         return (
             f"{self.thresholds_covered:,} of {self.thresholds:,} distinct thresholds and {self.tests_covered:,} of "

@@ -51,7 +51,7 @@ def unknown_codes(own: Given, features: FeatureContract) -> tuple[str, ...]:
         return ()
     row, column = (int(i[0]) for i in np.nonzero(unknown))
     found = (
-        f"{rows:,} of {len(own):,} rows hold a code that the net doesn't know, and are answered NaN: "
+        f"{rows:,} of {len(own):,} rows hold a code that the net doesn't know, so they are answered NaN: "
         f"{own.categories[row, column]} in {features.category_names[column]}, which takes 0 to "
         f"{features.code_counts[column] - 1:,}"
     )

@@ -96,15 +96,17 @@ def parse(url: str) -> Address:
         or not re.fullmatch(r"[\w.-]+", parts.netloc)
     ):
         raise UsageError(
-            f"{url}: expected {scheme}://BUCKET/PREFIX", "An endpoint is given by its environment variable."
+            f"{url}: expected {scheme}://BUCKET/PREFIX",
+            "Give an endpoint by its environment variable, not in the address.",
         )
     if not prefix:
         raise UsageError(
-            f"{url}: a bucket's root can't be a repository: there is no place beside it for millwork's own notes",
+            f"{url}: a bucket's root can't be a repository: millwork keeps its own files "
+            "beside the repository, in the same bucket",
             f"Give a folder in it, such as {scheme}://{parts.netloc}/models.",
         )
     if any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise UsageError(f"{url}: {prefix!r} can't be a folder in a bucket")
+        raise UsageError(f"{url}: {prefix!r} isn't a valid folder in a bucket")
     return Address(scheme=scheme, bucket=parts.netloc, prefix=prefix)
 
 

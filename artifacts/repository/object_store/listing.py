@@ -72,12 +72,17 @@ def find(store: Store, place: Place, version: int | None) -> int:
     """``version``, or the one that serves; :class:`UsageError` where there is none."""
     there = [entry.version for entry in versions(store, place)]
     if not there:
-        raise UsageError(f"{place.address.url}: no model called {place.name!r} here", "Check --repository and --name.")
+        raise UsageError(
+            f"{place.address.url}: there is no model called {place.name!r} in this repository",
+            "Check --repository and --name.",
+        )
     served = served_now(store, place) if version is None else None
     number = version if version is not None else served.version if served is not None else None
     if number not in there or number is None:
-        asked = "no version serves" if number is None else f"no version {number}"
-        raise UsageError(f"{place.name}: {asked} here", f"The versions here: {', '.join(map(str, there))}.")
+        asked = "no version serves" if number is None else f"there is no version {number}"
+        raise UsageError(
+            f"{place.name}: {asked} in this repository", f"The versions here: {', '.join(map(str, there))}."
+        )
     return number
 
 
@@ -92,14 +97,14 @@ def download(store: Store, place: Place, version: int, into: Path) -> Path:
     for key in store.sizes(prefix):
         path = key.removeprefix(f"{prefix}/")
         if not manifests.stays_inside(folder, path):
-            raise ModelError(f"{place.address.bucket_url}/{key}: {path!r} leaves the version's folder")
+            raise ModelError(f"{place.address.bucket_url}/{key}: {path!r} is outside the version's folder")
         to = folder / path
         to.parent.mkdir(parents=True, exist_ok=True)
         try:
             store.download(key, to)
         except FileNotFoundError as error:
             raise PublicationError(
-                f"{place.address.bucket_url}/{key}: gone while version {version} was read", "Try again."
+                f"{place.address.bucket_url}/{key} was deleted while version {version} was being read", "Try again."
             ) from error
     return folder
 

@@ -82,7 +82,7 @@ def publish(
         if verify is not None:
             verify(flight.record.version)
         if not _finished(store, place, flight):
-            raise PublicationError(f"another publication took version {flight.record.version}'s place meanwhile")
+            raise PublicationError(f"another publication replaced version {flight.record.version} at the same time")
     except BaseException as error:
         raise undone(store, place, flight, error, restored) from error
     sweep(store, place, grace)
@@ -128,13 +128,13 @@ def undone(
         serves = listing.served_now(store, place)
     except (MillworkError, OSError) as second:
         return PublicationError(
-            f"{failed}; and undoing it failed too: {second}", "Once that is mended, roll back or publish again."
+            f"{failed}; the undo failed too: {second}", "Fix that, then roll back or publish again."
         )
     if committed and restored is not None:
         try:
             restored(None if serves is None else serves.version)
         except Exception as second:  # noqa: BLE001 -- the caller's own code; the objects are right by now
-            failed += f"; the server couldn't be brought back to it ({explain(second)[0]})"
+            failed += f"; the server couldn't be made to load that version again ({explain(second)[0]})"
     return PublicationError(f"{failed}; {still_serves(serves)}", hint)
 
 
@@ -148,7 +148,7 @@ def explain(error: BaseException) -> tuple[str, str]:
 def still_serves(now: Served | None) -> str:
     """What a client gets, for the end of a message."""
     return (
-        f"version {now.version} still serves" if now is not None and now.version else "nothing serves under that name"
+        f"version {now.version} still serves" if now is not None and now.version else "no version of the model serves"
     )
 
 
@@ -187,11 +187,13 @@ def _stage(bundle: Bundle, folder: Path) -> None:
     """Copy the bundle's files, and check the copy."""
     for path in (*(entry.path for entry in bundle.manifest.files), manifests.MANIFEST_FILE):
         if not manifests.stays_inside(bundle.folder, path):
-            raise ModelError(f"{bundle.folder}: {path!r} leaves the bundle's folder")
+            raise ModelError(f"{bundle.folder}: {path!r} is outside the bundle's folder")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.folder / path, folder / path)
     if manifests.sha256(folder) != bundle.manifest_sha256:
-        raise PublicationError(f"{bundle.folder / manifests.MANIFEST_FILE}: changed since the bundle was sealed")
+        raise PublicationError(
+            f"{bundle.folder / manifests.MANIFEST_FILE}: the manifest has changed since the bundle was made"
+        )
     try:
         manifests.read_intact(folder)
     except ModelError as error:
@@ -236,11 +238,12 @@ def _committed(store: Store, place: Place, bundle: Bundle, folder: Path, digest:
                     continue
                 _withdraw(store, place, flight)
             flight = None
-        raise PublicationError(f"others published first, {ROUNDS} times", "Publish again.")
+        raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
     except LostAnswerError as error:
         raise PublicationError(
-            f"{place.name}: publishing failed: {error.message}; the version is whole, and may serve or not",
-            "Look with millwork verify; publishing the same again finishes it.",
+            f"{place.name}: publishing failed: {error.message}; the version is complete, but it isn't known whether "
+            "it serves",
+            "Check with millwork verify. To finish it, publish the same model again.",
         ) from error
     except BaseException as error:
         if flight is None:
@@ -280,7 +283,9 @@ def _send(store: Store, key: str, file: Path, entry: FileDigest) -> None:
                 return
         except FileNotFoundError:
             continue
-    raise PublicationError(f"{key}: what the store gives back isn't what was sent", "Is that store sound?")
+    raise PublicationError(
+        f"{key}: the store returned other bytes than were written", "Check the object store: it loses or changes data."
+    )
 
 
 def _pinned(store: Store, place: Place) -> Served | None:
@@ -301,8 +306,8 @@ def _pinned(store: Store, place: Place) -> Served | None:
             pinned = triton_config.pinned(now.text, (now.version,))
         except ModelError as error:
             raise PublicationError(
-                f"{place.config}: serves versions by a policy that can't be rewritten: {error.message}",
-                "Let its version_policy name them (specific), or give another --name.",
+                f"{place.config}: its version_policy can't be rewritten: {error.message}",
+                "Give it a version_policy that names the versions (specific), or give another --name.",
             ) from error
         if pinned == now.text:
             return now

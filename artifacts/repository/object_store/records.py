@@ -111,5 +111,5 @@ def _decoded(place: Place, version: int, content: bytes) -> VersionRecord:
     except msgspec.DecodeError as error:
         raise PublicationError(
             f"{place.address.bucket_url}/{place.record(version)}: not a record of millwork: {error}",
-            "Remove it, if you know what it is: its version then counts as somebody else's.",
+            "If you know what it is, remove it: millwork then treats its version as one that it didn't publish.",
         ) from error

@@ -65,7 +65,9 @@ class ObjectRepository:
     def config(self, name: str) -> str:
         now = listing.served_now(self.store, self._place(name))
         if now is None:
-            raise UsageError(f"{self.url}/{name}: no config.pbtxt here", "Check --repository and --name.")
+            raise UsageError(
+                f"{self.url}/{name}: there is no config.pbtxt in this folder", "Check --repository and --name."
+            )
         return now.text
 
     def manifest_sha256(self, name: str, version: int) -> str:

@@ -23,7 +23,10 @@ def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, 
     """
     there = listing.folders(store.sizes(place.model), place)
     if not there:
-        raise UsageError(f"{place.address.url}: no model called {place.name!r} here", "Check --repository and --name.")
+        raise UsageError(
+            f"{place.address.url}: there is no model called {place.name!r} in this repository",
+            "Check --repository and --name.",
+        )
     now = listing.served_now(store, place)
     known = records.read_all(store, place)
     there = [n for n in there if n not in known or known[n].state == "finished" or (now and n == now.version)]
@@ -32,7 +35,9 @@ def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, 
         text = now.text
     _require_whole(store, place, target, now, ours=target in known)
     if max(triton_config.served(text, there), default=None) != target:
-        raise PublicationError(f"no config.pbtxt is known that serves version {target}; {still_serves(now)}")
+        raise PublicationError(
+            f"{place.name}: there is no config.pbtxt that serves version {target}; {still_serves(now)}"
+        )
     if now is None or target != now.version:
         _switch(store, place, now, text, target)
     if verify is not None:
@@ -51,7 +56,7 @@ def _target(
     if to is not None:
         text = listing.kept_config(store, place, to, known) if to in there else None
         if text is None:
-            raise UsageError(f"{place.name}: no version {to} here that could serve", listed)
+            raise UsageError(f"{place.name}: there is no version {to} that can serve", listed)
         return to, text
     present = None if now is None else now.version
     record = known.get(present) if present is not None else None
@@ -61,21 +66,21 @@ def _target(
     lower = [number for number in there if present is not None and number < present]
     lower = [n for n in lower if n in known and known[n].state == "finished"] if record is None else []
     if not lower or (text := listing.kept_config(store, place, lower[-1], known)) is None:
-        said = "this one" if present is None else f"version {present}"
-        raise UsageError(f"{place.name}: no version served before {said}", f"{listed} Name one with --version.")
+        said = "" if present is None else f" before version {present}"
+        raise UsageError(f"{place.name}: no version served{said}", f"{listed} Name one with --version.")
     return lower[-1], text
 
 
 def _require_whole(store: Store, place: Place, version: int, now: Served | None, *, ours: bool) -> None:
     """PublicationError where a version of ``ours`` isn't as it was published."""
     manifest = listing.read_manifest(store, place, version)
-    wrong = ["its manifest is missing, or can't be read"] if manifest is None and ours else []
+    wrong = ["its manifest is missing or can't be read"] if manifest is None and ours else []
     if manifest is not None:
         wrong = listing.problems(store, place, version, manifest.files)
     if wrong:
         raise PublicationError(
             f"{place.name}: version {version} can't serve again: {'; '.join(wrong)}; {still_serves(now)}",
-            "Go back to another version.",
+            "Roll back to another version.",
         )
 
 
@@ -84,8 +89,9 @@ def _switch(store: Store, place: Place, now: Served | None, text: str, target: i
     done = store.create(place.config, content) if now is None else store.swap(place.config, content, now.tag)
     if not done:
         raise PublicationError(
-            f"{place.name}: somebody published at the same moment; {still_serves(listing.served_now(store, place))}",
-            "Look what serves now, and roll back again if that is still wanted.",
+            f"{place.name}: another version was published at the same time; "
+            f"{still_serves(listing.served_now(store, place))}",
+            "Check which version serves now, and roll back again if you still want to.",
         )
 
 
@@ -93,7 +99,7 @@ def _back(
     store: Store, place: Place, was: Served | None, target: int, error: BaseException, restored: Restored | None
 ) -> PublicationError:
     reason, hint = explain(error)
-    failed = f"{place.name}: going back to version {target} failed: {reason}"
+    failed = f"{place.name}: rollback to version {target} failed: {reason}"
     try:
         now = listing.served_now(store, place)
         if was is not None and now is not None and now.version == target != was.version:
@@ -102,5 +108,5 @@ def _back(
                 restored(was.version)
         serves = listing.served_now(store, place)
     except Exception as second:  # noqa: BLE001 -- the caller's own code among it: said, not lost
-        return PublicationError(f"{failed}; and putting things back failed too: {explain(second)[0]}", hint)
+        return PublicationError(f"{failed}; the undo failed too: {explain(second)[0]}", hint)
     return PublicationError(f"{failed}; {still_serves(serves)}", hint)

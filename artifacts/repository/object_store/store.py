@@ -177,7 +177,7 @@ class Store:
             at += len(part)
             yield bytes(part)
         if at != got.meta["size"]:
-            raise ConnectionError(f"{at} bytes of {got.meta['size']}")
+            raise ConnectionError(f"the store sent {at} of {got.meta['size']} bytes")
 
     def _conditional(self, path: str, content: bytes, was: Tag | None) -> bool:
         mode: PutMode = "create" if was is None else _update(was)
@@ -196,14 +196,18 @@ class Store:
                 now = self.read(path)
             except StoreError as error:
                 raise LostAnswerError(
-                    f"{error.message}; whether {path} was written before that isn't known", error.hint
+                    f"{error.message}; it isn't known whether {path} was written", error.hint
                 ) from error
             if now is not None and now.content == content:
                 return True
             if (now.tag if now is not None else None) != was:
                 return False
             time.sleep(wait)
-        raise self._said(f"writing {path}", lost or ConnectionError("refused each time, though nothing is there"), lost)
+        raise self._said(
+            f"writing {path}",
+            lost or ConnectionError("the store refused each attempt, though the object doesn't exist"),
+            lost,
+        )
 
     def _tried(self, doing: str, request: Callable[[], R]) -> R:
         last: Exception | None = None
@@ -246,7 +250,7 @@ def connect(address: Address, patience: Patience) -> Backend:
         from obstore import store as stores
     except ImportError as error:
         raise TargetError(
-            f"{address.url}: object stores need obstore, which isn't installed",
+            f"{address.url}: obstore isn't installed, and object stores need it",
             "pip install 'millwork[object-store]'",
         ) from error
     client: ClientConfig = {
@@ -277,19 +281,23 @@ def explained(error: Exception, address: Address) -> tuple[str, str]:
     refused = _STATUS.search(text)
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or (refused and refused[1] in ("401", "403")):
         said = f" ({code[1]})" if code else ""
-        return f"the credentials aren't accepted, or may not do this{said}", address.credentials
+        return f"the credentials aren't accepted or lack a permission{said}", address.credentials
     if "NoSuchBucket" in text or "ContainerNotFound" in text or "bucket does not exist" in text:
-        return f"there is no {address.bucket!r}", "Make it first; millwork makes no buckets."
+        return f"there is no bucket {address.bucket!r}", "Create it first: millwork doesn't create buckets."
     if "nstance metadata" in text or "169.254.169.254" in text or "metadata.google.internal" in text:
         return "no credentials were found", address.credentials
     status = _STATUS.search(text)
     if code is not None:
         return f"{status[1] if status else 'refused'} {code[1]}: {code[2] or ''}".rstrip(": "), ""
     if status is not None:
-        return f"it answers with status {status[1]}", ""
+        return f"the store answered with status {status[1]}", ""
     if "error sending request" in text or "TimedOut" in text or "timed out" in text:
-        cause = "no answer in time" if "TimedOut" in text or "timed out" in text else "it can't be reached"
-        return cause, f"Is {address.endpoint or 'the network'} there?"
+        cause = (
+            "the store didn't answer in time"
+            if "TimedOut" in text or "timed out" in text
+            else "the store can't be reached"
+        )
+        return cause, f"Check {address.endpoint or 'the network'}."
     return text.splitlines()[0][:300] if text else kind, ""
 
 

@@ -127,7 +127,7 @@ def _unsupported(program: Program) -> str:
     if not program.forest.n_trees:
         return "the model has no trees, and a checkpoint needs one"
     if program.forest.n_outputs > 1 and program.postprocess == "exp":
-        return "several outputs with an exponential each are outside Treelite's transforms"
+        return "Treelite has no transform for an exponential of each of several outputs"
     return ""
 
 

@@ -33,7 +33,7 @@ Tune = Callable[[Path, Rows, tuple[int, ...]], dict[str, str]]
 def no_gpu() -> str:
     """Why nothing can be run here; empty where it can."""
     if not gpus.visible():
-        return "no NVIDIA GPU here; --target NAME of a GPU is built on a machine that has it"
+        return "this machine has no NVIDIA GPU; for --target NAME of a GPU, build on a machine that has it"
     if importlib.util.find_spec(ENGINE) is None:
         return f"nvForest isn't installed ({runner_rows.find(RUNNER).hint})"
     return ""
@@ -67,14 +67,14 @@ class FilCuda:
         if isinstance(made, Unsupported):
             return Unsupported(reason=f"{self.name}: {made.reason.removeprefix('fil: ')}")
         if made.triton_backend != "fil":
-            return Unsupported(reason=f"{self.name}: FIL itself doesn't give this model's answer")
+            return Unsupported(reason=f"{self.name}: FIL can't compute this model's answer")
         rows = near_thresholds(program, max(self.batches))
         return msgspec.structs.replace(
             made,
             backend=self.name,
             runner=RUNNER,
             requirements=(f"treelite=={release.treelite}", "nvforest-cu13"),
-            timed_by="nvForest with its copies, not Triton's FIL",
+            timed_by="nvForest, copies included, not Triton's FIL",
             parameters={**made.parameters, **self.tune(folder / MODEL_FILE, rows, self.batches)},
         )
 

@@ -48,7 +48,9 @@ class Hummingbird:
         if isinstance(made, str):
             return Unsupported(reason=f"hummingbird: {made}")
         if not source.converted:
-            return Unsupported(reason="hummingbird: works in an environment of its own, by `millwork optimize` alone")
+            return Unsupported(
+                reason="hummingbird: it runs in its own environment, which only `millwork optimize` starts"
+            )
         said = read_reply(Path(source.converted))
         model = spliced(program, made, Path(source.converted), said, release, source.signature.provenance.sha256)
         (folder / MODEL_FILE).write_bytes(model.SerializeToString())

@@ -58,7 +58,7 @@ def convert(
     if isinstance(read, worker.Failure):
         return read
     if os.path.lexists(folder / REPLY_FILE):
-        return worker.Failure(kind="error", message=f"it left a {REPLY_FILE} of its own", seconds=done.seconds)
+        return worker.Failure(kind="error", message=f"it wrote {REPLY_FILE}, a reserved name", seconds=done.seconds)
     (folder / REPLY_FILE).write_bytes(done.value)
     return read
 

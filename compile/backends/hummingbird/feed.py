@@ -47,18 +47,18 @@ def feed(program: Program) -> Feed | str:
     """The lowered program's trees; or why they can't be fed, in words."""
     forest = program.forest
     if program.linear is not None or not forest.n_trees:
-        return "no trees in it"
+        return "the model has no trees"
     if forest.reduction != "sum":
-        return "the mean of trees isn't fed: only sums"
+        return "Hummingbird is given sums of trees only, and this model averages its trees"
     where = layout(program)
     if not where.width:
-        return "its trees read no column"
+        return "the model's trees read no feature"
     test = np.flatnonzero(~forest.is_leaf)
     bound = _at_most(forest, where.threshold)
     if np.any(bound[test] == INFINITY) or (
         forest.comparison == "<" and np.any(np.isneginf(where.threshold[test]) & ~forest.is_categorical[test])
     ):
-        return "a threshold is infinite, and an infinity stands for a missing value here"
+        return "a threshold is infinite, and here an infinity means a missing value"
     kinds, which = np.unique(where.column[test] * 2 + ~forest.default_left[test], return_inverse=True)
     if not len(test):  # Hummingbird makes a test of a single leaf
         kinds = np.zeros(1, np.int64)

@@ -41,7 +41,7 @@ class Native:
         library = kernel.library()
         if library is None:
             return Unsupported(
-                reason="native: the kernel wasn't built when millwork was installed, for want of a C++ compiler"
+                reason="native: the kernel wasn't built, because there was no C++ compiler when millwork was installed"
             )
         shutil.copyfile(library, folder / LIBRARY)
         path = folder / MODEL_FILE

@@ -72,7 +72,7 @@ def backend() -> Backend:
 def absent() -> str:
     """What this machine lacks for it; empty where it lacks nothing."""
     if not gpus.visible():
-        return "no NVIDIA GPU here"
+        return "this machine has no NVIDIA GPU"
     if importlib.util.find_spec("cuda") is None or importlib.util.find_spec(MODULE) is None:
         return f"cuda-bindings isn't installed ({runner_rows.find(RUNNER).hint})"
     return ""

@@ -61,10 +61,10 @@ def refused(program: Program) -> str:
     if program.linear is not None:
         return "a linear model has no trees"
     if program.categories is not None:
-        return "the model takes categories of its own (input__1), and those are encoded on the host"
+        return "the model takes categories (input__1), which are encoded on the CPU"
     vector = forest.tree_output == VECTOR_LEAF
     if vector.any() and not vector.all():
-        return "some trees have a value for each output in a leaf, and some have one"
+        return "some trees have leaves of one value, others have leaves of one value for each output"
     if len(_columns(forest, program.columns, 2).column) > MOST_COLUMNS:
         return f"tests read more than {MOST_COLUMNS:,} columns of ranks"
     return ""

@@ -31,7 +31,7 @@ def lowered(net: Net, precision: Precision, given: Path, folder: Path, *, symmet
     feeds = _feeds(given, net.interface)
     count = len(next(iter(feeds.values())))
     if count < rows.FEWEST:
-        return f"{precision}: only {count} rows that the net knows all values of are there to calibrate on"
+        return f"{precision}: only {count} rows can be used for calibration (rows whose codes the net knows)"
     calibrating, judging = rows.apart(count)
     onnx.save_model(net.graph, folder / GRAPH_FILE)
     for file, which in ((CALIBRATION_FILE, calibrating), (JUDGING_FILE, judging)):

@@ -39,7 +39,7 @@ class NetOnnx:
 
     def build(self, order: NetOrder) -> Artifact | Unsupported:
         if self.provider and not gpus.visible():
-            return Unsupported(reason=f"{self.name}: no NVIDIA GPU here")
+            return Unsupported(reason=f"{self.name}: this machine has no NVIDIA GPU")
         found = typed(order, self.precision)
         if isinstance(found, str):
             return Unsupported(reason=f"{self.name}: {found}")
@@ -68,7 +68,10 @@ def typed(order: NetOrder, precision: str) -> Typed | str:
     if precision == "fp32":
         return Typed(order.net)
     if order.calibration is None:
-        return f"{precision}: takes rows of yours (--data), {FEWEST} at least, that nothing is judged by"
+        return (
+            f"{precision}: calibration takes at least {FEWEST} of your rows (--data), "
+            "apart from those that judge parity"
+        )
     try:
         from .net_lowered import lowered
 
@@ -81,7 +84,7 @@ def typed(order: NetOrder, precision: str) -> Typed | str:
         )
     except ModuleNotFoundError as error:
         raise TargetError(
-            f"{error.name} isn't installed, and {precision} takes it", "pip install 'millwork[precision]'"
+            f"{error.name} isn't installed, and {precision} needs it", "pip install 'millwork[precision]'"
         ) from error
     return found if isinstance(found, str) else Typed(found.net, (found.note,), found.layers)
 

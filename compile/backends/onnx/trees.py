@@ -31,7 +31,7 @@ class OnnxTrees:
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if program.forest.reduction != "sum":
             return Unsupported(
-                reason="onnx: trees that are averaged; base scores as a first tree would be averaged too"
+                reason="onnx: the model averages its trees, and base scores added as a first tree would be averaged too"
             )
         operators = write(program, release, source.signature.provenance.sha256, folder / MODEL_FILE)
         return Artifact(

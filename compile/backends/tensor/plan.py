@@ -86,10 +86,10 @@ def plan(program: Program) -> Plan | str:
     """The tables of a lowered program; or why there are none, in words."""
     forest = program.forest
     if program.linear is not None or not forest.n_trees:
-        return "no trees in it"
+        return "the model has no trees"
     where = layout(program)
     if not where.width:
-        return "its trees read no column"
+        return "the model's trees read no feature"
     sources = _sources(forest, where)
     depth = max(forest.depth(), 1)
     bits = _bits(forest, sources)
@@ -102,9 +102,9 @@ def plan(program: Program) -> Plan | str:
         steps, leaf_at = _perfect(forest, depth)
         return Plan(form, forest.n_trees, depth, sources, where, steps, leaf_at, np.zeros(0, np.int64))
     if forest.n_nodes > MOST_NODES:
-        return f"{forest.n_nodes:,} nodes; a graph of tensors holds up to {MOST_NODES:,}"
+        return f"the model has {forest.n_nodes:,} nodes; a graph of tensors can have up to {MOST_NODES:,}"
     if depth > MOST_LEVELS:
-        return f"a tree is {depth:,} tests deep, and a walk is unrolled for up to {MOST_LEVELS:,}"
+        return f"a tree is {depth:,} levels deep; walks are unrolled for up to {MOST_LEVELS:,} levels"
     nodes, leaf_at, left = _walk(forest)
     return Plan(form, forest.n_trees, depth, sources, where, (nodes,), leaf_at, left)
 

@@ -46,7 +46,7 @@ class TensorTrees:
 
     def build(self, program: Program, source: Source, folder: Path, release: Release) -> Artifact | Unsupported:
         if self.providers and not gpus.visible():
-            return Unsupported(reason=f"{self.name}: no NVIDIA GPU here")
+            return Unsupported(reason=f"{self.name}: this machine has no NVIDIA GPU")
         made = plan(program)
         reason = made if isinstance(made, str) else self._refusal(program, made, source)
         if isinstance(made, str) or reason:
@@ -68,7 +68,7 @@ class TensorTrees:
         """Why this precision can't hold the program; empty where it can."""
         if self.precision not in KINDS:
             return (
-                f"{self.precision} isn't a type that TensorRT compares in (it takes FLOAT, HALF, INT32 and INT64); "
+                f"{self.precision} isn't a type that TensorRT can compare (it compares FLOAT, HALF, INT32 and INT64); "
                 "the exact integer form is int32"
             )
         forest = program.forest
@@ -78,8 +78,8 @@ class TensorTrees:
         if self.precision == "fp16" and counts.max() > FP16_INTEGERS:
             column = int(made.sources.column[int(counts.argmax())])
             return (
-                f"{_name(column, source)} has {counts.max():,} thresholds; fp16 holds integers to {FP16_INTEGERS:,}, "
-                "so ranks would collide"
+                f"{_name(column, source)} has {counts.max():,} thresholds; "
+                f"fp16 holds integers up to {FP16_INTEGERS:,}, so ranks would collide"
             )
         return ""
 

@@ -240,7 +240,7 @@ def _configure(api: Module, config: Config, settings: Settings) -> Problem | Non
     if flavour(api) == RTX:
         return _target(api, config, settings.capability)
     if settings.capability:
-        return Problem("TensorRT builds for the GPU that it runs on: it can't be told another")
+        return Problem("TensorRT builds only for the GPU that it runs on")
     if settings.version_compatible:
         config.set_flag(api.BuilderFlag.VERSION_COMPATIBLE)
     config.hardware_compatibility_level = getattr(api.HardwareCompatibilityLevel, settings.hardware)
@@ -258,7 +258,7 @@ def _target(api: Any, config: Any, capability: str) -> Problem | None:
         return Problem(f"TensorRT-RTX doesn't build for compute capability {capability}")
     config.num_compute_capabilities = 1
     if not config.set_compute_capability(getattr(api.ComputeCapability, f"SM{capability.replace('.', '')}"), 0):
-        return Problem(f"TensorRT-RTX doesn't take compute capability {capability}")
+        return Problem(f"TensorRT-RTX doesn't accept compute capability {capability}")
     return None
 
 
@@ -268,7 +268,7 @@ def _add_profiles(builder: Any, config: Any, network: Any, profiles: Sequence[tu
     shapes = {tensor.name: tuple(tensor.shape) for tensor in inputs}
     for name, shape in shapes.items():
         if any(size < 0 for size in shape[1:]):
-            return Problem(f"input {name!r} is {list(shape)}: only the first axis may be free")
+            return Problem(f"input {name!r} is {list(shape)}: only the first axis may vary")
     if not any(shape[:1] == (-1,) for shape in shapes.values()):
         return None
     for batches in profiles:
@@ -276,7 +276,7 @@ def _add_profiles(builder: Any, config: Any, network: Any, profiles: Sequence[tu
         for name, shape in shapes.items():
             profile.set_shape(name, *((batch, *shape[1:]) if shape[:1] == (-1,) else shape for batch in batches))
         if config.add_optimization_profile(profile) < 0:
-            return Problem(f"the optimization profile {batches} isn't taken")
+            return Problem(f"TensorRT refuses the optimization profile {batches}")
     return None
 
 

@@ -122,7 +122,7 @@ def judge(reply: Reply, target: Target) -> Preflight:
             found,
             verdict="parses",
             built_for=reply.capability if reply.built else "",
-            reason=f"TensorRT-RTX has no code for {asked}: every operator is taken by its parser, and {outcome}",
+            reason=f"TensorRT-RTX has no code for {asked}: its parser accepts every operator, and {outcome}",
         )
     if reply.refused is None:
         return found
@@ -132,8 +132,8 @@ def judge(reply: Reply, target: Target) -> Preflight:
             verdict="parses",
             node=problem.node,
             operator=problem.operator,
-            reason=f"TensorRT-RTX compiles float16 alone for {asked} ({problem.message}): every operator is taken by "
-            "its parser, and the GPU itself has to show that it builds",
+            reason=f"TensorRT-RTX compiles only float16 for {asked} ({problem.message}): its parser accepts every "
+            "operator, but only the GPU itself can show that it builds",
         )
     return msgspec.structs.replace(
         found, verdict="refused", reason=_words(reply.refused.problems), node=problem.node, operator=problem.operator

@@ -120,9 +120,13 @@ def _output(information: Document, objective: objectives.Objective, answers: int
 
 
 def _notes(objective: objectives.Objective, version: str) -> tuple[str, ...]:
-    own = ("trained with a loss of its own: the answers are margins",) if objective is objectives.CUSTOM else ()
+    own = (
+        ("the model was trained with a custom loss, so its answers are margins",)
+        if objective is objectives.CUSTOM
+        else ()
+    )
     # CatBoost 1.0 writes the branch that it was built from and no release; so does whoever builds it from source.
-    unknown = ("the file doesn't say which CatBoost wrote it: the one that is installed judges it",)
+    unknown = ("the file doesn't say which version of CatBoost wrote it, so the installed version judges it",)
     return own if version else (*own, *unknown)
 
 

@@ -109,7 +109,7 @@ def _node_table(
         parts.append(part)
         start.append(start[-1] + len(part["feature"]))
     if start[-1] > np.iinfo(np.int32).max:
-        raise ModelError(f"{start[-1]} nodes are more than a forest can have")
+        raise ModelError(f"the model has {start[-1]} nodes, more than a forest can have")
     # One column after the other: a large model's trees are in memory once, not twice.
     return {name: np.concatenate([part.pop(name) for part in parts]) for name in tuple(parts[0])}, start
 
@@ -132,7 +132,7 @@ def _resolve(split: Document, splits: Splits) -> tuple[int, float, int]:
     if kind == "OnlineCtr":
         number, border = splits.ctr_border[int(split["split_index"])]
         if border != float(split["border"]):
-            raise ModelError("a split's border isn't its CTR's")
+            raise ModelError("a split's border isn't one of its CTR's borders")
         return number, border, -1
     raise ModelError(f"a split of type {kind!r} is not supported")
 
@@ -201,5 +201,5 @@ def _columns(nodes: int, outputs: int) -> Columns:
 def _renumbered(number: npt.NDArray[np.int32], order: Sequence[int]) -> npt.NDArray[np.int32]:
     """``number``: -1 on tests, 0, 1, 2, … on leaves; the latter replaced by ``order``."""
     if sorted(order) != list(range(int(number.max()) + 1)):
-        raise ModelError("CatBoost's own numbers of a tree's leaves aren't those of the exported tree")
+        raise ModelError("CatBoost numbers a tree's leaves otherwise than the exported tree does")
     return np.where(number < 0, -1, np.asarray(order, np.int32)[np.maximum(number, 0)])

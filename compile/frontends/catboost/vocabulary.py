@@ -64,9 +64,9 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
         lacking, notes = _of_combinations(document, doubtful, words, {**integers, **known}, names)
     if lacking or not any(words):
         raise ModelError(
-            f"{path}: holds hashes of its categories, and the values behind them are not known: "
+            f"{path}: the file holds only hashes of its categories, and the values behind them are not known: "
             f"{', '.join(lacking or names)}",
-            "Give rows that have every category, such as those of the training: --data FILE. Or export the model with "
+            "Give rows that have every category, such as the training rows: --data FILE. Or export the model with "
             'its pool: model.save_model("model.json", format="json", pool=pool).',
         )
     integer = all(_is_integer(word) for own in words for word in own)
@@ -166,7 +166,7 @@ def _combined(
     if found is None:
         if not all(words[c] for c in table.categories):
             return called, ""
-        return "", f"whether every value of {called} is known can't be shown: too many could be combined"
+        return "", f"millwork can't show that every value of {called} is known: there are too many combinations"
     if found.lacking:
         return f"{called} ({found.lacking:,} of {found.tried:,})", ""
     if found.tried < len(table.keys):

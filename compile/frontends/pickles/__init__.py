@@ -36,4 +36,4 @@ def read_pickled(payload: bytes, name: str, limits: Limits = Limits()) -> Pickle
     try:
         return model_of(run(expand(payload, name, limits.expanded_bytes), name, limits), name)
     except MemoryError:
-        raise ModelError(f"{name}: needs more memory than there is") from None
+        raise ModelError(f"{name}: reading it needs more memory than there is") from None

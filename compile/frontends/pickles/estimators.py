@@ -83,7 +83,7 @@ _OTHERS = {
     "catboost": 'Save the model itself: model.save_model("model.cbm").',
 }
 _OLD_TORCH = 0x1950A86A20F9469CFC6C
-"""The number that begins a file of torch.save before 1.6."""
+"""The number that begins the file was written by torch.save before 1.6."""
 
 
 def model_of(value: object, name: str) -> PickledModel:
@@ -262,7 +262,7 @@ def _unfitted(made: Symbol, name: str, verb: str) -> ModelError:
 
 def _refusal(value: object, name: str) -> ModelError:
     if value == _OLD_TORCH:
-        return ModelError(f"{name}: a file of torch.save", _OTHERS["torch"])
+        return ModelError(f"{name}: the file was written by torch.save", _OTHERS["torch"])
     what, hint = named(value), ""
     place = _found_in(value)
     module, _, kind = what.rpartition(".")

@@ -83,7 +83,7 @@ class Machine:
 
     def take(self, count: int) -> bytes:
         if not 0 <= count <= len(self.payload) - self.at:
-            raise self.refuse(f"{count} bytes announced, {len(self.payload) - self.at} left")
+            raise self.refuse(f"it announces {count} bytes, but {len(self.payload) - self.at} are left")
         self.at += count
         return self.payload[self.at - count : self.at]
 

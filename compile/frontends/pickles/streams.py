@@ -99,7 +99,7 @@ def expand(payload: bytes, name: str, limit: int) -> bytes:
         return payload
     if kind in _REFUSED:
         raise ModelError(
-            f"{name}: compressed by {_REFUSED[kind]}, which is not read",
+            f"{name}: the file is compressed by {_REFUSED[kind]}, which is not supported",
             'Save it with joblib.dump(model, path, compress=("zlib", 3)), or uncompressed.',
         )
     limit = min(limit, max(_EXPANSION_FLOOR, _EXPANSION * len(payload)))
@@ -107,7 +107,7 @@ def expand(payload: bytes, name: str, limit: int) -> bytes:
         return _expanded(payload, _READ[kind], name, limit)
     except ModuleNotFoundError:
         raise ModelError(
-            f"{name}: compressed by {kind}, and its package isn't installed", f"pip install {kind}"
+            f"{name}: the file is compressed by {kind}, whose package isn't installed", f"pip install {kind}"
         ) from None
     except _DAMAGED as error:
         raise ModelError(f"{name}: the {kind} stream is damaged: {error}", "Copy or save the file again.") from None

@@ -113,7 +113,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> Archive:
     members = _members(archive, size)
     models = [name for name in members if _MODEL.fullmatch(name)]
     if len(models) != 1:
-        raise ModelError(f"a .pt2 of {len(models)} nets; expected one", SAVE)
+        raise ModelError(f"this .pt2 holds {len(models)} nets; expected one", SAVE)
     out, card = io.BytesIO(), Card()
     document: dict[str, Any] = {}
     with zipfile.ZipFile(out, "w") as copy:
@@ -136,16 +136,16 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     """By name, without the folder that all of them lie in."""
     found = archive.infolist()
     if len(found) > MOST_MEMBERS:
-        raise ModelError(f"a .pt2 of {len(found):,} members, more than {MOST_MEMBERS:,}")
+        raise ModelError(f"this .pt2 has {len(found):,} members; at most {MOST_MEMBERS:,} are read")
     unpacked, limit = sum(member.file_size for member in found), min(LARGEST, max(FLOOR, EXPANSION * size))
     if unpacked > limit:
-        raise ModelError(f"a .pt2 of {size:,} bytes that unpack to {unpacked:,}; at most {limit:,} are read")
+        raise ModelError(f"this .pt2 of {size:,} bytes unpacks to {unpacked:,}; at most {limit:,} are read")
     folder = found[0].filename.partition("/")[0] if found else ""
     members: dict[str, zipfile.ZipInfo] = {}
     for member in found:
         name = member.filename.removeprefix(f"{folder}/")
         if name in members or name == member.filename:
-            raise ModelError(f"a .pt2 with a member {member.filename[:200]!r} that is out of place", SAVE)
+            raise ModelError(f"this .pt2 has an unexpected member {member.filename[:200]!r}", SAVE)
         members[name] = member
     return members
 
@@ -154,7 +154,7 @@ def _require_known(name: str) -> None:
     if any(known.fullmatch(name) for known in (_PLAIN, _MODEL, _RAW, _CONFIG, _SAMPLES)):
         return
     raise ModelError(
-        f"a .pt2 with {name[:200]!r} in it, which isn't a plain tensor or a graph: reading it could run code",
+        f"this .pt2 holds {name[:200]!r}, which isn't a plain tensor or a graph: reading it could run code",
         f"{SAVE} Script objects, opaque objects and AOTInductor's packages aren't read.",
     )
 
@@ -181,7 +181,9 @@ def _graph(name: str, content: bytes) -> dict[str, Any]:
         raise ModelError(f"{name} isn't an exported program", SAVE)
     for expression in _expressions(document):
         if not _arithmetic(expression):
-            raise ModelError(f"{name} has a size {expression[:80]!r}, which isn't arithmetic: it would be run as code")
+            raise ModelError(
+                f"{name} has a size {expression[:80]!r}, which isn't arithmetic: torch would run it as code"
+            )
     return document
 
 
@@ -196,7 +198,7 @@ def _expressions(value: Any) -> Iterator[str]:
     while pending:
         found, depth = pending.pop()
         if depth > DEEPEST:
-            raise ModelError("a graph that is nested too deeply")
+            raise ModelError("the graph is nested too deeply")
         if isinstance(found, dict):
             for key, inner in found.items():
                 if key == "expr_str":
@@ -208,7 +210,7 @@ def _expressions(value: Any) -> Iterator[str]:
 
 def _json(name: str, content: bytes) -> Any:
     if len(content) > LONGEST_JSON:
-        raise ModelError(f"{name} has {len(content):,} bytes, more than {LONGEST_JSON:,}")
+        raise ModelError(f"{name} has {len(content):,} bytes; at most {LONGEST_JSON:,} are read")
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

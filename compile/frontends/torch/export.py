@@ -69,7 +69,7 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
         original.train(training)
     raise ExportError(
         "the net can't be exported with a batch that varies:\n  " + "\n  ".join(reasons),
-        "A branch that depends on the rows has to be written as torch.where; a shape must come from the input's own.",
+        "Write a branch that depends on the rows as torch.where. Take each shape from the input's own shape.",
     )
 
 
@@ -83,7 +83,7 @@ def _answer(module: nn.Module, given: Tensors) -> torch.Tensor:
     except Exception as error:
         raise ModelError(
             f"the module fails on a batch of {len(given[0])}: {words(error)}",
-            "It must take any number of rows, one too.",
+            "It must accept any number of rows, also one.",
         ) from error
 
 
@@ -110,22 +110,23 @@ def _require_same(program: ExportedProgram, asked: Sequence[Tensors], answers: S
             got = first(run(*part))
         if got.shape != expected.shape:
             raise ModelError(
-                f"a batch of {len(part[0])} gives {list(got.shape)} where the module gives {list(expected.shape)}"
+                f"for a batch of {len(part[0])} the exported net returns {list(got.shape)}, "
+                f"the module {list(expected.shape)}"
             )
         size = float(expected.abs().nan_to_num().max()) if expected.numel() else 0.0
         apart = float((got - expected.cpu()).abs().nan_to_num(nan=0.0).max()) if expected.numel() else 0.0
         if apart > EQUAL * max(size, 1e-6) or bool((got.isnan() != expected.cpu().isnan()).any()):
-            raise ModelError(f"a batch of {len(part[0])} is answered {apart:.3g} away from the module")
+            raise ModelError(f"for a batch of {len(part[0])} the exported net differs from the module by {apart:.3g}")
 
 
 def _require_example(inputs: Tensors) -> None:
     if not inputs:
-        raise ModelError("no example of the net's inputs was given", "Give example=(rows,) or (rows, codes).")
+        raise ModelError("an example of the net's inputs is missing", "Give example=(rows,) or (rows, codes).")
     for tensor in inputs:
         if tensor.ndim != 2 or len(tensor) < 2 or tensor.dtype not in (torch.float32, torch.int64):
             raise ModelError(
-                f"an example is {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}; expected float32 "
-                "[N, F] or int64 [N, C] of at least 2 rows",
+                f"an example must be float32 [N, F] or int64 [N, C] of at least 2 rows; this one is "
+                f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}",
                 "Give rows as the net takes them.",
             )
 

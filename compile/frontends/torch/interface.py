@@ -36,7 +36,7 @@ def of(program: ExportedProgram) -> Interface:
     for name, value in _values(program, program.graph_signature.user_inputs):
         role = _role(name, value)
         if role in shapes:
-            raise ModelError(f"the net takes two tensors of {role}", WRAP)
+            raise ModelError(f"the net takes two tensors of {role}; expected one", WRAP)
         shapes[role] = int(value.shape[1])
         inputs.append(role)
     if not inputs:

@@ -36,7 +36,7 @@ def parse(content: bytes) -> Card:
     try:
         return wire.decode(content, Card)
     except msgspec.DecodeError as error:
-        raise ModelError(f"{CARD_FILE} in it isn't what millwork.save_net writes: {error}") from error
+        raise ModelError(f"its {CARD_FILE} isn't one that millwork.save_net writes: {error}") from error
 
 
 def task_of(text: str) -> NetTask:
@@ -44,4 +44,4 @@ def task_of(text: str) -> NetTask:
     for task in TASKS:
         if text == task:
             return task
-    raise UsageError(f"--task {text!r}: expected {', '.join(TASKS)}", "It says what the net's outputs are margins of.")
+    raise UsageError(f"--task {text!r}: expected {', '.join(TASKS)}", "It says what the net's outputs mean.")

@@ -135,8 +135,8 @@ def _require_evaluation(program: ExportedProgram) -> None:
     )
     if program.graph_signature.buffers_to_mutate or training:
         raise ModelError(
-            "the net was exported in training: it changes as it is asked, or drops values at random",
-            "Export it after module.eval(), or by millwork.save_net.",
+            "the net was exported in training mode: it updates itself on each call, or drops values at random",
+            "Call module.eval() before the export, or export it by millwork.save_net.",
         )
 
 
@@ -155,7 +155,10 @@ def _counts(card: Card, face: Interface, run: run_net.Run) -> tuple[int, ...]:
         found: tuple[int, ...] = _asked(lambda: probing.code_counts(run, face))
         return found
     if len(card.code_counts) != face.codes or min(card.code_counts) < 1:
-        raise ModelError(f"code_counts are {list(card.code_counts)} for {face.codes} columns of codes")
+        raise ModelError(
+            f"code_counts must have one number of 1 or more for each of the {face.codes} columns of codes; "
+            f"it is {list(card.code_counts)}"
+        )
     return card.code_counts
 
 
@@ -165,7 +168,7 @@ def _asked(question: Any) -> Any:
     except Exception as error:
         raise ModelError(
             f"the net fails on rows: {run_net.words(error)}",
-            "It must take any number of rows, one too, and codes from 0 to below their counts.",
+            "It must accept any number of rows, also one, and every code from 0 to below its count.",
         ) from error
 
 
@@ -173,14 +176,16 @@ def _answer(task: NetTask, face: Interface, graph: onnx.ModelProto, *, margin: b
     """What is made of the net's raw outputs, and the activation that it ends in itself, if any."""
     own = _ends_in(graph)
     if task == "binary" and face.outputs > 2:
-        raise ModelError(f"a binary net of {face.outputs} outputs", "Expected 1 or 2; --task multiclass?")
+        raise ModelError(
+            f"a binary net must have 1 or 2 outputs; this one has {face.outputs}", "Should --task be multiclass?"
+        )
     if task == "multiclass" and face.outputs < 2:
-        raise ModelError("a multiclass net of one output", "--task binary?")
+        raise ModelError("a multiclass net must have 2 outputs or more; this one has 1", "Should --task be binary?")
     if task == "regression":
         return "identity", own
     _require_fitting(task, face, own)
     if own and margin:
-        raise ModelError(f"--output margin: the net ends in a {own} of its own, and gives no margins")
+        raise ModelError(f"--output margin: the net ends in a {own}, so it gives no margins")
     if margin:
         return "identity", own
     if task == "multilabel":
@@ -195,15 +200,16 @@ def _require_fitting(task: NetTask, face: Interface, own: str) -> None:
     one_of_all = task == "multiclass" or (task == "binary" and face.outputs == 2)
     if one_of_all and own == "Sigmoid":
         raise ModelError(
-            f"a {task} net of {face.outputs} outputs that ends in a Sigmoid: each is a probability by itself, and "
-            "together they are none of one class or another",
-            "--task multilabel serves them as they are; for one class of all, export the net without the Sigmoid.",
+            f"a {task} net of {face.outputs} outputs can't end in a Sigmoid: each output is then a probability "
+            "by itself, and they don't add up to 1",
+            "Give --task multilabel, which serves them as they are. "
+            "If a row has one class only, export the net without the Sigmoid.",
         )
     if not one_of_all and own == "Softmax":
         raise ModelError(
-            f"a {task} net of {face.outputs} outputs that ends in a Softmax: they add up to 1, and say nothing of each "
-            "by itself",
-            "Name another --task (multiclass; binary for two outputs), or export the net without the Softmax.",
+            f"a {task} net of {face.outputs} outputs can't end in a Softmax: the outputs then add up to 1, and none is "
+            "a probability by itself",
+            "Give another --task (multiclass, or binary for two outputs), or export the net without the Softmax.",
         )
 
 
@@ -221,7 +227,7 @@ def _output(card: Card, found: _Findings, *, margin: bool) -> OutputContract:
     kind: OutputKind = "value" if task == "regression" else "margin" if margin else "probability"
     count = 2 if found.answer in ("binary", "binary-raw") else found.face.outputs
     if card.labels and len(card.labels) != count and kind != "margin":
-        raise ModelError(f"{len(card.labels)} labels for {count} outputs: {list(card.labels[:8])}")
+        raise ModelError(f"the net has {count} outputs but {len(card.labels)} labels: {list(card.labels[:8])}")
     labels = card.labels if len(card.labels) == count else tuple(str(i) for i in range(count))
     if not card.labels and count == 1:
         labels = ("margin",) if kind == "margin" else ("value",)
@@ -240,12 +246,16 @@ def _features(card: Card, found: _Findings) -> FeatureContract:
     face = found.face
     for what, names, count in (("names", card.names, face.features), ("code_names", card.code_names, face.codes)):
         if names and (len(names) != count or len(set(names)) != count):
-            raise ModelError(f"{len(names)} {what} for {count} columns, or two alike: {list(names[:8])}")
+            raise ModelError(
+                f"{what} must be {count} distinct names, one for each column; it has {len(names)}: {list(names[:8])}"
+            )
     named = bool(card.names or not face.features) and bool(card.code_names or not face.codes)
     names = card.names or tuple(f"f{i}" for i in range(face.features))
     code_names = card.code_names or tuple(f"c{i}" for i in range(face.codes))
     if set(names) & set(code_names):
-        raise ModelError(f"a number and a code are both called {min(set(names) & set(code_names))!r}")
+        raise ModelError(
+            f"a column of numbers and a column of codes are both called {min(set(names) & set(code_names))!r}"
+        )
     return FeatureContract(
         names=names,
         named=named,
@@ -263,20 +273,22 @@ def _told(card: Card, found: _Findings) -> tuple[str, ...]:
     notes = []
     if not card.task:
         ending = f"the net ends in a {own}, and " if own else ""
-        notes.append(f"{ending}nothing says what the outputs are: taken for values as they are (--task says otherwise)")
+        notes.append(
+            f"{ending}nothing says what the outputs mean: they are served as plain values (to change that, give --task)"
+        )
     elif own and card.task != "regression":
-        notes.append(f"the net ends in a {own}: its outputs are taken for probabilities")
+        notes.append(f"the net ends in a {own}, so its outputs are probabilities")
     elif found.bounded and card.task != "regression":
         notes.append(
-            "all outputs of the net that were seen lie between 0 and 1, and are taken for margins all the same: if "
+            "all outputs that the net gave lie between 0 and 1, but millwork takes them for margins. If "
             "they are probabilities already, --task regression serves them as they are"
         )
     if extra:
-        notes.append(f"the net has {extra} further output(s), which aren't served")
+        notes.append(f"the net has {extra} more output(s), which aren't served")
     if found.finite:
-        notes.append("the net fails on NaN or infinities: a row that holds one is answered NaN")
+        notes.append("the net fails on NaN and infinities, so a row that holds one is answered NaN")
     if not found.independent:
         notes.append(
-            "rows affect each other's answers in this net: a request is answered by itself, never batched with others"
+            "in this net, rows of a batch affect each other's answers, so a request is never batched with others"
         )
     return tuple(notes)

@@ -35,7 +35,7 @@ EQUAL = 1e-3
 OWN = "net/"
 """How the names of the net's own nodes and tensors begin: none of what is put around it does."""
 LOOPS = frozenset({"Loop", "Scan", "If", "SequenceAt", "SequenceConstruct", "SplitToSequence", "ConcatFromSequence"})
-WHY = "Wrap what can't be expressed in plain tensor operators, or export the net by millwork.save_net."
+WHY = "Rewrite the part that plain tensor operators can't express, or export the net by millwork.save_net."
 
 
 def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
@@ -50,7 +50,7 @@ def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Te
             reasons.append(f"{'decomposed' if decomposed else 'as it is'}: {words(error)}")
             continue
         return graph
-    raise ModelError("the net can't be made an ONNX graph:\n  " + "\n  ".join(reasons), WHY)
+    raise ModelError("the net can't be converted to an ONNX graph:\n  " + "\n  ".join(reasons), WHY)
 
 
 def _exported(program: ExportedProgram, *, decomposed: bool) -> onnx.ModelProto:
@@ -78,7 +78,7 @@ def _named(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
     passes that come later."""
     graph = model.graph
     if len(graph.input) != len(interface.inputs):
-        raise ModelError(f"the graph takes {len(graph.input)} tensors, the net {len(interface.inputs)}")
+        raise ModelError(f"the graph takes {len(graph.input)} tensors, but the net takes {len(interface.inputs)}")
     names = {
         own.name: NUMBERS if role == "numbers" else CODES
         for own, role in zip(graph.input, interface.inputs, strict=True)
@@ -171,5 +171,9 @@ def _require_same(
         got = session.run([RAW], given)[0]
         size_of = max(float(np.abs(expected).max(initial=0.0)), 1e-6)
         if got.shape != expected.shape or not np.allclose(got, expected, rtol=0, atol=EQUAL * size_of, equal_nan=True):
-            apart = f"{list(got.shape)}" if got.shape != expected.shape else f"{np.abs(got - expected).max():.3g} away"
-            raise ModelError(f"a batch of {size} is answered {apart} where the program gives {list(expected.shape)}")
+            apart = (
+                f"has shape {list(got.shape)}, not {list(expected.shape)}"
+                if got.shape != expected.shape
+                else f"differs from the program's by {np.abs(got - expected).max():.3g}"
+            )
+            raise ModelError(f"for a batch of {size} the graph's answer {apart}")

@@ -37,8 +37,9 @@ def load(content: bytes, where: Provenance, options: LoadOptions) -> LoadedModel
     state = _state(content)
     if not module:
         raise ModelError(
-            "a state dict is numbers without the net that they belong to",
-            "Name what makes the net: --module package.module:factory. Or save the net whole: millwork.save_net.",
+            "a state dict holds only weights, not the net that they belong to",
+            "Name the function that makes the net: --module package.module:factory. "
+            "Or save the whole net by millwork.save_net.",
         )
     made = _made(module, options.module_path)
     built, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
@@ -69,19 +70,19 @@ def _state(content: bytes) -> dict[str, torch.Tensor]:
     except Exception as error:
         raise ModelError(
             f"not a state dict of plain tensors: {_held(error)}",
-            f"A pickled module runs code when it is read, and isn't. {SAVE}",
+            f"A pickled module is not read, because reading it runs code. {SAVE}",
         ) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise ModelError(f"a {type(found).__name__}, not a state dict", SAVE)
+        raise ModelError(f"the file holds a {type(found).__name__}, not a state dict", SAVE)
     return found
 
 
 def _held(error: Exception) -> str:
     """What the file holds, in torch's words. Its first lines advise to read the file all the same."""
     named = _GLOBAL.search(str(error))
-    return f"a pickle of {named[1]}" if named else "torch can't read it, or only by running what is in it"
+    return f"a pickle of {named[1]}" if named else "torch can't read it without running code that is in it"
 
 
 def _made(module: str, folder: str) -> Any:
@@ -107,7 +108,7 @@ def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ..
     """The columns of the user's rows, where the factory gave no example."""
     if data is None:
         raise UsageError(
-            f"--module {module}: it gave a module and no example of its inputs",
+            f"--module {module}: it returned a module, but no example of its inputs",
             "Return (module, (rows,)) from it, or give --data.",
         )
     from ....storage.tables import columns
@@ -121,6 +122,6 @@ def _fill(module: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ModelError(
-            f"the state dict isn't that of {name}'s module: {' '.join(lines[1:3])[:300]}",
+            f"the state dict doesn't fit the module that {name} makes: {' '.join(lines[1:3])[:300]}",
             "The factory must make the net as it was trained.",
         ) from error

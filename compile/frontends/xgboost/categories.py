@@ -57,7 +57,7 @@ def category_values(model: Document, n_features: int, version: tuple[int, ...]) 
     if not len(entries):
         return None
     if len(entries) != n_features:
-        raise ModelError(f"the model has categories of {len(entries)} features and has {n_features}")
+        raise ModelError(f"the model has {n_features} features, but categories for {len(entries)}")
     known = [_values(entry, i) for i, entry in enumerate(entries)]
     features = tuple(i for i, values in enumerate(known) if values is not None)
     if not features:
@@ -112,7 +112,7 @@ def _values(entry: Document, feature: int) -> Sequence[str | int] | None:
         if values.dtype.kind not in "iu":
             raise ModelError(
                 f"feature {feature} has categories that are {values.dtype}, which is not supported",
-                "Make strings or integers of them before training.",
+                "Convert them to strings or integers before training.",
             )
         found = values.tolist()
     if len(set(found)) != len(found) or len(found) >= CATEGORY_LIMIT:

@@ -74,7 +74,7 @@ class Learner:
         stored = json.loads(str(self.document["learner_model_param"]["base_score"]))
         scores = [float(score) for score in (stored if isinstance(stored, list) else [stored])]
         if len(scores) not in (1, self.outputs):
-            raise ModelError(f"base_score has {len(scores)} entries, the model {self.outputs} outputs")
+            raise ModelError(f"base_score has {len(scores)} entries, but the model has {self.outputs} outputs")
         if len(scores) == 1:
             scores *= self.outputs
         return np.array([objectives.base_margin(self.objective.link, score) for score in scores], np.float32)
@@ -90,9 +90,9 @@ def read_learner(document: Document, version: object, estimator: Estimator) -> L
     objective, name = _objective(document, outputs, version, estimator.name or saved_estimator(attributes))
     if estimator.custom_objective and name == "multi:softmax":
         raise ModelError(
-            f"trained with {name}, and its objective then set to {estimator.custom_objective}: what predict_proba "
-            "gives of it is no probability",
-            "Give it the objective that it was trained with, or optimize its get_booster() instead.",
+            f"the model was trained with {name}, but its objective was later set to {estimator.custom_objective}: "
+            "predict_proba then doesn't give probabilities",
+            "Set the objective that it was trained with, or optimize its get_booster() instead.",
         )
     return Learner(
         document=document,
@@ -135,9 +135,11 @@ def _booster(booster: Document) -> Booster:
     given = booster.get("weight_drop", model.get("weight_drop", ()))
     if name == "gblinear" or not len(given):
         if name == "dart" and len(model["trees"]):
-            raise ModelError("a dart model without the weights of its trees")
+            raise ModelError("a dart model must have the weights of its trees")
         return Booster(name, model, None)
     weights = np.asarray(given, np.float32)
     if weights.shape != (len(model["trees"]),) or not np.all(np.isfinite(weights)):
-        raise ModelError(f"{len(weights)} weights for {len(model['trees'])} trees")
+        raise ModelError(
+            f"each of the {len(model['trees'])} trees must have a finite weight; the model has {len(weights)} weights"
+        )
     return Booster(name, model, weights)

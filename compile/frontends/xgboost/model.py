@@ -61,22 +61,26 @@ def _load(
     as_wrapper = "scikit_learn" in learner.attributes if estimator.wrapped is None else estimator.wrapped
     rounds, notes = rounds_that_count(learner.attributes, as_wrapper)
     if estimator.wrapped is None and as_wrapper:
-        notes += ("the file doesn't hold the wrapper's missing=: if that wasn't NaN, optimize the pickle instead",)
+        notes += (
+            "the file doesn't hold the wrapper's missing= value. If that wasn't NaN, optimize the pickle instead",
+        )
     objective, name = learner.objective, learner.objective_name
     plain = bool(estimator.custom_objective) and objective.postprocess == "identity"
-    if estimator.custom_objective:
-        answers = "margins" if margin or plain else f"what XGBoost makes of the margins, as for {name}"
-        notes += (f"trained with an objective of its own ({estimator.custom_objective}): the answers are {answers}",)
+    if custom := estimator.custom_objective:
+        answers = "margins" if margin or plain else f"the margins, transformed as XGBoost does for {name}"
+        notes += (f"the model was trained with a custom objective ({custom}), so its answers are {answers}",)
     sentinel = _sentinel(estimator.missing)
     version = tuple(map(int, learner.version.split(".")))
     values = category_values(learner.booster.model, learner.n_features, version)
     if values is not None and sentinel is not None:
-        raise ModelError(f"missing={sentinel:g} beside categories of strings is not supported", "Use NaN for missing.")
+        raise ModelError(
+            f"missing={sentinel:g} together with string categories is not supported", "Use NaN for missing values."
+        )
     program = _program(learner, values, rounds, sentinel, margin=margin)
     features = feature_contract(learner.document, learner.n_features, sentinel, values)
     if taken := known_nulls(values, features.all_names):
         word = "the smallest integer" if features.category_dtype == "int64" else "an empty text"
-        notes += (f"{word} is a category of {', '.join(taken)}: rows in which a category is missing are refused",)
+        notes += (f"{word} is a category of {', '.join(taken)}, so rows in which a category is missing are refused",)
     kind = output_kind(objective, margin or plain)
     signature = Signature(
         provenance=with_version(provenance, learner.version),
@@ -149,7 +153,10 @@ def _linear(model: Document, n_features: int, base_scores: npt.NDArray[np.float3
     XGBoost's own predictor does."""
     weights = np.asarray(model["weights"], np.float32)
     if weights.shape != ((n_features + 1) * len(base_scores),):
-        raise ModelError(f"{weights.size} weights for {n_features} features and {len(base_scores)} outputs")
+        raise ModelError(
+            f"the model has {weights.size} weights; expected {n_features + 1} (one for each feature, and the bias) "
+            f"for each of {len(base_scores)} outputs"
+        )
     table = weights.reshape(n_features + 1, -1)
     return lines.check(Linear(weight=table[:-1].copy(), bias=table[-1] + base_scores[0]))
 

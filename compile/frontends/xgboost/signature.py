@@ -49,8 +49,8 @@ def _two_classes(objective: objectives.Objective, name: str) -> objectives.Objec
     """A regression's number v as a classifier's predict_proba gives it: 1 - v and v."""
     if objective.postprocess != "identity":
         raise ModelError(
-            f"a classifier with XGBoost's objective {name!r} is not supported: predict_proba makes two classes of its "
-            "one number",
+            f"a classifier with XGBoost's objective {name!r} is not supported: predict_proba turns its one number "
+            "into two classes",
             "Train it with binary:logistic, or optimize its get_booster() for the number alone.",
         )
     return msgspec.structs.replace(objective, task="binary", postprocess="binary-raw")
@@ -65,7 +65,7 @@ def rounds_that_count(attributes: Mapping[str, str], as_wrapper: bool) -> tuple[
     if as_wrapper:
         return best + 1, (f"early stopping: rounds 0 to {best} count, as the scikit-learn wrapper predicts",)
     note = (
-        f"early stopping found round {best} best, but Booster.predict uses every round, and so do we "
+        f"early stopping found round {best} to be the best, but Booster.predict uses every round, and so does millwork "
         "(slice the booster, or save the scikit-learn wrapper, to stop there)"
     )
     return None, (note,)
@@ -76,13 +76,13 @@ def feature_contract(
 ) -> FeatureContract:
     names = tuple(str(name) for name in learner.get("feature_names") or ())
     if names and len(names) != n_features:
-        raise ModelError(f"the model names {len(names)} features and has {n_features}")
+        raise ModelError(f"the model has {n_features} features, but names {len(names)}")
     if len(set(names)) != len(names):
         raise ModelError("two features have the same name")
     order = names or tuple(f"f{i}" for i in range(n_features))
     types = [str(kind) for kind in learner.get("feature_types") or ()] or ["float"] * n_features
     if len(types) != n_features:
-        raise ModelError(f"the model has types of {len(types)} features and has {n_features}")
+        raise ModelError(f"the model has {n_features} features, but types for {len(types)}")
     numeric = range(n_features) if values is None else values.numeric
     contract = FeatureContract(
         names=tuple(order[i] for i in numeric),
@@ -132,7 +132,7 @@ def version_of(parts: Any) -> str:
         or len(parts) != 3
         or not all(type(part) is int and 0 <= part < 1000 for part in parts)
     ):
-        raise ModelError(f"its version should be three numbers, it is {parts!r:.60}")
+        raise ModelError(f"its version must be three numbers; it is {parts!r:.60}")
     return ".".join(str(part) for part in parts)
 
 

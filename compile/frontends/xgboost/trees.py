@@ -82,11 +82,11 @@ def _nodes(model: Document) -> _Nodes:
     trees = list(model["trees"])
     promised = int(model["gbtree_model_param"]["num_trees"])
     if promised != len(trees):
-        raise ModelError(f"the file has {len(trees)} trees and says that it has {promised}")
+        raise ModelError(f"the file says that it has {promised} trees, but it has {len(trees)}")
     sizes = np.array([len(tree["left_children"]) for tree in trees], np.int64)
     start = np.concatenate([[0], np.cumsum(sizes)])
     if start[-1] > np.iinfo(np.int32).max:
-        raise ModelError(f"{start[-1]} nodes are more than the 2,147,483,647 that a forest holds")
+        raise ModelError(f"the model has {start[-1]} nodes; a forest holds at most 2,147,483,647")
     return _Nodes(trees, sizes, start)
 
 
@@ -116,7 +116,7 @@ def trees_per_round(model: Document, outputs: int) -> int:
 def _tree_outputs(model: Document, trees: int, outputs: int, width: int) -> npt.NDArray[np.int32]:
     if width > 1:
         if width != outputs:
-            raise ModelError(f"leaves hold {width} values, the model has {outputs} outputs")
+            raise ModelError(f"leaves hold {width} values, but the model has {outputs} outputs")
         return np.full(trees, VECTOR_LEAF, np.int32)
     if outputs == 1:
         return np.zeros(trees, np.int32)
@@ -145,7 +145,7 @@ def _vector_leaves(trees: list[Document], sizes: npt.NDArray[np.int64], width: i
         leaf = np.asarray(tree["left_children"]) < 0
         row = np.where(leaf, np.asarray(tree["right_children"]), 0)
         if leaves.size != int(leaf.sum()) * width or np.any((row < 0) | (row >= max(int(leaf.sum()), 1))):
-            raise ModelError("'leaf_weights' doesn't hold one vector a leaf")
+            raise ModelError("'leaf_weights' doesn't hold one vector for each leaf")
         parts.append(leaves.reshape(-1, width)[row])
     with np.errstate(over="ignore"):
         return np.concatenate(parts).astype(np.float32)
@@ -162,7 +162,7 @@ def _category_sets(
         kind = np.asarray(tree.get("split_type", 0))
         if not len(given):
             if np.any(kind != 0):
-                raise ModelError("a node tests a category and has no set of them")
+                raise ModelError("a node tests categories but has no set of them")
             continue
         own = _column(tree, "categories_nodes", "iu", len(given)).astype(np.int64)
         size = _column(tree, "categories_sizes", "iu", len(given)).astype(np.int64)
@@ -178,7 +178,7 @@ def _category_sets(
         members.append(pool[at])
         marked = np.flatnonzero((kind == 1) & (np.asarray(tree["left_children"]) >= 0))
         if kind.ndim != 1 or not np.array_equal(np.sort(own), marked):
-            raise ModelError("the nodes that test categories aren't those that have sets of them")
+            raise ModelError("the nodes that test categories aren't the same as those that have sets of categories")
     if not nodes:
         return of_node, np.zeros(1, np.int64), np.zeros(0, np.int32)
     node = np.concatenate(nodes)
@@ -222,5 +222,5 @@ def _column(fields: Document, name: str, kinds: str, length: int) -> Numbers:
     """``fields[name]`` as an array of ``length`` numbers whose numpy kind is one of ``kinds``."""
     values = np.asarray(fields[name])
     if values.shape != (length,) or (length and values.dtype.kind not in kinds):
-        raise ModelError(f"{name!r} should be {length} numbers, it is {values.dtype} of shape {list(values.shape)}")
+        raise ModelError(f"{name!r} should be {length} numbers; it is {values.dtype} of shape {list(values.shape)}")
     return values

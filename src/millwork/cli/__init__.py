@@ -2,6 +2,9 @@
 
 Exit codes: 0 done; 2 usage; 3 model refused or unreadable; 4 no candidate passed parity; 5 the target isn't here; 6 the
 latency limit isn't met; 7 publication failed (the old version still serves); 70 a bug of ours; 130 Ctrl-C.
+
+A command's module imports its options, which ``--help`` needs. What the command does, and what shows that, is imported
+when it runs.
 """
 
 from __future__ import annotations

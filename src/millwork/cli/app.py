@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +13,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
-from .command import HELP, Group, alone
-from .console import Console, answer, reader_left
-from .terminal import print_error
+from .command import alone
+from .help import NAMES, Group, completing
 
 MODELS, PUBLISHED, TOOLS = "Models", "Published models", "Tools"
 
@@ -62,20 +59,14 @@ class LazyGroup(Group):
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:
         return load(cmd_name) if cmd_name in COMMANDS else None
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(ctx, args)
-        except typer.TyperException as error:
-            near = did_you_mean(args[0], COMMANDS)
-            error.message = f"{error.message.rstrip('.')}{near or '.'} Commands: {', '.join(COMMANDS)}."
-            raise
 
-
-root = typer.Typer(cls=LazyGroup, context_settings=HELP, no_args_is_help=True, rich_markup_mode="rich")
+root = typer.Typer(cls=LazyGroup, context_settings=NAMES, no_args_is_help=True, suggest_commands=False)
 
 
 def _version(asked: bool) -> None:
     if asked:
+        from .console import answer
+
         answer(f"millwork, version {__version__}")
         raise typer.Exit
 
@@ -86,19 +77,14 @@ def _root(
         bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Compiler and release gate for tabular models on Triton Inference Server.
-
-    A trained XGBoost or CatBoost model, or a torch net, goes in. What comes out answers the same, is measured, is
-    published atomically into a Triton model repository, and is checked on a real server.
-    """
+    """Compiler and release gate for tabular models on Triton Inference Server."""
 
 
 def _group() -> TyperGroup:
     group = typer.main.get_command(root)
     if not isinstance(group, TyperGroup):
         raise TypeError("millwork is no group")
-    for param in group.params:  # --install-completion and --show-completion, as --help
-        param.default, param.metavar = False, ""
+    completing(group.params)
     return group
 
 
@@ -117,7 +103,6 @@ def optimize_main() -> None:
 
 def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str = "millwork") -> int:
     """Run a command; its exit code. Whatever goes wrong is one message on stderr, never a traceback."""
-    console = Console()
     try:
         returned = _invoked(command, arguments, program)
         return returned if isinstance(returned, int) else 0
@@ -126,22 +111,39 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
     except SystemExit as end:  # Typer's, after it has installed or shown what completes a command line
         return end.code if isinstance(end.code, int) else 0
     except typer.TyperException as error:
-        if message := error.format_message():  # none: it was the help that was asked for by saying nothing
-            print_error(console, UsageError(_plain(error, message), _usage(error)))
-        return UsageError.exit_code
+        message = error.format_message()  # none where nothing was typed: then help was shown
+        return _said(UsageError(_plain(error, message), _usage(error))) if message else UsageError.exit_code
     except MillworkError as error:
-        print_error(console, error)
-        return error.exit_code
+        return _said(error)
     except KeyboardInterrupt:
-        kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
-        console.print(f"\nstopped{kept}", style="dim", soft_wrap=True)
-        return INTERRUPTED
+        return _stopped(arguments)
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
-        if isinstance(error, BrokenPipeError) and reader_left():
+        if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
         report = _report(error, arguments)
-        print_error(console, InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
-        return InternalError.exit_code
+        return _said(InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
+
+
+def _said(error: MillworkError) -> int:
+    from .console import Console
+    from .terminal import print_error
+
+    print_error(Console(), error)
+    return error.exit_code
+
+
+def _stopped(arguments: list[str]) -> int:
+    from .console import Console
+
+    kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
+    Console().print(f"\nstopped{kept}", style="dim", soft_wrap=True)
+    return INTERRUPTED
+
+
+def _reader_left() -> bool:
+    from .console import reader_left
+
+    return reader_left()
 
 
 def _invoked(command: TyperCommand | TyperGroup, arguments: list[str], program: str) -> object:
@@ -172,6 +174,9 @@ def _resumes(arguments: list[str]) -> bool:
 
 def _report(error: BaseException, arguments: list[str]) -> str:
     """A file with the traceback and the command; its path."""
+    import tempfile
+    import traceback
+
     text = f"millwork {__version__}\npython {sys.version}\narguments {arguments}\n\n"
     text += "".join(traceback.format_exception(error))
     try:

@@ -7,8 +7,6 @@ from typing import Annotated
 from ..commands.options import BenchOptions
 from ..pipeline.option import Opt
 from .command import command
-from .console import Console, answer
-from .terminal import TerminalProgress, candidates_table, print_error
 
 
 @command(BenchOptions)
@@ -22,6 +20,8 @@ def bench(
     """
     from ..api import to_json
     from ..commands import bench as benches
+    from .console import Console, answer
+    from .terminal import TerminalProgress, candidates_table, print_error
 
     console = Console()
     with TerminalProgress(console) as progress:

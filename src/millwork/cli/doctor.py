@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
-from rich.table import Table
-from rich.text import Text
-
 from .command import AsJson, command
-from .console import Console, answer, plain
 
 
 @command()
 def doctor(as_json: AsJson = False) -> int:
     """Say what this machine has, and what it lacks."""
+    import msgspec
+    from rich.table import Table
+    from rich.text import Text
+
     from ..commands import doctor as diagnosis
+    from .console import Console, answer, plain
 
     findings = diagnosis.examine()
     if as_json:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-from rich.table import Table
-
 from ..commands.options import InspectOptions
 from .command import AsJson, command
-from .console import Console, answer, plain
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..commands.inspect import Inspected
     from ..values import FeatureContract
 
@@ -22,7 +20,10 @@ def inspect(options: InspectOptions, as_json: AsJson = False) -> int:
 
     Its framework and version, objective, features, outputs and size, and what lowering changes.
     """
+    import msgspec
+
     from ..commands import inspect as inspections
+    from .console import Console, answer
 
     found = inspections.inspect(options)
     if as_json:
@@ -33,6 +34,10 @@ def inspect(options: InspectOptions, as_json: AsJson = False) -> int:
 
 
 def _table(found: Inspected) -> Table:
+    from rich.table import Table
+
+    from .console import plain
+
     signature, names = found.model.signature, found.model.signature.features.names
     shown = ", ".join(names[:8]) + (f", … ({len(names)} in all)" if len(names) > 8 else "")
     wrote = (

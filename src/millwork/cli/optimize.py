@@ -5,9 +5,6 @@ from __future__ import annotations
 from ..errors import MillworkError, ParityError, TargetError
 from ..pipeline.options import Options
 from .command import AsRecord, command
-from .console import Console, answer, plain
-from .terminal import TerminalProgress, candidates_table, outcome, print_error
-from .tuning_table import tuning_table
 
 
 @command(Options)
@@ -18,6 +15,9 @@ def optimize(options: Options, as_json: AsRecord = False) -> int:
     """
     from ..api import to_json
     from ..pipeline import optimize as pipeline
+    from .console import Console, answer, plain
+    from .terminal import TerminalProgress, candidates_table, outcome, print_error
+    from .tuning_table import tuning_table
 
     console = Console()
     with TerminalProgress(console) as progress:

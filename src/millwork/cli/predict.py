@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..commands.options import PredictOptions
 from .command import command
-from .console import Console, plain
 
 
 @command(PredictOptions)
 def predict(options: PredictOptions) -> int:
     """Run a published version on the rows of a file."""
     from ..commands import predict as predictions
+    from .console import Console, plain
 
     Console().print(plain(predictions.predict(options)), soft_wrap=True)
     return 0

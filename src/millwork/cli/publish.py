@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..commands.options import PublishOptions
 from .command import command
-from .console import Console
-from .terminal import TerminalProgress
 
 
 @command(PublishOptions)
@@ -15,6 +13,8 @@ def publish(options: PublishOptions) -> int:
     It is verified on a real Triton, as optimize does.
     """
     from ..commands import publish as publications
+    from .console import Console
+    from .terminal import TerminalProgress
 
     with TerminalProgress(Console()) as progress:
         publications.publish(options, progress)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..commands.options import RunDirectory
 from .command import command
-from .console import answer
 
 
 @command()
@@ -16,6 +15,7 @@ def report(run_dir: RunDirectory) -> int:
     From RUN_DIR/run.json it makes RUN_DIR/report.html and report.md, and prints the page's path.
     """
     from ..commands import report as reports
+    from .console import answer
 
     answer(str(reports.report(Path(run_dir))))
     return 0

@@ -8,9 +8,6 @@ import msgspec
 
 from ..commands.options import RetuneOptions
 from .command import AsJson, command
-from .console import Console, answer, plain
-from .terminal import TerminalProgress, print_error
-from .tuning_table import tuning_table
 
 if TYPE_CHECKING:
     from ..commands.retune import Retuned
@@ -24,6 +21,9 @@ def retune(options: RetuneOptions, as_json: AsJson = False) -> int:
     production server is read, never put under load.
     """
     from ..commands import retune as production
+    from .console import Console, answer, plain
+    from .terminal import TerminalProgress, print_error
+    from .tuning_table import tuning_table
 
     request = production.requested(options)
     console = Console()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..commands.options import RollbackOptions
 from .command import command
-from .console import Console
-from .terminal import TerminalProgress
 
 
 @command(RollbackOptions)
@@ -15,6 +13,8 @@ def rollback(options: RollbackOptions) -> int:
     Its configuration is put back atomically, and verified on a real Triton.
     """
     from ..commands import rollback as rollbacks
+    from .console import Console
+    from .terminal import TerminalProgress
 
     with TerminalProgress(Console()) as progress:
         rollbacks.rollback(options, progress)

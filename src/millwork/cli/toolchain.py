@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
-from rich.text import Text
-
 from ..pipeline.option import Arg
 from .command import AsJson, add, command, group
-from .console import Console, answer, plain
 
 toolchain = group("Tools that some candidates need, each in an environment of its own.")
 
@@ -19,12 +15,13 @@ toolchain = group("Tools that some candidates need, each in an environment of it
 def install(name: Annotated[str, Arg("NAME", "The toolchain; `millwork toolchain list` names all.")]) -> None:
     """Install NAME into the user's cache folder (nothing where it is there)."""
     from .. import toolchains
+    from .console import Console, plain
+    from .spinner import progress
 
     console = Console()
     wanted = toolchains.named(name)
-    doing = f"installing {wanted.name} (about {wanted.mb} MB)"
-    with console.status(plain(doing)) as spinner:
-        made = toolchains.install(wanted.name, lambda line: spinner.update(plain(f"{doing}: {line}")))
+    with progress(console, f"installing {wanted.name} (about {wanted.mb} MB)") as announce:
+        made = toolchains.install(wanted.name, announce)
     console.print(plain(f"{wanted.name} is installed: {made.path}"), soft_wrap=True)
 
 
@@ -32,7 +29,11 @@ def install(name: Annotated[str, Arg("NAME", "The toolchain; `millwork toolchain
 @command()
 def list_them(as_json: AsJson = False) -> None:
     """Say which there are, what each is for, and which are installed."""
+    import msgspec
+    from rich.text import Text
+
     from .. import toolchains
+    from .console import Console, answer, plain
 
     standings = toolchains.standings()
     if as_json:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-import msgspec
-from rich.text import Text
-
-from ..artifacts.report import text
 from ..commands.options import ServeOptions
 from .command import AsJson, add, command, group
-from .console import Console, answer, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
-    from ..errors import MillworkError
     from ..triton.install import Status
 
 triton = group("The managed Triton: a real server out of pip packages, without Docker.")
@@ -28,9 +18,11 @@ triton = group("The managed Triton: a real server out of pip packages, without D
 def install() -> None:
     """Install it into the user's cache folder (about 0.6 GB; nothing where it is there)."""
     from ..commands import triton as commands
+    from .console import Console, plain
+    from .spinner import progress
 
     console = Console()
-    with _progress(console, "installing Triton") as announce:
+    with progress(console, "installing Triton") as announce:
         installed = commands.install(announce)
     where = installed.environment.path if installed.environment else ""
     console.print(plain(f"Triton {installed.version} is installed: {where}"), soft_wrap=True)
@@ -40,7 +32,10 @@ def install() -> None:
 @command()
 def status(as_json: AsJson = False) -> None:
     """Say what is installed, its versions and its size."""
+    import msgspec
+
     from ..commands import triton as commands
+    from .console import Console, answer, plain
 
     found = commands.status()
     if as_json:
@@ -56,6 +51,7 @@ def status(as_json: AsJson = False) -> None:
 def backend() -> None:
     """Print where our backend's library is. Copy it into a server's backend folder."""
     from ..commands import triton as commands
+    from .console import answer
 
     answer(str(commands.backend_library()))
 
@@ -64,14 +60,18 @@ def backend() -> None:
 @command(ServeOptions)
 def serve(options: ServeOptions) -> None:
     """Serve a model repository on this machine, until Ctrl-C."""
+    from rich.text import Text
+
     from ..commands import triton as commands
+    from .console import Console, plain
+    from .spinner import Loading, progress
 
     console = Console()
     try:
-        with _progress(console, "preparing Triton") as announce:
+        with progress(console, "preparing Triton") as announce:
             installation = commands.prepare(options, announce)
         with commands.started(installation, options) as running:
-            served = commands.load(running, options.names, _Loading(console))
+            served = commands.load(running, options.names, Loading(console))
             urls = Text.assemble((running.grpc_url, "bold"), f"  {running.http_url}  {running.metrics_url}")
             console.print(urls, soft_wrap=True)
             lines = [f"  {name}  version {', '.join(map(str, ready))}" for name, ready in served.items()]
@@ -80,26 +80,6 @@ def serve(options: ServeOptions) -> None:
             commands.wait(running)
     except KeyboardInterrupt:
         console.print("stopped")
-
-
-class _Loading:
-    """Models that are loaded, as a person sees it: a spinner for each, and what doesn't load at once."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def loading(self, name: str) -> AbstractContextManager[object]:
-        return self._console.status(plain(f"loading {name}"))
-
-    def failed(self, error: MillworkError) -> None:
-        self._console.print(Text.assemble(("✗ ", "red"), text.visible(error.message)), soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _progress(console: Console, doing: str) -> Iterator[Callable[[str], None]]:
-    """A spinner with the last step beside it; on a terminal only."""
-    with console.status(doing) as spinner:
-        yield lambda line: spinner.update(plain(f"{doing}: {line}"))
 
 
 def _described(found: Status) -> list[str]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from ..commands.options import TuneOptions
 from .command import AsRecord, command
-from .console import Console, answer, plain
-from .terminal import TerminalProgress, print_error
-from .tuning_table import tuning_table
 
 
 @command(TuneOptions)
@@ -18,6 +15,9 @@ def tune(options: TuneOptions, as_json: AsRecord = False) -> int:
     """
     from ..api import to_json
     from ..commands import tune as tuning
+    from .console import Console, answer, plain
+    from .terminal import TerminalProgress, print_error
+    from .tuning_table import tuning_table
 
     request = tuning.requested(options)
     console = Console()

@@ -6,7 +6,6 @@ import msgspec
 
 from ..commands.options import VerifyOptions
 from .command import AsJson, command
-from .console import Console, answer, plain
 
 
 @command(VerifyOptions)
@@ -16,6 +15,7 @@ def verify(options: VerifyOptions, as_json: AsJson = False) -> int:
     It names every file that is missing, changed or added; the exit code is then 3.
     """
     from ..commands import verify as verification
+    from .console import Console, answer, plain
 
     found = verification.verify(options)
     if as_json:

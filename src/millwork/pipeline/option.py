@@ -10,9 +10,10 @@ The command line (``cli/command.py``) and the Python API (``api.py``) both read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from ..values import Value
 
 MODEL = "Model and data"
 TRAFFIC = "Traffic and limits"
@@ -23,8 +24,7 @@ PANELS = (MODEL, TRAFFIC, CANDIDATES, PUBLICATION, ADVANCED)
 """In the order of ``--help``."""
 
 
-@dataclass(frozen=True)
-class Opt:
+class Opt(Value, kw_only=False):
     """An option, ``--name``. ``metavar`` stands for its value, and is empty for a flag. ``values``: those that a shell
     may complete; ``listed``: it takes several of them, between commas."""
 
@@ -36,16 +36,14 @@ class Opt:
     listed: bool = False
 
 
-@dataclass(frozen=True)
-class Arg:
+class Arg(Value, kw_only=False):
     """An argument, by its place."""
 
     metavar: str
     help: str
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(Value):
     """A field of a command's options. ``kind``: the type of its value on the command line, where everything is text at
     first: bool (a flag), int, float, str, or list for what may be said several times."""
 
@@ -74,7 +72,7 @@ def declare(name: str, hint: Any) -> Declared | None:
         return None
     kinds = [get_origin(part) or part for part in parts]
     kind = next((kind for kind in (bool, int, float) if kind in kinds), list if tuple in kinds else str)
-    return Declared(name, kind, said)
+    return Declared(name=name, kind=kind, said=said)
 
 
 def _parts(hint: Any) -> Iterable[Any]:

@@ -52,9 +52,9 @@ def require_size(path: Path, expanded: int, largest: int = LARGEST) -> None:
     limit = min(largest, max(FLOOR, EXPANSION * path.stat().st_size))
     if expanded > limit:
         raise UsageError(
-            f"{path}: its rows would take {expanded:,} bytes, and at most {limit:,} are read of a file of "
-            f"{path.stat().st_size:,}",
-            "Give a sample of the rows, or save them uncompressed if there really are so many.",
+            f"{path}: its rows take {expanded:,} bytes in memory; the limit is {limit:,} bytes for a file of "
+            f"{path.stat().st_size:,} bytes",
+            "Give a sample of the rows. If all of them are needed, save the file uncompressed.",
         )
 
 
@@ -66,7 +66,7 @@ def require_arrays(file: IO[bytes], path: Path, largest: int = LARGEST) -> None:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if len(members) > MOST_MEMBERS:
-                raise UsageError(f"{path}: an archive of {len(members):,} arrays, more than {MOST_MEMBERS:,}")
+                raise UsageError(f"{path}: the archive has {len(members):,} arrays; at most {MOST_MEMBERS:,} are read")
             require_size(path, sum(member.file_size for member in members), largest)
             for member in members:
                 with archive.open(member) as array:
@@ -83,7 +83,7 @@ def read(path: Path, largest: int) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > largest:
-                raise ValueError(f"larger than the {largest:,} bytes that are read of such a file")
+                raise ValueError(f"it is larger than the limit of {largest:,} bytes")
             require_arrays(file, path, largest)
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
@@ -100,7 +100,7 @@ def described(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
         size = os.fstat(file.fileno()).st_size
         shape, dtype = _require_array(file, size)
     if size > math.prod(shape) * dtype.itemsize + LONGEST_HEADER:
-        raise ValueError(f"{size:,} bytes for an array of shape {shape}")
+        raise ValueError(f"an array of shape {shape} can't have {size:,} bytes")
     return shape, dtype
 
 

@@ -73,7 +73,7 @@ def read_limited(path: Path, limit: int) -> bytes:
     finally:
         os.close(descriptor)
     if len(content) > limit:
-        raise OSError(errno.EINVAL, f"larger than the {limit:,} bytes that are read of such a file", str(path))
+        raise OSError(errno.EINVAL, f"the file is larger than the limit of {limit:,} bytes", str(path))
     return content
 
 

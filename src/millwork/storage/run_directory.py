@@ -142,7 +142,7 @@ class RunDirectory:
         if told:
             raise ModelError(
                 f"{self.path}: files of this run were changed while it ran: {'; '.join(told[:4])}",
-                "Nothing is published. Run it again; see who writes there.",
+                "Nothing is published. Find out which process writes there, and run it again.",
             )
 
     def write_record(self, record: Record) -> None:
@@ -167,7 +167,7 @@ class RunDirectory:
                 return wire.decode((folder / RESULT_FILE).read_bytes(), reply)
         except (OSError, msgspec.DecodeError) as error:
             wrong = str(error)
-        self._note(f"{folder.name} in the run directory is damaged ({wrong}): it is made again")
+        self._note(f"the run directory's {folder.name} is damaged ({wrong}), so that step runs again")
         try:
             remove_tree(folder)
         except OSError as error:
@@ -218,8 +218,8 @@ def _locked(path: Path) -> int:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise UsageError(
-            f"{path.parent}: another run is at work here, process {holder}",
-            "Wait for it, or choose another folder with --run-dir.",
+            f"{path.parent}: another run is using this run directory (process {holder})",
+            "Wait until it ends, or choose another folder with --run-dir.",
         ) from error
     except OSError:
         os.close(descriptor)
@@ -300,14 +300,15 @@ def _require_own_names(at_work: Path) -> None:
     taken = [name for name in (RESULT_FILE, KEY_FILE, DONE_FILE) if os.path.lexists(at_work / name)]
     if taken:
         raise ModelError(
-            f"stage {at_work.name.partition('.tmp-')[0]}: its step left a {taken[0]}, which the run directory writes"
+            f"stage {at_work.name.partition('.tmp-')[0]}: its step wrote {taken[0]}, "
+            "a name that is reserved for the run directory"
         )
 
 
 def _read_back(result: bytes, reply: type[R], at_work: Path) -> R:
     """The value as a later run will read it, so that a value which JSON can't carry fails now and not then."""
     if str(at_work).encode() in result:
-        raise InternalError(f"stage {at_work.name}: its value holds a path of its temporary folder")
+        raise InternalError(f"stage {at_work.name}: its value contains a path of its temporary folder")
     try:
         return wire.decode(result, reply)
     except msgspec.DecodeError as error:
@@ -317,7 +318,7 @@ def _read_back(result: bytes, reply: type[R], at_work: Path) -> R:
 def _changed(folder: Path, done: Done, sha256: str) -> str:
     """What isn't as ``done`` says, or nothing."""
     if done.key != sha256:
-        return "it is of another key"
+        return "it belongs to another key"
     return next(iter(_differences(folder, done)), "")
 
 

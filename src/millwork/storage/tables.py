@@ -55,7 +55,7 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
     else:
         table = _from_columns(path, features, label)
     if len(table.rows) == 0:
-        raise UsageError(f"{path}: no rows in it")
+        raise UsageError(f"{path}: the file has no rows")
     table = replace(table, notes=(*table.notes, *_unknown_floats(table, features)))
     return table if limit is None or len(table.rows) <= limit else _sample(table, limit)
 
@@ -66,7 +66,7 @@ def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
     if path.suffix.lower() in (".npy", ".npz"):
         arrays = _arrays(path)
         if "X" not in arrays or arrays["X"].ndim != 2:
-            raise UsageError(f"{path}: no array X of shape [rows, features] in it")
+            raise UsageError(f"{path}: the file has no array X of shape [rows, features]")
         return tuple(f"f{i}" for i in range(arrays["X"].shape[1]))
     with _readable(path):
         names = [str(name) for name in _arrow(path).column_names]
@@ -80,7 +80,9 @@ def distinct_categories(path: Path, features: FeatureContract, label: str | None
     if path.suffix.lower() in (".npy", ".npz"):
         given = _arrays(path).get("C")
         if given is None or given.ndim != 2 or given.shape[1] != len(features.category_names):
-            raise UsageError(f"{path}: no array C of shape [rows, {len(features.category_names)}] with the categories")
+            raise UsageError(
+                f"{path}: the file has no array C of shape [rows, {len(features.category_names)}] with the categories"
+            )
         return [sorted(set(map(str, given[:, c].tolist()))) for c in range(given.shape[1])]
     table, wanted, _ = _located(path, features, label)
     found = dict(zip(features.all_names, wanted, strict=True))
@@ -94,9 +96,9 @@ def distinct_categories(path: Path, features: FeatureContract, label: str | None
 
 def _require_file(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: unknown kind of data file", f"Expected one of {', '.join(FORMATS)}.")
+        raise UsageError(f"{path}: this kind of data file isn't supported", f"Expected one of {', '.join(FORMATS)}.")
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(f"{path}: there is no such file")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path}: permission denied")
 
@@ -122,19 +124,23 @@ def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 def _from_arrays(path: Path, features: FeatureContract, label: str | None) -> Table:
     arrays = _arrays(path)
     if "X" not in arrays:
-        raise UsageError(f"{path}: no array called X in it", f"It has: {', '.join(arrays) or 'nothing'}.")
+        raise UsageError(f"{path}: the file has no array called X", f"It has: {', '.join(arrays) or 'nothing'}.")
     rows = arrays["X"]
     if rows.ndim != 2 or rows.dtype.kind not in "fiub":
-        raise UsageError(f"{path}: X must be numbers of shape [rows, features], it is {rows.dtype} {rows.shape}")
+        raise UsageError(f"{path}: X must be numbers of shape [rows, features]; it is {rows.dtype} {rows.shape}")
     labels = None
     if label is not None:
         if label not in arrays:
-            raise UsageError(f"{path}: no array called {label!r} for --label", f"It has: {', '.join(arrays)}.")
+            raise UsageError(
+                f"{path}: the file has no array called {label!r} (--label)", f"It has: {', '.join(arrays)}."
+            )
         labels = arrays[label]
         if labels.shape != (len(rows),):
-            raise UsageError(f"{path}: labels of shape {labels.shape} for {len(rows)} rows")
+            raise UsageError(
+                f"{path}: the labels must be one a row; their shape is {labels.shape} for {len(rows)} rows"
+            )
     if rows.shape[1] != len(features.names):
-        raise UsageError(f"{path}: rows of {rows.shape[1]} values; the model takes {len(features.names)}")
+        raise UsageError(f"{path}: each row has {rows.shape[1]} values; the model takes {len(features.names)}")
     return Table(_float32(rows), labels, (), _category_array(path, arrays.get("C"), len(rows), features))
 
 
@@ -147,7 +153,9 @@ def _category_array(
     kinds, words = ("iu", "integers") if features.category_dtype == "int64" else ("U", "text")
     if given is None or given.shape != (rows, wanted) or given.dtype.kind not in kinds:
         found = "there is none" if given is None else f"it is {given.dtype} {list(given.shape)}"
-        raise UsageError(f"{path}: the model takes categories: an array C of {words} [{rows}, {wanted}]; {found}")
+        raise UsageError(
+            f"{path}: the model takes categories. Expected an array C of {words} [{rows}, {wanted}]; {found}"
+        )
     return given.astype(np.int64) if kinds == "iu" else given
 
 
@@ -157,7 +165,7 @@ def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[
         table = _arrow(path)
         names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
     if label is not None and label not in names:
-        raise UsageError(f"{path}: no column {label!r} for --label", _closest([label], names))
+        raise UsageError(f"{path}: the file has no column {label!r} (--label)", _closest([label], names))
     wanted, notes = _columns(path, names, features, label)
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1 and (name in wanted or name == label)})
@@ -208,9 +216,10 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
     kind = column.type
     if pa.types.is_floating(kind) and (whole := _whole(column)) is not None:
         raise UsageError(
-            f"{path}: column {name!r} holds {kind}, and the model takes it as a category: {whole}.0 isn't {whole}",
-            f"{FLOATS}: make integers of them again, as df[{name!r}].astype('Int64') does"
-            + (", and fill those as for the model's training." if not features.category_nulls else "."),
+            f"{path}: column {name!r} holds {kind}, but it is a category for the model, "
+            f"and {whole}.0 isn't the category {whole}",
+            f"{FLOATS}. Convert them back to integers, as df[{name!r}].astype('Int64') does"
+            + (", and fill the missing ones as you did for training." if not features.category_nulls else "."),
         )
     if not (
         pa.types.is_string(kind)
@@ -220,18 +229,18 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
         or pa.types.is_null(kind)
     ):
         raise UsageError(
-            f"{path}: column {name!r} holds {kind}, and the model takes it as a category of text or integers"
+            f"{path}: column {name!r} holds {kind}; it is a category for the model, so expected text or integers"
         )
     if column.null_count and not features.category_nulls:
         raise UsageError(
-            f"{path}: column {name!r} has missing values, and the model takes no missing category",
-            "Fill them as for the model's training.",
+            f"{path}: column {name!r} has missing values, but the model doesn't take a missing category",
+            "Fill them as you did for training.",
         )
     missing = str(NO_INTEGER) if features.category_dtype == "int64" else NO_CATEGORY
     return [missing if value is None else str(value) for value in column.to_pylist()]
 
 
-FLOATS = "pandas makes floats of integers where some are missing"
+FLOATS = "pandas turns integers into floats where some are missing"
 
 
 def _whole(column: Any) -> int | None:
@@ -252,8 +261,8 @@ def _unknown_floats(table: Table, features: FeatureContract) -> list[str]:
         odd = sorted(word for word in set(column.tolist()) - known if whole_of(word) in known)
         if odd:
             notes.append(
-                f"the category {name!r} has the value {odd[0]!r}, which the model doesn't know, and it knows "
-                f"{whole_of(odd[0])!r}: {FLOATS}"
+                f"the category {name!r} has the value {odd[0]!r}, which the model doesn't know. It knows "
+                f"{whole_of(odd[0])!r}. {FLOATS}"
             )
     return notes
 
@@ -269,8 +278,10 @@ def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> C
         except (ValueError, OverflowError) as error:
             odd = next((text for text in column if whole_of(text)), "")
             raise UsageError(
-                f"{path}: the model's categories are integers, and those of {name!r} aren't: {error}",
-                f"{FLOATS}, and {odd!r} isn't {whole_of(odd)}: make integers of them before text." if odd else "",
+                f"{path}: the model's categories are integers, but those of {name!r} aren't: {error}",
+                f"{FLOATS}, and {odd!r} isn't {whole_of(odd)}. Convert them to integers before you write them as text."
+                if odd
+                else "",
             ) from error
     return np.stack(columns, axis=1)
 
@@ -285,30 +296,26 @@ def _columns(
         if lacking:
             shown = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
             raise UsageError(
-                f"{path}: lacks {len(lacking)} of the model's {len(features.all_names)} features: {shown}",
+                f"{path}: the file lacks {len(lacking)} of the model's {len(features.all_names)} features: {shown}",
                 _closest(lacking, candidates),
             )
         extra = len(candidates) - len(features.all_names)
-        left = (
-            "1 column that the model doesn't take was"
-            if extra == 1
-            else f"{extra} columns that the model doesn't take were"
-        )
-        return features.all_names, (f"{left} left out",) if extra else ()
+        left = "ignored 1 column" if extra == 1 else f"ignored {extra} columns"
+        return features.all_names, (f"{left} that the model doesn't take",) if extra else ()
     if len(candidates) != len(features.all_names):
         raise UsageError(
-            f"{path}: {len(candidates)} columns beside the label; the model takes {len(features.all_names)} features "
-            "and doesn't name them",
-            "Give a file with just those columns, in training order (and --label NAME for the label's).",
+            f"{path}: the file has {len(candidates)} columns besides the label; "
+            f"the model takes {len(features.all_names)} features and doesn't name them",
+            "Give a file with only those columns, in training order. Name the label's column with --label NAME.",
         )
-    return candidates, ("the model doesn't name its features: columns were taken in the file's order",)
+    return candidates, ("the model doesn't name its features, so columns were taken in the file's order",)
 
 
 def _closest(lacking: Sequence[str], names: Sequence[str]) -> str:
     close = difflib.get_close_matches(lacking[0], names, n=1)
     near = f"Did you mean {close[0]!r}? " if close else ""
     if len(names) == 1 and ";" in names[0]:
-        return "Its one column's name has semicolons in it: save it with commas."
+        return "The file has one column, and its name has semicolons in it. Save the file with commas."
     return f"{near}The file has: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
 
 
@@ -338,7 +345,7 @@ def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float32]:
     ):
         held = "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
         raise UsageError(
-            f"{path}: column {name!r} holds {held}, the model takes numbers", "Encode it as for the model's training."
+            f"{path}: column {name!r} holds {held}; the model takes numbers", "Encode it as you did for training."
         )
     if pa.types.is_integer(kind) and column.null_count == 0:
         return _float32(column.to_numpy())  # rounded once; by way of float64 a large one may round twice

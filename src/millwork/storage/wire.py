@@ -39,10 +39,10 @@ def builtins(value: object) -> Any:
 def _plain(value: object) -> str:
     if isinstance(value, PurePath):
         return str(value)
-    raise NotImplementedError(f"no JSON form for {type(value).__name__}")
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
 
 
 def _rich(kind: type, value: object) -> object:
     if kind is Path:
         return Path(str(value))
-    raise NotImplementedError(f"no {kind.__name__} in JSON")
+    raise NotImplementedError(f"{kind.__name__} has no form in JSON")

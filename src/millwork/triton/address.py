@@ -51,13 +51,13 @@ def parse(text: str) -> Address:
     if "://" in text:
         return _remote(text)
     if "\0" in text:
-        raise UsageError(f"--triton {text!r}: not a Triton", EXPECTED)
+        raise UsageError(f"--triton {text!r}: this isn't the address of a Triton", EXPECTED)
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib's raises for a user who isn't there)
     if text and (os.sep in text or exists(path)):
         if exists(path):
             return Folder(path=str(path.resolve()))
-        raise UsageError(f"--triton {text}: no such file or folder", EXPECTED)
-    raise UsageError(f"--triton {text!r}: not a Triton", EXPECTED)
+        raise UsageError(f"--triton {text}: there is no such file or folder", EXPECTED)
+    raise UsageError(f"--triton {text!r}: this isn't the address of a Triton", EXPECTED)
 
 
 def _remote(text: str) -> Remote:
@@ -69,10 +69,10 @@ def _remote(text: str) -> Remote:
     if parts.scheme != "grpc":
         raise UsageError(
             f"--triton {text}: {parts.scheme}:// is not supported",
-            "Triton is asked by gRPC, without TLS: grpc://HOST:PORT (its default port is 8001).",
+            "millwork talks to Triton by gRPC, without TLS: grpc://HOST:PORT (its default port is 8001).",
         )
     if not host or not port:
         raise UsageError(f"--triton {text}: expected a host and a port", "For example grpc://127.0.0.1:8001.")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
-        raise UsageError(f"--triton {text}: expected a host and a port and nothing more", EXPECTED)
+        raise UsageError(f"--triton {text}: expected only a host and a port", EXPECTED)
     return Remote(host=host, port=port)

@@ -129,7 +129,7 @@ ROWS: tuple[TritonBackendRow, ...] = (
             OwnSetting(
                 "gpu_execution_accelerator",
                 "optimization.execution_accelerators",
-                "who runs the graph on the GPU",
+                "what runs the graph on the GPU",
                 ("cuda", "tensorrt"),
             ),
         ),
@@ -145,20 +145,20 @@ ROWS: tuple[TritonBackendRow, ...] = (
             OwnSetting(
                 "transfer_threshold",
                 "parameters[transfer_threshold]",
-                "batches below it are answered on the CPU",
+                "smaller batches are answered on the CPU",
                 ("0", "16", "128"),
             ),
             OwnSetting(
                 "chunk_size",
                 "parameters[chunk_size]",
-                "rows of a block of the kernel",
+                "rows in a block of the kernel",
                 ("1", "4", "16", "32"),
                 since=(25, 9),
             ),
             OwnSetting(
                 "layout",
                 "parameters[layout]",
-                "how the trees lie in memory",
+                "layout of the trees in memory",
                 ("depth_first", "breadth_first", "layered"),
                 since=(25, 9),
             ),
@@ -194,7 +194,7 @@ ROWS: tuple[TritonBackendRow, ...] = (
             OwnSetting(
                 "busy_wait_events",
                 "optimization.cuda.busy_wait_events",
-                "spin for the GPU's end instead of sleeping",
+                "wait for the GPU by spinning instead of sleeping",
                 ("false", "true"),
             ),
         ),
@@ -209,6 +209,6 @@ def find(name: str) -> TritonBackendRow:
     """The row of the Triton backend called ``name``. UsageError where there is none."""
     if name not in TRITON_BACKENDS:
         raise UsageError(
-            f"millwork serves nothing with Triton's backend {name[:100]!r}", f"It knows {', '.join(TRITON_BACKENDS)}."
+            f"millwork doesn't support Triton's backend {name[:100]!r}", f"Supported: {', '.join(TRITON_BACKENDS)}."
         )
     return TRITON_BACKENDS[name]

@@ -102,24 +102,24 @@ class Session:
 
     def ready(self, name: str, version: int | None = None) -> bool:
         """Whether that version (None: any) answers requests."""
-        with self._told(f"Triton at {self.url} doesn't say whether {name!r} is ready"):
+        with self._told(f"Triton at {self.url} failed to say whether {name!r} is ready"):
             return bool(self._client.is_model_ready(name, _text(version), client_timeout=CONNECT_S))
 
     def versions(self, name: str) -> tuple[int, ...]:
         """The versions that are ready, in ascending order."""
-        with self._told(f"Triton at {self.url} doesn't list its models"):
+        with self._told(f"Triton at {self.url} failed to list its models"):
             index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
         return tuple(sorted(int(m.version) for m in index.models if m.name == name and m.state == "READY"))
 
     def models(self) -> tuple[str, ...]:
         """The names of all models in the server's repository, loaded or not."""
-        with self._told(f"Triton at {self.url} doesn't list its models"):
+        with self._told(f"Triton at {self.url} failed to list its models"):
             index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
         return tuple(dict.fromkeys(model.name for model in index.models))
 
     def max_batch_size(self, name: str, version: int | None = None) -> int:
         """Rows that one request may hold; 0 where the model takes no batches."""
-        with self._told(f"Triton at {self.url} doesn't tell the configuration of {name!r}"):
+        with self._told(f"Triton at {self.url} failed to give the configuration of {name!r}"):
             answer = self._client.get_model_config(name, _text(version), client_timeout=CONNECT_S)
         return int(answer.config.max_batch_size)
 
@@ -165,7 +165,7 @@ def reason(message: str) -> str:
     ``load failed for model 'm': version 2 is at UNAVAILABLE state: Internal: KeyError: 'x'`` -> ``KeyError: 'x'``.
     """
     lines = [line.strip().rstrip(";") for line in message.splitlines() if line.strip().strip(";")]
-    first = lines[0] if lines else "it gave no reason"
+    first = lines[0] if lines else "the server gave no reason"
     return _WRAPPING.sub("", first) or first
 
 
@@ -181,15 +181,15 @@ def _as_sent(categories: NDArray[Any]) -> tuple[NDArray[Any], str]:
 def _checked(name: str, rows: int, answer: Any) -> NDArray[np.float32]:
     if answer is None or answer.dtype != np.float32:
         got = "nothing" if answer is None else str(answer.dtype)
-        raise PublicationError(f"{name!r} answers {OUTPUT} with {got}, expected float32")
+        raise PublicationError(f"{name!r} must answer {OUTPUT} in float32; it answered {got}")
     if answer.ndim != 2 or answer.shape[0] != rows:
-        raise PublicationError(f"{name!r} answers {OUTPUT} of shape {list(answer.shape)}, expected [{rows}, K]")
+        raise PublicationError(f"{name!r} must answer {OUTPUT} of shape [{rows}, K]; it answered {list(answer.shape)}")
     return np.asarray(answer, dtype=np.float32)
 
 
 def _nobody(url: str, error: Any) -> PublicationError:
     if error.status() == "StatusCode.UNIMPLEMENTED":
-        return PublicationError(f"what answers at {url} is not a Triton", "Give Triton's gRPC port (8001 by default).")
+        return PublicationError(f"the server at {url} is not a Triton", "Give Triton's gRPC port (8001 by default).")
     return PublicationError(
         f"no Triton answers at {url}",
         "Start it, or check the address: it is Triton's gRPC port (8001 by default), not its HTTP port.",

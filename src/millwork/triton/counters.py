@@ -123,10 +123,12 @@ def between(before: Counters, after: Counters, seconds: float) -> Observed:
 def observed(grown: Counters, seconds: float) -> Observed:
     """``grown``: by how much the counters grew in ``seconds``."""
     if grown.requests < 0 or grown.executions < 0:
-        raise UsageError("the counters went back: the server was restarted meanwhile", "Try again.")
+        raise UsageError(
+            "the counters went back to lower values: the server was restarted between the two readings", "Try again."
+        )
     if not (grown.requests and grown.executions):
         raise UsageError(
-            f"no request was answered in {seconds:,.0f} s", "Give a longer time, or ask when it is in use."
+            f"no request was answered in {seconds:,.0f} s", "Give a longer time, or measure while the model is in use."
         )
     memory = grown.gpu_used_bytes / grown.gpu_bytes if grown.gpu_used_bytes and grown.gpu_bytes else None
     return Observed(
@@ -165,7 +167,10 @@ def from_prometheus(url: str, model: str, seconds: float) -> Observed:
 
 def _counters(value: Callable[[str], float | None], model: str) -> Counters:
     if value(COUNTERS["requests"]) is None:
-        raise UsageError(f"no counters of a model called {model!r}", "Is it loaded there, and has it been asked?")
+        raise UsageError(
+            f"there are no counters of a model called {model!r}",
+            "Check that the model is loaded there and has answered requests.",
+        )
     counted: dict[str, float] = {field: value(name) or 0.0 for field, name in COUNTERS.items()}
     return Counters(
         **counted,
@@ -184,7 +189,7 @@ def _query(url: str, expression: str) -> float | None:
         results = found["data"]["result"]
         return float(results[0]["value"][1]) if results else None
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise UsageError(f"--prometheus {url}: not Prometheus's answer to {expression}") from error
+        raise UsageError(f"--prometheus {url}: this isn't what Prometheus answers to {expression}") from error
 
 
 def _get(url: str) -> bytes:

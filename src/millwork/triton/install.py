@@ -123,7 +123,7 @@ def at(path: Path) -> Installation:
     binary = path / "bin" / "tritonserver" if path.is_dir() else path
     if not (binary.is_file() and os.access(binary, os.X_OK)):
         raise UsageError(
-            f"--triton {path}: no tritonserver program there",
+            f"--triton {path}: there is no tritonserver program",
             "Give the folder that holds bin/tritonserver (such as /opt/tritonserver), or the program itself.",
         )
     root = binary.resolve().parent.parent
@@ -180,7 +180,7 @@ def provide(
         return
     strange = [requirement for requirement in requirements if not may_be_installed(requirement)]
     if strange:
-        raise ModelError(f"the version asks for the package {strange[0][:100]!r}, which nothing of ours needs")
+        raise ModelError(f"the version requires the package {strange[0][:100]!r}, which no artifact of millwork needs")
     environments.add(installation.environment, requirements, announce)
 
 
@@ -283,8 +283,8 @@ def _libpython() -> Path:
     first, last = STUBS
     if not first <= sys.version_info[:2] <= last:
         raise TargetError(
-            f"the managed Triton runs Python {_dotted(first)} to {_dotted(last)}, and this is {_python()}",
-            "Run millwork with one of those, or use a Triton of your own: --triton grpc://HOST:PORT or --triton PATH.",
+            f"the managed Triton supports Python {_dotted(first)} to {_dotted(last)}; this is Python {_python()}",
+            "Run millwork with one of those, or use your own Triton: --triton grpc://HOST:PORT or --triton PATH.",
         )
     name = f"libpython{_python()}.so.1.0"
     library = sysconfig.get_config_var("LIBDIR") or "/usr/lib"
@@ -294,7 +294,7 @@ def _libpython() -> Path:
         if (folder / name).exists():
             return folder / name
     raise TargetError(
-        f"the managed Triton's Python backend needs {name}, and there is none on this machine",
+        f"the managed Triton's Python backend needs {name}, which this machine doesn't have",
         f"Install it (Debian, Ubuntu: apt install libpython{_python()}), or run millwork with a Python that was"
         " built with --enable-shared.",
     )

@@ -34,7 +34,7 @@ def choose(grpc: int | None, http: int | None, metrics: int | None) -> Ports:
     given = {name: port for name, port in wanted.items() if port is not None}
     for name, port in given.items():
         if list(given.values()).count(port) > 1:
-            raise UsageError(f"--{name}-port {port}: each port must be another one")
+            raise UsageError(f"--{name}-port {port}: this port is given twice")
         require_free(name, port)
     with contextlib.ExitStack() as held:  # all held at once, so that they differ
         free = {name: _free(held, set(given.values())) for name in wanted if name not in given}
@@ -43,7 +43,7 @@ def choose(grpc: int | None, http: int | None, metrics: int | None) -> Ports:
 
 def require_free(name: str, port: int) -> None:
     """UsageError, naming the port, if a server can't listen on it."""
-    hint = f"Choose another --{name}-port, or leave it out to have a free one chosen."
+    hint = f"Choose another --{name}-port, or leave it out: millwork then chooses a free one."
     if not 0 < port < 65536:
         raise UsageError(f"--{name}-port {port}: expected 1 to 65535", hint)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:

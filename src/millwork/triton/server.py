@@ -119,7 +119,7 @@ def start(
     store = "://" in where
     if not store:
         if not Path(where).is_dir():
-            raise UsageError(f"{where}: no such folder", "Give the folder that holds the models' folders.")
+            raise UsageError(f"{where}: there is no such folder", "Give the folder that holds the models' folders.")
         where = str(Path(where).resolve())
     variables = server_variables(installation, os.environ, store=store)
     shared_memory.remove_stale()
@@ -130,7 +130,8 @@ def start(
         if server is not None:
             return server
     raise PublicationError(
-        "Triton found no free ports: others took them each time", "Give --grpc-port, --http-port, --metrics-port."
+        "Triton found no free ports: other processes took them each time",
+        "Give --grpc-port, --http-port, --metrics-port.",
     )
 
 

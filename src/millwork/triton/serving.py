@@ -82,7 +82,7 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
             serving = Serving(release=_of(version, release), backends=None, url=address.url)
     if release is not None and serving.release != triton_releases.find(release):
         raise UsageError(
-            f"--triton-release {release}: the server is {serving.release.name}", "Leave --triton-release out."
+            f"--triton-release {release}: the server's release is {serving.release.name}", "Leave --triton-release out."
         )
     return serving
 
@@ -117,7 +117,7 @@ def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Se
             yield asked, 0
         return
     if serving.installation is None:
-        raise PublicationError("there is no Triton to ask", "Leave --triton none out.")
+        raise PublicationError("--triton none: this needs a Triton server", "Leave --triton none out.")
     with scratch.folder("triton") as folder:
         empty = folder / "models"
         empty.mkdir()
@@ -137,6 +137,6 @@ def _of(version: str, said: str | None) -> Release:
     if said is not None:
         return triton_releases.find(said)
     raise UsageError(
-        f"the server is Triton {version}, which this version of millwork doesn't know",
+        f"the server runs Triton {version}, which this version of millwork doesn't know",
         "Say which release to write for with --triton-release YY.MM.",
     )

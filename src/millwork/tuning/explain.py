@@ -21,7 +21,7 @@ def reasons(found: Found, winner: Trial) -> dict[str, str]:
     knobs = table(winner.candidate.backend, winner.settings.kind)
     out = {knob.path: _wrapped(_reason(found, winner, knob)) for knob in knobs if _is_said(winner, knob)}
     out["max_batch_size"] = _wrapped(
-        "rows of one request, and of one batch: the largest of the traffic, and no less than what clients may try"
+        "the most rows in a request or a batch: covers the traffic's largest request, with room for larger ones"
     )
     return out
 
@@ -81,7 +81,7 @@ def _reason(found: Found, winner: Trial, knob: Knob) -> str:
     if not told:
         told = [line for other in same if (line := _estimated(winner, other, knob))][:2]
     if not told:
-        return f"{knob.what}: no other value made sense here"
+        return f"{knob.what}: there was no other value to try"
     return f"{knob.what}: {'; '.join(told)}"
 
 

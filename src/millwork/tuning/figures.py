@@ -87,7 +87,7 @@ def where_it_goes(figures: Figures) -> str:
     shares = [round(100 * part / total) for part in (figures.queue_us, figures.compute_us, figures.outside_us)]
     return (
         f"of {figures.mean_us:,.0f} µs a request, {shares[0]}% waiting in the server's queue, {shares[1]}% computing "
-        f"({figures.batch_rows:,.3g} rows a call), {shares[2]}% on the way (gRPC, client)"
+        f"({figures.batch_rows:,.3g} rows a call), {shares[2]}% in transit (gRPC, client)"
     )
 
 
@@ -96,7 +96,7 @@ def limiting(figures: Figures, cores: int) -> str:
     parts = {
         "waiting in the server's queue": figures.queue_us,
         "computing": figures.compute_us,
-        "the way between client and model (gRPC, client)": figures.outside_us,
+        "transit between client and model (gRPC, client)": figures.outside_us,
     }
     largest = max(parts, key=lambda name: parts[name])
     full = figures.cores is not None and figures.cores > 0.7 * cores

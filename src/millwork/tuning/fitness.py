@@ -75,7 +75,7 @@ def traffic_of(observed: Observed) -> Traffic:
     return Traffic(
         shares=tuple(Share(batch=s.batch, share=s.share / total) for s in shares),
         rate=observed.rate,
-        assumed="the counters have the mean size of a request, not its spread",
+        assumed="the counters have only the mean size of a request, not how sizes vary",
     )
 
 
@@ -109,10 +109,11 @@ def _signs(observed: Observed) -> list[str]:
     signs: list[str] = []
     if observed.queue_us > LONG_QUEUE * observed.compute_us:
         signs.append(
-            f"a request waits {observed.queue_us:,.0f} µs in the queue, and takes {observed.compute_us:,.0f} to compute"
+            f"a request waits {observed.queue_us:,.0f} µs in the queue, "
+            f"but only {observed.compute_us:,.0f} µs are spent computing it"
         )
     if observed.pending > max(observed.rate * 0.1, 10):
-        signs.append(f"{observed.pending:,.0f} requests wait: more than arrive in a tenth of a second")
+        signs.append(f"{observed.pending:,.0f} requests are waiting, more than arrive in a tenth of a second")
     if observed.failures:
         share = observed.failures / (observed.requests + observed.failures)
         signs.append(f"{observed.failures:,.0f} requests failed or were refused ({share:.1%})")
@@ -133,5 +134,5 @@ def _changed(observed: Observed, was: TunedFor) -> list[str]:
         pairs.append(("requests a second", was.traffic.rate, observed.rate))
     for what, then, now in pairs:
         if max(then, now) > CHANGED * min(then, now):
-            signs.append(f"tuned for {then:,.3g} {what}, and sees {now:,.3g}")
+            signs.append(f"it was tuned for {then:,.3g} {what}, but now there are {now:,.3g}")
     return signs

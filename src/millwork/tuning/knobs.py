@@ -92,18 +92,22 @@ def _queues(workload: Workload) -> tuple[int, ...]:
 
 
 CPU_INSTANCES = Knob(
-    "instances", "instance_group.count", "copies of the model that work side by side", lambda g: powers(g.cores)
+    "instances", "instance_group.count", "copies of the model that run in parallel", lambda g: powers(g.cores)
 )
 GPU_INSTANCES = Knob(
     "instances", "instance_group.count", "copies of the model on each GPU; their kernels overlap", lambda _: (1, 2, 3)
 )
-BATCHING = Knob("batching", "dynamic_batching", "requests that wait are answered by one call", lambda _: (True, False))
-DELAY = Knob("delay_us", "dynamic_batching.max_queue_delay_microseconds", "how long a batch waits for more", _delays)
-PREFERRED = Knob("preferred", "dynamic_batching.preferred_batch_size", "sizes that end the wait at once", lambda _: ())
+BATCHING = Knob("batching", "dynamic_batching", "waiting requests are answered in one call", lambda _: (True, False))
+DELAY = Knob(
+    "delay_us", "dynamic_batching.max_queue_delay_microseconds", "how long a batch waits for more requests", _delays
+)
+PREFERRED = Knob(
+    "preferred", "dynamic_batching.preferred_batch_size", "batch sizes that end the wait at once", lambda _: ()
+)
 QUEUE = Knob(
     "max_queue",
     "dynamic_batching.default_queue_policy.max_queue_size",
-    "requests that may wait; more are refused",
+    "how many requests may wait; more are refused",
     _queues,
 )
 

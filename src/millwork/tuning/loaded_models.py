@@ -95,7 +95,7 @@ class LoadedModels(AbstractContextManager["LoadedModels"]):
         )
         if not verdict.agreed:
             self.drop(trial)
-            raise TrialError(f"it answers otherwise than the framework: {verdict.reason}")
+            raise TrialError(f"its answers differ from the framework's: {verdict.reason}")
         return name, processes.added(before, processes.memory(self.pid), self.pid) if self.pid else None
 
     def _full(self) -> bool:

@@ -78,10 +78,10 @@ def decision(tuned: Tuned, winner: Trial, serving: Serving) -> Decision:
 
 def _unshown(record: Tuning, best: Figures, limit: str, seen: int, needed: int) -> SloError:
     budget = 1.5 * (record.seconds + 2 * (needed - seen) / max(best.requests_per_s, 1e-3))
-    longer = f"Give more time (--tune-budget {budget:.0f}), or " if budget <= LONGEST_TUNE_S else "Give "
+    longer = f"Give more time (--tune-budget {budget:.0f}), or give " if budget <= LONGEST_TUNE_S else "Give "
     return SloError(
-        f"{limit} can't be shown: {seen:,} requests were measured, and with fewer than {needed:,} it may be luck that "
-        "none was slower",
+        f"{limit} can't be shown: {seen:,} requests were measured, and it takes {needed:,}. "
+        "With fewer, it may be luck that none was slower",
         f"Nothing is published. {longer}a limit of a lower percentile.",
     )
 
@@ -91,12 +91,12 @@ def _missed(problem: SearchProblem, winner: Trial, record: Tuning, beyond: float
     seen = _seen(best, problem.slo.quantile) if best is not None else ""
     keeps = ""
     if record.headroom is not None and record.headroom.rate is not None:
-        keeps = f" It keeps the limit up to about {record.headroom.rate:,.0f} requests/s."
+        keeps = f" This configuration keeps the limit up to about {record.headroom.rate:,.0f} requests/s."
     return SloError(
         f"no configuration keeps {limit} under {problem.workload.traffic.words}\n"
         f"the closest of {len(record.trials)}: {winner.words}: {seen}, {beyond:.2f} times the limit\n"
         f"what limits it: {record.limited_by}",
-        f"Nothing is published. Allow more, ask less, or serve it on more cores.{keeps}",
+        f"Nothing is published. Raise the limit, lower the rate, or serve it on more cores.{keeps}",
     )
 
 

@@ -169,16 +169,16 @@ def _decide(state: SearchState, measure: Measure, told: Callable[[str], None]) -
     while state.sweeps < MOST_SWEEPS:
         alive = state.ranked(alive) or state.ranked(state.trials)[: HALVES[-1]]  # all that were in have failed since
         if not alive:
-            return "nothing could serve", alive
+            return "no configuration could serve", alive
         leader, rest = alive[0], alive[1:]
         rest = [t for t in rest if _may_win(state, t, leader)]
         if not rest and state.sweeps >= FEWEST_SWEEPS:
-            return "no other that was tried can win by more than the noise", alive
+            return "no other configuration can win by more than the noise", alive
         if _out_of_time(state, len(rest) + 2):
             return _out(state), alive
         alive = [leader, *rest]
         _sweep(state, _with_baseline(state, alive), measure, told)
-    return f"{MOST_SWEEPS} sweeps: what is left can't be told apart here", alive
+    return f"{MOST_SWEEPS} sweeps: noise on this machine hides the differences that are left", alive
 
 
 def _may_win(state: SearchState, trial: Trial, leader: Trial) -> bool:

@@ -129,7 +129,9 @@ class TuningSession:
             return TrialReply(failed=str(failed), spent_s=time.monotonic() - began)
         except PublicationError as gone:
             self._require_ours(gone.message)
-            raise TrialError(f"the server died of it: {gone.message}", time.monotonic() - began) from gone
+            raise TrialError(
+                f"this configuration made the server stop: {gone.message}", time.monotonic() - began
+            ) from gone
         request = LoadRequest(
             where=_where(models, self.serving),
             model=served,
@@ -167,8 +169,8 @@ class TuningSession:
         self.close()
         if self.serving.url:
             raise PublicationError(
-                f"the server at {self.serving.url} is gone: {why}",
-                "The same command goes on from the rounds that were had.",
+                f"the server at {self.serving.url} has stopped: {why}",
+                "Start it again and give the same command: it continues after the rounds that were measured.",
             )
 
 

@@ -84,12 +84,12 @@ def parse(spec: str) -> Slo:
     """The limits in ``spec``, separated by commas or spaces; UsageError where one isn't a limit."""
     parts = [part for part in re.split(r"[,\s]+", re.sub(r"\s*(<=|>=|<|>)\s*", r"\1", spec.strip())) if part]
     if not parts:
-        raise UsageError(f"--slo {spec!r} says no limit", EXAMPLE)
+        raise UsageError(f"--slo {spec!r}: expected at least one limit", EXAMPLE)
     limits = tuple(_limit(part) for part in parts)
     names = [(limit.quantity, limit.quantile) for limit in limits]
     for limit, name in zip(limits, names, strict=True):
         if names.count(name) > 1:
-            raise UsageError(f"--slo {spec!r}: {limit.text} and another limit of the same", EXAMPLE)
+            raise UsageError(f"--slo {spec!r}: {limit.text} and another limit are for the same figure", EXAMPLE)
     return Slo(limits=limits)
 
 
@@ -109,7 +109,7 @@ def _limit(part: str) -> Limit:
     if name.startswith("p") and name[1:2].isdigit():
         return _latency(part, name, sign, float(number), unit)
     if name not in _CLAUSES:
-        raise UsageError(f"--slo: {part!r}: nothing here is called {name!r}", EXAMPLE)
+        raise UsageError(f"--slo: {part!r}: there is no limit called {name!r}", EXAMPLE)
     least, read = _CLAUSES[name]
     if sign.startswith(">") != least:
         raise UsageError(f"--slo: {part!r}: {name} takes {'>=' if least else '<'}", EXAMPLE)
@@ -119,7 +119,9 @@ def _limit(part: str) -> Limit:
 
 def _latency(part: str, name: str, sign: str, number: float, unit: str) -> Limit:
     if not re.fullmatch(r"p\d{1,2}(\.\d{1,3})?", name) or not 1 <= float(name[1:]) < 100:
-        raise UsageError(f"--slo: {part!r}: {name} isn't a percentile", "Such as p50, p99 or p99.9.")
+        raise UsageError(
+            f"--slo: {part!r}: {name} isn't a percentile", "Expected p1 to p99.999, such as p50, p99 or p99.9."
+        )
     if sign.startswith(">"):
         raise UsageError(f"--slo: {part!r}: {name} takes <", EXAMPLE)
     if unit not in SECONDS:

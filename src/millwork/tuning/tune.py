@@ -58,8 +58,8 @@ def tune(
     began = time.monotonic()
     if session.serving.url and urlsplit(session.serving.url).hostname not in HERE:
         session.progress.note(
-            f"the cores of {session.serving.url} can't be seen from here: instances times threads are tried up to the "
-            f"{problem.workload.cores} of this machine"
+            f"millwork can't see how many cores {session.serving.url} has. It tries up to "
+            f"{problem.workload.cores} instances times threads, the cores of this machine"
         )
     share = HEADROOM_SHARE if problem.budget_s >= HEADROOM_FROM_S else 0.0
     candidates = _with_service_times(problem, candidates, session)
@@ -74,7 +74,7 @@ def tune(
     winner, refused = _taken(narrowed, session, found, accept)
     if winner is not None and not problem.slo.limits and found.state.over(winner)[1] == scoring.THE_RATE:
         session.progress.note(
-            f"nothing that was tried keeps up with {problem.workload.traffic.words}: answers come ever later"
+            f"no configuration keeps up with {problem.workload.traffic.words}: latency grows without end"
         )
     room = (
         _headroom(problem, session, found, winner, problem.budget_s * share) if winner is not None and share else None
@@ -158,7 +158,7 @@ def _with_service_times(
     try:
         times = session.directory.stage("profile", key, produce, ProfileReply).value.times
     except TargetError as error:  # a kernel without a sandbox, or an engine that dies of it
-        session.progress.note(f"tuning goes without an estimate of what to try first: {error.message}")
+        session.progress.note(f"tuning starts without an estimate of what to try first: {error.message}")
     return [replace(c, service=tuple(time for time in times if time.id == c.id)) for c in candidates]
 
 

@@ -62,7 +62,7 @@ class Place(Value):
 def misfit(plan: PlanFacts, place: Place) -> str:
     """Why ``plan`` doesn't run at ``place``, in one sentence; empty where it does as far as is known."""
     if plan.flavour != place.flavour:
-        return f"a plan of {_NAMES[plan.flavour]} isn't one of {_NAMES.get(place.flavour, place.flavour)}"
+        return f"a plan of {_NAMES[plan.flavour]} can't run on {_NAMES.get(place.flavour, place.flavour)}"
     return _wrong_build(plan, place.build) or _wrong_gpu(plan, place)
 
 
@@ -78,12 +78,15 @@ def _wrong_build(plan: PlanFacts, build: str) -> str:
     if plan.version_compatible:
         if wanted[0] == there[0] and _numbers(there) >= _numbers(wanted[: len(there)]):
             return ""
-        return f"it was built by TensorRT {plan.build} for that and later of {wanted[0]}, and {build} is there"
+        return (
+            f"it was built by TensorRT {plan.build} for this and later versions of {wanted[0]}, "
+            f"but the server has {build}"
+        )
     if wanted[: len(there)] == there:
         return ""
     return (
-        f"it was built by TensorRT {plan.build}, and {build} is there: a plan runs by the build that made it "
-        "(build it there, or for other versions too)"
+        f"it was built by TensorRT {plan.build}, but the server has {build}, and a plan runs only "
+        "on the build that made it (build it there, or as a version-compatible plan)"
     )
 
 
@@ -91,11 +94,11 @@ def _wrong_gpu(plan: PlanFacts, place: Place) -> str:
     wanted, there = plan.compute_capability, place.compute_capability
     made = f"it was built on {plan.gpu} (compute capability {wanted})"
     if plan.hardware == "AMPERE_PLUS" and there:
-        return "" if int(there.split(".")[0]) >= AMPERE else f"{made} for Ampere and later, and {there} is there"
+        return "" if int(there.split(".")[0]) >= AMPERE else f"{made} for Ampere and later, but the server has {there}"
     if there and there != wanted:
-        return f"{made}, and {_named(place)} is there"
+        return f"{made}, but the server has {_named(place)}"
     if plan.hardware == "NONE" and place.gpu and place.gpu != plan.gpu:
-        return f"{made}, and {place.gpu} is there: a plan runs on the model of GPU that made it"
+        return f"{made}, but the server has {place.gpu}, and a plan runs only on the model of GPU that made it"
     return ""
 
 

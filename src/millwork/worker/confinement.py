@@ -37,8 +37,8 @@ def variables_of(asked: Sandbox, folder: Path, named: Iterable[str]) -> dict[str
     missing = sandbox.missing()
     if missing:
         raise TargetError(
-            f"models are read in a sandbox, and {missing}",
-            "Run on Linux 5.13 or newer with Landlock; or --trust the file: it is then read without a sandbox.",
+            f"models are read in a sandbox, but {missing}",
+            "Run on Linux 5.13 or newer with Landlock. Or give --trust: the file is then read without a sandbox.",
         )
     return {"MILLWORK_SANDBOX": json.dumps([[*named, *map(str, asked.reads)], [str(folder.resolve())], asked.gpu])}
 

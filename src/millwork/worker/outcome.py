@@ -114,7 +114,7 @@ def _diagnosis(ending: Ending) -> tuple[Kind, str]:
     if ending.status == -signal.SIGKILL:
         near = limits.memory_bytes is not None and ending.last_bytes >= _NEAR * limits.memory_bytes
         if ending.oom_killed or near:
-            return "out-of-memory", "was killed by the system, which had run out of memory"
+            return "out-of-memory", "was killed by the system because memory ran out"
         return "killed", "was killed from outside (SIGKILL)"
     if ending.status == -signal.SIGABRT and "std::bad_alloc" in ending.log_tail:
         return "out-of-memory", "ran out of memory"

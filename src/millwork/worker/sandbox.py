@@ -73,8 +73,8 @@ def has_seccomp() -> bool:
 def missing() -> str:
     """What this machine lacks of it, in words; nothing where it has both layers."""
     if not landlock_version():
-        return "this kernel has no Landlock (Linux 5.13 and newer, where it is switched on)"
-    return "" if has_seccomp() else "this kernel has no seccomp filters, or its architecture isn't known here"
+        return "this kernel has no Landlock (it takes Linux 5.13 or newer, with Landlock switched on)"
+    return "" if has_seccomp() else "this kernel has no seccomp filters, or millwork doesn't know its architecture"
 
 
 def confine(read: Iterable[str], write: Iterable[str], *, gpu: bool = False) -> None:

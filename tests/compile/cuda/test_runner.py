@@ -134,7 +134,7 @@ def test_labels_are_decided_as_anywhere(library: Path, tmp_path: Path) -> None:
 def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "visible", tuple)
     made = native_cuda.backend().build(PROGRAM, None, tmp_path, None)  # type: ignore[arg-type]
-    assert made == Unsupported(reason="native-cuda: no NVIDIA GPU here")
+    assert made == Unsupported(reason="native-cuda: this machine has no NVIDIA GPU")
     assert not list(tmp_path.iterdir())
 
 

@@ -28,7 +28,7 @@ def test_without_a_gpu_or_tensorrt_it_says_which(tmp_path: Path, monkeypatch: py
     see(monkeypatch)
     found = candidate.build(onnx, "fp32", PROFILES, tmp_path)
     assert isinstance(found, Unsupported)
-    assert "no NVIDIA GPU here" in found.reason
+    assert "this machine has no NVIDIA GPU" in found.reason
     see(monkeypatch, L4)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     found = candidate.build(onnx, "fp32", PROFILES, tmp_path)

@@ -181,5 +181,5 @@ def test_its_errors_say_what_failed(cuda: Cuda, tmp_path: Path) -> None:
         runner(tmp_path)
     cuda.fails = ""
     module = importlib.import_module("millwork.compile.runners.tensorrt_runner")
-    with pytest.raises(module.PlanError, match="a batch of 40 rows: the plan's profiles take 1 to 1, 2 to 16"):
+    with pytest.raises(module.PlanError, match="can't run a batch of 40 rows; its profiles take 1 to 1, 2 to 16"):
         module.choose(module.ranges_of(Engine(cuda)), 40)

@@ -129,7 +129,7 @@ def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: t
     assert np.allclose(framework, candidate, atol=1e-6)
     raw = layers(rows).detach().numpy()
     if isinstance(layers, nn.Sequential):
-        assert any("its outputs are taken for probabilities" in note for note in model.signature.notes)
+        assert any("so its outputs are probabilities" in note for note in model.signature.notes)
         assert np.allclose(framework[:, -raw.shape[1] :], raw, atol=1e-6)
         with pytest.raises(ModelError, match="gives no margins"):
             loaded(net, tmp_path, margin=True)
@@ -183,7 +183,7 @@ class OverRows(nn.Module):
         (
             "",
             nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()),
-            "the net ends in a Sigmoid, and nothing says what the outputs are",
+            "the net ends in a Sigmoid, and nothing says what the outputs mean",
         ),
         ("binary", nn.Linear(3, 1), ""),
     ],
@@ -306,7 +306,7 @@ def test_a_net_exported_in_training_is_refused(layer: nn.Module, tmp_path: Path)
     path = tmp_path / "net.pt2"
     program = torch.export.export(module, (torch.randn(4, 3),), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
     torch.export.save(program, str(path))
-    with pytest.raises(ModelError, match="exported in training"):
+    with pytest.raises(ModelError, match="exported in training mode"):
         frontend.load(path.read_bytes(), WHERE)
 
 
@@ -318,7 +318,7 @@ def test_without_a_gpu_the_backends_for_one_say_so(name: str, tmp_path: Path, mo
     assert backend is not None
     made = backend.build(NetOrder(model.program, Source(native="", signature=model.signature), tmp_path, RELEASE))
     assert isinstance(made, Unsupported)
-    assert "no NVIDIA GPU here" in made.reason
+    assert "this machine has no NVIDIA GPU" in made.reason
 
 
 def test_on_a_gpu_an_engine_is_tuned_for_the_traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

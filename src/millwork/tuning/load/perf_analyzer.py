@@ -78,7 +78,9 @@ def closed_loop(tool: PerfAnalyzer, url: str, model: str, tensors: Tensors, load
     done = _run(command, tool.libraries, START_S + 6 * load.seconds)
     if done.returncode or not profile.exists():
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise PublicationError(f"perf_analyzer ended with {done.returncode}: {lines[-1] if lines else 'no word'}")
+        raise PublicationError(
+            f"perf_analyzer ended with exit status {done.returncode}: {lines[-1] if lines else 'no word'}"
+        )
     found = wire.decode(profile.read_bytes(), _Profile).experiments[0]
     given.unlink()
     profile.unlink()
@@ -97,7 +99,7 @@ def _run(command: Sequence[str], libraries: tuple[str, ...], limit_s: float) -> 
             env={**os.environ, "LD_LIBRARY_PATH": path},
         )
     except subprocess.TimeoutExpired as error:
-        raise PublicationError(f"perf_analyzer had no figures after {error.timeout:.0f} s") from error
+        raise PublicationError(f"perf_analyzer gave no figures within {error.timeout:.0f} s") from error
 
 
 def _samples(found: _Experiment, batch: int) -> Samples:
