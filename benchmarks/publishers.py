@@ -38,7 +38,7 @@ from millwork.triton import config as triton_config  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "publishers.json"
 
 CODE = (
-    "import sys\nfrom millwork import wire\nfrom millwork.artifacts.bundle import Bundle\n"
+    "import sys\nfrom millwork.storage import wire\nfrom millwork.artifacts.bundle import Bundle\n"
     "from millwork.artifacts.repository import at\n"
     "print(at(sys.argv[1]).publish(wire.decode(sys.stdin.buffer.read(), Bundle)).version)\n"
 )

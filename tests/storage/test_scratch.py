@@ -47,7 +47,7 @@ def test_one_that_an_error_names_stays(temporary: Path) -> None:
 
 def test_what_a_killed_process_left_is_removed_by_the_next(temporary: Path) -> None:
     script = (
-        "import sys; from millwork import scratch\n"
+        "import sys; from millwork.storage import scratch\n"
         "with scratch.folder('step') as folder:\n"
         "    (folder / 'file').touch(); print(folder, flush=True); sys.stdin.read()\n"
     )
