@@ -44,8 +44,10 @@ def test_where_it_was_made_it_runs(place: Place) -> None:
     [
         (
             L4,
-            "built on NVIDIA A100-SXM4-40GB (compute capability 8.0), "
-            "but the server has NVIDIA L4 (compute capability 8.9)",
+            (
+                "built on NVIDIA A100-SXM4-40GB (compute capability 8.0), "
+                "but the server has NVIDIA L4 (compute capability 8.9)"
+            ),
         ),
         (A100_80, "but the server has NVIDIA A100-SXM4-80GB, and a plan runs only on the model of GPU that made it"),
         (Place(build="11.4.1.2"), "built by TensorRT 11.4.0.106, but the server has 11.4.1.2"),
