@@ -178,8 +178,8 @@ class OverRows(nn.Module):
 @pytest.mark.parametrize(
     ("task", "layers", "said"),
     [
-        ("binary", Clamped(), "if they are probabilities already"),
-        ("multilabel", OverRows(), "if they are probabilities already"),
+        ("binary", Clamped(), "If they are probabilities already"),
+        ("multilabel", OverRows(), "If they are probabilities already"),
         (
             "",
             nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()),
