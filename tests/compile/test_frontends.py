@@ -371,7 +371,7 @@ def test_what_a_wrapper_gives_is_what_predict_proba_gives(
         np.testing.assert_allclose(run(made.program, data["X"]), case.expected, rtol=1e-5, atol=1e-6)
     said = [note for note in made.signature.notes if note.startswith("the model was trained with a custom objective")]
     assert bool(said) == name.startswith("custom")
-    assert all(("the answers are margins" in note) == (kind == "margin") for note in said)
+    assert all(("its answers are margins" in note) == (kind == "margin") for note in said)
 
 
 def test_a_wrapper_that_was_given_another_objective_after_training(tmp_path: Path) -> None:
