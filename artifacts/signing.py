@@ -24,7 +24,7 @@ def signer(key: Path) -> Callable[[Path], None]:
     :class:`UsageError` for a file that is no such key, :class:`TargetError` where model-signing isn't installed.
     """
     signing, hashing = _library()
-    _demand_file(key)
+    _require_file(key)
     password = os.environ.get(PASSWORD_VARIABLE)
     try:
         config = signing.signing.Config().use_elliptic_key_signer(
@@ -50,7 +50,7 @@ def problems(folder: Path, key: Path) -> list[str]:
     :class:`UsageError` for a file that is no public key, :class:`TargetError` where model-signing isn't installed.
     """
     signing, hashing = _library()
-    _demand_file(key)
+    _require_file(key)
     try:
         config = signing.verifying.Config().use_elliptic_key_verifier(public_key=key)
     except (ValueError, TypeError, AttributeError, OSError) as error:
@@ -96,7 +96,7 @@ def _library() -> tuple[Any, Any]:
     return model_signing, model_signing.hashing
 
 
-def _demand_file(key: Path) -> None:
+def _require_file(key: Path) -> None:
     try:
         key.read_bytes()
     except OSError as error:

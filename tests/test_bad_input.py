@@ -20,7 +20,7 @@ import pytest
 from models import jobs
 from models.jobs import COLUMNS, LABEL, QUICK, Desk, Files, contents, litter, millwork, refused
 
-from millwork.artifacts.repository import in_flight, served_version, versions
+from millwork.artifacts.repository import served_version, unfinished, versions
 from millwork.values import Record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def untouched(desk: Desk) -> Iterator[None]:
     now = contents(desk.repository)
     assert {name: now.get(name) for name in before} == before
     assert litter(desk.folder) == []
-    assert in_flight(desk.repository, NAME) is None
+    assert unfinished(desk.repository, NAME) is None
 
 
 # ── the model ─────────────────────────────────────────────────────────────────────────────────────────────

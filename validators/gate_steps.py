@@ -79,7 +79,7 @@ def rows(request: RowsRequest) -> RowsReply:
         parts.append(Given(given.rows, given.categories))
         labels, notes = given.labels, given.notes
     if labels is not None:
-        notes = (*notes, *_demand_labels(request, labels))
+        notes = (*notes, *_require_labels(request, labels))
         np.save(folder / LABELS_FILE, _plain(labels), allow_pickle=False)
     givens.save(givens.joined(parts), folder)
     user = len(parts[1]) if len(parts) > 1 else 0
@@ -97,7 +97,7 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
         own, labels = Given(found.rows, found.categories), found.labels
         notes = (*found.notes, *net_rows.unknown_codes(own, features))
     if labels is not None:
-        notes = (*notes, *_demand_labels(request, labels))
+        notes = (*notes, *_require_labels(request, labels))
     made = net_rows.made(request.signature, own, request.adversarial_limit)
     if own is not None:
         apart, judging = net_rows.split(len(own))
@@ -348,12 +348,12 @@ def read_samples(path: Path) -> list[latency.Samples]:
     return kept
 
 
-def _demand_labels(request: RowsRequest, labels: npt.NDArray[Any]) -> tuple[str, ...]:
+def _require_labels(request: RowsRequest, labels: npt.NDArray[Any]) -> tuple[str, ...]:
     """UsageError where the labels are none of the model's; what is to be said where they can't be used."""
     if metrics.metric_free(request.signature.output):
         return (f"--label {request.label} isn't used: no metric is compared of {_answers(request.signature.output)}",)
     try:
-        metrics.demand_labels(request.signature.output, labels)
+        metrics.require_labels(request.signature.output, labels)
     except UsageError as error:
         raise UsageError(f"{request.data}: {error.message} (--label {request.label})", error.hint) from error
     return ()

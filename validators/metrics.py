@@ -40,7 +40,7 @@ def compare(
     return (_mean_metric("rmse", _squared(framework, truth), _squared(candidate, truth), root=True),)
 
 
-def demand_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
+def require_labels(output: OutputContract, labels: npt.NDArray[Any]) -> None:
     """UsageError where :func:`compare` couldn't use these labels: known before any candidate is judged."""
     if metric_free(output) or len(labels) == 0:
         return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .base import NoBackendError, Repository, VersionEntry
 from .layout import foresee
-from .ledger import Flight, in_flight
+from .ledger import Transaction, unfinished
 from .listing import find_version, served_version, versions
 from .local import LocalRepository
 from .names import check_name, local_path
@@ -16,19 +16,19 @@ from .publication import publish
 from .rollback import rollback
 
 __all__ = [
-    "Flight",
     "LocalRepository",
     "NoBackendError",
     "Repository",
+    "Transaction",
     "VersionEntry",
     "at",
     "check_name",
     "find_version",
     "foresee",
-    "in_flight",
     "local_path",
     "publish",
     "rollback",
     "served_version",
+    "unfinished",
     "versions",
 ]

@@ -5,7 +5,7 @@
 
     <parent>/.<repository>.millwork/        not inside: Triton takes every folder of the root as a model
         locks/<name>.lock, .holder          who publishes now
-        ledger/<name>.json                  what was published, and what is in flight
+        ledger/<name>.json                  what was published, and what is under way
         staging/<name>/, trash/<name>/      on their way in and out by rename: the same file system
 
 ``MILLWORK_STAGING`` names another folder for that state, on the repository's file system. Whoever publishes into
@@ -94,8 +94,8 @@ def foresee(repository: Path, name: str) -> None:
     for folder in (place.root, *place.root.parents):
         try:
             if folder.exists():
-                _demand_folder(place, folder)
-                _demand_readable(place)
+                _require_folder(place, folder)
+                _require_readable(place)
                 return
         except OSError as error:
             raise PublicationError(*_no_repository(place, error)) from error
@@ -109,7 +109,7 @@ def prepare(place: Place) -> None:
         make_folder(place.root)
     except OSError as error:
         raise PublicationError(*_no_repository(place, error)) from error
-    _demand_folder(place, place.root)
+    _require_folder(place, place.root)
     try:
         make_folder(place.state)
         for part in (place.staging, place.trash, place.ledger, place.lock):
@@ -130,7 +130,7 @@ def prepare(place: Place) -> None:
         )
 
 
-def _demand_folder(place: Place, folder: Path) -> None:
+def _require_folder(place: Place, folder: Path) -> None:
     """PublicationError where ``folder``, the repository or the nearest above it that is there, can't be written."""
     if not folder.is_dir():
         raise PublicationError(
@@ -150,7 +150,7 @@ def _demand_folder(place: Place, folder: Path) -> None:
         )
 
 
-def _demand_readable(place: Place) -> None:
+def _require_readable(place: Place) -> None:
     """PublicationError where the model's configuration is one that nobody, Triton included, can read."""
     try:
         served_now(place)

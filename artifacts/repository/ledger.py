@@ -18,7 +18,7 @@ from ...values import Value
 from .layout import Place, locate
 
 
-class Flight(Value):
+class Transaction(Value):
     """A publication that isn't finished: enough to see it through, or to undo it.
 
     ``digest``: of the bundle's content. ``manifest_sha256`` tells our version folder from one that someone else
@@ -49,7 +49,7 @@ class Ledger(Value):
     before: dict[int, int] = msgspec.field(default_factory=dict)
     kept: dict[int, bytes] = msgspec.field(default_factory=dict)
     manifests: dict[int, str] = msgspec.field(default_factory=dict)
-    flight: Flight | None = None
+    transaction: Transaction | None = msgspec.field(default=None, name="flight")
 
 
 def read(place: Place) -> Ledger:
@@ -78,6 +78,6 @@ def drop_unfinished(place: Place) -> None:
             path.unlink()
 
 
-def in_flight(repository: Path, name: str) -> Flight | None:
+def unfinished(repository: Path, name: str) -> Transaction | None:
     """The publication of ``name`` that is under way, or whose publisher was killed; None if all are finished."""
-    return read(locate(repository, name)).flight
+    return read(locate(repository, name)).transaction

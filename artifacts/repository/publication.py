@@ -27,10 +27,10 @@ from ...values import Publication
 from .. import manifest as manifests
 from ..bundle import Bundle, content_digest
 from . import ledger as ledgers
-from . import transaction as flights
+from . import transaction as transactions
 from .base import NoBackendError, Restored, Sign, Verify
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
-from .ledger import Flight
+from .ledger import Transaction
 from .lock import hold
 from .transaction import Step
 
@@ -59,13 +59,13 @@ def publish(
     place = locate(repository, bundle.name)
     prepare(place)
     with hold(place, timeout):
-        flight = ledgers.read(place).flight
+        transaction = ledgers.read(place).transaction
         try:
-            version, flight = _begin(place, bundle, flight, verify, restored, sign, step)
-            if flight is not None:
-                _see_through(place, flight, verify, step)
+            version, transaction = _begin(place, bundle, transaction, verify, restored, sign, step)
+            if transaction is not None:
+                _see_through(place, transaction, verify, step)
         except BaseException as error:
-            raise _undone(place, flight, error, restored, step) from error
+            raise _undone(place, transaction, error, restored, step) from error
     return Publication(
         repository=str(place.root),
         name=place.name,
@@ -76,11 +76,11 @@ def publish(
 
 
 def settle(place: Place, restored: Restored | None, step: Step = no_step) -> bool:
-    """Undo what a killed publisher left in flight, under the lock; True if it had been committed."""
-    flight = ledgers.read(place).flight
-    if flight is None:
+    """Undo what a killed publisher left under way, under the lock; True if it had been committed."""
+    transaction = ledgers.read(place).transaction
+    if transaction is None:
         return False
-    committed = flights.undo(place, flight, step)
+    committed = transactions.undo(place, transaction, step)
     if restored is not None:
         restored(served_now(place))
     return committed
@@ -113,45 +113,45 @@ def still_serves(place: Place) -> str:
 def _begin(
     place: Place,
     bundle: Bundle,
-    flight: Flight | None,
+    transaction: Transaction | None,
     verify: Verify | None,
     restored: Restored | None,
     sign: Sign | None,
     step: Step,
-) -> tuple[int, Flight | None]:
-    """The version for the bundle, and its flight, staged; None where it serves already. ``flight``: what a killed
-    publisher left, or None."""
+) -> tuple[int, Transaction | None]:
+    """The version for the bundle, and its transaction, staged; None where it serves already. ``transaction``: what a
+    killed publisher left, or None."""
     ledgers.drop_unfinished(place)
     digest = content_digest(bundle.manifest, bundle.config)
-    if flight is not None and not (
-        flight.digest == digest
-        and flights.is_committed(place, flight)
-        and _signed_as_asked(place, flight.version, sign)
+    if transaction is not None and not (
+        transaction.digest == digest
+        and transactions.is_committed(place, transaction)
+        and _signed_as_asked(place, transaction.version, sign)
     ):
         settle(place, restored, step)
-        flight = None
-    if flight is None:
-        flights.sweep(place)
+        transaction = None
+    if transaction is None:
+        transactions.sweep(place)
         same = _served_with(place, digest)
         if same is not None and _signed_as_asked(place, same, sign):
             if verify is not None:
                 verify(same)
             return same, None
-        flight = flights.stage(place, bundle, digest, step, sign)
-    return flight.version, flight
+        transaction = transactions.stage(place, bundle, digest, step, sign)
+    return transaction.version, transaction
 
 
 def _signed_as_asked(place: Place, version: int, sign: Sign | None) -> bool:
     return sign is None or (place.version(version) / manifests.SIGNATURE_FILE).is_file()
 
 
-def _see_through(place: Place, flight: Flight, verify: Verify | None, step: Step) -> None:
-    if not flights.is_committed(place, flight):
-        flights.commit(place, flight, step)
+def _see_through(place: Place, transaction: Transaction, verify: Verify | None, step: Step) -> None:
+    if not transactions.is_committed(place, transaction):
+        transactions.commit(place, transaction, step)
     if verify is not None:
         step("verify")
-        verify(flight.version)
-    flights.finish(place, flight, step)
+        verify(transaction.version)
+    transactions.finish(place, transaction, step)
 
 
 def _served_with(place: Place, digest: str) -> int | None:
@@ -168,14 +168,14 @@ def _served_with(place: Place, digest: str) -> int | None:
 
 
 def _undone(
-    place: Place, flight: Flight | None, error: BaseException, restored: Restored | None, step: Step
+    place: Place, transaction: Transaction | None, error: BaseException, restored: Restored | None, step: Step
 ) -> PublicationError:
-    """Undo what is in flight, and say what went wrong. ``flight``: where the ledger doesn't say, since the note that it
-    is finished is what failed."""
+    """Undo what is under way, and say what went wrong. ``transaction``: where the ledger doesn't say, since the note that
+    it is finished is what failed."""
     reason, hint = explain(error, place)
     failed = f"{place.name}: publishing failed: {reason}"
     try:
-        committed = _undo(place, flight, step, unseen=isinstance(error, NoBackendError))
+        committed = _undo(place, transaction, step, unseen=isinstance(error, NoBackendError))
     except (OSError, PublicationError) as second:
         why, _ = explain(second, place)
         return PublicationError(
@@ -191,17 +191,17 @@ def _undone(
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
 
 
-def _undo(place: Place, flight: Flight | None, step: Step, *, unseen: bool) -> bool:
-    """Undo what is in flight, and once more if that fails: a disk that refused one call may take the next."""
+def _undo(place: Place, transaction: Transaction | None, step: Step, *, unseen: bool) -> bool:
+    """Undo what is under way, and once more if that fails: a disk that refused one call may take the next."""
     committed = False
     for again in (True, False):
         try:
-            flight = ledgers.read(place).flight or flight
-            if flight is not None:
-                committed = flights.is_committed(place, flight) or committed
-                flights.undo(place, flight, step, unseen=unseen)
-            flights.remove(place.staging)
-            flights.remove(place.trash)
+            transaction = ledgers.read(place).transaction or transaction
+            if transaction is not None:
+                committed = transactions.is_committed(place, transaction) or committed
+                transactions.undo(place, transaction, step, unseen=unseen)
+            transactions.remove(place.staging)
+            transactions.remove(place.trash)
         except OSError:
             if not again:
                 raise

@@ -14,7 +14,7 @@ from ...storage.files import refusal
 from ...values import Publication
 from .. import manifest as manifests
 from . import ledger as ledgers
-from . import transaction as flights
+from . import transaction as transactions
 from .base import Restored, Verify
 from .layout import Place, config_bytes, locate, prepare, served_by, served_now, version_folders
 from .lock import hold
@@ -47,7 +47,7 @@ def rollback(
     with hold(place, timeout):
         try:
             undone = settle(place, restored, step)
-            flights.sweep(place)
+            transactions.sweep(place)
             present = served_now(place)
         except OSError as error:
             raise PublicationError(f"{name}: an interrupted publication can't be undone: {refusal(error)}") from error
@@ -120,9 +120,9 @@ def _switch(
     present = config_bytes(place)
     try:
         if config != present:
-            flights.reserve_config(place, present)
+            transactions.reserve_config(place, present)
             step("rename config.pbtxt into place")
-            flights.put_config(place, config)
+            transactions.put_config(place, config)
         if verify is not None:
             step("verify")
             verify(target)
@@ -130,7 +130,7 @@ def _switch(
         raise _back(place, target, present, error, restored) from error
     finally:
         with contextlib.suppress(OSError):  # what can't be removed now, the next publisher sweeps
-            flights.remove(place.staging)
+            transactions.remove(place.staging)
 
 
 def _back(
@@ -153,9 +153,9 @@ def _put_back(place: Place, present: bytes | None) -> bool:
     if config_bytes(place) == present:
         return False
     try:
-        flights.restore_config(place, present)
+        transactions.restore_config(place, present)
     except OSError:
-        flights.restore_config(place, present)
+        transactions.restore_config(place, present)
     return True
 
 

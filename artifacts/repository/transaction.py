@@ -1,6 +1,6 @@
 """One publication, step by step, each of which may be the last one that a process lives to take.
 
-    stage     everything into the state folder, synced; then the ledger says what is in flight
+    stage     everything into the state folder, synced; then the ledger says what is under way
     commit    one rename for a new model; else the version's folder by rename, then config.pbtxt by rename
     finish    the ledger says it is done
     undo      config.pbtxt as it was, the version's folder out by rename; from any point, and again if killed
@@ -26,7 +26,7 @@ from ..bundle import Bundle
 from . import ledger as ledgers
 from .base import Sign
 from .layout import Place, config_bytes, highest, served_by, version_folders
-from .ledger import Flight
+from .ledger import Transaction
 from .lock import hold_if_free
 
 Step = Callable[[str], None]
@@ -36,7 +36,7 @@ _PINNED = "pinned.pbtxt"
 _RESERVES = ("reserve.pbtxt", "original.pbtxt")
 
 
-def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Flight:
+def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Transaction:
     """Copy the bundle to the state folder under its new version, check the copy, and put it in the ledger."""
     ledger = ledgers.read(place)
     version = 1 + max(highest(place), ledger.high_water)
@@ -53,27 +53,27 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
         )
     manifests.read_intact(folder)
     config = triton_config.with_version(bundle.config, version).encode()
-    flight = _flight(place, bundle, digest, version)
+    transaction = _transaction(place, bundle, digest, version)
     step("write config.pbtxt")
     (folder / manifests.CONFIG_FILE).write_bytes(config)
     if sign is not None:
         step("sign")
         sign(folder)
     (place.staging / manifests.CONFIG_FILE).write_bytes(config)
-    if flight.pinned is not None and flight.pinned != flight.original:
-        (place.staging / _PINNED).write_bytes(flight.pinned)
-    if not flight.first:
-        reserve_config(place, flight.pinned, flight.original)
+    if transaction.pinned is not None and transaction.pinned != transaction.original:
+        (place.staging / _PINNED).write_bytes(transaction.pinned)
+    if not transaction.first:
+        reserve_config(place, transaction.pinned, transaction.original)
     step("sync the staged files")
     fsync_tree(place.staging)
     step("write the ledger")
-    ledgers.write(place, msgspec.structs.replace(ledger, high_water=version, flight=flight))
-    return flight
+    ledgers.write(place, msgspec.structs.replace(ledger, high_water=version, transaction=transaction))
+    return transaction
 
 
-def commit(place: Place, flight: Flight, step: Step) -> None:
+def commit(place: Place, transaction: Transaction, step: Step) -> None:
     """Make the staged version the one that serves."""
-    if flight.first:
+    if transaction.first:
         step("rename the model's folder into the repository")
         place.staging.rename(place.model)
         step("sync the repository")
@@ -83,12 +83,12 @@ def commit(place: Place, flight: Flight, step: Step) -> None:
         step("pin the version that serves now")
         _rename_in(place.staging / _PINNED, place.config)
     step("rename the version's folder into the model's")
-    _rename_in(place.staging / str(flight.version), place.version(flight.version))
+    _rename_in(place.staging / str(transaction.version), place.version(transaction.version))
     step("rename config.pbtxt into place")
     _rename_in(place.staging / manifests.CONFIG_FILE, place.config)
 
 
-def finish(place: Place, flight: Flight, step: Step) -> None:
+def finish(place: Place, transaction: Transaction, step: Step) -> None:
     """The publication is complete: note what served before it, for a rollback.
 
     The renames are synced again: where a killed publisher's are seen through, it may have died before it did.
@@ -98,45 +98,47 @@ def finish(place: Place, flight: Flight, step: Step) -> None:
     fsync_folder(place.root)
     ledger = ledgers.read(place)
     before, kept = dict(ledger.before), dict(ledger.kept)
-    if flight.before is not None and flight.pinned is not None:
-        before[flight.version] = flight.before
-        kept[flight.before] = flight.pinned
-        if flight.pinned == _own_config(place, flight.before):
-            del kept[flight.before]
-    published = {**ledger.manifests, flight.version: flight.manifest_sha256}
+    if transaction.before is not None and transaction.pinned is not None:
+        before[transaction.version] = transaction.before
+        kept[transaction.before] = transaction.pinned
+        if transaction.pinned == _own_config(place, transaction.before):
+            del kept[transaction.before]
+    published = {**ledger.manifests, transaction.version: transaction.manifest_sha256}
     step("write the ledger: finished")
-    ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, flight=None))
+    ledgers.write(
+        place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, transaction=None)
+    )
     with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
         step("remove the staging folder")
         remove(place.staging)
         remove(place.trash)
 
 
-def undo(place: Place, flight: Flight, step: Step, *, unseen: bool = False) -> bool:
-    """Put the repository back as it was before ``flight``; True if it had been committed. ``unseen``: no server could
-    load it, so the number of a new model's first version may be given again.
+def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = False) -> bool:
+    """Put the repository back as it was before ``transaction``; True if it had been committed. ``unseen``: no server
+    could load it, so the number of a new model's first version may be given again.
 
     What isn't ours stays: a configuration that someone has changed since, a folder that someone else made. What an
     undoing before this one renamed is synced here, if it was killed or failed before it was.
     """
-    committed = is_committed(place, flight)
+    committed = is_committed(place, transaction)
     ledger = ledgers.read(place)
     place.trash.mkdir(parents=True, exist_ok=True)
-    if flight.first and _is_ours(place, flight) and _nothing_else(place, flight):
+    if transaction.first and _is_ours(place, transaction) and _nothing_else(place, transaction):
         step("undo: take the model's folder out")
         place.model.rename(place.trash / "model")
         if unseen:
-            ledger = msgspec.structs.replace(ledger, high_water=flight.version - 1)
+            ledger = msgspec.structs.replace(ledger, high_water=transaction.version - 1)
     elif place.model.is_dir():
         if committed:
             step("undo: put config.pbtxt back")
-            restore_config(place, flight.pinned)
-        if _is_ours(place, flight):
+            restore_config(place, transaction.pinned)
+        if _is_ours(place, transaction):
             step("undo: take the version's folder out")
-            place.version(flight.version).rename(place.trash / str(flight.version))
-    if flight.pinned != flight.original and config_bytes(place) == flight.pinned:
+            place.version(transaction.version).rename(place.trash / str(transaction.version))
+    if transaction.pinned != transaction.original and config_bytes(place) == transaction.pinned:
         step("undo: put the configuration back as it was written")
-        restore_config(place, flight.original)
+        restore_config(place, transaction.original)
     step("undo: sync the repository")
     if place.model.is_dir():
         fsync_folder(place.model)
@@ -145,18 +147,18 @@ def undo(place: Place, flight: Flight, step: Step, *, unseen: bool = False) -> b
     step("undo: remove what was staged")
     remove(place.staging)
     step("undo: write the ledger")
-    noted = {version: digest for version, digest in ledger.manifests.items() if version != flight.version}
-    before = {version: earlier for version, earlier in ledger.before.items() if version != flight.version}
-    ledgers.write(place, msgspec.structs.replace(ledger, before=before, manifests=noted, flight=None))
+    noted = {version: digest for version, digest in ledger.manifests.items() if version != transaction.version}
+    before = {version: earlier for version, earlier in ledger.before.items() if version != transaction.version}
+    ledgers.write(place, msgspec.structs.replace(ledger, before=before, manifests=noted, transaction=None))
     return committed
 
 
-def is_committed(place: Place, flight: Flight) -> bool:
-    """Whether config.pbtxt serves the version in flight."""
-    if not _is_ours(place, flight):
+def is_committed(place: Place, transaction: Transaction) -> bool:
+    """Whether config.pbtxt serves the version under way."""
+    if not _is_ours(place, transaction):
         return False
     try:
-        return flight.version in served_by(place, config_bytes(place) or b"", version_folders(place))
+        return transaction.version in served_by(place, config_bytes(place) or b"", version_folders(place))
     except ModelError:
         return False
 
@@ -211,7 +213,7 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _flight(place: Place, bundle: Bundle, digest: str, version: int) -> Flight:
+def _transaction(place: Place, bundle: Bundle, digest: str, version: int) -> Transaction:
     """What must be known to undo this publication, read before anything changes."""
     original = config_bytes(place)
     existing = version_folders(place)
@@ -225,7 +227,7 @@ def _flight(place: Place, bundle: Bundle, digest: str, version: int) -> Flight:
                 f"{place.config}: its version_policy can't be rewritten: {error.message}",
                 "Give it a version_policy that names the versions (specific), or give another --name.",
             ) from error
-    return Flight(
+    return Transaction(
         version=version,
         digest=digest,
         manifest_sha256=bundle.manifest_sha256,
@@ -236,15 +238,15 @@ def _flight(place: Place, bundle: Bundle, digest: str, version: int) -> Flight:
     )
 
 
-def _is_ours(place: Place, flight: Flight) -> bool:
+def _is_ours(place: Place, transaction: Transaction) -> bool:
     try:
-        return sha256_file(place.version(flight.version) / manifests.MANIFEST_FILE) == flight.manifest_sha256
+        return sha256_file(place.version(transaction.version) / manifests.MANIFEST_FILE) == transaction.manifest_sha256
     except OSError:
         return False
 
 
-def _nothing_else(place: Place, flight: Flight) -> bool:
-    return {path.name for path in place.model.iterdir()} <= {str(flight.version), manifests.CONFIG_FILE}
+def _nothing_else(place: Place, transaction: Transaction) -> bool:
+    return {path.name for path in place.model.iterdir()} <= {str(transaction.version), manifests.CONFIG_FILE}
 
 
 def _own_config(place: Place, version: int) -> bytes | None:

@@ -81,7 +81,7 @@ class Simple:
 
 def native_cuda(model: Model) -> Engine:
     """Our own kernel: its driver's stream and events, device-resident rows; to 1,024 rows as a graph, too. Up to how
-    many rows the plan for few is taken is measured first, as it is where a candidate is built."""
+    many rows the small-batch plan is taken is measured first, as it is where a candidate is built."""
     kind = runner("cuda_runner")
     engine = kind.Runner(model.folder / "forest.cuda", {}, 1)
     engine.crossover = kind.crossover(engine)

@@ -61,7 +61,7 @@ class Line:
 
 def device(asked: Asked) -> Iterator[Line]:
     """NVML: the GPU's names, MIG, clocks, throttling, utilisation and memory are told."""
-    _demand_gpu(asked)
+    _require_gpu(asked)
     if asked.watch is None:
         raise NotMeasuredError("nvidia-ml-py isn't installed")
     watch = engines.runner("gpu_watch")
@@ -72,7 +72,7 @@ def device(asked: Asked) -> Iterator[Line]:
 
 def native_cuda(asked: Asked) -> Iterator[Line]:
     """Our own kernel: leaves, answers, then device-resident rows, by launches and as a graph."""
-    _demand_gpu(asked)
+    _require_gpu(asked)
     yield from _each(asked, "native-cuda", "forest", engines.native_cuda)
 
 
@@ -103,7 +103,7 @@ def torch(asked: Asked) -> Iterator[Line]:
 
 def tensorrt(asked: Asked) -> Iterator[Line]:
     """Nets by an engine of this machine's TensorRT, through tensorrt_runner."""
-    _demand_gpu(asked)
+    _require_gpu(asked)
     batches = asked.batches[-4:] if len(asked.batches) > 4 else asked.batches
     build = lambda model: engines.tensorrt(model, batches, asked.scratch)  # noqa: E731
     yield from _each(asked, "tensorrt", "net", build, batches)
@@ -117,7 +117,7 @@ def tensorrt_rtx(asked: Asked) -> Iterator[Line]:
         raise NotMeasuredError("TensorRT-RTX isn't installed") from error
     engine = engines.load(SOURCE / "compile" / "tensorrt" / "engine.py")
     net = _of(asked, "net")[0]
-    _demand_gpu(asked)
+    _require_gpu(asked)
     for capability in ("8.0", ""):
         line = Line(
             "tensorrt-rtx", f"built for {capability or 'the device itself'}", net.folder.name, version=api.__version__
@@ -151,7 +151,7 @@ PARTS: dict[str, Callable[[Asked], Iterator[Line]]] = {
 }  # fmt: skip
 
 
-def _demand_gpu(asked: Asked) -> None:
+def _require_gpu(asked: Asked) -> None:
     if not asked.gpu:
         raise NotMeasuredError("no GPU here, and it has no CPU form")
 

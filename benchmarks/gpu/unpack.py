@@ -21,7 +21,7 @@ def unpack(here: Path, folder: Path) -> list[str]:
         path = here / bundle["name"]
         if not path.is_file():
             raise SystemExit(f"{path}: missing; index.json lists {len(index['bundles'])} bundles")
-        _demand(path, bundle["sha256"])
+        _require(path, bundle["sha256"])
         with tarfile.open(path) as tar:
             tar.extractall(parts, filter="data")
     for file in index["files"]:
@@ -31,7 +31,7 @@ def unpack(here: Path, folder: Path) -> list[str]:
             for piece in file["pieces"]:
                 out.write((parts / piece).read_bytes())
                 (parts / piece).unlink()
-        _demand(whole, file["sha256"])
+        _require(whole, file["sha256"])
         if whole.name.endswith(".tar.xz"):
             with tarfile.open(whole) as tar:
                 tar.extractall(folder, filter="data")
@@ -42,7 +42,7 @@ def unpack(here: Path, folder: Path) -> list[str]:
     return [file["name"] for file in index["files"]]
 
 
-def _demand(path: Path, wanted: str) -> None:
+def _require(path: Path, wanted: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != wanted:

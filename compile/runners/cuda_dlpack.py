@@ -63,14 +63,14 @@ class Rows:
         _api.PyCapsule_SetName(capsule, USED)
         self._managed = managed
         one = managed.contents.tensor
-        self._demand(one, device)
+        self._require(one, device)
         self.n, self.columns = int(one.shape[0]), int(one.shape[1])
         self.stride = int(one.strides[0]) if one.strides and self.n > 1 else self.columns
         if one.strides and self.columns > 1 and one.strides[1] != 1:
             raise TensorError("the numbers of a row must be contiguous")
         self.address = int(one.data or 0) + int(one.byte_offset)
 
-    def _demand(self, one: DlTensor, device: tuple[int, int]) -> None:
+    def _require(self, one: DlTensor, device: tuple[int, int]) -> None:
         if (one.device_type, one.device_id) != device:
             raise TensorError(
                 f"the tensor is on DLPack device {one.device_type}:{one.device_id}; expected {device[0]}:{device[1]}"

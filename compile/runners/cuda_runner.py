@@ -2,7 +2,7 @@
 cuda_device.py, cuda_dlpack.py, cuda_forest.py and labels.py beside it.
 
 Parameters: ``decision`` and ``cut`` (as native_runner has them), ``plan`` (auto, few, rows, tiles), ``crossover``
-(up to so many rows the plan for few is taken; :data:`FEW` where it isn't given), ``device`` (its number; 0).
+(up to so many rows the small-batch plan is taken; :data:`FEW` where it isn't given), ``device`` (its number; 0).
 
 ``predict`` takes rows in host memory: through pinned buffers that are kept, and up to :data:`GRAPH_ROWS` rows as a CUDA
 graph, copies included. ``last_us`` is the GPU's own time of the last call without the copies, ``copies_us`` theirs, by
@@ -31,7 +31,7 @@ else:  # beside an artifact
 
 ANSWERS, MARGINS, LEAVES = 0, 1, 2
 FEW, GRAPH_ROWS, GRAPHS = 1024, 1024, 64
-"""Rows up to which the plan for few is taken where nobody measured; rows of a graph, and how many graphs are kept."""
+"""Rows up to which the small-batch plan is taken where nobody measured; rows of a graph, and how many are kept."""
 PART = 1 << 17
 """Rows of host memory that are on the GPU at a time."""
 TILE_BYTES, TREE_BYTES, MOST_VALUES = 128, cuda_forest.TREE_BYTES, 1 << 28
@@ -185,7 +185,7 @@ class Runner:
         return found if kind == LEAVES else [*found, Launch(f"mw_finish_{self._sums}", -(-n // THREADS), 1, THREADS, 0)]
 
     def _few(self, n: int) -> Launch | None:
-        """The plan for few rows; None where their ranks or their values take too much memory."""
+        """The small-batch plan; None where their ranks or their values take too much memory."""
         trees, size = self.numbers["trees"], self.numbers["columns"] * self.numbers["rank_bytes"]
         shift = min(3, (n - 1).bit_length())
         while shift and size << shift > STAGE:
@@ -332,7 +332,7 @@ class Runner:
 
 
 def crossover(runner: Runner) -> int:
-    """The largest number of rows, of those that are tried, up to which the plan for few is the faster one."""
+    """The largest number of rows, of those that are tried, up to which the small-batch plan is the faster one."""
     most, best = TRIED[-1], 0
     inputs, outputs = runner.numbers["inputs"], runner.numbers["answers"]
     rows = np.random.default_rng(0).normal(size=(most, inputs)).astype(np.float32)

@@ -41,9 +41,9 @@ class Runner:
         self.library = load(model_file.parent)
         self.handle = ctypes.c_void_p()
         isa = parameters.get("isa", "").encode() or None
-        self._demand(self.library.mw_open(str(model_file).encode(), isa, ctypes.byref(self.handle)), str(model_file))
+        self._require(self.library.mw_open(str(model_file).encode(), isa, ctypes.byref(self.handle)), str(model_file))
         self.shape = Shape()
-        self._demand(self.library.mw_describe(self.handle, ctypes.byref(self.shape)))
+        self._require(self.library.mw_describe(self.handle, ctypes.byref(self.shape)))
         self.plan = PLANS[parameters.get("plan", "auto")]
         self.how, self.cut = parameters.get("decision", ""), float(parameters.get("cut", "0"))
         self.threads = threads
@@ -95,7 +95,7 @@ class Runner:
             )
         given, out, call = calls[n]
         given[...] = rows
-        self._demand(self.library.mw_predict(*call))
+        self._require(self.library.mw_predict(*call))
         return out.copy()
 
     def _ask(self, kind: int, out: Any, rows: Any, categories: Any) -> Any:
@@ -111,7 +111,7 @@ class Runner:
             raise ValueError(f"rows of {rows.shape[1]} numbers; the model takes {self.shape.features}")
         given = self._categories(categories, len(rows))
         stride = rows.strides[0] // 4 if len(rows) > 1 else rows.shape[1]
-        self._demand(
+        self._require(
             self.library.mw_predict(
                 self.handle,
                 kind,
@@ -138,7 +138,7 @@ class Runner:
         words = [w if isinstance(w, bytes) else str(w).encode() for w in categories.ravel().tolist()]
         return b"".join(len(word).to_bytes(4, "little") + word for word in words)
 
-    def _demand(self, code: int, what: str = "") -> None:
+    def _require(self, code: int, what: str = "") -> None:
         if code:
             said = self.library.mw_message(code).decode()
             raise ValueError(f"{what}: {said}" if what else said)

@@ -27,7 +27,7 @@ class ProviderError(RuntimeError):
     """ONNX Runtime doesn't run by the provider that was asked for."""
 
 
-def demand_installed(wanted: list[str]) -> None:
+def require_installed(wanted: list[str]) -> None:
     """ProviderError where this build of ONNX Runtime lacks one of ``wanted``."""
     there = onnxruntime.get_available_providers()
     lacking = [name for name in wanted if name not in there]
@@ -37,7 +37,7 @@ def demand_installed(wanted: list[str]) -> None:
         )
 
 
-def demand_taken(wanted: list[str], taken: list[str]) -> None:
+def require_taken(wanted: list[str], taken: list[str]) -> None:
     """ProviderError unless the session took ``wanted``, in their order; the CPU's may follow, as it always does."""
     if taken[: len(wanted)] != wanted:
         raise ProviderError(f"onnxruntime must run by {', '.join(wanted)}, but it runs by {', '.join(taken)}")
@@ -49,10 +49,10 @@ def opened(model: str | bytes, parameters: dict[str, str], threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     wanted = [name for name in parameters.get("providers", CPU).split(",") if name]
-    demand_installed(wanted)
+    require_installed(wanted)
     session = onnxruntime.InferenceSession(model, options, providers=wanted)
     session.disable_fallback()  # nor later, in the middle of its work
-    demand_taken(wanted, session.get_providers())
+    require_taken(wanted, session.get_providers())
     return session
 
 

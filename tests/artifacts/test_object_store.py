@@ -47,7 +47,7 @@ def quick(url: str, grace: timedelta = timedelta(0)) -> ObjectRepository:
     return ObjectRepository(parse(url), QUICK, grace)
 
 
-def demand_sound(repository: ObjectRepository, tmp_path: Path) -> list[int]:
+def require_sound(repository: ObjectRepository, tmp_path: Path) -> list[int]:
     """What config.pbtxt names is whole, and nothing is there but what was published; the versions."""
     there = {entry.version: entry for entry in repository.versions("m")}
     model = f"{repository.address.prefix}/m"
@@ -80,7 +80,7 @@ def test_there_and_back(url: str, make_bundle, tmp_path: Path) -> None:
     assert repository.rollback("m").version == 1, "1 served before 4"
     assert repository.models() == ["m"]
     assert asked == [1, 1, 2, 1, 3, 1]
-    assert demand_sound(quick(url), tmp_path) == [1, 2, 3, 4]
+    assert require_sound(quick(url), tmp_path) == [1, 2, 3, 4]
     with pytest.raises(UsageError, match="there is no version 9 that can serve"):
         repository.rollback("m", 9)
     with pytest.raises(UsageError, match="no model called 'other'"):
@@ -105,7 +105,7 @@ def test_a_version_that_fails_is_taken_back(url: str, make_bundle, tmp_path: Pat
     with pytest.raises(PublicationError, match="rollback to version 2 failed: wrong; version 4 still serves"):
         repository.rollback("m", verify=refuse, restored=told.append)
     assert told == [None, 2, 4]
-    assert demand_sound(repository, tmp_path) == [2, 4]
+    assert require_sound(repository, tmp_path) == [2, 4]
 
 
 def test_a_damaged_version_is_not_gone_back_to(url: str, make_bundle, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_two_of_the_same_content_at_once_are_one_version(fails: bool, url: str, 
         assert quick(url).publish(bundle, verify=verify).version == 2
     assert second == [2]
     assert quick(url).find("m") == 2
-    assert demand_sound(quick(url), tmp_path) == [1, 2]
+    assert require_sound(quick(url), tmp_path) == [1, 2]
 
 
 def test_only_what_was_finished_is_gone_back_to(url: str, make_bundle, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_many_at_once_each_get_a_version_and_it_only_goes_up(url: str, make_bund
     assert seen == sorted(seen)
     repository = quick(url)
     assert repository.find("m") == max(published)
-    assert demand_sound(repository, tmp_path) == sorted(published)
+    assert require_sound(repository, tmp_path) == sorted(published)
     files = {entry.manifest.files for entry in repository.versions("m") if entry.manifest is not None}
     assert files == {bundle.manifest.files for bundle in bundles}
 
@@ -264,7 +264,7 @@ def test_killed_at_any_request_the_next_publication_succeeds_and_sweeps(
             entry = repository.find("m")
             assert entry in (1, 2)
             assert repository.publish(third).version >= 2
-            shown = demand_sound(repository, tmp_path)
+            shown = require_sound(repository, tmp_path)
             assert shown[-1] == repository.find("m")
             left = records.read_all(repository.store, Place(address=repository.address, name="m"))
             assert shown == [number for number in sorted(left) if left[number].state == "finished"], "the rest is gone"

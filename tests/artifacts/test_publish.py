@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts.repository import NoBackendError, find_version, in_flight, publish, served_version, versions
+from millwork.artifacts.repository import NoBackendError, find_version, publish, served_version, unfinished, versions
 from millwork.errors import ModelError, ParityError, PublicationError, UsageError
 from millwork.triton import config as triton_config
 
@@ -169,13 +169,13 @@ def test_a_later_version_that_fails_leaves_the_one_before(make_bundle, repositor
     told: list[int | None] = []
 
     def verify(version: int) -> None:
-        assert (served_version(repository, "m"), in_flight(repository, "m").version) == (2, 2)
+        assert (served_version(repository, "m"), unfinished(repository, "m").version) == (2, 2)
         raise ParityError("wrong")
 
     with pytest.raises(PublicationError, match="wrong; version 1 still serves"):
         publish(make_bundle(b"new"), repository, verify=verify, restored=told.append)
     assert {path: (repository / path).read_bytes() for path in listing(repository)} == before
-    assert (told, litter(repository), in_flight(repository, "m")) == ([1], [], None)
+    assert (told, litter(repository), unfinished(repository, "m")) == ([1], [], None)
     assert publish(make_bundle(b"newer"), repository).version == 3, "2 has been seen by a server"
 
 
@@ -199,7 +199,7 @@ def test_a_server_that_cannot_be_reloaded_is_said(make_bundle, repository: Path)
     publish(make_bundle(), repository)
     with pytest.raises(PublicationError, match=r"wrong; the server couldn't .*no server.*; version 1 still serves"):
         publish(make_bundle(b"new"), repository, verify=verify, restored=restored)
-    assert (served_version(repository, "m"), in_flight(repository, "m")) == (1, None)
+    assert (served_version(repository, "m"), unfinished(repository, "m")) == (1, None)
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "manifest.json"])
@@ -229,7 +229,7 @@ def test_a_link_to_the_repository_is_the_repository(make_bundle, repository: Pat
 
 
 def test_asking_for_what_is_not_there(make_bundle, repository: Path) -> None:
-    assert (versions(repository, "m"), served_version(repository, "m"), in_flight(repository, "m")) == ([], None, None)
+    assert (versions(repository, "m"), served_version(repository, "m"), unfinished(repository, "m")) == ([], None, None)
     with pytest.raises(UsageError, match="no model called 'm'"):
         find_version(repository, "m")
     publish(make_bundle(), repository)

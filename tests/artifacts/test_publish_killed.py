@@ -17,7 +17,7 @@ import pytest
 
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.bundle import Bundle
-from millwork.artifacts.repository import in_flight, publish, rollback, served_version, versions
+from millwork.artifacts.repository import publish, rollback, served_version, unfinished, versions
 from millwork.errors import ModelError
 from millwork.storage import wire
 from millwork.triton import config as triton_config
@@ -95,7 +95,7 @@ def _problem(config: Path, content: bytes | None) -> str:
 def assert_tidy(repository: Path, existing: list[int]) -> None:
     """Nothing in flight, no litter, and every version that is there is whole."""
     state = repository.parent / ".models.millwork"
-    assert in_flight(repository, "m") is None
+    assert unfinished(repository, "m") is None
     assert [path.name for part in ("staging", "trash") for path in (state / part).iterdir()] == []
     assert [path.name for path in (state / "ledger").iterdir()] == ["m.json"]
     assert [path.name for path in repository.iterdir()] == ["m"]
@@ -177,7 +177,7 @@ def unverified(tmp_path: Path, make_bundle) -> tuple[Path, Bundle]:
     run("killed", tmp_path / "bundle.json", start, out, "publish")
     for index in range(int((out / "last").read_text())):
         repository = out / str(index) / "models"
-        if served_version(repository, "m") == 2 and in_flight(repository, "m") is not None:
+        if served_version(repository, "m") == 2 and unfinished(repository, "m") is not None:
             return repository, bundle
     raise AssertionError("no publisher was killed between the commit and the verification")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from millwork.artifacts.repository import in_flight, publish, rollback, served_version
+from millwork.artifacts.repository import publish, rollback, served_version, unfinished
 from millwork.artifacts.repository.layout import locate
 from millwork.artifacts.repository.lock import hold
 from millwork.errors import PublicationError, UsageError
@@ -68,7 +68,7 @@ def test_an_error_at_any_step_undoes_them_all(
         still = "version 1 still serves" if published else "no version of the model serves"
         assert caught.value.message.endswith(still), name
         assert ("Free some space" in caught.value.hint) == (number == errno.ENOSPC)
-        assert (contents(repository), litter(repository), in_flight(repository, "m")) == (before, [], None), name
+        assert (contents(repository), litter(repository), unfinished(repository, "m")) == (before, [], None), name
     tidying = len(steps) - 1
     assert publish(new, repository, step=failing_at(tidying, number)).version > published, "it had been published"
 
@@ -85,7 +85,7 @@ def test_an_undoing_that_fails_is_said_and_finished_by_the_next(make_bundle, rep
         publish(make_bundle(b"new"), repository, verify=lambda _: None, step=step)
     assert "The next publication or rollback then finishes the undo" in caught.value.hint
     assert rollback(repository, "m").version == 1
-    assert (contents(repository), litter(repository), in_flight(repository, "m")) == (before, [], None)
+    assert (contents(repository), litter(repository), unfinished(repository, "m")) == (before, [], None)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_disk_that_fills_while_the_new_version_is_verified(make_bundle, small_
     with pytest.raises(PublicationError, match="the disk is full; version 1 still serves"):
         publish(make_bundle(b"new"), repository, verify=fill_and_refuse)
     assert (contents(repository), litter(repository)) == (before, [])
-    assert in_flight(repository, "m") is None
+    assert unfinished(repository, "m") is None
 
 
 def test_a_read_only_repository(make_bundle, small_disk: Path) -> None:

@@ -175,10 +175,10 @@ def test_a_stage_that_is_changed_while_the_run_goes_on_is_named(tmp_path: Path) 
 
     with RunDirectory(tmp_path / "run") as run:
         stage = run.stage("build", {}, make, Made)
-        run.demand_unchanged()
+        run.require_unchanged()
         flip(stage.folder / "model.onnx")
         with pytest.raises(ModelError, match=r"build-.*model\.onnx has changed"):
-            run.demand_unchanged()
+            run.require_unchanged()
 
 
 # ── signed ────────────────────────────────────────────────────────────────────────────────────────────────

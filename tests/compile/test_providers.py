@@ -10,7 +10,7 @@ import pytest
 from models import graphs
 
 from millwork.compile.runners import onnx_runner
-from millwork.compile.runners.onnx_runner import ProviderError, Runner, demand_taken
+from millwork.compile.runners.onnx_runner import ProviderError, Runner, require_taken
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 
@@ -42,6 +42,6 @@ def test_a_silent_fallback_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_in_the_order_asked_and_the_cpu_may_follow() -> None:
-    demand_taken([CUDA], [CUDA, CPU])
+    require_taken([CUDA], [CUDA, CPU])
     with pytest.raises(ProviderError):
-        demand_taken([TENSORRT, CUDA], [CUDA, CPU])
+        require_taken([TENSORRT, CUDA], [CUDA, CPU])

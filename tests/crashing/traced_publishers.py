@@ -28,7 +28,7 @@ from crashing.system_calls import KILL, Call, traced
 
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.bundle import Bundle
-from millwork.artifacts.repository import in_flight, publish, rollback, served_version, versions
+from millwork.artifacts.repository import publish, rollback, served_version, unfinished, versions
 from millwork.errors import ModelError, PublicationError
 from millwork.storage import wire
 from millwork.triton import config as triton_config
@@ -74,7 +74,7 @@ class Scenario:
         disk, calls = Disk(work), []
 
         def look(call: Call) -> int:
-            self.demand_whole(work / "models", f"before call {len(calls)} ({words(call, work)})")
+            self.require_whole(work / "models", f"before call {len(calls)} ({words(call, work)})")
             if self.every or len(calls) % 5 == 0:
                 self.lose_power(disk, f"power lost before call {len(calls)} ({words(call, work)})", None)
             disk.follow(call)
@@ -96,7 +96,7 @@ class Scenario:
             shutil.rmtree(left, ignore_errors=True)
             disk.left(left, each)
             where = f"{when}, seed {each}"
-            self.demand_whole(left / "models", where)
+            self.require_whole(left / "models", where)
             now = served_version(left / "models", self.bundle.name) if (left / "models").is_dir() else None
             allowed = {self.before, self.after} if seed is None and self.after is not None else None
             if seed is not None and now != served:
@@ -104,7 +104,7 @@ class Scenario:
             if allowed is not None and now not in allowed:
                 self.problems.append(f"{where}: version {now} serves")
             if each == POWER_SEEDS[-1] or seed is not None:
-                version = self.demand_next(left / "models", where)
+                version = self.require_next(left / "models", where)
                 if self.mode == "refused" and seed is not None and served == self.before and version in self.between():
                     self.problems.append(f"{where}: {version}, which served and was refused, is given again")
 
@@ -113,10 +113,10 @@ class Scenario:
         where = f"killed before call {index} ({words(call, work)})"
         count = itertools.count()
         traced(lambda: self.publisher(work / "models"), work, lambda _: KILL if next(count) == index else 0)
-        self.demand_whole(work / "models", where)
+        self.require_whole(work / "models", where)
         if served_version(work / "models", self.bundle.name) not in (self.before, self.after, *self.between()):
             self.problems.append(f"{where}: another version serves")
-        self.demand_next(work / "models", where)
+        self.require_next(work / "models", where)
 
     def killed_then_power_lost(self, index: int, call: Call) -> None:
         """The next publisher sees to what was left, is done, and then the power goes: what neither synced is lost."""
@@ -145,7 +145,7 @@ class Scenario:
         count = itertools.count()
 
         def decide(call: Call) -> int:
-            self.demand_whole(work / "models", where)
+            self.require_whole(work / "models", where)
             at = next(count)
             later = lasting and at > index and (number == errno.EIO or takes_space(call))
             return number if at == index or later else 0
@@ -164,8 +164,8 @@ class Scenario:
                 self.problems.append(f"{where}: it says that it is done, and version {now} serves")
         else:
             self.problems.append(f"{where}: it ended with {code}")
-        self.demand_whole(work / "models", where)
-        self.demand_next(work / "models", where)
+        self.require_whole(work / "models", where)
+        self.require_next(work / "models", where)
 
     def between(self) -> tuple[int, ...]:
         """What may serve while it is under way: a version that is refused serves until it is found out."""
@@ -180,7 +180,7 @@ class Scenario:
         except PublicationError:
             os._exit(FAILED)
 
-    def demand_whole(self, repository: Path, where: str) -> None:
+    def require_whole(self, repository: Path, where: str) -> None:
         """What config.pbtxt names must be all there."""
         config = repository / self.bundle.name / "config.pbtxt"
         try:
@@ -197,7 +197,7 @@ class Scenario:
         except (ModelError, OSError, UnicodeDecodeError) as error:
             self.problems.append(f"{where}: a reader could load half a version: {error}")
 
-    def demand_next(self, repository: Path, where: str) -> int | None:
+    def require_next(self, repository: Path, where: str) -> int | None:
         """The next publication succeeds, and leaves nothing but what is published. Its version; None if it failed."""
         try:
             done = publish(self.bundle, repository, verify=lambda _: None)
@@ -214,7 +214,7 @@ class Scenario:
             for path in (repository / name).iterdir()
             if path.name != "config.pbtxt" and not path.name.isdigit()
         ]
-        if litter or in_flight(repository, name) is not None:
+        if litter or unfinished(repository, name) is not None:
             self.problems.append(f"{where}: the next publication left {litter or 'one in flight'}")
         broken = [
             entry.version

@@ -19,7 +19,7 @@ import pytest
 from crashing.dying_runs import ORDER, PLACES, in_order
 from models.jobs import LABEL, QUICK, Desk, Files, litter
 
-from millwork.artifacts.repository import in_flight, versions
+from millwork.artifacts.repository import unfinished, versions
 from millwork.triton import server
 from millwork.triton.client import Session
 from millwork.triton.supervisor import SHARED_MEMORY
@@ -166,7 +166,7 @@ def test_the_last_run_publishes_and_nothing_is_left(how: str, request: pytest.Fi
     assert published["version"] == 2, "1 was about to serve when the run before died: no number is given twice"
     (entry,) = versions(left.desk.repository, NAME)
     assert (entry.version, entry.served) == (published["version"], True)
-    assert in_flight(left.desk.repository, NAME) is None
+    assert unfinished(left.desk.repository, NAME) is None
     assert litter(left.desk.folder) == []
     assert list(left.temporary.iterdir()) == []
     assert all(gone(run["pid"]) for run in left.runs)
@@ -196,7 +196,7 @@ def test_with_a_server_at_work(
     assert publication["verified"]
     assert publication["version"] == (1 if number == signal.SIGKILL else 2)
     assert [entry.version for entry in versions(left.desk.repository, NAME)] == [publication["version"]]
-    assert in_flight(left.desk.repository, NAME) is None
+    assert unfinished(left.desk.repository, NAME) is None
     assert litter(left.desk.folder) == []
     assert list(left.temporary.iterdir()) == []
     owners = {f"_{run['pid']}_" for run in left.runs}

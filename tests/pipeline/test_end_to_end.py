@@ -21,7 +21,7 @@ from models import catboost_cases, jobs, xgboost_cases
 from models.jobs import COLUMNS, LABEL, Desk, Files, Said, litter, millwork
 
 from millwork.artifacts import manifest as manifests
-from millwork.artifacts.repository import find_version, in_flight, served_version, versions
+from millwork.artifacts.repository import find_version, served_version, unfinished, versions
 from millwork.triton import server
 from millwork.triton.server import RunningServer
 from millwork.values import Record
@@ -283,7 +283,7 @@ def test_answers_that_differ_once_published_leave_the_old_version(
     assert record(said).publication is None
     assert "still serves" in record(said).stopped
     assert jobs.contents(shop.repository / CLICKS) == before
-    assert in_flight(shop.repository, CLICKS) is None
+    assert unfinished(shop.repository, CLICKS) is None
     np.testing.assert_array_equal(ask(running, CLICKS, rows), old)
 
 

@@ -54,11 +54,11 @@ def test_a_label_that_no_metric_uses_is_told() -> None:
     ranking = OutputContract(kind="value", task="ranking", labels=("value",))
     signature = msgspec.structs.replace(source_of().signature, output=ranking)
     request = gate_steps.RowsRequest(lowered="", signature=signature, label="y")
-    (note,) = gate_steps._demand_labels(request, np.zeros(3))
+    (note,) = gate_steps._require_labels(request, np.zeros(3))
     assert "--label y isn't used" in note
     plain = OutputContract(kind="value", task="regression", labels=("value",))
     used = msgspec.structs.replace(request, signature=msgspec.structs.replace(signature, output=plain))
-    assert gate_steps._demand_labels(used, np.zeros(3)) == ()
+    assert gate_steps._require_labels(used, np.zeros(3)) == ()
 
 
 class Told(Silent):

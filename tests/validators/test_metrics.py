@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
 from millwork.errors import UsageError
-from millwork.validators.metrics import class_index, compare, demand_labels
+from millwork.validators.metrics import class_index, compare, require_labels
 from millwork.values import Metric, OutputContract
 
 
@@ -86,7 +86,7 @@ def test_labels_that_only_look_alike_stay_apart() -> None:
 @pytest.mark.parametrize(("labels", "shown"), [([0, 2], "'2'"), ([0.0, 0.5], "'0.5'"), (["yes"], "'yes'")])
 def test_a_label_that_the_model_doesnt_know(labels: list[Any], shown: str) -> None:
     given = np.array(labels)
-    for ask in (lambda: class_index(output("0", "1"), given), lambda: demand_labels(output("0", "1"), given)):
+    for ask in (lambda: class_index(output("0", "1"), given), lambda: require_labels(output("0", "1"), given)):
         with pytest.raises(UsageError, match=rf"{shown}, which isn't one of the model's classes\n.*classes: 0, 1\."):
             ask()
 
@@ -94,7 +94,7 @@ def test_a_label_that_the_model_doesnt_know(labels: list[Any], shown: str) -> No
 @pytest.mark.parametrize("labels", [np.array([0.0, np.nan]), np.array([0, None], object)])
 def test_a_row_without_a_label_is_named(labels: Any) -> None:
     with pytest.raises(UsageError, match="row 1 of the label column has no label"):
-        demand_labels(output("0", "1"), labels)
+        require_labels(output("0", "1"), labels)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_labels_of_a_regression_are_numbers(labels: list[Any], said: str) -> Non
     with pytest.raises(UsageError, match=said):
         compare(REGRESSION, np.array(labels), np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
     with pytest.raises(UsageError, match=said):
-        demand_labels(REGRESSION, np.array(labels))
+        require_labels(REGRESSION, np.array(labels))
 
 
 def test_margins_and_rankings_have_no_metric() -> None:
     answers, labels = np.zeros((2, 1), np.float32), np.array(["x", "y"])
     for contract in (output("margin", task="binary", kind="margin"), output("value", task="ranking", kind="value")):
         assert compare(contract, labels, answers, answers) == ()
-        demand_labels(contract, labels)
+        require_labels(contract, labels)
     assert compare(REGRESSION, labels[:0], answers[:0], answers[:0]) == ()
 
 

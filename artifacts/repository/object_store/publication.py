@@ -73,30 +73,32 @@ def publish(
                     _asked(place, store, same, verify)
                 return same
             _stage(bundle, staged / "version")
-            flight = _adopted(store, place, now, digest) or _committed(
+            transaction = _adopted(store, place, now, digest) or _committed(
                 store, place, bundle, staged / "version", digest, sign
             )
     except OSError as error:  # this machine's disk
         raise PublicationError(f"{place.name}: publishing failed: {error}; nothing was committed") from error
     try:
         if verify is not None:
-            verify(flight.record.version)
-        if not _finished(store, place, flight):
-            raise PublicationError(f"another publication replaced version {flight.record.version} at the same time")
+            verify(transaction.record.version)
+        if not _finished(store, place, transaction):
+            raise PublicationError(
+                f"another publication replaced version {transaction.record.version} at the same time"
+            )
     except BaseException as error:
-        raise undone(store, place, flight, error, restored) from error
+        raise undone(store, place, transaction, error, restored) from error
     sweep(store, place, grace)
-    return flight.record.version
+    return transaction.record.version
 
 
-def _finished(store: Store, place: Place, flight: Held) -> bool:
+def _finished(store: Store, place: Place, transaction: Held) -> bool:
     """Whether the version's record says, by us or by whoever publishes the same content at the same time, that it is
     finished; False where it was given up."""
-    held: Held | None = flight
-    while held is not None and held.record.digest == flight.record.digest:
+    held: Held | None = transaction
+    while held is not None and held.record.digest == transaction.record.digest:
         if held.record.state == "finished" or records.changed(store, place, held, state="finished") is not None:
             return True
-        held = records.held(store, place, flight.record.version)
+        held = records.held(store, place, transaction.record.version)
         if held is not None and held.record.state not in ("committing", "finished"):
             return False
     return False
@@ -107,24 +109,24 @@ def _signed_as_asked(store: Store, place: Place, version: int, sign: Sign | None
 
 
 def undone(
-    store: Store, place: Place, flight: Held, error: BaseException, restored: Restored | None
+    store: Store, place: Place, transaction: Held, error: BaseException, restored: Restored | None
 ) -> PublicationError:
-    """Put back what served before, if ``flight``'s version serves, and take its objects away; what to tell."""
+    """Put back what served before, if ``transaction``'s version serves, and take its objects away; what to tell."""
     reason, hint = explain(error)
     failed = f"{place.name}: publishing failed: {reason}"
     try:
         now = listing.served_now(store, place)
-        held = records.held(store, place, flight.record.version)
+        held = records.held(store, place, transaction.record.version)
         if held is not None and held.record.state == "finished":
             return PublicationError(
                 f"{failed}; but another publisher of the same content has finished it: {still_serves(now)}", hint
             )
-        committed = now is not None and now.version == flight.record.version
+        committed = now is not None and now.version == transaction.record.version
         if committed and now is not None:
             if restored is not None:
                 time.sleep(CLOCK_S)
-            _put_back(store, place, now, flight.record)
-        _withdraw(store, place, flight)
+            _put_back(store, place, now, transaction.record)
+        _withdraw(store, place, transaction)
         serves = listing.served_now(store, place)
     except (MillworkError, OSError) as second:
         return PublicationError(
@@ -212,32 +214,32 @@ def _adopted(store: Store, place: Place, now: Served | None, digest: str) -> Hel
 
 def _committed(store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None) -> Held:
     """The version once config.pbtxt names it. What isn't committed is taken away again."""
-    flight: Held | None = None
+    transaction: Held | None = None
     try:
         for _ in range(ROUNDS):
-            if flight is None:
+            if transaction is None:
                 _pinned(store, place)  # before there is another folder, which could be the latest
-                flight = _reserved(store, place, bundle, digest)
-                _upload(store, place, bundle, folder, flight.record.version, sign)
+                transaction = _reserved(store, place, bundle, digest)
+                _upload(store, place, bundle, folder, transaction.record.version, sign)
             base = _pinned(store, place)
             ready = records.changed(
                 store,
                 place,
-                flight,
+                transaction,
                 state="committing",
                 before=None if base is None else base.version,
                 config_before=None if base is None else base.text.encode(),
             )
             if ready is not None:
-                flight = ready
-                if not _passed(flight.record, base, records.read_all(store, place)) and _commit(
-                    store, place, bundle, flight.record.version, base
+                transaction = ready
+                if not _passed(transaction.record, base, records.read_all(store, place)) and _commit(
+                    store, place, bundle, transaction.record.version, base
                 ):
-                    return flight
-                if not _passed(flight.record, listing.served_now(store, place), records.read_all(store, place)):
+                    return transaction
+                if not _passed(transaction.record, listing.served_now(store, place), records.read_all(store, place)):
                     continue
-                _withdraw(store, place, flight)
-            flight = None
+                _withdraw(store, place, transaction)
+            transaction = None
         raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
     except LostAnswerError as error:
         raise PublicationError(
@@ -246,10 +248,10 @@ def _committed(store: Store, place: Place, bundle: Bundle, folder: Path, digest:
             "Check with millwork verify. To finish it, publish the same model again.",
         ) from error
     except BaseException as error:
-        if flight is None:
+        if transaction is None:
             reason, hint = explain(error)
             raise PublicationError(f"{place.name}: publishing failed: {reason}", hint) from error
-        raise undone(store, place, flight, error, None) from error
+        raise undone(store, place, transaction, error, None) from error
 
 
 def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:
@@ -345,9 +347,9 @@ def _put_back(store: Store, place: Place, now: Served, record: VersionRecord) ->
         store.swap(place.config, stamp(earlier.config, earlier.version).encode(), now.tag)
 
 
-def _withdraw(store: Store, place: Place, flight: Held) -> None:
+def _withdraw(store: Store, place: Place, transaction: Held) -> None:
     """Give the version up, and take its objects away; not while config.pbtxt names it."""
-    version = flight.record.version
+    version = transaction.record.version
     held = records.held(store, place, version)
     if held is not None and held.record.state not in ("withdrawn", "finished"):
         records.changed(store, place, held, state="withdrawn")

@@ -33,7 +33,7 @@ def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, 
     target, text = _target(store, place, now, known, there, to)
     if now is not None and target == now.version:
         text = now.text
-    _demand_whole(store, place, target, now, ours=target in known)
+    _require_whole(store, place, target, now, ours=target in known)
     if max(triton_config.served(text, there), default=None) != target:
         raise PublicationError(
             f"{place.name}: there is no config.pbtxt that serves version {target}; {still_serves(now)}"
@@ -71,7 +71,7 @@ def _target(
     return lower[-1], text
 
 
-def _demand_whole(store: Store, place: Place, version: int, now: Served | None, *, ours: bool) -> None:
+def _require_whole(store: Store, place: Place, version: int, now: Served | None, *, ours: bool) -> None:
     """PublicationError where a version of ``ours`` isn't as it was published."""
     manifest = listing.read_manifest(store, place, version)
     wrong = ["its manifest is missing or can't be read"] if manifest is None and ours else []

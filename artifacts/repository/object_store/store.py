@@ -92,7 +92,7 @@ class Store:
                 got = self._backend.get(path)
                 content = bytes(got.bytes())
             except FileNotFoundError as error:
-                self._demand_bucket(error)
+                self._require_bucket(error)
                 return None
             return Content(content, Tag(e_tag=got.meta["e_tag"], version=got.meta["version"]))
 
@@ -168,7 +168,7 @@ class Store:
         try:
             self._backend.delete(path)
         except FileNotFoundError as error:
-            self._demand_bucket(error)
+            self._require_bucket(error)
 
     def _parts(self, path: str) -> Iterator[bytes]:
         """An object in parts; ConnectionError where it is cut short."""
@@ -232,7 +232,7 @@ class Store:
             yield wait if left > 1 else 0.0
             wait = min(wait * 2, self._patience.longest_wait_s)
 
-    def _demand_bucket(self, error: Exception) -> None:
+    def _require_bucket(self, error: Exception) -> None:
         """StoreError where it isn't the object that is missing but all of it."""
         text = str(error)
         if any(code in text for code in ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")):

@@ -3,7 +3,7 @@
 Triton serves it by our own backend, in C++ (compile/kernel/triton), or by the python backend with cuda_runner.
 
 The kernels' code is ``forest.fatbin``, which ``make cuda`` made of the same source; without it NVRTC compiles them for
-the GPU that is here. Up to how many rows the plan for few is the faster one is measured here, on that GPU.
+the GPU that is here. Up to how many rows the small-batch plan is the faster one is measured here, on that GPU.
 """
 
 from __future__ import annotations

@@ -122,10 +122,10 @@ def _read(archive: zipfile.ZipFile, size: int) -> Archive:
                 if name == f"extra/{cards.CARD_FILE}":
                     card = cards.parse(archive.read(member))
                 continue
-            _demand_known(name)
+            _require_known(name)
             taken = b"" if _SAMPLES.fullmatch(name) else archive.read(member)
             if _CONFIG.fullmatch(name):
-                _demand_raw(name, taken)
+                _require_raw(name, taken)
             elif name == models[0]:
                 document = _graph(name, taken)
             copy.writestr(f"net/{name}", taken)
@@ -150,7 +150,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _demand_known(name: str) -> None:
+def _require_known(name: str) -> None:
     if any(known.fullmatch(name) for known in (_PLAIN, _MODEL, _RAW, _CONFIG, _SAMPLES)):
         return
     raise ModelError(
@@ -159,7 +159,7 @@ def _demand_known(name: str) -> None:
     )
 
 
-def _demand_raw(name: str, content: bytes) -> None:
+def _require_raw(name: str, content: bytes) -> None:
     """Each payload of the table is a file of raw bytes, and not a pickle."""
     document = _json(name, content)
     payloads = document.get("config") if isinstance(document, dict) else None

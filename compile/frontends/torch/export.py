@@ -45,7 +45,7 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
 
     ModelError where no rung gives a program that answers as the module does at every batch size."""
     inputs = tuple(tensor.detach().cpu() for tensor in example)
-    _demand_example(inputs)
+    _require_example(inputs)
     original = module
     training = module.training
     original.eval()
@@ -57,7 +57,7 @@ def export(module: nn.Module, example: Sequence[torch.Tensor], accept: Callable[
         for strict in (False, True):
             try:
                 program = _export(ready, inputs, strict=strict)
-                _demand_same(program, asked, answers)
+                _require_same(program, asked, answers)
                 if accept is not None:
                     accept(program)
             except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
@@ -103,7 +103,7 @@ def _shapes(module: nn.Module, inputs: Tensors, batch: Any) -> Any:
     return (each,) if kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL else each
 
 
-def _demand_same(program: ExportedProgram, asked: Sequence[Tensors], answers: Sequence[torch.Tensor]) -> None:
+def _require_same(program: ExportedProgram, asked: Sequence[Tensors], answers: Sequence[torch.Tensor]) -> None:
     run = program.module()
     for part, expected in zip(asked, answers, strict=True):
         with torch.no_grad():
@@ -119,7 +119,7 @@ def _demand_same(program: ExportedProgram, asked: Sequence[Tensors], answers: Se
             raise ModelError(f"for a batch of {len(part[0])} the exported net differs from the module by {apart:.3g}")
 
 
-def _demand_example(inputs: Tensors) -> None:
+def _require_example(inputs: Tensors) -> None:
     if not inputs:
         raise ModelError("an example of the net's inputs is missing", "Give example=(rows,) or (rows, codes).")
     for tensor in inputs:

@@ -45,7 +45,7 @@ def of(program: ExportedProgram) -> Interface:
     if not outputs:
         raise ModelError("the net returns no tensor", WRAP)
     name, first = outputs[0]
-    _demand_batch(name, first)
+    _require_batch(name, first)
     if first.ndim not in (1, 2) or first.dtype != torch.float32 or not all(isinstance(n, int) for n in first.shape[1:]):
         raise ModelError(f"the net returns {_words(first)}; expected float32 [N] or [N, K]", WRAP)
     return Interface(
@@ -71,7 +71,7 @@ def _values(program: ExportedProgram, names: Any) -> list[tuple[str, Any]]:
 
 
 def _role(name: str, value: Any) -> Role:
-    _demand_batch(name, value)
+    _require_batch(name, value)
     if value.ndim != 2 or not isinstance(value.shape[1], int):
         raise ModelError(f"the net's input {name!r} is {_words(value)}; expected rows [N, columns]", WRAP)
     if value.dtype == torch.float32:
@@ -81,7 +81,7 @@ def _role(name: str, value: Any) -> Role:
     raise ModelError(f"the net's input {name!r} is {_words(value)}; expected float32 numbers or int64 codes", WRAP)
 
 
-def _demand_batch(name: str, value: Any) -> None:
+def _require_batch(name: str, value: Any) -> None:
     if value.ndim == 0 or isinstance(value.shape[0], int):
         raise ModelError(
             f"the net was exported for batches of {value.shape[0] if value.ndim else 'one number'} only ({name!r})",

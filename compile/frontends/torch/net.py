@@ -54,8 +54,8 @@ def of_archive(
 ) -> LoadedModel:
     """The same of an archive that has been read. ``notes``: what is known of it already."""
     program = opened(saved.content)
-    _demand_evaluation(program)
-    _demand_numbers(program)
+    _require_evaluation(program)
+    _require_numbers(program)
     card = msgspec.structs.replace(saved.card, task=task_of(options.task) if options.task else saved.card.task)
     found, graph = _examined(program, card, margin=options.margin)
     signature = Signature(
@@ -123,7 +123,7 @@ def _parameters(found: _Findings) -> dict[str, str]:
     }
 
 
-def _demand_evaluation(program: ExportedProgram) -> None:
+def _require_evaluation(program: ExportedProgram) -> None:
     training = any(
         name in str(node.target)
         and len(node.args) > place
@@ -140,7 +140,7 @@ def _demand_evaluation(program: ExportedProgram) -> None:
         )
 
 
-def _demand_numbers(program: ExportedProgram) -> None:
+def _require_numbers(program: ExportedProgram) -> None:
     for name, parameter in program.named_parameters():
         missing = int(parameter.isnan().sum())
         if missing:
@@ -183,7 +183,7 @@ def _answer(task: NetTask, face: Interface, graph: onnx.ModelProto, *, margin: b
         raise ModelError("a multiclass net must have 2 outputs or more; this one has 1", "Should --task be binary?")
     if task == "regression":
         return "identity", own
-    _demand_fitting(task, face, own)
+    _require_fitting(task, face, own)
     if own and margin:
         raise ModelError(f"--output margin: the net ends in a {own}, so it gives no margins")
     if margin:
@@ -195,7 +195,7 @@ def _answer(task: NetTask, face: Interface, graph: onnx.ModelProto, *, margin: b
     return ("identity" if own == "Softmax" else "softmax"), own
 
 
-def _demand_fitting(task: NetTask, face: Interface, own: str) -> None:
+def _require_fitting(task: NetTask, face: Interface, own: str) -> None:
     """ModelError where the net's own activation is of another task: a second one over it would serve nonsense."""
     one_of_all = task == "multiclass" or (task == "binary" and face.outputs == 2)
     if one_of_all and own == "Sigmoid":

@@ -44,8 +44,8 @@ def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Te
     for decomposed in (False, True):
         try:
             graph = _named(_exported(program, decomposed=decomposed), interface)
-            _demand_plain(graph)
-            _demand_same(graph, program, interface, rows)
+            _require_plain(graph)
+            _require_same(graph, program, interface, rows)
         except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
             reasons.append(f"{'decomposed' if decomposed else 'as it is'}: {words(error)}")
             continue
@@ -84,7 +84,7 @@ def _named(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
         for own, role in zip(graph.input, interface.inputs, strict=True)
     }
     last = graph.output[0].name
-    _demand_symbolic(graph.output[0])
+    _require_symbolic(graph.output[0])
     if last in names:
         raise ModelError("the net returns its own input")
     del graph.output[1:]
@@ -131,13 +131,13 @@ def _kind(kind: tuple[int, int]) -> tuple[int, list[Any]]:
     return kind[0], ["N", kind[1]]
 
 
-def _demand_symbolic(output: onnx.ValueInfoProto) -> None:
+def _require_symbolic(output: onnx.ValueInfoProto) -> None:
     first = output.type.tensor_type.shape.dim[0]
     if first.HasField("dim_value"):
         raise ModelError(f"the exporter fixed the batch to {first.dim_value}")
 
 
-def _demand_plain(model: onnx.ModelProto) -> None:
+def _require_plain(model: onnx.ModelProto) -> None:
     looping = sorted({node.op_type for node in model.graph.node} & LOOPS)
     if looping:
         raise ModelError(f"the graph has {', '.join(looping)}")
@@ -146,7 +146,7 @@ def _demand_plain(model: onnx.ModelProto) -> None:
         raise ModelError(f"the graph has operators of {', '.join(foreign) or 'its own functions'}")
 
 
-def _demand_same(
+def _require_same(
     model: onnx.ModelProto, program: ExportedProgram, interface: Interface, rows: tuple[torch.Tensor, ...]
 ) -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -64,7 +64,7 @@ def category_values(model: Document, n_features: int, version: tuple[int, ...]) 
         return None
     lists = [values for values in known if values is not None]
     if version < WHOLE_NAMES:
-        _demand_ascii(lists, features)
+        _require_ascii(lists, features)
     integer = all(isinstance(value, int) for values in lists for value in values)
     words = tuple(tuple(values) if integer else tuple(map(str, values)) for values in lists)
     codes = tuple(
@@ -75,7 +75,7 @@ def category_values(model: Document, n_features: int, version: tuple[int, ...]) 
     return CategoryValues(numeric, features, Categories(integer=integer, vocabularies=words, codes=codes), kinds)
 
 
-def _demand_ascii(lists: Sequence[Sequence[str | int]], features: Sequence[int]) -> None:
+def _require_ascii(lists: Sequence[Sequence[str | int]], features: Sequence[int]) -> None:
     for feature, values in zip(features, lists, strict=True):
         odd = [value for value in values if isinstance(value, str) and not value.isascii()]
         if odd:

@@ -13,7 +13,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
-from .command import HELP, Group, alone
+from .command import alone
+from .help import NAMES, Group, completing
 
 MODELS, PUBLISHED, TOOLS = "Models", "Published models", "Tools"
 
@@ -58,16 +59,8 @@ class LazyGroup(Group):
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:
         return load(cmd_name) if cmd_name in COMMANDS else None
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        try:
-            return super().resolve_command(ctx, args)
-        except typer.TyperException as error:
-            near = did_you_mean(args[0], COMMANDS)
-            error.message = f"{error.message.rstrip('.')}{near or '.'} Commands: {', '.join(COMMANDS)}."
-            raise
 
-
-root = typer.Typer(cls=LazyGroup, context_settings=HELP, no_args_is_help=True, rich_markup_mode="rich")
+root = typer.Typer(cls=LazyGroup, context_settings=NAMES, no_args_is_help=True, suggest_commands=False)
 
 
 def _version(asked: bool) -> None:
@@ -84,19 +77,14 @@ def _root(
         bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Compiler and release gate for tabular models on Triton Inference Server.
-
-    A trained XGBoost or CatBoost model, or a torch net, goes in. What comes out answers the same, is measured, is
-    published atomically into a Triton model repository, and is checked on a real server.
-    """
+    """Compiler and release gate for tabular models on Triton Inference Server."""
 
 
 def _group() -> TyperGroup:
     group = typer.main.get_command(root)
     if not isinstance(group, TyperGroup):
         raise TypeError("millwork is no group")
-    for param in group.params:  # --install-completion and --show-completion, as --help
-        param.default, param.metavar = False, ""
+    completing(group.params)
     return group
 
 

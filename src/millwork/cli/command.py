@@ -8,16 +8,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Concatenate, TypeVar, get_type_hints, overload
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand
 
 from ..pipeline.option import ADVANCED, PANELS, Arg, Declared, Opt, declare, declared
+from .help import NAMES, Command, Group, completing
 
 O = TypeVar("O")  # noqa: E741 -- the options
 
@@ -28,7 +28,15 @@ Run = Callable[..., int | None]
 """A command's function, as Typer calls it: options by name; its exit code, 0 for None."""
 
 
-def command(options: type[O] | None = None) -> Callable[[Callable[..., int | None]], Run]:
+@overload
+def command() -> Callable[[Callable[..., int | None]], Run]: ...
+
+
+@overload
+def command(options: type[O]) -> Callable[[Callable[Concatenate[O, ...], int | None]], Run]: ...
+
+
+def command(options: type[Any] | None = None) -> Callable[[Callable[..., int | None]], Run]:
     """The decorator: the function gets ``options`` made from what was typed, and its own parameters as they are."""
 
     def decorate(function: Callable[..., int | None]) -> Run:
@@ -44,7 +52,7 @@ def command(options: type[O] | None = None) -> Callable[[Callable[..., int | Non
             said = {field.name: _value(field, given.pop(field.name)) for field in fields}
             return function(options(**said), **given)
 
-        ordered = sorted(parameters, key=_place)
+        ordered = _ordered(parameters)
         called.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
         return called
@@ -52,20 +60,21 @@ def command(options: type[O] | None = None) -> Callable[[Callable[..., int | Non
     return decorate
 
 
-HELP = {"help_option_names": ["-h", "--help"]}
-
-
 def group(about: str) -> typer.Typer:
     """A group of commands, such as ``millwork triton``."""
-    return typer.Typer(help=_escaped(about), cls=Group, no_args_is_help=True, add_completion=False)
+    return typer.Typer(
+        help=_escaped(about), cls=Group, no_args_is_help=True, add_completion=False, suggest_commands=False
+    )
 
 
 def add(to: typer.Typer, name: str, panel: str = "") -> Callable[[Run], Run]:
     """The decorator that makes a function a command of a group. ``panel``: where it stands in the group's help."""
 
     def decorate(function: Run) -> Run:
-        about = _escaped(inspect.getdoc(function) or "")
-        to.command(name, cls=Command, help=about, context_settings=HELP, rich_help_panel=panel or None)(function)
+        about = "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(function) or "").split("\n\n"))
+        to.command(name, cls=Command, help=_escaped(about), context_settings=NAMES, rich_help_panel=panel or None)(
+            function
+        )
         return function
 
     return decorate
@@ -78,6 +87,7 @@ def alone(function: Run, name: str, panel: str = "", *, completion: bool = False
     made = typer.main.get_command(program)
     if not isinstance(made, TyperCommand):
         raise TypeError(f"{name} is a group")
+    completing(made.params, ADVANCED)
     return made
 
 
@@ -116,11 +126,14 @@ def _value(declared: Declared, given: Any) -> Any:
     return tuple(given or ()) if declared.kind is list else given
 
 
-def _place(parameter: inspect.Parameter) -> tuple[bool, int]:
-    """Arguments first, then panel by panel."""
-    info = parameter.annotation.__metadata__[0]
-    panel = getattr(info, "rich_help_panel", None)
-    return panel is not None, PANELS.index(panel) if panel is not None else 0
+def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Arguments first, then panel by panel. What has only the last panel has no panels."""
+    panels = {parameter.name: parameter.annotation.__metadata__[0].rich_help_panel for parameter in parameters}
+    if not set(panels.values()) - {None, ADVANCED}:
+        for parameter in parameters:
+            parameter.annotation.__metadata__[0].rich_help_panel = None
+    order = (None, *PANELS)
+    return sorted(parameters, key=lambda parameter: order.index(panels[parameter.name]))
 
 
 def _whole(given: Any) -> int:
@@ -153,49 +166,3 @@ def _completing(said: Opt) -> Callable[[str], list[str]]:
 def _escaped(text: str) -> str:
     """Help is rich's markup to Typer; ours has none."""
     return text.replace("[", r"\[")
-
-
-# How our help differs from Typer's: --help stands with the last options, usage names an argument as everyone does, and
-# whoever reads it may leave.
-
-
-class Command(TyperCommand):
-    """A command with its options."""
-
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _beside(super().get_help_option(ctx), self.params)
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        with _readers_may_leave():
-            super().format_help(ctx, formatter)
-
-
-class Group(TyperGroup):
-    """A command with commands."""
-
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _beside(super().get_help_option(ctx), self.params)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        with _readers_may_leave():
-            super().format_help(ctx, formatter)
-
-
-def _beside(option: TyperOption | None, others: Sequence[Any]) -> TyperOption | None:
-    if option is not None:
-        panels = [other.rich_help_panel for other in others if isinstance(other, TyperOption)]
-        option.rich_help_panel = panels[-1] if panels else None
-        option.metavar = ""  # Typer's would be <bool>, as if a flag took a value
-        option.default = False  # None would be converted, by pydantic, which takes 0.1 s to import
-    return option
-
-
-@contextlib.contextmanager
-def _readers_may_leave() -> Iterator[None]:
-    try:
-        yield
-    except SystemExit as end:  # rich's, where the pipe is closed
-        raise typer.Exit from end

@@ -32,10 +32,29 @@ PublishedName = Annotated[
     str, Opt("--name", metavar="NAME", help="The model's name in the repository.", panel=PUBLICATION)
 ]
 Version = Annotated[
-    int | None, Opt("--version", metavar="N", help="Default: the version that serves.", panel=PUBLICATION)
+    int | None,
+    Opt("--version", metavar="N", help="The version's number. Default: the one that serves.", panel=PUBLICATION),
 ]
 RunDirectory = Annotated[str, Arg("RUN_DIR", "The folder of a finished run, such as .millwork/NAME.")]
 TuneBudget = Annotated[float, Opt("--tune-budget", metavar="SECONDS", help="Time for all trials.", panel=TRAFFIC)]
+TuningServer = Annotated[
+    str,
+    Opt(
+        "--triton",
+        metavar="WHERE",
+        help="The server to tune and verify on: managed, grpc://HOST:PORT, or the path of a tritonserver.",
+        panel=PUBLICATION,
+    ),
+]
+TunedKey = Annotated[
+    str | None,
+    Opt(
+        "--sign",
+        metavar="KEY.pem",
+        help="Sign the version with this private key. Needed where the version that serves is signed.",
+        panel=PUBLICATION,
+    ),
+]
 TrialsFolder = Annotated[
     str | None,
     Opt("--run-dir", metavar="DIR", help="Where trials are kept. Default: .millwork/NAME.", panel=ADVANCED),
@@ -81,7 +100,7 @@ class InspectOptions(Value, kw_only=True):
         None
     )
     task: Task = None
-    trust: Trust = False
+    trust: Annotated[bool, Opt("--trust", help="The model is yours: read it without a sandbox.", panel=MODEL)] = False
 
 
 # ── what is published ─────────────────────────────────────────────────────────────────────────────────────
@@ -103,7 +122,12 @@ class RollbackOptions(Value, kw_only=True):
     name: PublishedName
     version: Annotated[
         int | None,
-        Opt("--version", metavar="N", help="Default: the version that served before.", panel=PUBLICATION),
+        Opt(
+            "--version",
+            metavar="N",
+            help="The version's number. Default: the one that served before.",
+            panel=PUBLICATION,
+        ),
     ] = None
     triton: TritonServer = MANAGED
 
@@ -155,8 +179,8 @@ class TuneOptions(Value, kw_only=True):
     objective: ObjectiveKind = None
     tune_budget: TuneBudget = TUNE_S
     dry_run: Annotated[bool, Opt("--dry-run", help="Do everything but publish.", panel=PUBLICATION)] = False
-    sign: SigningKey = None
-    triton: TritonServer = MANAGED
+    sign: TunedKey = None
+    triton: TuningServer = MANAGED
     run_dir: TrialsFolder = None
 
 
@@ -189,13 +213,14 @@ class RetuneOptions(Value, kw_only=True):
         bool,
         Opt(
             "--apply",
-            help="Tune under the traffic that was seen, and publish. The options below are for this.",
+            help="Tune under the traffic that was seen, and publish. --tune-budget, --triton, --sign and --run-dir are "
+            "for this.",
             panel=PUBLICATION,
         ),
     ] = False
     tune_budget: TuneBudget = TUNE_S
-    sign: SigningKey = None
-    triton: TritonServer = MANAGED
+    sign: TunedKey = None
+    triton: TuningServer = MANAGED
     run_dir: TrialsFolder = None
 
 
@@ -210,6 +235,12 @@ class ServeOptions(Value, kw_only=True):
         tuple[str, ...],
         Opt("--name", metavar="NAME", help="A model to load; may be repeated. Default: all there are.", panel=MODEL),
     ] = ()
-    grpc_port: Annotated[int | None, Opt("--grpc-port", metavar="PORT", help="Default: a free one.")] = None
-    http_port: Annotated[int | None, Opt("--http-port", metavar="PORT", help="Default: a free one.")] = None
-    metrics_port: Annotated[int | None, Opt("--metrics-port", metavar="PORT", help="Default: a free one.")] = None
+    grpc_port: Annotated[int | None, Opt("--grpc-port", metavar="PORT", help="Port for gRPC. Default: a free one.")] = (
+        None
+    )
+    http_port: Annotated[int | None, Opt("--http-port", metavar="PORT", help="Port for HTTP. Default: a free one.")] = (
+        None
+    )
+    metrics_port: Annotated[
+        int | None, Opt("--metrics-port", metavar="PORT", help="Port for metrics. Default: a free one.")
+    ] = None

@@ -323,7 +323,7 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
     found = _with_bundle(found, decision, bundle)
     if run.plan.repository is None:
         return found
-    run.directory.demand_unchanged()
+    run.directory.require_unchanged()
     run.progress.begin("publish", f"{run.plan.repository.url}/{run.plan.name}")
     publication, bundle = publish.publish(served, run.plan.repository, serving, run.progress, _signer(run.plan))
     run.progress.end(publish.words(publication))

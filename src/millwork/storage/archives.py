@@ -47,7 +47,7 @@ def reason(error: Exception) -> str:
     return first if len(first) <= LONGEST_REASON else f"{first[:LONGEST_REASON]}…"
 
 
-def demand(path: Path, expanded: int, largest: int = LARGEST) -> None:
+def require_size(path: Path, expanded: int, largest: int = LARGEST) -> None:
     """UsageError where the rows of ``path`` would take ``expanded`` bytes, and that is too many."""
     limit = min(largest, max(FLOOR, EXPANSION * path.stat().st_size))
     if expanded > limit:
@@ -58,7 +58,7 @@ def demand(path: Path, expanded: int, largest: int = LARGEST) -> None:
         )
 
 
-def demand_arrays(file: IO[bytes], path: Path, largest: int = LARGEST) -> None:
+def require_arrays(file: IO[bytes], path: Path, largest: int = LARGEST) -> None:
     """The same of an open .npy or .npz, which is left at its beginning; ``UNREADABLE`` where it isn't one."""
     magic = file.read(4)
     if magic == b"PK\x03\x04":
@@ -67,13 +67,13 @@ def demand_arrays(file: IO[bytes], path: Path, largest: int = LARGEST) -> None:
             members = archive.infolist()
             if len(members) > MOST_MEMBERS:
                 raise UsageError(f"{path}: the archive has {len(members):,} arrays; at most {MOST_MEMBERS:,} are read")
-            demand(path, sum(member.file_size for member in members), largest)
+            require_size(path, sum(member.file_size for member in members), largest)
             for member in members:
                 with archive.open(member) as array:
-                    _demand_array(array, member.file_size)
+                    _require_array(array, member.file_size)
     else:
         file.seek(0)
-        _demand_array(file, os.fstat(file.fileno()).st_size)
+        _require_array(file, os.fstat(file.fileno()).st_size)
     file.seek(0)
 
 
@@ -84,7 +84,7 @@ def read(path: Path, largest: int) -> dict[str, npt.NDArray[Any]]:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > largest:
                 raise ValueError(f"it is larger than the limit of {largest:,} bytes")
-            demand_arrays(file, path, largest)
+            require_arrays(file, path, largest)
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
     except UsageError as error:
@@ -98,13 +98,13 @@ def described(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     isn't so."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        shape, dtype = _demand_array(file, size)
+        shape, dtype = _require_array(file, size)
     if size > math.prod(shape) * dtype.itemsize + LONGEST_HEADER:
         raise ValueError(f"an array of shape {shape} can't have {size:,} bytes")
     return shape, dtype
 
 
-def _demand_array(whole: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _require_array(whole: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """The header's shape and type; ValueError where it announces more than the file has."""
     file = io.BytesIO(whole.read(LONGEST_HEADER))
     version = np.lib.format.read_magic(file)
@@ -120,10 +120,10 @@ def _demand_array(whole: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtyp
     return shape, dtype
 
 
-def demand_parquet(path: Path) -> None:
+def require_parquet(path: Path) -> None:
     """The same of a .parquet file; pyarrow's own errors where it isn't one."""
     import pyarrow.parquet
 
     footer = pyarrow.parquet.read_metadata(path)
     stored = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
-    demand(path, max(stored, footer.num_rows * footer.num_columns * VALUE))
+    require_size(path, max(stored, footer.num_rows * footer.num_columns * VALUE))

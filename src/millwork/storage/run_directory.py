@@ -134,7 +134,7 @@ class RunDirectory:
                 raise self._unwritable(error) from error
             raise
 
-    def demand_unchanged(self) -> None:
+    def require_unchanged(self) -> None:
         """:class:`ModelError` names a file of a stage of this run that isn't as the stage left it: before anything made
         of them is let out."""
         used = sorted(folder for folder in self._used if folder.exists())
@@ -265,7 +265,7 @@ def _made(folder: Path, material: bytes, sha256: str, produce: Callable[[Path], 
     try:
         result = wire.encode(produce(at_work))
         value = _read_back(result, reply, at_work)
-        _demand_own_names(at_work)
+        _require_own_names(at_work)
         (at_work / RESULT_FILE).write_bytes(result)
         (at_work / KEY_FILE).write_bytes(b'{"sha256":"%s","material":%s}\n' % (sha256.encode(), material))
         fsync_tree(at_work)
@@ -295,7 +295,7 @@ def _keep_logs(at_work: Path, name: str, hint: str) -> Path:
     return kept
 
 
-def _demand_own_names(at_work: Path) -> None:
+def _require_own_names(at_work: Path) -> None:
     """ModelError where a step put something in the place of a file that is written here."""
     taken = [name for name in (RESULT_FILE, KEY_FILE, DONE_FILE) if os.path.lexists(at_work / name)]
     if taken:

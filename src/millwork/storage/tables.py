@@ -49,7 +49,7 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
     ``limit``: a seeded sample of that many rows. Raises UsageError: a file that can't be read, a column that lacks
     or isn't numeric, a wrong width, no rows.
     """
-    _demand_file(path)
+    _require_file(path)
     if path.suffix.lower() in (".npy", ".npz"):
         table = _from_arrays(path, features, label)
     else:
@@ -62,7 +62,7 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
 
 def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
     """The names of all columns but the label's; ``f0`` … of an array without names. UsageError as :func:`read`."""
-    _demand_file(path)
+    _require_file(path)
     if path.suffix.lower() in (".npy", ".npz"):
         arrays = _arrays(path)
         if "X" not in arrays or arrays["X"].ndim != 2:
@@ -76,7 +76,7 @@ def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
 def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
     """The distinct values of each category feature in the file, as text; the same errors as :func:`read`. Of a .csv's
     integers and truth values the texts, and what those are read as (:func:`as_read`)."""
-    _demand_file(path)
+    _require_file(path)
     if path.suffix.lower() in (".npy", ".npz"):
         given = _arrays(path).get("C")
         if given is None or given.ndim != 2 or given.shape[1] != len(features.category_names):
@@ -94,7 +94,7 @@ def distinct_categories(path: Path, features: FeatureContract, label: str | None
     return distinct
 
 
-def _demand_file(path: Path) -> None:
+def _require_file(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: this kind of data file isn't supported", f"Expected one of {', '.join(FORMATS)}.")
     if not path.is_file():
@@ -114,7 +114,7 @@ def _sample(table: Table, limit: int) -> Table:
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with path.open("rb") as file:
-            archives.demand_arrays(file, path)
+            archives.require_arrays(file, path)
             loaded = np.load(file, allow_pickle=False)
             return {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except archives.UNREADABLE as error:
@@ -323,11 +323,11 @@ def _arrow(path: Path) -> Any:
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet
 
-        archives.demand_parquet(path)
+        archives.require_parquet(path)
         return pyarrow.parquet.read_table(path)
     import pyarrow.csv
 
-    archives.demand(path, path.stat().st_size)
+    archives.require_size(path, path.stat().st_size)
     return pyarrow.csv.read_csv(path)
 
 

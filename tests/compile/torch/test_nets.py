@@ -156,7 +156,7 @@ def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: t
 def test_an_activation_of_another_task_is_refused(task: Any, outputs: int, own: str, said: str) -> None:
     face = Interface(inputs=("numbers",), features=3, codes=0, outputs=outputs, flat=False, extra=0)
     with pytest.raises(ModelError, match=said) if said else contextlib.nullcontext():
-        frontend._demand_fitting(task, face, own)
+        frontend._require_fitting(task, face, own)
 
 
 def test_a_net_that_ends_in_another_tasks_activation_is_refused(tmp_path: Path) -> None:
