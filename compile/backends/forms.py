@@ -59,14 +59,15 @@ def require_forms(wanted: Sequence[str], precisions: Sequence[str], *, net: bool
     fitting = [name for name in wanted or own if name in own]
     if not fitting:
         raise UsageError(
-            f"--backends {','.join(wanted)}: this model is {kind}, which this can't build",
+            f"--backends {','.join(wanted)}: this model is {kind}, which none of these can build",
             f"For {kind} there are {', '.join(own)}.",
         )
     there = [precision for precision in PRECISIONS if any(precision in own[name] for name in fitting)]
     if precisions and not set(precisions) & set(there):
-        by = f" by {', '.join(fitting)}" if wanted else ""
+        who = ", ".join(fitting) if wanted else "no backend"
+        verb = "can't" if wanted else "can"
         raise UsageError(
-            f"--precision {','.join(precisions)}: this model is {kind}, which can't be built in it{by}",
+            f"--precision {','.join(precisions)}: this model is {kind}, which {who} {verb} build in this precision",
             f"It can be built in {', '.join(there)}.",
         )
 

@@ -249,17 +249,43 @@ def test_nets_have_the_precisions_of_the_row():
 @pytest.mark.parametrize(
     ("wanted", "precisions", "net", "phrases"),
     [
-        (("fil",), (), True, ("--backends fil: not for a net", "reference, onnx, onnx-cuda, onnx-tensorrt, tensorrt")),
-        (("fil", "native"), ("fp32",), True, ("--backends fil,native: not for a net", "onnx")),
+        (
+            ("fil",),
+            (),
+            True,
+            (
+                "--backends fil: this model is a net, which none of these can build",
+                "reference, onnx, onnx-cuda, onnx-tensorrt, tensorrt",
+            ),
+        ),
+        (
+            ("fil", "native"),
+            ("fp32",),
+            True,
+            ("--backends fil,native: this model is a net, which none of these can build", "onnx"),
+        ),
         (
             (),
             ("int32",),
             True,
-            ("--precision int32: this model is a net, which can't be built in it", "fp32, fp16, int8"),
+            (
+                "--precision int32: this model is a net, which no backend can build in this precision",
+                "fp32, fp16, int8",
+            ),
         ),
-        (("onnx-cuda",), ("int8",), True, ("has none of it by onnx-cuda", "It has fp32, fp16.")),
-        ((), ("int8",), False, ("--precision int8: a forest", "It has fp32, fp16, int32.")),
-        (("native",), ("fp16",), False, ("has none of it by native", "It has fp32.")),
+        (
+            ("onnx-cuda",),
+            ("int8",),
+            True,
+            ("which onnx-cuda can't build in this precision", "It can be built in fp32, fp16."),
+        ),
+        (
+            (),
+            ("int8",),
+            False,
+            ("--precision int8: this model is a forest, which no backend", "It can be built in fp32, fp16, int32."),
+        ),
+        (("native",), ("fp16",), False, ("which native can't build in this precision", "It can be built in fp32.")),
     ],
 )
 def test_what_no_candidate_could_have_is_a_usage_error(wanted, precisions, net, phrases):

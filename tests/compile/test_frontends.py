@@ -203,7 +203,7 @@ def test_a_wrapper_stops_at_its_best_round_and_its_booster_does_not(file: str, t
     assert plain.program.n_iterations is None
     assert plain.program.forest.n_trees == every
     assert plain.signature.oracle.parameters["rounds"] == "0"
-    assert f"found round {best - 1} best, but Booster.predict uses every round" in plain.signature.notes[0]
+    assert f"found round {best - 1} to be the best, but Booster.predict uses every round" in plain.signature.notes[0]
 
 
 def test_rounds_of_several_trees_are_counted_as_rounds(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_what_isnt_supported_of_xgboost_is_refused_by_name(name: str, file: str,
 def test_a_sentinel_beside_categories_of_strings_is_refused(tmp_path: Path) -> None:
     frame = pd.DataFrame({"kind": pd.Categorical(np.array(["a", "b"])[np.arange(60) % 2]), "x": np.arange(60.0)})
     wrapper = xgb.XGBRegressor(n_estimators=2, enable_categorical=True, missing=0.0).fit(frame, np.arange(60) % 2)
-    with pytest.raises(ModelError, match=r"missing=0 beside categories"):
+    with pytest.raises(ModelError, match=r"missing=0 together with string categories"):
         loaded(wrapper, tmp_path / "m.pkl")
 
 
@@ -369,9 +369,9 @@ def test_what_a_wrapper_gives_is_what_predict_proba_gives(
     assert output.threshold == (0.5 if (task, kind) == ("binary", "probability") else None)
     with np.load(case.data) as data:
         np.testing.assert_allclose(run(made.program, data["X"]), case.expected, rtol=1e-5, atol=1e-6)
-    said = [note for note in made.signature.notes if note.startswith("trained with an objective of its own")]
+    said = [note for note in made.signature.notes if note.startswith("the model was trained with a custom objective")]
     assert bool(said) == name.startswith("custom")
-    assert all(("the answers are margins" in note) == (kind == "margin") for note in said)
+    assert all(("its answers are margins" in note) == (kind == "margin") for note in said)
 
 
 def test_a_wrapper_that_was_given_another_objective_after_training(tmp_path: Path) -> None:

@@ -160,9 +160,10 @@ XGBOOST_EDITS: dict[str, tuple[Edit, str]] = {
     "an empty tree": (lambda d: [tree(d)[key].clear() for key in
                                  ("left_children", "right_children", "split_conditions", "split_indices",
                                   "default_left")], "a tree has no nodes"),
-    "no trees": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees=[]), "the file has 0 trees and says"),
+    "no trees": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees=[]),
+                 r"the file says that it has \d+ trees, but it has 0"),
     "trees that are a word": (lambda d: d["learner"]["gradient_booster"]["model"].update(trees="many"),
-                              "the file has 4 trees and says"),
+                              r"the file says that it has \d+ trees, but it has 4"),
     "a tree's class out of range": (lambda d: d["learner"]["gradient_booster"]["model"]["tree_info"].__setitem__(0, 4),
                                     "an output outside the model's 4"),
     "classes cut short": (lambda d: d["learner"]["gradient_booster"]["model"]["tree_info"].pop(),

@@ -91,7 +91,7 @@ EDITS: dict[str, tuple[str, Edit, str]] = {
     "sets: a node without one": (
         CODES, lambda d: [categorical(d)[c].pop() for c in ("categories_nodes", "categories_sizes",
                                                             "categories_segments")],
-        "aren't those that have sets of them|has no set of them"),
+        "aren't the same as those that have sets of categories|but has no set of them"),
     "names: too few features": (STRINGS, lambda d: booster(d)["model"]["cats"]["enc"].pop(),
                                 "has 4 features, but categories for 3"),
     "names: offsets that don't add up": (STRINGS, lambda d: words(d)["offsets"].__setitem__(-1, 9), "don't add up"),

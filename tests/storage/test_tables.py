@@ -141,7 +141,7 @@ def test_missing_columns_are_named_with_the_nearest_that_is_there(tmp_path: Path
     path = save(FRAME.rename(columns={"income": "incom", "age": "AGE"}), tmp_path / "rows.csv")
     with pytest.raises(UsageError) as refused:
         read(path, NAMED, "y")
-    assert refused.value.message == f"{path}: lacks 2 of the model's 3 features: age, income"
+    assert refused.value.message == f"{path}: the file lacks 2 of the model's 3 features: age, income"
     assert refused.value.hint == "The file has: AGE, incom, score."
     with pytest.raises(UsageError, match=r"Did you mean 'incom'\? The file has: age, incom, score, y\."):
         read(save(FRAME.rename(columns={"income": "incom"}), tmp_path / "two.csv"), NAMED)
@@ -232,7 +232,7 @@ def test_arrays_that_dont_fit(tmp_path: Path) -> None:
             read(tmp_path / "rows.npz", NAMED, label)
 
     wrong("the file has no array called X\nIt has: rows", rows=VALUES)
-    wrong("rows of 2 values; the model takes 3", X=VALUES[:, :2])
+    wrong("each row has 2 values; the model takes 3", X=VALUES[:, :2])
     wrong(r"X must be numbers of shape \[rows, features\]", X=VALUES[0])
     wrong("X must be numbers", X=VALUES.astype(str))
     wrong(r"no array called 'y' \(--label\)", "y", X=VALUES)
@@ -390,7 +390,7 @@ def test_columns_that_are_no_categories(tmp_path: Path) -> None:
             UsageError, match="holds double; it is a category for the model, so expected text or integers"
         ):
             read(parquet(mixed(numbers, ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
-    with pytest.raises(UsageError, match=r"are integers, and those of 'place' aren't: .*'Oslo'"):
+    with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'Oslo'"):
         read(parquet(mixed(["Oslo", "1", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
     with pytest.raises(UsageError, match="lacks 1 of the model's 3 features: kind"):
         read(parquet({"age": [1.0], "place": ["a"]}, tmp_path / "rows.parquet"), TEXTS)
@@ -406,7 +406,8 @@ def test_floats_that_pandas_made_of_integers_are_refused_by_the_columns_name(kin
     for features in (TEXTS, INTEGERS):
         for reader in (read, distinct_categories):
             with pytest.raises(
-                UsageError, match=r"column 'place' holds \w+, .* as a category: 10\.0 isn't 10\n"
+                UsageError,
+                match=r"column 'place' holds \w+, but it is a category .*, and 10\.0 isn't the category 10\n",
             ) as said:
                 reader(path, features)
             assert "pandas turns integers into floats where some are missing" in said.value.hint
@@ -422,7 +423,7 @@ def test_floats_that_pandas_made_of_integers_are_refused_by_the_columns_name(kin
 def test_pandas_integers_among_which_some_are_missing(tmp_path: Path) -> None:
     frame = pd.DataFrame({"place": [10, 7], "age": [1.0, 2.0]}).reindex([0, 1, 2]).assign(kind="u")
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(UsageError, match=r"column 'place' holds double, .* 10\.0 isn't 10"):
+    with pytest.raises(UsageError, match=r"column 'place' holds double, .* 10\.0 isn't the category 10"):
         read(tmp_path / "rows.csv", TEXTS)
     frame["place"] = frame["place"].astype("Int64")
     frame.to_parquet(tmp_path / "mended.parquet")
@@ -441,7 +442,7 @@ def test_their_texts_are_told_where_the_model_knows_the_integers(tmp_path: Path)
     assert read(tmp_path / "rows.npz", features).notes == (note,)
     both = msgspec.structs.replace(features, categories={**KNOWN, "place": (*KNOWN["place"], "10.0")})
     assert read(path, both).notes == ()
-    with pytest.raises(UsageError, match=r"are integers, and those of 'place' aren't: .*'10\.0'") as said:
+    with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'10\.0'") as said:
         read(parquet(mixed(["10.0", "1", "2"], [1, 2, 3]), path), INTEGERS)
     assert "'10.0' isn't 10. Convert them to integers before you write them as text" in said.value.hint
 
@@ -538,8 +539,8 @@ def test_a_word_for_nothing_that_the_model_knows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "known", "said"),
     [
-        ("10.0|7.0|", (), r"holds double, .*: 10\.0 isn't 10"),
-        ("10.0|7.0", ("10", "7"), r"holds double, .*: 10\.0 isn't 10"),
+        ("10.0|7.0|", (), r"holds double, .* 10\.0 isn't the category 10"),
+        ("10.0|7.0", ("10", "7"), r"holds double, .* 10\.0 isn't the category 10"),
         ("1.5|2.5", ("a", "b"), "holds double; it is a category for the model, so expected text or integers"),
     ],
 )

@@ -91,8 +91,8 @@ def _artifact(precision: str, facts: PlanFacts) -> Artifact:
 
 def no_gpu() -> Unsupported:
     return Unsupported(
-        reason="tensorrt: no NVIDIA GPU here; --target NAME says whether the graph builds for one, and it is built "
-        "on a machine that has it"
+        reason="tensorrt: this machine has no NVIDIA GPU; --target NAME checks whether the graph builds for one, "
+        "and the engine is built on a machine that has it"
     )
 
 

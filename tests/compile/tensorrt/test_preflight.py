@@ -60,7 +60,7 @@ def test_float16_builds_for_a_t4_and_float32_is_left_to_it(rtx: Environment, tmp
     assert ask(graphs.mlp(tmp_path / "half.onnx", half=True), "t4", rtx).verdict == "builds"
     found = ask(graphs.mlp(tmp_path / "net.onnx"), "t4", rtx)
     assert (found.verdict, found.node) == ("parses", "first")
-    assert "compiles float16 alone for 7.5" in found.reason
+    assert "compiles only float16 for 7.5" in found.reason
 
 
 @pytest.mark.parametrize(("prepare", "target"), [(fp16.prepare, "t4"), (int8.prepare, "a100")])

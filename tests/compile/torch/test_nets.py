@@ -142,8 +142,8 @@ def test_what_the_outputs_are_margins_of(task: str, layers: nn.Module, labels: t
 @pytest.mark.parametrize(
     ("task", "outputs", "own", "said"),
     [
-        ("multiclass", 3, "Sigmoid", "each is a probability by itself"),
-        ("binary", 2, "Sigmoid", "each is a probability by itself"),
+        ("multiclass", 3, "Sigmoid", "each output is then a probability by itself"),
+        ("binary", 2, "Sigmoid", "each output is then a probability by itself"),
         ("binary", 1, "Softmax", "add up to 1"),
         ("multilabel", 3, "Softmax", "add up to 1"),
         ("multiclass", 3, "Softmax", ""),
@@ -161,7 +161,7 @@ def test_an_activation_of_another_task_is_refused(task: Any, outputs: int, own: 
 
 def test_a_net_that_ends_in_another_tasks_activation_is_refused(tmp_path: Path) -> None:
     layers = nn.Sequential(nn.Linear(3, 3), nn.Sigmoid()).eval()
-    with pytest.raises(ModelError, match="each is a probability by itself"):
+    with pytest.raises(ModelError, match="each output is then a probability by itself"):
         loaded(Net(layers, torch.randn(8, 3).numpy(), np.zeros(8), "multiclass"), tmp_path)
 
 
@@ -178,8 +178,8 @@ class OverRows(nn.Module):
 @pytest.mark.parametrize(
     ("task", "layers", "said"),
     [
-        ("binary", Clamped(), "if they are probabilities already"),
-        ("multilabel", OverRows(), "if they are probabilities already"),
+        ("binary", Clamped(), "If they are probabilities already"),
+        ("multilabel", OverRows(), "If they are probabilities already"),
         (
             "",
             nn.Sequential(nn.Linear(3, 1), nn.Sigmoid()),
