@@ -141,7 +141,7 @@ def test_columns_in_another_order_are_found_by_name(desk: Desk) -> None:
 def test_rows_without_names_of_another_width(desk: Desk) -> None:
     path = desk.folder / "rows.npy"
     np.save(path, np.zeros((5, 4), np.float32))
-    refused(desk.optimize(desk.files.clicks, "--data", path), 2, "rows of 4 values; the model takes 5")
+    refused(desk.optimize(desk.files.clicks, "--data", path), 2, "each row has 4 values; the model takes 5")
 
 
 def test_rows_that_are_not_numbers(desk: Desk) -> None:

@@ -228,7 +228,7 @@ def test_an_interrupt_leaves_the_server_as_it_was(running):
             assert session.ready(name)
             assert memory is None
             assert models.ready(1, loadable()) == (name, None)
-            with pytest.raises(TrialError, match="otherwise than the framework"):
+            with pytest.raises(TrialError, match="its answers differ from the framework"):
                 models.ready(2, loadable(factor=3.0))
             with pytest.raises(TrialError, match="no luck"):
                 models.ready(3, loadable(source="raise ValueError('no luck')"))
