@@ -127,7 +127,8 @@ def test_answers_that_arent_there_are_the_frameworks_failure(
         return done
 
     monkeypatch.setattr(oracle.worker, "run_script", run)
-    with pytest.raises(ModelError, match=f"^xgboost itself, asked to predict with the model, left no {name} that can"):
+    said = f"^xgboost itself, asked to predict with the model, didn't write a readable {name}"
+    with pytest.raises(ModelError, match=said):
         pipeline.optimize(msgspec.structs.replace(options, run_dir=f"{options.run_dir}-oracle"))
 
 
