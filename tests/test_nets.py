@@ -252,8 +252,18 @@ def test_weights_that_cannot_be_read(weights: Path, words: list[str], code: int,
 def test_what_a_net_has_not_is_a_usage_error(shop: Shop) -> None:
     """Known once the file is read: one line, and nothing is built."""
     words = ("optimize", shop.files["mlp"], "--dry-run", "--run-dir", shop.folder / "run-none", *OFFLINE)
-    refused(millwork(*words, "--backends", "fil"), 2, "--backends fil: not for a net", "reference, onnx, onnx-cuda")
-    refused(millwork(*words, "--precision", "int32"), 2, "--precision int32: a net", "It has fp32, fp16, int8.")
+    refused(
+        millwork(*words, "--backends", "fil"),
+        2,
+        "--backends fil: this model is a net, which none of these can build",
+        "reference, onnx, onnx-cuda",
+    )
+    refused(
+        millwork(*words, "--precision", "int32"),
+        2,
+        "--precision int32: this model is a net, which no backend",
+        "It can be built in fp32, fp16, int8.",
+    )
     assert not list((shop.folder / "run-none" / "stages").glob("build-*"))
 
 

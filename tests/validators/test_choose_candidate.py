@@ -81,8 +81,8 @@ def test_two_that_are_the_same_are_seldom_declared_different() -> None:
         pair = []
         for column, contender in enumerate((ONNX, FIL)):
             jitter = rng.lognormal(sigma=0.05, size=(blocks, BLOCK)) + (rng.random((blocks, BLOCK)) < 0.01) * 5
-            pair.append(Samples(contender.id, 1, 50.0 * np.exp(drift[:, column : column + 1]) * jitter))
-        declared += " times as fast as " in choose([ONNX, FIL], pair, ONE).winner.why
+            pair.append(Samples(contender, 1, 50.0 * np.exp(drift[:, column : column + 1]) * jitter))
+        declared += " times as fast as " in choose({name: RANKS[name] for name in (ONNX, FIL)}, pair, ONE).winner.why
     assert declared <= 0.05 * 400
 
 
@@ -101,8 +101,13 @@ def test_the_only_one_wins() -> None:
 def test_the_traffics_shares_decide() -> None:
     times = {("onnx", 1): 10.0, ("onnx", 64): 500.0, ("fil", 1): 20.0, ("fil", 64): 100.0}
     kept = [taken(name, us, batch) for (name, batch), us in times.items()]
-    assert choose([ONNX, FIL], kept, parse("batch=1:0.99,64:0.01").shares).winner.id == "onnx"
-    assert choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5").shares).winner.id == "fil"
-    found = choose([ONNX, FIL], kept, parse("batch=1:0.5,64:0.5").shares)
+    assert (
+        choose({name: RANKS[name] for name in (ONNX, FIL)}, kept, parse("batch=1:0.99,64:0.01").shares).winner.id
+        == "onnx"
+    )
+    assert (
+        choose({name: RANKS[name] for name in (ONNX, FIL)}, kept, parse("batch=1:0.5,64:0.5").shares).winner.id == "fil"
+    )
+    found = choose({name: RANKS[name] for name in (ONNX, FIL)}, kept, parse("batch=1:0.5,64:0.5").shares)
     expected = (0.5 * 10 + 0.5 * 500) / (0.5 * 20 + 0.5 * 100)
     assert float(found.lost["onnx"].partition("x")[0]) == pytest.approx(expected, rel=0.02)
