@@ -95,7 +95,7 @@ def test_the_manifest_says_that_the_answers_of_an_own_loss_are_margins(desk: Des
     ("changes", "error", "phrase"),
     [
         ({"target": "b9000"}, millwork.UsageError, "unknown target"),
-        ({"data": np.zeros((4, 9))}, millwork.UsageError, "rows of 9 values; the model takes 5"),
+        ({"data": np.zeros((4, 9))}, millwork.UsageError, "each row has 9 values; the model takes 5"),
         ({"data": np.array([["a"]])}, millwork.UsageError, "data must be numbers"),
         ({"label": np.zeros(3)}, millwork.UsageError, "label is an array and data isn't"),
         ({"slo": "p99=1ms"}, millwork.UsageError, "--slo"),

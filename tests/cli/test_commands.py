@@ -172,7 +172,7 @@ def test_predict_refuses(desk: Desk) -> None:
     )
     refused(millwork(*where, "--output", "nowhere/answers.npy"), 2, "no such folder: nowhere")
     np.save("narrow.npy", np.zeros((2, 3)))
-    refused(millwork(*where, "--input", "narrow.npy", "--output", "answers.npy"), 2, "rows of 3 values")
+    refused(millwork(*where, "--input", "narrow.npy", "--output", "answers.npy"), 2, "each row has 3 values")
     model = desk.repository / "clicks" / "1" / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1])
     refused(millwork(*where, "--output", "answers.npy"), 3, "model.onnx")

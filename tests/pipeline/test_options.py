@@ -79,6 +79,6 @@ def test_a_report_that_cannot_be_written_takes_no_publication_back(
     told = Told()
     with RunDirectory(tmp_path / "run") as directory:
         report.keep(records.PUBLISHED, directory, told)
-        assert any("is published; the report can't be written" in note for note in told.notes)
+        assert any("is published, but the report can't be written" in note for note in told.notes)
         with pytest.raises(UsageError, match="the report can't be written"):
             report.keep(msgspec.structs.replace(records.PUBLISHED, publication=None), directory, told)
