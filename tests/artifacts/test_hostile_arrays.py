@@ -145,7 +145,7 @@ ROWS = np.zeros((3, 2), np.float32)
 )
 def test_golden_rows_are_rows_and_answers(own: Path, arrays: dict[str, Any], manifest: Manifest) -> None:
     np.savez(own / "golden.npz", **arrays)
-    with pytest.raises(ModelError, match=r"golden\.npz: not golden rows"):
+    with pytest.raises(ModelError, match=r"golden\.npz: expected golden rows"):
         golden_rows(own, manifest)
 
 

@@ -206,7 +206,7 @@ def test_signatures(signed: Desk, keys, tmp_path: Path) -> None:
     said = check(public)
     assert said.code == 0, said.err
     assert "signed by this key" in said.err
-    refused(check(other), 3, "made by another key")
+    refused(check(other), 3, "made with another key")
     for file, told in (
         ("model.onnx", "model.onnx"),
         ("manifest.json", "the files have changed since they were signed"),

@@ -1,5 +1,6 @@
 // The file of the kernel for GPUs, read and checked: on a GPU a wrong number would read or write where it mustn't, or
-// never end. compile/backends/native/cuda_file.py writes it; compile/runners/cuda_forest.py is the same reader for Python.
+// never end. compile/backends/native/cuda_file.py writes it; compile/runners/cuda_forest.py is the same reader for
+// Python.
 #pragma once
 #include <array>
 #include <cstddef>

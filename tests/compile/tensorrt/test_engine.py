@@ -136,7 +136,7 @@ def test_only_rtx_can_be_told_another_gpu() -> None:
     api: Any = Fake("11.4.0.106")
     made = engine.build(api, Path("net.onnx"), Settings(profiles=PROFILES, capability="8.0"))
     assert isinstance(made, Refused)
-    assert "builds for the GPU that it runs on" in made.problems[0].words
+    assert "builds only for the GPU that it runs on" in made.problems[0].words
 
 
 def test_the_builders_last_error_names_the_layer() -> None:
