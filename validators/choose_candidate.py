@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
+import numpy as np
 
 from ..values import Interval, Value, Winner
 from .latency import Samples, slower_by
@@ -71,8 +72,6 @@ def choose(
 
 
 def _median(samples: Samples) -> float:
-    import numpy as np
-
     return float(np.median(samples.us))
 
 

@@ -27,9 +27,9 @@ GRAPH = ".onnx"
 
 def without_target(run: Run, checked: Sequence[CheckedCandidate]) -> tuple[list[CheckedCandidate], TargetError]:
     """The candidates, with what can be known of their engines without the target; and the end of the run."""
-    found = _preflights(run, [one.built for one in checked if one.passed])
-    noted = [replace(one, record=_noted(one.record, found)) for one in checked]
-    return noted, _absent(run, [one for one in noted if one.passed])
+    found = _preflights(run, [candidate.built for candidate in checked if candidate.passed])
+    noted = [replace(candidate, record=_noted(candidate.record, found)) for candidate in checked]
+    return noted, _absent(run, [candidate for candidate in noted if candidate.passed])
 
 
 def _preflights(run: Run, candidates: Sequence[Candidate]) -> dict[str, Preflight]:
@@ -68,12 +68,12 @@ def _noted(record: CandidateRecord, found: dict[str, Preflight]) -> CandidateRec
 def _absent(run: Run, passed: Sequence[CheckedCandidate]) -> TargetError:
     """The end of a run whose target isn't here: what is proved, what is ready, and what is left for the target."""
     plan = run.plan
-    records = [one.record for one in passed]
+    records = [candidate.record for candidate in passed]
     ready = ", ".join(record.id for record in records)
     engines = [r.id for r in records if r.preflight is not None and r.preflight.verdict == "builds"]
     known = f", engines of {', '.join(engines)} known to build for it" if engines else ""
     details = "\n".join(f"  {record.id}: {record.reason}" for record in records if record.preflight is not None)
-    files = "\n".join(f"  {_near(run, one.built)}" for one in passed)
+    files = "\n".join(f"  {_near(run, candidate.built)}" for candidate in passed)
     there = targets.instead(plan.target)
     other = f" ({there}: --allow-other-gpu measures on it, and says so)" if there else ""
     return TargetError(

@@ -160,10 +160,10 @@ def _in_words(name: str, verdict: Verdict, *, net: bool) -> str:
 
 def _require_some(checked: Sequence[CheckedCandidate]) -> None:
     """ParityError where none passed; TargetError where that is for want of what could be installed."""
-    if any(one.passed for one in checked):
+    if any(candidate.passed for candidate in checked):
         return
-    reasons = "\n".join(f"  {one.record.id}: {one.record.reason}" for one in checked)
-    if checked and all(one.missing for one in checked):
+    reasons = "\n".join(f"  {candidate.record.id}: {candidate.record.reason}" for candidate in checked)
+    if checked and all(candidate.missing for candidate in checked):
         raise TargetError(f"no candidate could be built here:\n{reasons}", "Install what is named above.")
     raise ParityError(f"no candidate answers as the framework does, so nothing is published:\n{reasons}")
 
@@ -177,7 +177,7 @@ def _choose(run: Run, truth: Truth, checked: Sequence[CheckedCandidate]) -> tupl
     found = list(checked)
     run.progress.begin("measure", f"batches {', '.join(map(str, batches))}, {run.plan.threads} thread(s), interleaved")
     while True:
-        built = [one.built for one in found if one.passed]
+        built = [candidate.built for candidate in found if candidate.passed]
         try:
             stage = stages.measure(run, truth, built, batches)
             break
@@ -185,14 +185,16 @@ def _choose(run: Run, truth: Truth, checked: Sequence[CheckedCandidate]) -> tupl
             died = _who_dies(run, truth, built, batches)
             if not died:
                 raise InternalError(f"measuring failed: {reason(error)[0]}") from error
-            found = [_out(one, died) for one in found]
+            found = [_out(candidate, died) for candidate in found]
             _require_some(found)
     run.progress.end(f"{len(built)} candidates", cached=stage.cached)
     samples = gate_steps.read_samples(stage.folder / gate_steps.SAMPLES_FILE)
-    ranks = {one.record.id: one.rank for one in found if one.passed}
-    not_named = [one.record.id for one in found if one.passed and not _may_win(run, truth, one)]
+    ranks = {candidate.record.id: candidate.rank for candidate in found if candidate.passed}
+    not_named = [candidate.record.id for candidate in found if candidate.passed and not _may_win(run, truth, candidate)]
     choice = choose(ranks, samples, run.plan.traffic.shares, not_named)
-    return [_with_latency(one, stage.value, choice) if one.passed else one for one in found], choice
+    return [
+        _with_latency(candidate, stage.value, choice) if candidate.passed else candidate for candidate in found
+    ], choice
 
 
 def _may_win(run: Run, truth: Truth, checked: CheckedCandidate) -> bool:
@@ -268,7 +270,7 @@ def _tune(
 
 
 def _named(checked: Sequence[CheckedCandidate], name: str) -> CheckedCandidate:
-    return next(one for one in checked if one.record.id == name)
+    return next(candidate for candidate in checked if candidate.record.id == name)
 
 
 def _with_decision(found: Record, decision: Decision) -> Record:
@@ -353,7 +355,9 @@ def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:
 
 def _record(plan: Plan, model: Model, truth: Truth, checked: Sequence[CheckedCandidate]) -> Record:
     """What is known once all candidates were checked."""
-    died = (f"{one.record.id} died and isn't compared" for one in checked if one.record.status == "error")
+    died = (
+        f"{candidate.record.id} died and isn't compared" for candidate in checked if candidate.record.status == "error"
+    )
     trusted = (TRUSTED,) if plan.trust else ()
     elsewhere = (f"measured on {instead(plan.target)}",) if plan.other_gpu and instead(plan.target) else ()
     notes = (*trusted, *elsewhere, *model.signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
@@ -389,4 +393,4 @@ def _summary(model: Model, truth: Truth) -> ModelSummary:
 
 
 def _records(checked: Sequence[CheckedCandidate]) -> tuple[CandidateRecord, ...]:
-    return tuple(one.record for one in checked)
+    return tuple(candidate.record for candidate in checked)
