@@ -36,7 +36,7 @@ from millwork import environments
 from millwork.targets import machine
 from millwork.triton import address, install
 from millwork.triton import config as triton_config
-from millwork.triton import serving as server
+from millwork.triton import serving as servers
 from millwork.triton.settings import Settings
 from millwork.tuning import knobs
 from millwork.tuning import tune as tuning
@@ -75,7 +75,7 @@ def main() -> None:
 def compared(model: str, spec: str) -> dict[str, Any]:
     root = bench.published(model)
     candidates = bench.served(model, root)
-    serving = server.prepare(address.parse("managed"), None, lambda _: None)
+    serving = servers.prepare(address.parse("managed"), None, lambda _: None)
     found = traffics.parse(spec)
     workload = Workload(traffic=found, cores=tuning.cores())
     with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:

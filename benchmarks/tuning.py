@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from millwork.artifacts.repository import at
-from millwork.commands import tune as reconfigure
+from millwork.commands import tune as tune_command
 from millwork.executors import LocalExecutor
 from millwork.pipeline import optimize as pipeline
 from millwork.pipeline.options import Options
@@ -45,7 +45,7 @@ from millwork.storage import tables
 from millwork.storage.run_directory import RunDirectory
 from millwork.targets import machine
 from millwork.triton import address
-from millwork.triton import serving as server
+from millwork.triton import serving as servers
 from millwork.triton.settings import Settings
 from millwork.tuning import knobs, scoring
 from millwork.tuning import tune as tuning
@@ -205,7 +205,7 @@ def _mlp(x: Any, y: Any, path: Path) -> None:
 
 def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
     candidates = served(model, published(model))
-    serving = server.prepare(address.parse("managed"), None, lambda _: None)
+    serving = servers.prepare(address.parse("managed"), None, lambda _: None)
     rows = asking(model, candidates)
     with tempfile.TemporaryDirectory(prefix="millwork-bench-") as scratch:
 
@@ -233,9 +233,9 @@ def measured(model: str, spec: str, repeats: int, lock: str) -> dict[str, Any]:
 
 
 def anew(cell: dict[str, Any], servers: int, lock: str) -> dict[str, list[float]]:
-    """What the cell chose over the grid's best, and the grid's best over itself loaded a second time: by server."""
+    """What the cell chose over the grid's best, and the grid's best over itself loaded a second time: by servers."""
     candidates = served(cell["model"], published(cell["model"]))
-    serving = server.prepare(address.parse("managed"), None, lambda _: None)
+    serving = servers.prepare(address.parse("managed"), None, lambda _: None)
     rows = asking(cell["model"], candidates)
     workload = Workload(traffic=traffics.parse(cell["traffic"]), cores=tuning.cores())
     known = {trial.words: trial for trial in every(candidates, workload)}
@@ -266,7 +266,7 @@ def served(model: str, root: Path) -> list[ServedCandidate]:
     """The model's candidates, as they are published under ``root``."""
     found = []
     for i, backend in enumerate(backends(model)):
-        bundle = reconfigure.published(at(str(root)), f"{model}-{backend}", MODELS)
+        bundle = tune_command.published(at(str(root)), f"{model}-{backend}", MODELS)
         found.append(ServedCandidate.of(bundle, i))
     return found
 

@@ -21,8 +21,7 @@ from ..storage import archives, tables
 from ..storage.files import sha256_file
 from ..values import Latency, OutputContract, Value
 from ..values.base import FilePath
-from . import gpu_figures, latency, memory_use, metrics, parity, plain_fp16, tolerance
-from . import worst_rows as worst
+from . import gpu_figures, latency, memory_use, metrics, parity, plain_fp16, tolerance, worst_rows
 from .parity import Side, Verdict
 from .rows import given as givens
 from .rows import net_rows
@@ -179,7 +178,7 @@ def _check_trees(request: CheckRequest) -> Verdict:
         coverage=request.coverage,
         labels=np.load(request.labels) if request.labels else None,
     )
-    found = worst.worst_rows(given, answers, candidate, request.signature.features, request.adversarial)
+    found = worst_rows.worst_rows(given, answers, candidate, request.signature.features, request.adversarial)
     moved = verdict.parity.leaf_mismatches
     said = (
         plain_fp16.finding(lowered, given, request.adversarial, moved) if request.artifact.backend == "tensor" else ""
@@ -223,7 +222,7 @@ def _check_net(request: CheckRequest) -> Verdict:
         allowed = msgspec.structs.replace(allowed, abs=1.05 * verdict.parity.max_abs)
     elif allowed.share and verdict.passed:  # what a server answers is held against the worst that was let pass
         allowed = msgspec.structs.replace(allowed, abs=max(allowed.abs, 1.05 * verdict.parity.max_abs))
-    found = worst.worst_rows(given, framework, candidate, request.signature.features, request.adversarial - skip)
+    found = worst_rows.worst_rows(given, framework, candidate, request.signature.features, request.adversarial - skip)
     return msgspec.structs.replace(
         verdict,
         engine=engine_of(request.artifact.runner, engine),

@@ -17,7 +17,7 @@ from millwork import worker
 from millwork.artifacts import bundle_rehearsal
 from millwork.artifacts.bundle_rehearsal import golden_rows
 from millwork.cli import app
-from millwork.commands import predict as prediction
+from millwork.commands import predict as predict_command
 from millwork.commands.options import PredictOptions
 from millwork.errors import MillworkError, ModelError, TargetError
 from millwork.executors import LocalExecutor
@@ -177,15 +177,15 @@ def predicting(tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPat
             return tmp_path / "1"
 
     def predict(leave: Callable[[Path], object]) -> str:
-        def run(*_: object, folder: Path, **__: object) -> Done[prediction.PredictReply]:
-            leave(folder / prediction.ANSWERS_FILE)
-            return Done(value=prediction.PredictReply(rows=3, outputs=2, notes=()), seconds=1.0, peak_bytes=1)
+        def run(*_: object, folder: Path, **__: object) -> Done[predict_command.PredictReply]:
+            leave(folder / predict_command.ANSWERS_FILE)
+            return Done(value=predict_command.PredictReply(rows=3, outputs=2, notes=()), seconds=1.0, peak_bytes=1)
 
-        monkeypatch.setattr(prediction.worker, "run", run)
-        return prediction.predict(asked(tmp_path / "answers.npy"))
+        monkeypatch.setattr(predict_command.worker, "run", run)
+        return predict_command.predict(asked(tmp_path / "answers.npy"))
 
-    monkeypatch.setattr(prediction.repository, "at", lambda _url: Somewhere())
-    monkeypatch.setattr(prediction.manifests, "read_intact", lambda _folder: manifest)
+    monkeypatch.setattr(predict_command.repository, "at", lambda _url: Somewhere())
+    monkeypatch.setattr(predict_command.manifests, "read_intact", lambda _folder: manifest)
     return predict
 
 
@@ -225,10 +225,10 @@ def test_every_step_that_reads_a_model_has_a_limit_of_memory(
     run = worker.run
     with contextlib.suppress(MillworkError):
         predicting(lambda _: None)
-    monkeypatch.setattr(prediction.worker, "run", run)
+    monkeypatch.setattr(predict_command.worker, "run", run)
     monkeypatch.setattr(worker, "supervise", supervise)
     with pytest.raises(TargetError, match="enough"):
-        prediction.predict(asked(tmp_path / "answers.npy", trust=True))
+        predict_command.predict(asked(tmp_path / "answers.npy", trust=True))
     (tmp_path / "model.ubj").touch()
     (tmp_path / "own").mkdir()
     assert app.run(app.millwork, ["inspect", str(tmp_path / "model.ubj"), "--trust"]) == 5

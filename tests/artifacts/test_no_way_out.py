@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from millwork import worker
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.repository import find_version
-from millwork.commands import predict as prediction
+from millwork.commands import predict as predict_command
 from millwork.commands.predict import PredictReply, PredictRequest
 from millwork.errors import ModelError, UsageError
 from millwork.storage.files import digest
@@ -75,7 +75,7 @@ def test_onnx_external_data_stays_in_the_folder(version: Path, manifest: Manifes
     for location in ("../../../secret.bin", "sub/../../../../secret.bin", str(outside), "link.bin", "/etc/passwd"):
         done = predicted(version, manifest, location, confined=confined)
         assert isinstance(done, Failure), location
-        assert not (outside.parent / "own" / prediction.ANSWERS_FILE).exists()
+        assert not (outside.parent / "own" / predict_command.ANSWERS_FILE).exists()
         with pytest.raises(ModelError, match=r"^Version 1 of m, asked to predict, failed: ") as told:
             done.raise_(ModelError, "Version 1 of m, asked to predict,")
         assert len(str(told.value).splitlines()) <= 24
@@ -86,7 +86,7 @@ def test_external_data_in_the_folder_is_read(version: Path, manifest: Manifest) 
     (version / "weights.bin").write_bytes(SECRET.tobytes())
     done = predicted(version, manifest, "weights.bin", confined=True)
     assert isinstance(done, Done), done
-    answers = np.load(version.parent.parent.parent / "own" / prediction.ANSWERS_FILE)
+    answers = np.load(version.parent.parent.parent / "own" / predict_command.ANSWERS_FILE)
     assert answers.tolist() == [[0.0, 1.0]] * 3
 
 

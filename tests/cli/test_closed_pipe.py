@@ -123,12 +123,12 @@ def test_a_worker_whose_answer_nobody_reads() -> None:
 
 def test_a_broken_pipe_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a server's that hung up."""
-    from millwork.commands import doctor as diagnosis
+    from millwork.commands import doctor as doctor_command
 
     def hung_up() -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(diagnosis, "examine", hung_up)
+    monkeypatch.setattr(doctor_command, "examine", hung_up)
     said = millwork("doctor")
     assert said.code == 70
     Path(said.err.split("Details: ")[1].split()[0]).unlink()

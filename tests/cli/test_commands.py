@@ -99,14 +99,14 @@ def test_doctor() -> None:
 def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import PackageNotFoundError, version
 
-    from millwork.commands import doctor as diagnosis
+    from millwork.commands import doctor as doctor_command
 
     def lacking(name: str) -> str:
         if name == "treelite":
             raise PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr(diagnosis, "version", lacking)
+    monkeypatch.setattr(doctor_command, "version", lacking)
     findings = {finding["what"]: finding for finding in millwork("doctor", "--json").document()}
     assert (findings["treelite"]["there"], findings["treelite"]["hint"]) == (False, "pip install 'millwork[treelite]'")
 

@@ -18,9 +18,9 @@ from models.jobs import Desk, Said, millwork
 
 from millwork import toolchains
 from millwork.cli import app
-from millwork.commands import doctor as diagnosis
-from millwork.commands import retune as production
-from millwork.commands import tune as reconfigure
+from millwork.commands import doctor as doctor_command
+from millwork.commands import retune as retune_command
+from millwork.commands import tune as tune_command
 from millwork.environments import Environment
 from millwork.errors import MillworkError, PublicationError
 from millwork.pipeline import optimize as pipeline
@@ -106,7 +106,7 @@ def test_a_run(command: str, error: MillworkError | None, record: Record, monkey
 
 @ENDINGS
 def test_tune(error: MillworkError | None, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconfigure, "tune", lambda *_: (record, error))
+    monkeypatch.setattr(tune_command, "tune", lambda *_: (record, error))
     harmless(millwork("tune", "clicks", "--repository", "models"), 0 if error is None else 7)
 
 
@@ -124,7 +124,7 @@ def test_retune(applied: bool, error: MillworkError | None, record: Record, monk
         compute_us=1.0,
         pending=0.0,
     )
-    found = production.Retuned(
+    found = retune_command.Retuned(
         name=EVIL,
         observed=seen,
         now=EVIL,
@@ -133,7 +133,7 @@ def test_retune(applied: bool, error: MillworkError | None, record: Record, monk
         tuned_for=EVIL,
         record=record if applied else None,
     )
-    monkeypatch.setattr(production, "retune", lambda *_: (found, error))
+    monkeypatch.setattr(retune_command, "retune", lambda *_: (found, error))
     asked = ("retune", "--repository", "models", "--metrics", "http://127.0.0.1:1/metrics")
     harmless(millwork(*asked), 0 if error is None else 7)
 
@@ -200,7 +200,7 @@ def test_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     def bug() -> None:
         raise ValueError(EVIL)
 
-    monkeypatch.setattr(diagnosis, "examine", bug)
+    monkeypatch.setattr(doctor_command, "examine", bug)
     said = millwork("doctor")
     harmless(said, 70)
     Path(said.err.split("Details: ")[1].split()[0]).unlink()
@@ -211,9 +211,9 @@ def test_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [
-        diagnosis.Finding(what=EVIL, there=there, version=EVIL, hint=EVIL, purpose=EVIL) for there in (True, False)
+        doctor_command.Finding(what=EVIL, there=there, version=EVIL, hint=EVIL, purpose=EVIL) for there in (True, False)
     ]
-    monkeypatch.setattr(diagnosis, "examine", lambda: found)
+    monkeypatch.setattr(doctor_command, "examine", lambda: found)
     monkeypatch.setenv("COLUMNS", "300")
     harmless(millwork("doctor"))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from millwork.cli import retune
-from millwork.commands import retune as production
+from millwork.commands import retune as retune_command
 from millwork.errors import UsageError
 from millwork.triton import counters
 from millwork.triton.counters import Observed
@@ -189,7 +189,7 @@ def test_another_traffic_than_was_tuned_for_is_told() -> None:
     ],
 )
 def test_retune_says_what_it_found(found: fitness.Fitness, said: str) -> None:
-    told = retune._said(production.Retuned(name="m", observed=seen(), now="1 instance", fitness=found))
+    told = retune._said(retune_command.Retuned(name="m", observed=seen(), now="1 instance", fitness=found))
     assert said in told[-1]
     assert len(told) == 2 + len(found.signs)
 

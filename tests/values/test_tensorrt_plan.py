@@ -13,7 +13,7 @@ from millwork import gpus, triton_releases
 from millwork.artifacts import repository
 from millwork.errors import PublicationError
 from millwork.gpus import Gpu
-from millwork.pipeline import publish as release
+from millwork.pipeline import publish
 from millwork.progress import Silent
 from millwork.triton.serving import Serving
 from millwork.values.tensorrt_plan import Place, PlanFacts, misfit
@@ -83,5 +83,5 @@ def test_such_a_plan_is_not_published(tmp_path: Path, monkeypatch: pytest.Monkey
     bundle: Any = types.SimpleNamespace(name="net", manifest=manifest)
     serving = Serving(release=triton_releases.find("26.09"), backends=("tensorrt",))
     with pytest.raises(PublicationError, match=r"the plan doesn't run here: it was built on NVIDIA A100.*NVIDIA L4"):
-        release.publish([bundle], repository.at(str(tmp_path)), serving, Silent())
+        publish.publish([bundle], repository.at(str(tmp_path)), serving, Silent())
     assert not list(tmp_path.iterdir())

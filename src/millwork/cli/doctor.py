@@ -12,10 +12,10 @@ def doctor(as_json: AsJson = False) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from ..commands import doctor as diagnosis
+    from ..commands import doctor as doctor_command
     from .console import Console, answer, plain
 
-    findings = diagnosis.examine()
+    findings = doctor_command.examine()
     if as_json:
         answer(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
         return 0

@@ -20,15 +20,15 @@ def retune(options: RetuneOptions, as_json: AsJson = False) -> int:
     It says whether the configuration still fits, and what would do better. It changes nothing without --apply. The
     production server is read, never put under load.
     """
-    from ..commands import retune as production
+    from ..commands import retune as retune_command
     from .console import Console, answer, plain
     from .terminal import TerminalProgress, print_error
     from .tuning_table import tuning_table
 
-    request = production.requested(options)
+    request = retune_command.requested(options)
     console = Console()
     with TerminalProgress(console) as progress:
-        found, error = production.retune(request, progress)
+        found, error = retune_command.retune(request, progress)
     console.print()
     for line in _said(found):
         console.print(plain(line), soft_wrap=True)

@@ -14,13 +14,13 @@ def verify(options: VerifyOptions, as_json: AsJson = False) -> int:
 
     It names every file that is missing, changed or added; the exit code is then 3.
     """
-    from ..commands import verify as verification
+    from ..commands import verify as verify_command
     from .console import Console, answer, plain
 
-    found = verification.verify(options)
+    found = verify_command.verify(options)
     if as_json:
         answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    verification.require_unchanged(found)
+    verify_command.require_unchanged(found)
     signed = ", signed by this key" if found.signed else ""
     Console().print(plain(f"{found.where}: {found.files} files, all as they were made{signed}"), soft_wrap=True)
     return 0

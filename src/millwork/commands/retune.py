@@ -28,7 +28,7 @@ from ..tuning.outcome import MOST_ROWS
 from ..tuning.service_times import ProfileRequest, RunnerFile, ServiceTime
 from ..tuning.slo import Objective
 from ..values import Record, Value
-from . import tune as reconfigure
+from . import tune as tune_command
 from .options import RetuneOptions
 from .tune import TuneRequest, published
 
@@ -132,7 +132,7 @@ def _retuned(
     )
     if not request.apply or judged.fits:
         return found, None
-    record, error = reconfigure.tune(_tune_request(request, name, workload, was), progress)
+    record, error = tune_command.tune(_tune_request(request, name, workload, was), progress)
     return msgspec.structs.replace(found, record=record), error
 
 

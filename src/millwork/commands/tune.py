@@ -17,7 +17,7 @@ from ..artifacts.repository import Repository, at, check_name
 from ..artifacts.repository.base import Sign
 from ..errors import MillworkError, PublicationError, SloError, UsageError
 from ..executors import LocalExecutor
-from ..pipeline import publish as release
+from ..pipeline import publish
 from ..pipeline.plan import objective_of, traffic_of
 from ..pipeline.tune import require_visible
 from ..progress import Progress
@@ -27,7 +27,7 @@ from ..storage.run_directory import RunDirectory
 from ..targets import machine
 from ..triton import address
 from ..triton import config as triton_config
-from ..triton import serving as server
+from ..triton import serving as servers
 from ..triton.address import Address
 from ..triton.serving import Serving
 from ..tuning import outcome, slo
@@ -120,7 +120,7 @@ def _tune(request: TuneRequest, bundle: Bundle, progress: Progress) -> tuple[Rec
             f"{request.name}: the version that serves is signed, and the tuned one wouldn't be",
             "Give the key with --sign, or --dry-run to look only.",
         )
-    serving = server.prepare(request.triton, None, progress.detail)
+    serving = servers.prepare(request.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
     require_visible(request.slo, serving)
@@ -174,10 +174,10 @@ def _tuned(
         return record, None
     progress.begin("publish", f"{request.repository.url}/{request.name}")
     try:
-        publication, _ = release.publish([changed], request.repository, serving, progress, seal)
+        publication, _ = publish.publish([changed], request.repository, serving, progress, seal)
     except PublicationError as error:
         return _stopped(record, error), error
-    progress.end(release.words(publication))
+    progress.end(publish.words(publication))
     return msgspec.structs.replace(record, publication=publication), None
 
 
