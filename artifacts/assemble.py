@@ -53,7 +53,7 @@ class ServedBy(Value):
 def assemble(
     folder: Path,
     name: str,
-    built: Artifact,
+    artifact: Artifact,
     built_folder: Path,
     served_by: ServedBy,
     signature: Signature,
@@ -62,51 +62,51 @@ def assemble(
 ) -> Bundle:
     """Fill the empty ``folder`` with a version of the model ``name``. ``golden``: G rows and the framework's answers
     float32 [G, K]."""
-    for file in (built.model_file, *built.files):
+    for file in (artifact.model_file, *artifact.files):
         shutil.copyfile(built_folder / file, folder / file)
     if served_by.triton_backend == "python":
         shutil.copyfile(MODEL_PY, folder / MODEL_PY.name)
-        shutil.copyfile(runners.source(built.runner), folder / RUNNER_FILE)
-        for path in runners.beside(built.runner):
+        shutil.copyfile(runners.source(artifact.runner), folder / RUNNER_FILE)
+        for path in runners.beside(artifact.runner):
             shutil.copyfile(path, folder / path.name)
     given = golden[0]
     words: dict[str, Any] = {} if given.categories is None else {"c": given.categories}
     np.savez(folder / GOLDEN_FILE, x=given.numbers, y=golden[1], **words)
-    manifest = _manifest(name, built, served_by, signature, evidence)
-    return seal(folder, manifest, _config(name, built, served_by, signature))
+    manifest = _manifest(name, artifact, served_by, signature, evidence)
+    return seal(folder, manifest, _config(name, artifact, served_by, signature))
 
 
-def _config(name: str, built: Artifact, served_by: ServedBy, signature: Signature) -> str:
+def _config(name: str, artifact: Artifact, served_by: ServedBy, signature: Signature) -> str:
     return render(
         ConfigRequest(
             name=name,
             triton_backend=served_by.triton_backend,
             release=served_by.release,
-            model_file=built.model_file,
+            model_file=artifact.model_file,
             model_sha256=signature.provenance.sha256,
             features=len(signature.features.names),
             categories=len(signature.features.category_names),
             category_dtype=signature.features.category_dtype,
             output=signature.output,
             settings=served_by.settings,
-            parameters=built.parameters,
-            plan=built.plan,
+            parameters=artifact.parameters,
+            plan=artifact.plan,
         )
     )
 
 
-def _manifest(name: str, built: Artifact, served_by: ServedBy, signature: Signature, evidence: Evidence) -> Manifest:
+def _manifest(name: str, artifact: Artifact, served_by: ServedBy, signature: Signature, evidence: Evidence) -> Manifest:
     """Of files that are still to be listed."""
     return Manifest(
         schema=SCHEMA,
         name=name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         millwork=__version__,
-        backend=built.backend,
-        precision=built.precision,
+        backend=artifact.backend,
+        precision=artifact.precision,
         triton_backend=served_by.triton_backend,
         triton_release=served_by.release.name,
-        model_file=built.model_file,
+        model_file=artifact.model_file,
         features=signature.features,
         output=signature.output,
         model=evidence.model,
@@ -114,15 +114,15 @@ def _manifest(name: str, built: Artifact, served_by: ServedBy, signature: Signat
         parity=evidence.parity,
         latency=evidence.latency,
         target=evidence.target,
-        requirements=built.requirements,
+        requirements=artifact.requirements,
         files=(),
-        runner=built.runner,
-        parameters={**built.parameters, "threads": str(served_by.settings.threads)},
+        runner=artifact.runner,
+        parameters={**artifact.parameters, "threads": str(served_by.settings.threads)},
         golden_file=GOLDEN_FILE,
         engine=evidence.engine,
         golden_abs=evidence.golden_abs,
         golden_rel=evidence.golden_rel,
-        plan=built.plan,
+        plan=artifact.plan,
     )
 
 

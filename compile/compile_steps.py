@@ -172,7 +172,7 @@ class FeedRequest(Value):
 
 
 class Fed(Value):
-    """Beside it: ``feed.npz``, as :mod:`.hummingbird.feed` says; or ``unsupported``: why there is none."""
+    """Beside it: ``feed.npz``, as :mod:`.backends.hummingbird.feed` says; or ``unsupported``: why there is none."""
 
     unsupported: str = ""
 

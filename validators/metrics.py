@@ -1,7 +1,7 @@
 """The task's metric on labelled rows, candidate against framework, with a paired bootstrap interval.
 
 Logloss for classifiers, RMSE for the rest: both are a mean over rows, so that a paired resample costs one product. Of
-a classifier the area under the ROC curve and the calibration error too: see :mod:`.ranking`.
+a classifier the area under the ROC curve and the calibration error too: see :mod:`.auc`.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Ledger(Value):
     before: dict[int, int] = msgspec.field(default_factory=dict)
     kept: dict[int, bytes] = msgspec.field(default_factory=dict)
     manifests: dict[int, str] = msgspec.field(default_factory=dict)
-    transaction: Transaction | None = msgspec.field(default=None, name="flight")
+    transaction: Transaction | None = msgspec.field(default=None, name="flight")  # as ledgers have it
 
 
 def read(place: Place) -> Ledger:

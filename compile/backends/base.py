@@ -83,7 +83,7 @@ class Backend(Kind, Protocol):
         """Write the candidate's files into ``folder``, which exists and is empty. ``program`` is lowered."""
         ...
 
-    def leaves(self, built: Artifact, folder: Path, rows: npt.NDArray[np.float32], categories: Any = None) -> Leaves:
+    def leaves(self, artifact: Artifact, folder: Path, rows: npt.NDArray[np.float32], categories: Any = None) -> Leaves:
         """The leaf of each row in each tree, asked of the built artifact itself, not of the program: int32 [N, T'].
 
         Numbers are :meth:`expected`'s. ``rows`` and ``categories``: the client's, float32 [N, F], and [N, C] where the
@@ -92,7 +92,7 @@ class Backend(Kind, Protocol):
         """
         ...
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """The forest as it is read back from the file, and as it must be: every node's test, children, directions,
         and what leaves and base scores add, in the artifact's own types; None where the file is the framework's own.
 

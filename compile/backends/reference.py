@@ -41,11 +41,11 @@ class Reference:
             requirements=(requirement(oracle.framework, oracle.version), *(() if not frames else ("pandas",))),
         )
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        engine = runner(built.runner)(folder / built.model_file, built.parameters, 1)
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        engine = runner(artifact.runner)(folder / artifact.model_file, artifact.parameters, 1)
         return engine.leaves(rows, categories)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         return None
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:

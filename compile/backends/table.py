@@ -1,7 +1,7 @@
 """The table of backends: one row each. Importing it imports no backend: a row's thunk does, when it is asked.
 
 A new backend is a folder beside this file, a thunk and a row here. Where its engine is new, too, it has a runner and
-that runner's row (compile/runners/runner_rows.py). Nothing else names a backend.
+that runner's row (compile/runners/runner_rows.py). Nothing else has to be touched.
 
 A third party's package declares ``[project.entry-points."millwork.backends"]`` with ``name = "module:function"``,
 the function returning a :class:`~millwork.compile.backends.base.Backend`. A name clash is an error.

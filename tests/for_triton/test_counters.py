@@ -87,7 +87,7 @@ def test_what_happened_between_two_readings() -> None:
 @pytest.fixture
 def prometheus() -> Iterator[str]:
     """What it answers to a query, and no more: half of what the counters hold, grown in the time asked for, and that it
-    has seen the model for 900 seconds. (A real one: tests/test_retune.py.)"""
+    has seen the model for 900 seconds. (A real one: tests/commands/test_retune.py.)"""
     values = {
         line.split("{")[0]: float(line.split()[-1]) / 2
         for line in PAGE.splitlines()

@@ -262,15 +262,17 @@ def test_a_killed_owner_leaves_no_server(triton_installation: Installation, repo
     assert not list(shared_memory.SHARED_MEMORY.glob(f"millwork_*_{owner.pid}_*"))
 
 
-def test_a_killed_warden_leaves_no_server(triton_installation: Installation, repository: Path, tmp_path: Path) -> None:
+def test_a_killed_supervisor_leaves_no_server(
+    triton_installation: Installation, repository: Path, tmp_path: Path
+) -> None:
     with start(triton_installation, repository, tmp_path) as one:
         with Session(one.grpc_url) as session:
             session.load("scale")
         started = psutil.Process(one.pid)
         tree = [started, *started.children(recursive=True)]
-        warden = started.parent()
-        assert warden
-        warden.kill()
+        supervisor = started.parent()
+        assert supervisor
+        supervisor.kill()
         _, alive = psutil.wait_procs(tree, timeout=30)
         assert alive == []
         assert one.wait() != 0

@@ -177,14 +177,14 @@ def test_the_last_run_publishes_and_nothing_is_left(how: str, request: pytest.Fi
 def test_with_a_server_at_work(
     files: Files, tmp_path: Path, triton_installation: Installation, killed: Deaths, number: signal.Signals
 ) -> None:
-    """The server of a run goes with it, at once or (killed) by its warden. A version that was published and not yet
+    """The server of a run goes with it, at once or (killed) by its supervisor. A version that was published and not yet
     verified when the run was killed is verified by the next, and keeps its number; Ctrl-C takes it back."""
     quick = ("--triton", "managed", "--backends", "onnx", "--traffic", "batch=1", "--tune-budget", "0")
     shutil.copytree(killed.desk.run_dir, tmp_path / "run")  # what was found out about the model is kept
     left = deaths(files, tmp_path, number, "server" if number == signal.SIGKILL else "published", quick)
     *dead, last = left.runs
     for run in dead:
-        assert len(run["processes"]) >= 3, run["err"]  # the warden, the server and its Python process
+        assert len(run["processes"]) >= 3, run["err"]  # the supervisor, the server and its Python process
         assert all(gone(pid) for pid in run["processes"])
     if number == signal.SIGKILL:
         assert [run["signal"] for run in dead] == [number, number]

@@ -44,7 +44,7 @@ def run(
         limits=limits,
         threads=threads,
         extra_path=CRASHING,
-        sandbox=worker.NO_SANDBOX,  # tests/test_sandbox.py has what a sandbox changes
+        sandbox=worker.NO_SANDBOX,  # tests/worker/test_sandbox.py has what a sandbox changes
     )
 
 

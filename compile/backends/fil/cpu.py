@@ -96,17 +96,17 @@ class Fil:
             files=(ENCODER_FILE, ENCODING_FILE) if encoded else (),
         )
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ...runners.treelite_runner import Runner
 
-        return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows, categories)  # type: ignore[no-any-return]
+        return Runner(folder / artifact.model_file, artifact.parameters, threads=1).leaves(rows, categories)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         import treelite
 
-        model = treelite.Model.deserialize(str(folder / built.model_file))
+        model = treelite.Model.deserialize(str(folder / artifact.model_file))
         got, must = _read_back(model, _vector(program.forest)), _must_be(program)
-        if built.parameters.get("encoder"):
+        if artifact.parameters.get("encoder"):
             with np.load(folder / ENCODER_FILE, allow_pickle=False) as held:
                 got = np.concatenate([got, as_numbers({name: held[name] for name in held.files})])
             must = np.concatenate([must, as_numbers(encoding_tables(program))])

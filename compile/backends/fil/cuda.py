@@ -78,13 +78,13 @@ class FilCuda:
             parameters={**made.parameters, **self.tune(folder / MODEL_FILE, rows, self.batches)},
         )
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ...runners.nvforest_runner import Runner
 
-        return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows)  # type: ignore[no-any-return]
+        return Runner(folder / artifact.model_file, artifact.parameters, threads=1).leaves(rows)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
-        return Fil().node_table(built, folder, program)
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+        return Fil().node_table(artifact, folder, program)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         return Fil().expected(program, leaf, framework_leaf)

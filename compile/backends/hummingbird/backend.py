@@ -1,7 +1,7 @@
 """``hummingbird``: trees as Hummingbird's tensor operators, between our encoders and our answers, for ONNX Runtime.
 
 Hummingbird itself works in an environment of its own (``millwork toolchain install hummingbird``), fed with our forest
-(:mod:`..hummingbird.feed`); what it made is read here as a graph, and judged leaf by leaf as any other::
+(:mod:`.feed`); what it made is read here as a graph, and judged leaf by leaf as any other::
 
     input__0, input__1 -> encoders (onnx_encoders) -> row [N, W] -> sources [N, V], no NaN left
     -> Hummingbird's operators, ending in Gather(leaf_table, slot) and a ReduceSum -> margin [N, K] -> the answer
@@ -67,17 +67,17 @@ class Hummingbird:
             passes=(said.note,),
         )
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         """Of each row the places of its leaves among the forest's, by the slots that the graph itself looks up."""
-        probe = slot_probe(onnx.load_model(str(folder / built.model_file)))
+        probe = slot_probe(onnx.load_model(str(folder / artifact.model_file)))
         leaf = np.load(folder / LEAVES_FILE, allow_pickle=False)
-        slots = np.concatenate([part.ravel() for part in asked(probe, built.parameters, rows, categories)])
+        slots = np.concatenate([part.ravel() for part in asked(probe, artifact.parameters, rows, categories)])
         return np.asarray(leaf[slots.reshape(len(rows), -1)][:, BASE_TREES:], np.int32)
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """The base scores; what Hummingbird's table adds in each slot of a leaf, and what that leaf adds; then each
         leaf of the forest once. Its tests are padded and reordered by it: rows alone show that they are right."""
-        model = onnx.load_model(str(folder / built.model_file))
+        model = onnx.load_model(str(folder / artifact.model_file))
         leaf = np.load(folder / LEAVES_FILE, allow_pickle=False)
         forest = program.forest
         table = constants(model, [LEAF_TABLE]).reshape(len(leaf), -1)

@@ -59,13 +59,13 @@ class Native:
             files=(LIBRARY,),
         )
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
         from ...runners.native_runner import Runner
 
-        return Runner(folder / built.model_file, built.parameters, threads=1).leaves(rows, categories)  # type: ignore[no-any-return]
+        return Runner(folder / artifact.model_file, artifact.parameters, threads=1).leaves(rows, categories)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
-        held = cpu_file.read(folder / built.model_file)
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+        held = cpu_file.read(folder / artifact.model_file)
         return _read_back(held), _must_be(program)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:

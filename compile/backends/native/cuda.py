@@ -48,12 +48,12 @@ class NativeCuda:
             return Unsupported(reason=f"{self.name}: {error}")
         return built(program, beside, limit)
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        return cuda_runner.Runner(folder / built.model_file, built.parameters, 1).leaves(rows)  # type: ignore[no-any-return]
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        return cuda_runner.Runner(folder / artifact.model_file, artifact.parameters, 1).leaves(rows)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """The file's arrays, all of them, beside those that the program makes: leaves and bits are asked of the GPU."""
-        held = cuda_forest.read(folder / built.model_file)
+        held = cuda_forest.read(folder / artifact.model_file)
         _, wanted = cuda_file.packed(program)
         names = cuda_forest.SECTIONS
         return (

@@ -1,4 +1,4 @@
-"""``onnx``: trees as ai.onnx.ml's TreeEnsembleRegressor; how the graph looks is in ``onnx_writer``."""
+"""``onnx``: trees as ai.onnx.ml's TreeEnsembleRegressor; how the graph looks is in ``writer``."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class OnnxTrees:
             foreign=operators,
         )
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        model = onnx.load_model(str(folder / built.model_file))
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        model = onnx.load_model(str(folder / artifact.model_file))
         if not any(node.op_type == TREES for node in model.graph.node):
             return np.zeros((len(rows), 0), np.int32)
         probe = leaf_probe(model)
-        parts = list(asked(probe, built.parameters, rows, categories, block=4096))
+        parts = list(asked(probe, artifact.parameters, rows, categories, block=4096))
         return np.concatenate(parts).astype(np.int32)[:, BASE_TREE:]
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
-        model = onnx.load_model(str(folder / built.model_file))
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+        model = onnx.load_model(str(folder / artifact.model_file))
         plan = layout(program)
         wanted = table_constants(program, plan)
         got = [constants(model, wanted), vocabulary_keys(model)]

@@ -60,18 +60,18 @@ class TensorRtTrees:
         onnx.save_model(leaf_probe(onnx.load_model(str(graph))), probe)
         ranges = profiles.of(self.batches, largest=max(MAX_BATCH, *self.batches))
         for file, where in ((probe, own), (graph, folder)):
-            built = candidate.build(file, self.precision, ranges, where)
-            if isinstance(built, Unsupported):
-                return built
-        return built
+            artifact = candidate.build(file, self.precision, ranges, where)
+            if isinstance(artifact, Unsupported):
+                return artifact
+        return artifact
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        engine = _runner()(folder / LEAVES / built.model_file, {"output": LEAF}, 1)
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        engine = _runner()(folder / LEAVES / artifact.model_file, {"output": LEAF}, 1)
         return np.asarray(engine.predict(rows), np.int32)
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         """Of the graph that the engine was built of, which lies beside it: an engine has no constants to read."""
-        graph = msgspec.structs.replace(built, model_file=MODEL_FILE)
+        graph = msgspec.structs.replace(artifact, model_file=MODEL_FILE)
         return TensorTrees(self.precision, self.name).node_table(graph, folder, program)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:

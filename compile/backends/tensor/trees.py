@@ -83,15 +83,15 @@ class TensorTrees:
             )
         return ""
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        probe = leaf_probe(onnx.load_model(str(folder / built.model_file)))
-        return np.concatenate(list(asked(probe, built.parameters, rows, categories)))
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        probe = leaf_probe(onnx.load_model(str(folder / artifact.model_file)))
+        return np.concatenate(list(asked(probe, artifact.parameters, rows, categories)))
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         made = plan(program)
         if isinstance(made, str):  # what was built had a plan
             raise ModelError(f"tensor: {made}")
-        return read_back(onnx.load_model(str(folder / built.model_file)), program, made)
+        return read_back(onnx.load_model(str(folder / artifact.model_file)), program, made)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
         place = np.cumsum(program.forest.is_leaf) - 1

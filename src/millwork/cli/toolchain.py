@@ -13,7 +13,7 @@ toolchain = group("Tools that some candidates need, each in an environment of it
 @add(toolchain, "install")
 @command()
 def install(name: Annotated[str, Arg("NAME", "The toolchain; `millwork toolchain list` names all.")]) -> None:
-    """Install NAME into the user's cache folder (nothing where it is there)."""
+    """Install NAME into the user's cache folder. Does nothing if it is installed."""
     from .. import toolchains
     from .console import Console, plain
     from .spinner import progress
@@ -28,7 +28,7 @@ def install(name: Annotated[str, Arg("NAME", "The toolchain; `millwork toolchain
 @add(toolchain, "list")
 @command()
 def list_them(as_json: AsJson = False) -> None:
-    """Say which there are, what each is for, and which are installed."""
+    """List the toolchains, what each is for, and which are installed."""
     import msgspec
     from rich.text import Text
 

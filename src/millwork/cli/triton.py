@@ -10,13 +10,13 @@ from .command import AsJson, add, command, group
 if TYPE_CHECKING:
     from ..triton.install import Status
 
-triton = group("The managed Triton: a real server out of pip packages, without Docker.")
+triton = group("The managed Triton: a real server, installed from pip, without Docker.")
 
 
 @add(triton, "install")
 @command()
 def install() -> None:
-    """Install it into the user's cache folder (about 0.6 GB; nothing where it is there)."""
+    """Install it into the user's cache folder (about 0.6 GB). Does nothing if it is installed."""
     from ..commands import triton as commands
     from .console import Console, plain
     from .spinner import progress

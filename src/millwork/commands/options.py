@@ -172,7 +172,7 @@ class TuneOptions(Value, kw_only=True):
     repository: RepositoryUrl
     data: Annotated[
         str | None,
-        Opt("--data", metavar="FILE", help="Rows to ask with. Default: the version's golden rows.", panel=MODEL),
+        Opt("--data", metavar="FILE", help="Rows to send. Default: the version's golden rows.", panel=MODEL),
     ] = None
     slo: SloSpec = None
     traffic: TrafficSpec = None
@@ -189,7 +189,11 @@ class RetuneOptions(Value, kw_only=True):
     folder."""
 
     name: Annotated[
-        str | None, Arg("MODEL_NAME", "The model's name. Not needed where the repository and the metrics share one.")
+        str | None,
+        Arg(
+            "MODEL_NAME",
+            "The model's name. Not needed if the repository and the metrics have exactly one model in common.",
+        ),
     ] = None
     repository: RepositoryUrl
     metrics: Annotated[
@@ -205,7 +209,7 @@ class RetuneOptions(Value, kw_only=True):
         Opt(
             "--seconds",
             metavar="N",
-            help="How long to look: 10 between two readings of --metrics; the last 3600 of --prometheus.",
+            help="Seconds to observe. Default: 10 with --metrics, the last 3600 with --prometheus.",
             panel=TRAFFIC,
         ),
     ] = None

@@ -61,7 +61,7 @@ Task = Annotated[
     Opt(
         "--task",
         metavar="KIND",
-        help="What a net is for: regression, binary, multiclass or multilabel.",
+        help="The net's task: regression, binary, multiclass or multilabel.",
         panel=MODEL,
         values=_tasks,
     ),
@@ -138,7 +138,7 @@ TritonRelease = Annotated[
     Opt(
         "--triton-release",
         metavar="YY.MM",
-        help="The Triton release to write for, where no server can be asked.",
+        help="The Triton release to write for, if no server can be asked.",
         panel=ADVANCED,
     ),
 ]

@@ -1,7 +1,7 @@
 """Start a Triton of our own and stop it without a trace.
 
-Loopback only, explicit model control (what is loaded is what was asked for), its own process group under a warden
-(warden.py) that outlives this process just long enough to stop the server and to remove its shared memory.
+Loopback only, explicit model control (what is loaded is what was asked for), its own process group under a supervisor
+(supervisor.py) that outlives this process just long enough to stop the server and to remove its shared memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EXIT_S = 5
 """How long the server may take to finish its requests when it is stopped."""
 
 GRACE_S = EXIT_S + 10.0
-"""How long the warden waits before it kills; models unload within it."""
+"""How long the supervisor waits before it kills; models unload within it."""
 
 POLL_S = 0.02
 ATTEMPTS = 5
@@ -54,7 +54,7 @@ class RunningServer(AbstractContextManager["RunningServer"]):
         self.pid = pid
         self.ports = ports
         self.log = log
-        self._warden = process
+        self._supervisor = process
         self._memory = memory
 
     @property
@@ -72,11 +72,11 @@ class RunningServer(AbstractContextManager["RunningServer"]):
 
     @property
     def alive(self) -> bool:
-        return self._warden.poll() is None
+        return self._supervisor.poll() is None
 
     def wait(self) -> int:
         """Wait until the server ends by itself; its exit status (128 + N for signal N)."""
-        return self._warden.wait()
+        return self._supervisor.wait()
 
     def log_tail(self) -> str:
         """The last lines of the log that say something about a failure."""
@@ -84,7 +84,7 @@ class RunningServer(AbstractContextManager["RunningServer"]):
 
     def stop(self) -> None:
         """Stop the server and its Python stubs, and remove their shared memory."""
-        _stop(self._warden, self._memory)
+        _stop(self._supervisor, self._memory)
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +180,7 @@ def _start_once(variables: dict[str, str], command: list[str], ports: Ports, log
 
 
 def _launch(variables: dict[str, str], command: list[str], memory: str, log: Path) -> subprocess.Popen[bytes]:
-    """The warden, with the server under it. Its standard input is the line that stops it."""
+    """The supervisor, with the server under it. Its standard input is the line that stops it."""
     script = str(Path(supervisor.__file__).resolve())
     owner = [str(os.getpid()), memory, str(GRACE_S)]
     try:
@@ -211,10 +211,10 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ports: Ports, deadline: 
     return None
 
 
-def _listener(warden_pid: int, ports: set[int]) -> int | None:
-    """The pid of the warden's server if it listens on all of ``ports``."""
+def _listener(supervisor_pid: int, ports: set[int]) -> int | None:
+    """The pid of the supervisor's server if it listens on all of ``ports``."""
     try:
-        for child in psutil.Process(warden_pid).children():
+        for child in psutil.Process(supervisor_pid).children():
             listening = {
                 connection.laddr.port
                 for connection in child.net_connections(kind="tcp")
@@ -240,7 +240,7 @@ def _says_ready(port: int) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes], memory: str) -> None:
-    """End the warden, which ends the server. A second Ctrl-C, or a warden that hangs, kills both."""
+    """End the supervisor, which ends the server. A second Ctrl-C, or a supervisor that hangs, kills both."""
     try:
         if process.stdin is not None:
             process.stdin.close()

@@ -29,7 +29,7 @@ def remove(own: str) -> None:
 
 
 def remove_stale() -> None:
-    """Remove what the servers of dead owners left behind: a machine that lost power, a killed warden."""
+    """Remove what the servers of dead owners left behind: a machine that lost power, a killed supervisor."""
     for path in SHARED_MEMORY.glob("millwork_*"):
         name = _NAME.match(path.name)
         if name and int(name["namespace"]) == _namespace() and not Path("/proc", name["pid"]).exists():

@@ -1,6 +1,6 @@
 """Runs a server and makes sure that it doesn't outlive its owner. A script of its own: standard library only.
 
-    python -I -S warden.py OWNER_PID SHM_PREFIX GRACE_SECONDS COMMAND...
+    python -I -S supervisor.py OWNER_PID SHM_PREFIX GRACE_SECONDS COMMAND...
 
 The owner holds the other end of standard input. The server is stopped (SIGTERM, then after GRACE_SECONDS SIGKILL to
 its whole group, Python stubs included) when that pipe closes, when the owner dies, however it dies, or on SIGTERM.
@@ -42,14 +42,14 @@ def main(arguments: list[str]) -> int:
 
 def _start(command: list[str]) -> int:
     """The server's pid; it leads a session and a process group of its own."""
-    warden = os.getpid()
+    supervisor = os.getpid()
     server = os.fork()
     if server:
         return server
     try:
         os.setsid()
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != warden:
+        if os.getppid() != supervisor:
             os._exit(1)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with contextlib.suppress(OSError):

@@ -140,31 +140,31 @@ def search(
     candidates: Sequence[ServedCandidate],
     measure: Measure,
     memory: Callable[[Trial], int | None] = lambda _: None,
-    told: Callable[[str], None] = lambda _: None,
+    detail: Callable[[str], None] = lambda _: None,
 ) -> Found:
     """Find the best configuration of the best candidate. Where every trial failed, the ranking is empty."""
     state = SearchState(problem, memory)
     space = trials.space(problem, candidates)
     first = trials.first(problem, candidates, space)
     state.trials += first
-    _sweep(state, first, measure, told)
+    _sweep(state, first, measure, detail)
     ranked = state.ranked(first)
     near = trials.near(space, first, ranked[:2], problem.trials - len(first))
     if near:
         state.trials += near
-        _sweep(state, [state.baseline, *_without(ranked, state.baseline)[:2], *near], measure, told)
-    why, last = _decide(state, measure, told)
+        _sweep(state, [state.baseline, *_without(ranked, state.baseline)[:2], *near], measure, detail)
+    why, last = _decide(state, measure, detail)
     return Found(state, tuple(_by_simplicity(state, last)), why, tuple(space))
 
 
-def _decide(state: SearchState, measure: Measure, told: Callable[[str], None]) -> tuple[str, list[Trial]]:
+def _decide(state: SearchState, measure: Measure, detail: Callable[[str], None]) -> tuple[str, list[Trial]]:
     """Sweep on until it is decided: how it ended, and the trials that were still in, which alone can be the best."""
     alive = state.ranked(state.trials, NEAR_LIMIT)
     for keep in HALVES:
         if _out_of_time(state, len(alive[:keep]) + 1):
             return _out(state), alive
         alive = _halved(state, alive, keep)
-        _sweep(state, _with_baseline(state, alive), measure, told)
+        _sweep(state, _with_baseline(state, alive), measure, detail)
         alive = state.ranked(alive, NEAR_LIMIT)
     while state.sweeps < MOST_SWEEPS:
         alive = state.ranked(alive) or state.ranked(state.trials)[: HALVES[-1]]  # all that were in have failed since
@@ -177,7 +177,7 @@ def _decide(state: SearchState, measure: Measure, told: Callable[[str], None]) -
         if _out_of_time(state, len(rest) + 2):
             return _out(state), alive
         alive = [leader, *rest]
-        _sweep(state, _with_baseline(state, alive), measure, told)
+        _sweep(state, _with_baseline(state, alive), measure, detail)
     return f"{MOST_SWEEPS} sweeps: noise on this machine hides the differences that are left", alive
 
 
@@ -207,7 +207,7 @@ def _without(trials: Sequence[Trial], one: Trial) -> list[Trial]:
     return [trial for trial in trials if trial.id != one.id]
 
 
-def _sweep(state: SearchState, trials: Sequence[Trial], measure: Measure, told: Callable[[str], None]) -> None:
+def _sweep(state: SearchState, trials: Sequence[Trial], measure: Measure, detail: Callable[[str], None]) -> None:
     """One round of each; every other sweep goes backwards. A trial that can't serve is out. Once something was
     measured, it ends where the budget does."""
     number = state.sweeps + 1
@@ -215,7 +215,7 @@ def _sweep(state: SearchState, trials: Sequence[Trial], measure: Measure, told: 
     for trial in order if number % 2 else reversed(order):
         if state.rounds and state.spent_s > state.problem.budget_s:
             return
-        told(f"sweep {number}: {trial.words}")
+        detail(f"sweep {number}: {trial.words}")
         try:
             seen = measure(trial, number)
         except TrialError as failed:

@@ -41,13 +41,13 @@ class Toy:
             requirements=(),
         )
 
-    def leaves(self, built: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
-        walker = runner(built.runner)(folder / built.model_file, built.parameters, 1)
+    def leaves(self, artifact: Artifact, folder: Path, rows: Rows, categories: Any = None) -> Leaves:
+        walker = runner(artifact.runner)(folder / artifact.model_file, artifact.parameters, 1)
         return walker.leaves(rows)  # type: ignore[no-any-return]
 
-    def node_table(self, built: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
+    def node_table(self, artifact: Artifact, folder: Path, program: Program) -> tuple[Table, Table] | None:
         must = arrays(program)
-        with np.load(folder / built.model_file, allow_pickle=False) as held:
+        with np.load(folder / artifact.model_file, allow_pickle=False) as held:
             return in_one({name: held[name] for name in must}), in_one(must)
 
     def expected(self, program: Program, leaf: Leaves, framework_leaf: Leaves) -> Leaves:
