@@ -9,7 +9,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
-import msgspec
 import numpy as np
 
 from . import export_net
@@ -165,8 +164,3 @@ def _frame(frame: Any, label: object, folder: Path) -> tuple[str, str | None]:
         raise UsageError(f"data can't be taken as a table: {str(error).splitlines()[0]}") from error
     pyarrow.parquet.write_table(table, path)
     return str(path), label
-
-
-def to_json(record: Record) -> str:
-    """The record as run.json has it."""
-    return msgspec.json.format(msgspec.json.encode(record), indent=2).decode()

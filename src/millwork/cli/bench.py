@@ -18,9 +18,8 @@ def bench(
 
     All are timed in one process, in turn. A time is of one call, in microseconds.
     """
-    from ..api import to_json
     from ..commands import bench as benches
-    from .console import Console, answer
+    from .console import Console, answer_json
     from .terminal import TerminalProgress, candidates_table, print_error
 
     console = Console()
@@ -28,7 +27,7 @@ def bench(
         found, error = benches.bench(options, progress)
     console.print(candidates_table(found))
     if as_json:
-        answer(to_json(found))
+        answer_json(found)
     if error is not None:
         print_error(console, error)
         return error.exit_code

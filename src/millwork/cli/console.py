@@ -11,6 +11,7 @@ import select
 import sys
 from typing import IO
 
+import msgspec
 import rich.console
 import typer
 from rich.text import Text
@@ -40,6 +41,11 @@ def answer(said: str) -> None:
         typer.echo(said)
     except BrokenPipeError:
         _drop(sys.stdout)
+
+
+def answer_json(value: object) -> None:
+    """A value on stdout, as a JSON document; a run's record as RUN_DIR/run.json has it."""
+    answer(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def reader_left() -> bool:

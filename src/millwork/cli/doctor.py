@@ -8,16 +8,15 @@ from .command import AsJson, command
 @command()
 def doctor(as_json: AsJson = False) -> int:
     """Say what this machine has, and what it lacks."""
-    import msgspec
     from rich.table import Table
     from rich.text import Text
 
     from ..commands import doctor as doctor_command
-    from .console import Console, answer, plain
+    from .console import Console, answer_json, plain
 
     findings = doctor_command.examine()
     if as_json:
-        answer(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        answer_json(findings)
         return 0
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in findings:

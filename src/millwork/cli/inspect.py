@@ -20,14 +20,13 @@ def inspect(options: InspectOptions, as_json: AsJson = False) -> int:
 
     Its framework and version, objective, features, outputs and size, and what lowering changes.
     """
-    import msgspec
 
     from ..commands import inspect as inspections
-    from .console import Console, answer
+    from .console import Console, answer_json
 
     found = inspections.inspect(options)
     if as_json:
-        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        answer_json(found)
     else:
         Console(stdout=True).print(_table(found))
     return 0

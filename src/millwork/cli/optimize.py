@@ -13,9 +13,8 @@ def optimize(options: Options, as_json: AsRecord = False) -> int:
 
     Nothing is published unless a candidate is equal to the framework, leaf by leaf, and a real Triton answers with it.
     """
-    from ..api import to_json
     from ..pipeline import optimize as pipeline
-    from .console import Console, answer, plain
+    from .console import Console, answer_json, plain
     from .terminal import TerminalProgress, candidates_table, outcome, print_error
     from .tuning_table import tuning_table
 
@@ -29,7 +28,7 @@ def optimize(options: Options, as_json: AsRecord = False) -> int:
         console.print(tuning_table(found))
         console.print()
     if as_json:
-        answer(to_json(found))
+        answer_json(found)
     if error is not None:
         print_error(console, _brief(error))
         console.print(plain(f"report: {found.run_dir}/report.html", "dim"), soft_wrap=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ..commands.options import RetuneOptions
 from .command import AsJson, command
 
@@ -21,7 +19,7 @@ def retune(options: RetuneOptions, as_json: AsJson = False) -> int:
     production server is read, never put under load.
     """
     from ..commands import retune as retune_command
-    from .console import Console, answer, plain
+    from .console import Console, answer_json, plain
     from .terminal import TerminalProgress, print_error
     from .tuning_table import tuning_table
 
@@ -35,7 +33,7 @@ def retune(options: RetuneOptions, as_json: AsJson = False) -> int:
     if found.record is not None:
         console.print(tuning_table(found.record))
     if as_json:
-        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        answer_json(found)
     if error is not None:
         print_error(console, error)
         return error.exit_code

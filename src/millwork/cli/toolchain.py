@@ -29,15 +29,14 @@ def install(name: Annotated[str, Arg("NAME", "The toolchain; `millwork toolchain
 @command()
 def list_them(as_json: AsJson = False) -> None:
     """List the toolchains, what each is for, and which are installed."""
-    import msgspec
     from rich.text import Text
 
     from .. import toolchains
-    from .console import Console, answer, plain
+    from .console import Console, answer_json, plain
 
     standings = toolchains.standings()
     if as_json:
-        answer(msgspec.json.format(msgspec.json.encode(standings), indent=2).decode())
+        answer_json(standings)
         return
     console = Console(stdout=True)
     for one in standings:

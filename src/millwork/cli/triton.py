@@ -32,14 +32,13 @@ def install() -> None:
 @command()
 def status(as_json: AsJson = False) -> None:
     """Say what is installed, its versions and its size."""
-    import msgspec
 
     from ..commands import triton as commands
-    from .console import Console, answer, plain
+    from .console import Console, answer_json, plain
 
     found = commands.status()
     if as_json:
-        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        answer_json(found)
         return
     console = Console(stdout=True)
     for line in _described(found):

@@ -13,9 +13,8 @@ def tune(options: TuneOptions, as_json: AsRecord = False) -> int:
     Only config.pbtxt changes. It is published as a new version, atomically, and verified. Trials are loaded under
     temporary names; no other model is touched.
     """
-    from ..api import to_json
     from ..commands import tune as tuning
-    from .console import Console, answer, plain
+    from .console import Console, answer_json, plain
     from .terminal import TerminalProgress, print_error
     from .tuning_table import tuning_table
 
@@ -26,7 +25,7 @@ def tune(options: TuneOptions, as_json: AsRecord = False) -> int:
     console.print()
     console.print(tuning_table(found))
     if as_json:
-        answer(to_json(found))
+        answer_json(found)
     if error is not None:
         print_error(console, error)
     console.print(plain(f"report: {found.run_dir}/report.html", "dim"), soft_wrap=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ..commands.options import VerifyOptions
 from .command import AsJson, command
 
@@ -15,11 +13,11 @@ def verify(options: VerifyOptions, as_json: AsJson = False) -> int:
     It names every file that is missing, changed or added; the exit code is then 3.
     """
     from ..commands import verify as verify_command
-    from .console import Console, answer, plain
+    from .console import Console, answer_json, plain
 
     found = verify_command.verify(options)
     if as_json:
-        answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        answer_json(found)
     verify_command.require_unchanged(found)
     signed = ", signed by this key" if found.signed else ""
     Console().print(plain(f"{found.where}: {found.files} files, all as they were made{signed}"), soft_wrap=True)
