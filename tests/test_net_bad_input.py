@@ -105,7 +105,7 @@ def test_weights_that_are_nan(tmp_path: Path) -> None:
 
 def test_rows_of_another_width(folder: Path, tmp_path: Path) -> None:
     said = given(folder / "numbers.pt2", tmp_path, X=numbers(FEATURES - 1))
-    refused(said, 2, "rows.npz", f"rows of {FEATURES - 1} values; the model takes {FEATURES}")
+    refused(said, 2, "rows.npz", f"each row has {FEATURES - 1} values; the model takes {FEATURES}")
 
 
 def test_codes_that_are_not_there_or_no_codes(folder: Path, tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ def test_lower_precisions_are_judged_and_win_only_where_they_are_named(shop: Sho
         ("onnx-fp32", "onnx-fp16", "onnx-int8"), "passed"
     )
     assert usual.document()["winner"]["id"] == "onnx-fp32"
-    assert "only where --precision names it" in found["onnx-fp16"]["reason"]
+    assert "only if --precision names it" in found["onnx-fp16"]["reason"]
     assert found["onnx-fp16"]["layers"]
     assert found["onnx-int8"]["parity"]["metric"]["name"] == "logloss"
     named = millwork(*words, "--precision", "fp16")

@@ -328,7 +328,7 @@ def test_narrow_layers_arent_meant_for_int8(tmp_path: Path) -> None:
     assert "gemm_0 is 15 x 32" in made.excluded["gemm_0"]
     refused = PREPARE["int8"](plain(15, 32, 3), normal(64, 15), tmp_path)
     assert isinstance(refused, Refused)
-    assert "no layer of the net is meant for it: gemm_0 is 15 x 32: below 16" in refused.reason
+    assert "no layer of the net can be lowered: gemm_0 is 15 x 32, and below 16" in refused.reason
     assert [layer.narrow for layer in products(plain(16, 16))] == [False]
 
 

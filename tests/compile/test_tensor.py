@@ -211,7 +211,7 @@ def test_int8_is_refused_with_the_exact_form_named(tmp_path: Path) -> None:
 
 
 def test_a_path_too_long_to_be_unrolled_is_refused(tmp_path: Path) -> None:
-    assert "300 tests deep" in refusal(program_of(chain(300)), tmp_path)
+    assert "300 levels deep" in refusal(program_of(chain(300)), tmp_path)
 
 
 def test_a_leaf_too_large_for_float32_is_refused(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_step_asks_nvml_for_candidates_of_a_gpu_alone(tmp_path: Path, monkey
     (tmp_path / "rows").mkdir()
     givens.save(ROWS, tmp_path / "rows")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gate_steps, "runner", lambda _: Counting)
+    monkeypatch.setattr(gate_steps, "runner", lambda *_: Counting)
     watches: list[Watch] = []
 
     def watch() -> Any:

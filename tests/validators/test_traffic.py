@@ -81,7 +81,7 @@ def test_rows_of_a_request_on_average() -> None:
     ],
 )
 def test_what_is_no_traffic(spec: str) -> None:
-    with pytest.raises(UsageError, match=r"isn't batch sizes with shares(.|\n)*'batch=64 clients=4'"):
+    with pytest.raises(UsageError, match=r"must say batch sizes with their shares(.|\n)*'batch=64 clients=4'"):
         parse(spec)
 
 

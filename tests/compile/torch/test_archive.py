@@ -123,7 +123,7 @@ def card(members: dict[str, bytes]) -> None:
         (expression, "isn't arithmetic"),
         (outside, "etc/passwd"),
         (two, "2 nets"),
-        (card, "isn't what millwork.save_net writes"),
+        (card, "isn't one that millwork.save_net writes"),
     ],
 )
 def test_what_could_run_code_is_refused_by_name(saved: bytes, edit: Edit, said: str) -> None:
@@ -141,5 +141,5 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("net/models/net.json", b" " * (archive.FLOOR + 1))
-    with pytest.raises(ModelError, match="unpack to"):
+    with pytest.raises(ModelError, match="unpacks to"):
         archive.read(out.getvalue())
