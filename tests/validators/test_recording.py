@@ -92,7 +92,7 @@ def test_many_sizes_are_grouped_each_by_its_largest(tmp_path: Path) -> None:
         ("few.csv", "time\n1\n2\n", "2 requests; expected 20"),
         ("none.csv", "when\n" + "1\n" * 30, "no field 'time'"),
         ("words.csv", "time\n" + "soon\n" * 30, "not a recording"),
-        ("same.csv", "time\n" + "1\n" * 30, "at the same time"),
+        ("same.csv", "time\n" + "1\n" * 30, "have the same time"),
         ("zero.csv", "time,batch\n" + "\n".join(f"{i},-3" for i in range(30)), "a request of -3 rows"),
         ("broken.json", "{", "not a recording"),
         ("empty.log", "nothing here\n", "0 requests"),
