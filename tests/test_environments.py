@@ -135,7 +135,7 @@ def test_what_a_killed_builder_left_running_is_waited_for(cache: Path) -> None:
     said: list[str] = []
     assert version_in(environments.ensure("tools", ["sprocket==1.0"], said.append), "sprocket") == "1.0"
     assert ended.exists()
-    assert any("another process is at work" in line for line in said)
+    assert any("waiting for another process" in line for line in said)
 
 
 def test_two_processes_build_it_once(cache: Path) -> None:
