@@ -261,7 +261,7 @@ def test_what_a_net_has_not_is_a_usage_error(shop: Shop) -> None:
     refused(
         millwork(*words, "--precision", "int32"),
         2,
-        "--precision int32: this model is a net, which no backend",
+        "--precision int32: this model is a net, which onnx can't build in this precision",
         "It can be built in fp32, fp16, int8.",
     )
     assert not list((shop.folder / "run-none" / "stages").glob("build-*"))
