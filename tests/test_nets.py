@@ -238,7 +238,11 @@ def test_a_state_dict_with_its_factory(weights: Path) -> None:
     ("words", "code", "phrases"),
     [
         (["weights.pt"], 3, ["a state dict", "--module package.module:factory"]),
-        (["weights.pt", "--module", "training.made:other", "--data", "rows.npz", "--label", "y"], 3, ["doesn't fit the module that"]),
+        (
+            ["weights.pt", "--module", "training.made:other", "--data", "rows.npz", "--label", "y"],
+            3,
+            ["doesn't fit the module that"],
+        ),
         (["weights.pt", "--module", "training.made:broken"], 2, ["no such checkpoint"]),
         (["weights.pt", "--module", "training.made:absent"], 2, ["absent"]),
         (["weights.pt", "--module", "training.made:make"], 2, ["no example of its inputs"]),
