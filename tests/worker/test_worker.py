@@ -139,7 +139,7 @@ def test_a_full_disk_in_a_step_is_the_users_to_solve(tmp_path: Path) -> None:
 def test_a_reply_of_another_type_is_a_failure(tmp_path: Path) -> None:
     failure = failed(run("wrong_reply", tmp_path))
     assert failure.kind == "error"
-    assert "expects a Text as its request" in failure.message
+    assert "the reply isn't a Text" in failure.message
 
 
 def test_thread_variables_are_set_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
