@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..passes.forest import VECTOR_LEAF, Ints, Rows
+from ..passes.forest import ABSENT, VECTOR_LEAF, Ints, Rows
 from ..passes.linear import Linear
 from ..passes.program import Postprocess, Program
 from ..values import Value
@@ -110,9 +110,8 @@ def derive(program: Program, leaf: Ints) -> Tolerance:
     """For fp32: from the trees and the rows (``leaf``: int32 [N, T], rows of the lowered forest's node table)."""
     forest = program.forest
     size = np.abs(forest.leaf_value).max(axis=1)
-    total = float(_per_output(forest.tree_output, size[leaf]).max(initial=0.0)) + float(
-        np.abs(forest.base_scores).max(initial=0)
-    )
+    base = forest.base_scores[forest.base_scores != ABSENT]
+    total = float(_per_output(forest.tree_output, size[leaf]).max(initial=0.0)) + float(np.abs(base).max(initial=0))
     trees = _trees_of_an_output(forest.tree_output)
     return _of_sum(program.postprocess, trees, total, f"float32 sums of {trees} trees, up to {total:.3g} a row")
 
