@@ -13,6 +13,7 @@ from .. import __version__
 from ..compile.backends.base import Artifact
 from ..compile.frontends.loaded_model import Signature
 from ..compile.runners import load as runners
+from ..storage import texts
 from ..triton.config import ConfigRequest, render
 from ..triton.settings import Settings
 from ..triton_releases import Release
@@ -70,7 +71,7 @@ def assemble(
         for path in runners.beside(artifact.runner):
             shutil.copyfile(path, folder / path.name)
     given = golden[0]
-    words: dict[str, Any] = {} if given.categories is None else {"c": given.categories}
+    words: dict[str, Any] = {} if given.categories is None else {"c": texts.packed(given.categories)}
     np.savez(folder / GOLDEN_FILE, x=given.numbers, y=golden[1], **words)
     manifest = _manifest(name, artifact, served_by, signature, evidence)
     return seal(folder, manifest, _config(name, artifact, served_by, signature))

@@ -209,7 +209,7 @@ def _features(information: Document) -> _Features:
     )
 
 
-_NO_WORDS = vocabulary.Vocabulary((), False)
+_NO_WORDS = vocabulary.Vocabulary((), (), integer=False)
 
 
 def _contract(
@@ -225,17 +225,14 @@ def _contract(
         category_names=features.category_names,
         category_dtype="string",
         order=features.order,
+        truths=vocabulary.TRUTHS,
     )
     given = None if options.data is None else tables.distinct_categories(options.data, contract, options.label)
     words = vocabulary.recover(document, features.category_names, given, path)
-    return FeatureContract(
-        names=features.names,
-        named=features.named,
-        dtypes=contract.dtypes,
-        categories=dict(zip(features.category_names, words.words, strict=True)),
-        category_names=features.category_names,
+    return msgspec.structs.replace(
+        contract,
+        categories=dict(zip(features.category_names, words.known, strict=True)),
         category_dtype="int64" if words.integer else "string",
-        order=features.order,
     ), words
 
 
