@@ -436,10 +436,11 @@ def test_their_texts_are_told_where_the_model_knows_the_integers(tmp_path: Path)
     features = msgspec.structs.replace(TEXTS, categories=KNOWN)
     place = ["10.0", "Oslo", "3.0"]
     path = parquet({"age": [1.0] * 3, "place": place, "kind": ["u", "v", "4.0"]}, tmp_path / "rows.parquet")
-    (note,) = read(path, features).notes
+    note, unknown, _ = read(path, features).notes
+    assert unknown.startswith("66.7% of the rows (2 of 3) hold a category of 'place' that the model does not know")
     assert note.startswith("the category 'place' has the value '10.0', which the model doesn't know. It knows '10'")
     np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)), C=np.array([place, ["u"] * 3]).T)
-    assert read(tmp_path / "rows.npz", features).notes == (note,)
+    assert read(tmp_path / "rows.npz", features).notes[0] == note
     both = msgspec.structs.replace(features, categories={**KNOWN, "place": (*KNOWN["place"], "10.0")})
     assert read(path, both).notes == ()
     with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'10\.0'") as said:

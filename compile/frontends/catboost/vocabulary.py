@@ -80,11 +80,25 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
             'its pool: model.save_model("model.json", format="json", pool=pool).',
         )
     integer = all(_is_integer(word) for own in words for word in own)
+    notes += _strange(document, names, given)
     known_words = tuple(
         tuple(sorted(word for word, h in own.items() if hashes is None or h in hashes))
         for own, hashes in zip(words, known_to_model, strict=True)
     )
     return Vocabulary(tuple(tuple(sorted(own)) for own in words), known_words, integer, notes)
+
+
+def _strange(document: Document, names: Sequence[str], given: Sequence[Sequence[str]] | None) -> tuple[str, ...]:
+    """A note for each feature of which the rows have no value that the model asks for."""
+    said = []
+    for c, rows in enumerate(given or ()):
+        wanted, _ = _hashes_of(document, c)
+        if rows and wanted and not wanted & {category_hash(word) for word in rows}:
+            said.append(
+                f"no row has a value of {names[c]!r} that the model asks for: {rows[0][:40]!r} is none. "
+                "Is the column as it was in training? CatBoost takes a boolean for 0 or 1"
+            )
+    return tuple(said)
 
 
 def _recognised(
