@@ -46,6 +46,9 @@ def unpacked(array: Array) -> Array:
         shape, words = json.loads(array.tobytes())
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError("not a list of texts")
-        return column(words).reshape(shape)
+        out = column(words).reshape(shape)
+        if list(out.shape) != shape:
+            raise ValueError(f"{len(words)} texts of shape {shape}")
+        return out
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"not a table of texts: {error}") from error
