@@ -12,6 +12,7 @@ the model, which need not be ours.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import json
@@ -46,9 +47,8 @@ def main(request: dict[str, Any]) -> str:
     np.save(folder / "leaves.npy", np.concatenate([runner.leaves(*block) for block in blocks]))
     told: dict[str, Any] = {"labels": list(getattr(runner, "labels", []))}
     if request.get("frame"):
-        from catboost_frame import compare
-
-        told["frame"] = compare(runner, Path(request["frame"]), (rows, categories), _texts)
+        frames = importlib.import_module("catboost_frame")  # beside the runner
+        told["frame"] = frames.compare(runner, Path(request["frame"]), (rows, categories), _texts)
     (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
     return str(runner.version)
 
