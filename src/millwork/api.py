@@ -17,8 +17,8 @@ from .errors import MillworkError, ModelError, UsageError, did_you_mean
 from .pipeline import optimize as pipeline
 from .pipeline.option import fields
 from .pipeline.options import Options, SharedOptions
-from .progress import Progress
-from .storage import frames, scratch
+from .progress import Lines, Progress, Silent, shown, watched
+from .storage import named_rows, scratch
 from .storage.inputs import require_local
 from .values import Record
 
@@ -42,7 +42,7 @@ class LiveOptions(_Model, kw_only=True):
     data: object = None
     label: object = None
     example: object = None
-    progress: Progress | None = None
+    progress: Progress | bool | None = None
 
 
 P = ParamSpec("P")
@@ -83,7 +83,8 @@ def optimize(given: LiveOptions) -> Record:
     path, an array [rows, features], or anything whose columns have names: a frame of pandas, polars or pyarrow, a
     mapping. Such columns are found by name. ``label``: the name of a column of ``data``, or labels [rows] to go with an
     array or a frame. ``backends`` may be a list, ``traffic`` a mapping of batch sizes to shares.
-    ``progress`` is told what happens. A live model that is to be published needs a ``name``.
+    ``progress`` is told what happens; True: lines on stderr, False: nothing, None: lines on a terminal and in a
+    notebook. A live model that is to be published needs a ``name``.
 
     Returns the run's record, as in ``RUN_DIR/run.json``. Raises as the package's docstring lists; the error's
     ``record`` is what was found before it, or None.
@@ -94,11 +95,23 @@ def optimize(given: LiveOptions) -> Record:
         path = _model(given.model, folder, given.data if given.example is None else given.example, given.task)
         data, label = _rows(given.data, given.label, folder)
         shared = {name: getattr(given, name) for name in SharedOptions.__struct_fields__}
-        with _told_as_given(folder):
-            outcome = pipeline.optimize(Options(model=str(path), data=data, label=label, **shared), given.progress)
+        options = Options(model=str(path), data=data, label=label, **shared)
+        with _told_as_given(folder), _listening(given.progress) as progress:
+            outcome = pipeline.optimize(options, progress)
     if outcome.error is not None:
         raise outcome.error
     return outcome.record
+
+
+@contextlib.contextmanager
+def _listening(asked: Progress | bool | None) -> Iterator[Progress]:
+    """Whom the run tells what happens."""
+    if asked is None or isinstance(asked, bool):
+        lines = watched() if asked is None else shown() if asked else Silent()
+        with contextlib.closing(lines) if isinstance(lines, Lines) else contextlib.nullcontext():
+            yield lines
+    else:
+        yield asked
 
 
 @contextlib.contextmanager
@@ -153,14 +166,14 @@ def _net(module: Any, folder: Path, example: object, task: str | None) -> Path:
 def _rows(data: object, label: object, folder: Path) -> tuple[str | None, str | None]:
     """The data file's path and the label's name; frames and arrays are written to a file first."""
     if data is None or isinstance(data, str | Path):
-        if label is not None and not frames.is_name(label):
+        if label is not None and not named_rows.is_name(label):
             raise UsageError(
                 "label is an array and data isn't", "Give data as an array or a frame, or label as a name."
             )
         return None if data is None else str(data), None if label is None else str(label)
-    if frames.has_names(data):
+    if named_rows.has_names(data):
         return _frame(data, label, folder)
-    if label is not None and frames.is_name(label):
+    if label is not None and named_rows.is_name(label):
         raise UsageError(
             f"label {label!r} names a column, and data has no names", "Give label as an array, or data as a frame."
         )
@@ -175,7 +188,7 @@ def _rows(data: object, label: object, folder: Path) -> tuple[str | None, str | 
         )
     arrays: dict[str, Any] = {"X": rows}
     if label is not None:
-        arrays["label"] = frames.labels(label)
+        arrays["label"] = named_rows.labels(label)
         if len(arrays["label"]) != len(rows):
             raise UsageError(f"{len(arrays['label'])} labels for {len(rows)} rows")
     np.savez(folder / "data.npz", **arrays)
@@ -186,7 +199,7 @@ def _frame(frame: object, label: object, folder: Path) -> tuple[str, str | None]
     import pyarrow as pa
 
     path = folder / "data.arrow"
-    table, name = frames.table(frame, label)
+    table, name = named_rows.table(frame, label)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
     return str(path), name

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..values import FeatureContract
-from . import archives, csv_text, frames, row_files, suggestions
+from . import archives, csv_text, named_rows, row_files, suggestions
 from .csv_text import as_read, whole_of
 from .row_files import readable
 
@@ -149,9 +149,9 @@ def _category_array(
 def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
     """The file's table, the columns of the model's features in training order, and what is to be said of the others."""
     with readable(path):
-        table = frames.named_for(row_files.table(path), features, label)
+        table = named_rows.named_for(row_files.table(path), features, label)
         names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
-    frames.require_taken(path, table, features, label)
+    named_rows.require_taken(path, table, features, label)
     if label is not None and label not in names:
         raise UsageError(
             f"{path}: the file has no column {label!r} (--label)",
