@@ -20,6 +20,8 @@ TEXT = {".csv": ",", ".tsv": "\t"}
 ARROW = (".feather", ".arrow", ".ipc")
 ARRAYS = (".npy", ".npz")
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+CODECS = (".gzip", ".gz", ".snappy", ".zstd", ".zst", ".brotli", ".lz4")
+"""What some write behind .parquet, whose pages are compressed anyway."""
 FORMATS = (".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".feather", ".arrow", ".npy", ".npz")
 """Those that a message names; :data:`PARQUET`, :data:`TEXT` with :data:`COMPRESSED`, :data:`ARROW` and :data:`ARRAYS`
 are all."""
@@ -41,7 +43,7 @@ def kind(path: Path) -> str:
     if path.is_dir():
         return "folder"
     known = {**dict.fromkeys(PARQUET, "parquet"), **dict.fromkeys(ARROW, "arrow"), **dict.fromkeys(ARRAYS, "array")}
-    return "csv" if ending in TEXT else known.get(path.suffix.lower(), "")
+    return "csv" if ending in TEXT else known.get(ending, "")
 
 
 def require(path: Path) -> None:
@@ -246,4 +248,5 @@ def _ending(path: Path) -> str:
     """``.csv`` of ``rows.csv.gz``: the ending that says the kind."""
     suffix = path.suffix.lower()
     inner = Path(path.stem).suffix.lower()
-    return inner if suffix in COMPRESSED and inner in TEXT else suffix
+    packed = suffix in COMPRESSED and inner in TEXT
+    return inner if packed or (suffix in CODECS and inner in PARQUET) else suffix
