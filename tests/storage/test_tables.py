@@ -142,7 +142,7 @@ def test_missing_columns_are_named_with_the_nearest_that_is_there(tmp_path: Path
     with pytest.raises(UsageError) as refused:
         read(path, NAMED, "y")
     assert refused.value.message == f"{path}: the file lacks 2 of the model's 3 features: age, income"
-    assert refused.value.hint == "The file has: AGE, incom, score."
+    assert refused.value.hint == "Did you mean 'AGE' for 'age', 'incom' for 'income'? The file has: AGE, incom, score."
     with pytest.raises(UsageError, match=r"Did you mean 'incom'\? The file has: age, incom, score, y\."):
         read(save(FRAME.rename(columns={"income": "incom"}), tmp_path / "two.csv"), NAMED)
 
@@ -252,13 +252,28 @@ def test_files_that_arent_there_or_arent_tables(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read(tmp_path / "rows.csv", NAMED)
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match=r"this is a folder without \.parquet files"):
         read(tmp_path / "folder.csv", NAMED)
     (tmp_path / "rows.xlsx").write_bytes(b"PK")
     with pytest.raises(
-        UsageError, match=r"this kind of data file isn't supported\nExpected one of \.parquet, \.csv, \.npy, \.npz"
+        UsageError, match=r"this kind of data file isn't supported\nExpected one of \.parquet, \.pq, \.csv, .*\.npz"
     ):
         read(tmp_path / "rows.xlsx", NAMED)
+
+
+def test_a_column_that_is_not_there_is_looked_for_among_those_not_in_use(tmp_path: Path) -> None:
+    features = FeatureContract(names=("price_1", "price_2", *(f"x{i}" for i in range(20))), named=True)
+    columns = {name: [1.0] for name in features.names if name != "price_2"}
+    path = parquet({**columns, "comment": ["a"], "PRICE 2": [2.0], "bought": [1]}, tmp_path / "rows.parquet")
+    with pytest.raises(UsageError) as refused:
+        read(path, features, "bought")
+    assert refused.value.hint == ("Did you mean 'PRICE 2'? The file's columns that aren't used yet: PRICE 2, comment.")
+    whole = parquet({**columns, "price_2": [2.0], "comment": ["a"], "purchased": [1]}, tmp_path / "more.parquet")
+    with pytest.raises(UsageError) as refused:
+        read(whole, features, "price")
+    assert refused.value.hint == "The file's columns that aren't used yet: purchased, comment."
+    with pytest.raises(UsageError, match=r"Did you mean 'purchased'\?"):
+        read(whole, features, "Purchased_")
 
 
 # ── samples and labels ────────────────────────────────────────────────────────────────────────────────────

@@ -154,7 +154,13 @@ class PredictOptions(Value, kw_only=True):
     """What ``predict`` runs, on which rows, and where the answers go."""
 
     rows: Annotated[
-        str, Opt("--input", metavar="FILE", help="Rows: .npy, .npz (array X), .parquet or .csv.", panel=MODEL)
+        str,
+        Opt(
+            "--input",
+            metavar="FILE",
+            help="Rows, as --data of optimize takes them.",
+            panel=MODEL,
+        ),
     ]
     answers: Annotated[
         str, Opt("--output", metavar="FILE.npy", help="Where the answers go: float32 [rows, outputs].", panel=MODEL)

@@ -21,7 +21,7 @@ from ..pipeline import publish
 from ..pipeline.plan import objective_of, traffic_of
 from ..pipeline.tune import require_visible
 from ..progress import Progress
-from ..storage import scratch, tables
+from ..storage import inputs, scratch, tables
 from ..storage.files import sha256_file
 from ..storage.run_directory import RunDirectory
 from ..targets import machine
@@ -73,6 +73,8 @@ class Rows(Value):
 
 def requested(options: TuneOptions) -> TuneRequest:
     """The options, understood; UsageError names the first that is wrong."""
+    if options.data is not None:
+        inputs.require_local(options.data, "--data")
     traffic = traffic_of(options.traffic)
     return TuneRequest(
         repository=at(str(options.repository)),
@@ -192,15 +194,16 @@ def _rows(request: TuneRequest, bundle: Bundle, directory: RunDirectory) -> Path
         if request.data is not None:
             read = tables.read(request.data, bundle.manifest.features, None, limit=MOST_ROWS)
             rows = Given(read.rows, read.categories)
+            if given is not None and given.changed():
+                raise UsageError(f"{given.path}: the file was changed while it was read", "Give a copy of it.")
         else:
             rows = golden_rows(bundle.folder, bundle.manifest)[0]
         tensors.save(folder / ROWS_FILE, rows)
         return Rows(rows=len(rows))
 
-    source = request.data or bundle.folder / bundle.manifest.golden_file
-    if not source.is_file():
-        raise UsageError(f"--data {source}: no such file")
-    key = {"source": sha256_file(source), "features": bundle.manifest.features}
+    given = None if request.data is None else inputs.rows(request.data)
+    source = sha256_file(bundle.folder / bundle.manifest.golden_file) if given is None else given.sha256
+    key = {"source": source, "features": bundle.manifest.features}
     return directory.stage("asked", key, produce, Rows).folder / ROWS_FILE
 
 

@@ -29,7 +29,7 @@ from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
 from ..validators.parity import Verdict
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
-from . import absent_target, publish, serve, stages
+from . import absent_target, given, publish, serve, stages
 from .options import Options
 from .plan import Plan, understand
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
@@ -56,8 +56,8 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
     _signer(plan)  # a key that can't sign should be known before a long run
     progress = progress or Silent()
     with RunDirectory(plan.run_dir, progress.note) as directory:
-        run = Run(plan, directory, executor, progress)
         serve.forget_choice(plan.run_dir)
+        run = Run(plan, given.look_at(plan), directory, executor, progress)
         if plan.trust:
             progress.note(TRUSTED)
         model = stages.load(run)
@@ -87,6 +87,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         except MillworkError as stopped:
             error = stopped
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
+        found = run.given.noted(found, progress.note)
         report.keep(found, directory, progress)
         return Outcome(found, error)
 

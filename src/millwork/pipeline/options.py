@@ -275,7 +275,7 @@ class Options(SharedOptions, kw_only=True):
         Opt(
             "--data",
             metavar="FILE",
-            help="Rows of your traffic: .parquet, .csv, .npy, or .npz (array X).",
+            help="Rows of your traffic: .parquet (or a folder of it), .csv, .tsv, .feather, .npy, or .npz (array X).",
             panel=MODEL,
         ),
     ] = None

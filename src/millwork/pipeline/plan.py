@@ -13,6 +13,7 @@ from ..compile.frontends.torch.model_card import task_of
 from ..errors import UsageError, did_you_mean
 from ..executors import Executor
 from ..executors import parse as parse_executor
+from ..storage.inputs import require_local
 from ..targets import Target, measurable
 from ..targets import find as find_target
 from ..triton import address
@@ -73,6 +74,7 @@ class Plan(Value):
 
 def understand(options: Options) -> tuple[Plan, Executor]:
     """Every option checked before any work is done; UsageError names the first that is wrong."""
+    _require_local(options)
     name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
     if options.output not in OUTPUTS:
         near = did_you_mean(options.output, OUTPUTS)
@@ -120,6 +122,19 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         module_path=_module_path(options.module),
     )
     return plan, parse_executor(options.executor)
+
+
+def _require_local(options: Options) -> None:
+    """UsageError where a URL was given for what is a file here."""
+    require_local(options.model, "the model")
+    for given, what in (
+        (options.data, "--data"),
+        (options.sign, "--sign"),
+        (options.run_dir, "--run-dir"),
+        (options.traffic if isinstance(options.traffic, str) else None, "--traffic"),
+    ):
+        if given is not None:
+            require_local(given, what)
 
 
 def traffic_of(given: str | Mapping[int, float] | None) -> Traffic:

@@ -36,7 +36,7 @@ from ..validators.oracle import Asked
 from ..validators.parity import Verdict
 from ..validators.rows import net_rows
 from ..values import Value
-from .cache_key import content, engine, module_files, sha256, tools
+from .cache_key import content, engine, tools
 from .run import Candidate, Model, Run, Truth
 from .step import LIMITS, Required, Step, StepError, missing_files, on_gpu, required, run_step, succeeded
 
@@ -74,15 +74,15 @@ def _loaded(run: Run) -> Stage[Loaded]:
         module_path=plan.module_path,
     )
     key = {
-        "model": sha256(plan.model),
+        "model": run.given.model.sha256,
         "name": plan.model.name,
         "margin": plan.margin,
         "decided": plan.decided,
         "tools": tools("catboost", "torch", "onnxscript"),
         "task": plan.task,
         "module": plan.module,
-        "module_files": module_files(plan),
-        "data": sha256(plan.data) if plan.data else "",
+        "module_files": run.given.module_sha256,
+        "data": run.given.data_sha256,
         "label": plan.label,
     }
     return required(
@@ -178,7 +178,7 @@ def _rows(run: Run, model: Model) -> Stage[RowsReply]:
     )
     key = {
         "lowered": sha256_file(model.lowered_program),
-        "data": sha256(plan.data) if plan.data else "",
+        "data": run.given.data_sha256,
         "label": plan.label,
         "features": signature.features,
         "output": signature.output,

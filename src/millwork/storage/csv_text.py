@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
+from . import row_files
+
 _INTEGER = re.compile(r"[ \t]*-?0*[0-9]{1,19}[ \t]*")
 _TRUTH = re.compile(r"true|True|TRUE|false|False|FALSE")
 _FLOAT = re.compile(r"(-?[0-9]+)\.0+")
@@ -24,7 +27,7 @@ def with_texts(path: Path, table: Any, known: Mapping[str, Sequence[str]], truth
     if not odd:
         return table
     as_text = pyarrow.csv.ConvertOptions(include_columns=odd, column_types=dict.fromkeys(odd, pa.string()))
-    texts = pyarrow.csv.read_csv(path, convert_options=as_text)
+    texts = row_files.text(path, as_text)
     for name in odd:
         column, words, values = table.column(name), texts.column(name).to_pylist(), set(known[name])
         if pa.types.is_floating(column.type) and not values.intersection(words):
@@ -37,6 +40,55 @@ def with_texts(path: Path, table: Any, known: Mapping[str, Sequence[str]], truth
         chosen = [_own_word(word, missing, values, truths) for word, missing in zip(words, gone, strict=True)]
         table = table.set_column(table.column_names.index(name), name, pa.array(chosen, pa.string()))
     return table
+
+
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
+_MISSING = ("None", "<NA>")
+"""What pandas takes for nothing in a .csv beside what pyarrow does."""
+
+
+def numbers(path: Path, name: str, column: Any) -> Any:
+    """The numbers of a column of a .csv that was read as text, since something in it isn't one; what pandas takes for
+    nothing is missing. UsageError names the first that is neither."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+
+    nothing = pa.array([*pyarrow.csv.ConvertOptions().null_values, *_MISSING], column.type)
+    words = pc.utf8_trim_whitespace(column)
+    words = pc.if_else(pc.is_in(words, value_set=nothing), pa.scalar(None, column.type), words)
+    if _is_numbers(words):
+        return words.cast(pa.float64())
+    begin, end = 0, len(words)
+    while end - begin > 1:
+        middle = (begin + end) // 2
+        begin, end = (middle, end) if _is_numbers(words.slice(begin, middle - begin)) else (begin, middle)
+    raise not_numbers(path, name, column, begin)
+
+
+def not_numbers(path: Path, name: str, column: Any, row: int) -> UsageError:
+    """Of a column of text where the model takes numbers; ``row``: the first that isn't one, counted from 0."""
+    word = str(column[row].as_py())
+    hint = "Encode it as you did for training."
+    if _DECIMAL_COMMA.fullmatch(word.strip()):
+        hint = "Write numbers with a point: 1.5, not 1,5."
+    elif not any(map(str.isalnum, word)):
+        hint = "Leave a field empty where its value is missing, or encode it as you did for training."
+    return UsageError(
+        f"{path}: column {name!r} holds text; the model takes numbers. The first that isn't one is {word[:60]!r}, in "
+        f"row {row + 1:,}",
+        hint,
+    )
+
+
+def _is_numbers(words: Any) -> bool:
+    import pyarrow as pa
+
+    try:
+        words.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _own_word(word: str, missing: bool, known: set[str], truths: tuple[str, str]) -> str | None:

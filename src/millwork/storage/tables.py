@@ -1,15 +1,12 @@
-"""The user's rows: .parquet, .csv, .npy, .npz to float32 [N, F] and categories [N, C] in the model's own order, and
-labels. In an .npz the rows are ``X`` and the categories ``C``.
+"""The user's rows, of every kind of file (:mod:`.row_files`), to float32 [N, F] and categories [N, C] in the model's
+own order, and labels. In an .npz the rows are ``X`` and the categories ``C``.
 
 Numbers become float32 here, as the frameworks make them when they read a DataFrame; ``input__0`` is FP32 too.
 """
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +16,13 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..values import FeatureContract
-from . import archives, csv_text, unknown
+from . import archives, csv_text, named_rows, row_files, suggestions, unknown
 from . import texts as packing
 from .csv_text import readings, whole_of
+from .row_files import readable
 
 Rows = npt.NDArray[np.float32]
 Categories = npt.NDArray[Any]
-
-FORMATS = (".parquet", ".csv", ".npy", ".npz")
 
 NO_CATEGORY = ""
 NO_INTEGER = int(np.iinfo(np.int64).min)
@@ -52,8 +48,8 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
     ``limit``: a seeded sample of that many rows. Raises UsageError: a file that can't be read, a column that lacks
     or isn't numeric, a wrong width, no rows.
     """
-    _require_file(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    row_files.require(path)
+    if row_files.kind(path) == "array":
         table = _from_arrays(path, features, label)
     else:
         table = _from_columns(path, features, label)
@@ -67,22 +63,22 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
 
 def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
     """The names of all columns but the label's; ``f0`` … of an array without names. UsageError as :func:`read`."""
-    _require_file(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    row_files.require(path)
+    if row_files.kind(path) == "array":
         arrays = _arrays(path)
         if "X" not in arrays or arrays["X"].ndim != 2:
             raise UsageError(f"{path}: the file has no array X of shape [rows, features]")
         return tuple(f"f{i}" for i in range(arrays["X"].shape[1]))
-    with _readable(path):
-        names = [str(name) for name in _arrow(path).column_names]
+    with readable(path):
+        names = [str(name) for name in row_files.table(path).column_names]
     return tuple(name for name in names if name != label)
 
 
 def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
     """The distinct values of each category feature in the file, as text; the same errors as :func:`read`. Of a .csv's
     integers and truth values the texts, and what those are read as (:func:`readings`)."""
-    _require_file(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    row_files.require(path)
+    if row_files.kind(path) == "array":
         given = _arrays(path).get("C")
         if given is None or given.ndim != 2 or given.shape[1] != len(features.category_names):
             raise UsageError(
@@ -97,15 +93,6 @@ def distinct_categories(path: Path, features: FeatureContract, label: str | None
         words = set(_texts(path, found[name], table.column(found[name]).unique(), features))
         distinct.append(sorted(words | readings(words, features.truths) if _is_csv(path) else words))
     return distinct
-
-
-def _require_file(path: Path) -> None:
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: this kind of data file isn't supported", f"Expected one of {', '.join(FORMATS)}.")
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file")
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{path}: permission denied")
 
 
 def _sample(table: Table, limit: int) -> Table:
@@ -182,11 +169,15 @@ def _require_utf8(path: Path, given: npt.NDArray[Any]) -> None:
 
 def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
     """The file's table, the columns of the model's features in training order, and what is to be said of the others."""
-    with _readable(path):
-        table = _arrow(path)
+    with readable(path):
+        table = named_rows.named_for(row_files.table(path), features, label)
         names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
+    named_rows.require_taken(path, table, features, label)
     if label is not None and label not in names:
-        raise UsageError(f"{path}: the file has no column {label!r} (--label)", _closest([label], names))
+        raise UsageError(
+            f"{path}: the file has no column {label!r} (--label)",
+            suggestions.hint([label], names, features.all_names if features.named else ()),
+        )
     wanted, notes = _columns(path, names, features, label)
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1 and (name in wanted or name == label)})
@@ -195,24 +186,13 @@ def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[
     if _is_csv(path) and features.category_dtype == "string":
         column = dict(zip(features.all_names, wanted, strict=True))
         known = {column[name]: features.categories.get(name, ()) for name in features.category_names}
-        with _readable(path):
+        with readable(path):
             table = csv_text.with_texts(path, table, known, features.truths)
     return table, wanted, notes
 
 
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """What pyarrow raises of a file, as a UsageError."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
-
-
 def _is_csv(path: Path) -> bool:
-    return path.suffix.lower() == ".csv"
+    return row_files.kind(path) == "csv"
 
 
 def _from_columns(path: Path, features: FeatureContract, label: str | None) -> Table:
@@ -322,7 +302,7 @@ def _columns(
             shown = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
             raise UsageError(
                 f"{path}: the file lacks {len(lacking)} of the model's {len(features.all_names)} features: {shown}",
-                _closest(lacking, candidates),
+                suggestions.hint(lacking, candidates, features.all_names),
             )
         extra = len(candidates) - len(features.all_names)
         left = "ignored 1 column" if extra == 1 else f"ignored {extra} columns"
@@ -336,41 +316,26 @@ def _columns(
     return candidates, ("the model doesn't name its features, so columns were taken in the file's order",)
 
 
-def _closest(lacking: Sequence[str], names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(lacking[0], names, n=1)
-    near = f"Did you mean {close[0]!r}? " if close else ""
-    if len(names) == 1 and ";" in names[0]:
-        return "The file has one column, and its name has semicolons in it. Save the file with commas."
-    return f"{near}The file has: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
-
-
-def _arrow(path: Path) -> Any:
-    if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet
-
-        archives.require_parquet(path)
-        return pyarrow.parquet.read_table(path)
-    import pyarrow.csv
-
-    archives.require_size(path, path.stat().st_size)
-    return pyarrow.csv.read_csv(path)
-
-
 def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float32]:
     import pyarrow as pa
 
     kind = column.type
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan, np.float32)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if not _is_csv(path):
+            first = next((i for i, there in enumerate(column.is_valid().to_pylist()) if there), 0)
+            raise csv_text.not_numbers(path, name, column, first)
+        column = csv_text.numbers(path, name, column)
+        kind = column.type
     if not (
         pa.types.is_floating(kind)
         or pa.types.is_integer(kind)
         or pa.types.is_boolean(kind)
         or pa.types.is_decimal(kind)
     ):
-        held = "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
         raise UsageError(
-            f"{path}: column {name!r} holds {held}; the model takes numbers", "Encode it as you did for training."
+            f"{path}: column {name!r} holds {kind}; the model takes numbers", "Encode it as you did for training."
         )
     if pa.types.is_integer(kind) and column.null_count == 0:
         return _float32(column.to_numpy())  # rounded once; by way of float64 a large one may round twice

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from . import record_words
 from .base import Value
 from .contracts import ModelSummary
 from .measurements import Interval, Latency, LayerCost, Parity
@@ -199,3 +200,10 @@ class Record(Value):
     stopped: str = ""
     run_dir: str = ""
     millwork: str = ""
+
+    def __repr__(self) -> str:
+        return record_words.line(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return record_words.table(self)
