@@ -60,6 +60,7 @@ def publish(
             if published.version == before:
                 again = "verified again, " if published.verified else ""
                 progress.note(f"version {before} serves this content already: {again}nothing new is published")
+            _note_unreadable(into, published, progress)
             return msgspec.structs.replace(published, server=serving.words), bundle
     raise PublicationError("there is nothing to publish")
 
@@ -122,7 +123,14 @@ def rollback(into: Repository, name: str, to: int | None, serving: Serving, prog
     """Let an earlier version serve again, and verify it as a new one is."""
     asked = _asker(name, into, serving, progress)
     back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving))
+    _note_unreadable(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
+
+
+def _note_unreadable(into: Repository, done: Publication, progress: Progress) -> None:
+    """A server of this user's reads what another's can't: the file modes are looked at, too."""
+    if why := into.unreadable(done.name, done.version):
+        progress.note(f"{why}, who may read the repository: a server of another user may not load it (see chmod)")
 
 
 def _asker(name: str, into: Repository, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
