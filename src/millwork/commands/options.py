@@ -14,6 +14,7 @@ from ..pipeline.options import (
     ModelFile,
     ObjectiveKind,
     RepositoryUrl,
+    ServerCredentials,
     SigningKey,
     SloSpec,
     Task,
@@ -42,7 +43,8 @@ TuningServer = Annotated[
     Opt(
         "--triton",
         metavar="WHERE",
-        help="The server to tune and verify on: managed, grpc://HOST:PORT, or the path of a tritonserver.",
+        help="The server to tune and verify on: managed, grpc://HOST:PORT (grpcs://, unix:///SOCKET), or the path of a "
+        "tritonserver.",
         panel=PUBLICATION,
     ),
 ]
@@ -106,7 +108,7 @@ class InspectOptions(Value, kw_only=True):
 # ── what is published ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class PublishOptions(Value, kw_only=True):
+class PublishOptions(ServerCredentials, kw_only=True):
     """What ``publish`` publishes, and where."""
 
     run_dir: RunDirectory
@@ -115,7 +117,7 @@ class PublishOptions(Value, kw_only=True):
     triton: TritonServer = MANAGED
 
 
-class RollbackOptions(Value, kw_only=True):
+class RollbackOptions(ServerCredentials, kw_only=True):
     """What ``rollback`` lets serve again."""
 
     repository: RepositoryUrl
@@ -165,7 +167,7 @@ class PredictOptions(Value, kw_only=True):
     version: Version = None
 
 
-class TuneOptions(Value, kw_only=True):
+class TuneOptions(ServerCredentials, kw_only=True):
     """What ``tune`` tunes, under what."""
 
     name: Annotated[str, Arg("MODEL_NAME", "The model's name in the repository.")]
@@ -184,7 +186,7 @@ class TuneOptions(Value, kw_only=True):
     run_dir: TrialsFolder = None
 
 
-class RetuneOptions(Value, kw_only=True):
+class RetuneOptions(ServerCredentials, kw_only=True):
     """Where ``retune`` looks, and whether it acts. What ``apply`` alone uses: the budget, the server, the key, the
     folder."""
 

@@ -20,6 +20,6 @@ def publish(options: PublishOptions, progress: Progress) -> None:
     seal = None if options.sign is None else signer(Path(options.sign))
     bundles = serve.chosen(Path(options.run_dir).absolute())
     progress.begin("publish", f"{options.repository}/{bundles[0].name}")
-    serving = servers.prepare(address.parse(options.triton), None, progress.detail)
+    serving = servers.prepare(address.asked(options), None, progress.detail)
     done, _ = publication.publish(bundles, at(str(options.repository)), serving, progress, seal)
     progress.end(publication.words(done))

@@ -65,7 +65,7 @@ def requested(options: RetuneOptions) -> RetuneRequest:
         metrics=options.metrics or "",
         prometheus=options.prometheus or "",
         seconds=seconds,
-        triton=address.parse(options.triton),
+        triton=address.asked(options),
         run_dir=None if options.run_dir is None else Path(options.run_dir),
         budget_s=options.tune_budget,
         apply=options.apply,

@@ -14,6 +14,6 @@ def rollback(options: RollbackOptions, progress: Progress) -> None:
     """Put its configuration back, verified on the server that is named; what was done is the stage's end."""
     into = at(str(options.repository))
     progress.begin("rollback", f"{options.repository}/{options.name}")
-    serving = servers.prepare(address.parse(options.triton), None, progress.detail)
+    serving = servers.prepare(address.asked(options), None, progress.detail)
     done = publication.rollback(into, options.name, options.version, serving, progress)
     progress.end(publication.words(done))

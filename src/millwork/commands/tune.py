@@ -81,7 +81,7 @@ def requested(options: TuneOptions) -> TuneRequest:
         slo=Slo() if options.slo is None else slo.parse(options.slo),
         objective=objective_of(options.objective, traffic),
         budget_s=options.tune_budget,
-        triton=address.parse(options.triton),
+        triton=address.asked(options),
         run_dir=Path(options.run_dir or Path(".millwork") / options.name).absolute(),
         data=None if options.data is None else Path(options.data).absolute(),
         dry_run=options.dry_run,

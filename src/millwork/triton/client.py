@@ -14,6 +14,9 @@ import numpy as np
 
 from .. import triton_releases
 from ..errors import PublicationError
+from . import channel
+from .address import HEADERS_VARIABLE
+from .credentials import NONE, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,8 +33,15 @@ LOAD_S = 600.0
 """A large model, warm-up requests and an engine's build all count as loading."""
 INFER_S = 120.0
 
-MESSAGE_BYTES = 2**31 - 1
-"""The largest gRPC message: no limit of our own."""
+SAID = 200
+"""Characters of a server's or a library's own words that are shown."""
+
+RESTRICTED = "protocol is restricted"
+"""What a Triton of --grpc-restricted-protocol says to who hasn't its header."""
+
+_HANDSHAKE = re.compile(
+    r"(?i)(ssl|tls)[^;{}]*(handshake|certificate|verify|error)[^;{}]*|[^;{}]*certificate[^;{}]*|wrong_version_number"
+)
 
 _WRAPPING = re.compile(
     r"^(\[StatusCode\.\w+\] |failed to load '[^']*', |load failed for model '[^']*': "
@@ -40,21 +50,13 @@ _WRAPPING = re.compile(
 
 
 class Session:
-    """A connection to one Triton. Raises PublicationError where none answers at ``url`` (``grpc://HOST:PORT``)."""
+    """A connection to one Triton. Raises PublicationError where none answers at ``url`` (``grpc://HOST:PORT``,
+    ``grpcs://HOST:PORT``, ``unix:///SOCKET``)."""
 
-    def __init__(self, url: str) -> None:
-        import tritonclient.grpc
-
-        self.url = url if url.startswith("grpc://") else f"grpc://{url}"
-        self._client = tritonclient.grpc.InferenceServerClient(
-            self.url.removeprefix("grpc://"),
-            channel_args=[
-                ("grpc.max_send_message_length", MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", MESSAGE_BYTES),
-                # A proxy for the web (http_proxy) is no way to a server on this machine or in this cluster.
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
+    def __init__(self, url: str, given: Credentials = NONE) -> None:
+        self.url = url if "://" in url else f"grpc://{url}"
+        self.credentials = given
+        self._client = channel.client(self.url, given)
 
     def __enter__(self) -> Self:
         try:
@@ -154,6 +156,8 @@ class Session:
         try:
             yield
         except InferenceServerException as error:
+            if RESTRICTED in str(error.message()):  # other protocols of this server may be open
+                raise _nobody(self.url, error) from error
             if error.status() in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}:
                 self.server_version()  # raises where nobody answers any more
             raise PublicationError(f"{what}: {reason(str(error.message()))}") from error
@@ -188,11 +192,25 @@ def _checked(name: str, rows: int, answer: Any) -> NDArray[np.float32]:
 
 
 def _nobody(url: str, error: Any) -> PublicationError:
+    said = " ".join(str(error.message() or "").split())
     if error.status() == "StatusCode.UNIMPLEMENTED":
         return PublicationError(f"the server at {url} is not a Triton", "Give Triton's gRPC port (8001 by default).")
+    if error.status() in ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED") or RESTRICTED in said:
+        return PublicationError(
+            f"{url} lets nobody in without the right credentials: {said[:SAID]}",
+            f"Give them with --triton-header, or {HEADERS_VARIABLE} in the environment.",
+        )
+    if url.startswith("grpcs://"):  # one that wants a certificate of ours only closes the connection
+        why = _HANDSHAKE.search(said)
+        return PublicationError(
+            f"no Triton answers at {url} by TLS{f': {why.group()[:SAID]}' if why else ''}",
+            "Check the port. --triton-ca says who vouches for its certificate; yours is given by --triton-cert and "
+            "--triton-key. A server without TLS is grpc://.",
+        )
     return PublicationError(
         f"no Triton answers at {url}",
-        "Start it, or check the address: it is Triton's gRPC port (8001 by default), not its HTTP port.",
+        "Start it, or check the address: it is Triton's gRPC port (8001 by default), not its HTTP port. A server with "
+        "TLS is grpcs://.",
     )
 
 

@@ -17,6 +17,7 @@ from ..values import Value
 from . import install, server
 from .address import Address, Folder, Managed, NoServer, Remote
 from .client import Session
+from .credentials import NONE, Credentials
 from .install import Installation
 from .readiness import has_backend
 
@@ -34,6 +35,7 @@ class Serving(Value):
     backends: tuple[str, ...] | None
     installation: Installation | None = None
     url: str = ""
+    credentials: Credentials = NONE
 
     @property
     def there(self) -> bool:
@@ -77,9 +79,11 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
                 version = asked.server_version()
             serving = Serving(release=_of(version, release), backends=backends, installation=own)
         case Remote():
-            with Session(address.url) as asked:
+            with Session(address.url, address.credentials) as asked:
                 version = asked.server_version()
-            serving = Serving(release=_of(version, release), backends=None, url=address.url)
+            serving = Serving(
+                release=_of(version, release), backends=None, url=address.url, credentials=address.credentials
+            )
     if release is not None and serving.release != triton_releases.find(release):
         raise UsageError(
             f"--triton-release {release}: the server's release is {serving.release.name}", "Leave --triton-release out."
@@ -94,7 +98,7 @@ def asked(serving: Serving, natives: Iterable[str]) -> Serving:
     if not serving.url or serving.backends is not None:
         return serving
     try:
-        with Session(serving.url) as asking:
+        with Session(serving.url, serving.credentials) as asking:
             wanted = dict.fromkeys(name for native in natives for name in serving.served_by(native))
             has = tuple(name for name in wanted if has_backend(asking, name))
     except PublicationError:
@@ -113,7 +117,7 @@ def session(serving: Serving, repository: str | None = None) -> Iterator[Session
 def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Session, int]]:
     """The same, with the server's process where it is one of ours, else 0."""
     if serving.url:
-        with Session(serving.url) as asked:
+        with Session(serving.url, serving.credentials) as asked:
             yield asked, 0
         return
     if serving.installation is None:
