@@ -15,7 +15,7 @@ from ..errors import MillworkError, TargetError, UsageError
 from ..executors import LocalExecutor
 from ..progress import Progress
 from ..storage import scratch
-from ..triton import address, counters
+from ..triton import address, control, counters
 from ..triton import config as triton_config
 from ..triton.address import Address
 from ..triton.counters import Observed
@@ -88,6 +88,8 @@ class Retuned(Value):
 def retune(request: RetuneRequest, progress: Progress) -> tuple[Retuned, MillworkError | None]:
     """Look, judge, and with ``apply`` tune under the traffic that was seen and publish. UsageError where nothing can be
     seen."""
+    if request.apply:  # before the counters are watched
+        control.foresee(request.triton, progress.note, tuned="--apply")
     name = request.name or _only_one(request)
     with scratch.folder("published") as copies:
         return _retuned(request, name, published(request.repository, name, copies), progress)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -32,6 +33,15 @@ CONNECT_S = 10.0
 LOAD_S = 600.0
 """A large model, warm-up requests and an engine's build all count as loading."""
 INFER_S = 120.0
+
+INDEX_S = 0.5
+"""Between two looks at what a server has loaded by itself."""
+
+NOBODY = "millwork-asks-how-models-are-controlled"
+UNLOADED = "unloaded"
+"""The reason of a version that was there and was right."""
+NOT_EXPLICIT = "explicit model load / unload is not allowed"
+"""What a server says that isn't in explicit mode, whatever it was to unload."""
 
 SAID = 200
 """Characters of a server's or a library's own words that are shown."""
@@ -118,6 +128,48 @@ class Session:
         with self._told(f"Triton at {self.url} failed to list its models"):
             index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
         return tuple(dict.fromkeys(model.name for model in index.models))
+
+    def explicit(self) -> bool:
+        """Whether the server loads and unloads what it is told to (``--model-control-mode=explicit``): one that polls
+        its repository, or never looks again, refuses to unload even what isn't there."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            self._client.unload_model(NOBODY, client_timeout=CONNECT_S)
+        except InferenceServerException as error:
+            return NOT_EXPLICIT not in str(error.message())
+        return True
+
+    def reasons(self, name: str) -> dict[int, str]:
+        """Why versions of the model aren't loaded, by the server; also what it once said of a number that is given
+        again."""
+        with self._told(f"Triton at {self.url} failed to list its models"):
+            index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+        return {int(m.version): m.reason for m in index.models if m.name == name and m.version and m.reason}
+
+    def wait(self, name: str, version: int, seconds: float, before: Mapping[int, str] | None = None) -> None:
+        """Wait until a server that polls its repository has loaded that version. PublicationError with its reason where
+        it can't, or where it hasn't within ``seconds`` from the time that it last said that it is loading. ``before``:
+        the :meth:`reasons` of the time before the version was there."""
+        old = (UNLOADED, (before or {}).get(version))
+        until = time.monotonic() + seconds
+        while True:
+            with self._told(f"Triton at {self.url} failed to list its models"):
+                index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+            found = next((m for m in index.models if m.name == name and m.version == str(version)), None)
+            if found is not None and found.state == "READY":
+                return
+            if found is not None and found.state == "UNAVAILABLE" and found.reason and found.reason not in old:
+                raise PublicationError(f"Triton at {self.url} refused to load {name!r}: {reason(found.reason)}")
+            if time.monotonic() >= until:
+                raise PublicationError(
+                    f"Triton at {self.url} hasn't loaded version {version} of {name!r} within {seconds:.0f} s",
+                    "It isn't in explicit mode. Does it poll this repository (--model-control-mode=poll)? For one that "
+                    "reads its repository only when it starts: --triton none, and start it again.",
+                )
+            if found is not None and found.state == "LOADING":
+                until = max(until, time.monotonic() + seconds)
+            time.sleep(INDEX_S)
 
     def max_batch_size(self, name: str, version: int | None = None) -> int:
         """Rows that one request may hold; 0 where the model takes no batches."""

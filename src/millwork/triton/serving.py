@@ -27,6 +27,7 @@ CONTAINER_BACKENDS = ("onnxruntime", "fil", "python")
 
 class Serving(Value):
     """A Triton to serve with. ``backends``: which of ours it has, None where only loading a model will tell.
+    ``explicit``: whether it loads what it is told to; else it polls its repository, or reads it when it starts.
 
     ``installation`` is a server that we start and stop ourselves, ``url`` one that runs already; neither: none.
     """
@@ -36,6 +37,7 @@ class Serving(Value):
     installation: Installation | None = None
     url: str = ""
     credentials: Credentials = NONE
+    explicit: bool = True
 
     @property
     def there(self) -> bool:
@@ -80,9 +82,13 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
             serving = Serving(release=_of(version, release), backends=backends, installation=own)
         case Remote():
             with Session(address.url, address.credentials) as asked:
-                version = asked.server_version()
+                version, explicit = asked.server_version(), asked.explicit()
             serving = Serving(
-                release=_of(version, release), backends=None, url=address.url, credentials=address.credentials
+                release=_of(version, release),
+                backends=None,
+                url=address.url,
+                credentials=address.credentials,
+                explicit=explicit,
             )
     if release is not None and serving.release != triton_releases.find(release):
         raise UsageError(
@@ -95,7 +101,7 @@ def asked(serving: Serving, natives: Iterable[str]) -> Serving:
     """The same, with which backends a server that runs already has of those that files of ``natives`` can be served by:
     where a run puts it under load, it may as well be asked. Unchanged where it takes no models by its API, or has none
     of them: loading says why."""
-    if not serving.url or serving.backends is not None:
+    if not serving.url or serving.backends is not None or not serving.explicit:
         return serving
     try:
         with Session(serving.url, serving.credentials) as asking:
