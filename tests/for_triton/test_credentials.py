@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 
 from millwork.errors import PublicationError, UsageError
 from millwork.storage import wire
-from millwork.triton import server
+from millwork.triton import counters, server
 from millwork.triton.address import HEADERS_VARIABLE, Remote, parse
 from millwork.triton.client import Session
 from millwork.triton.credentials import Credentials, credentials
@@ -246,4 +248,55 @@ def test_certificates_without_tls_are_refused(keys: Path, text: str) -> None:
 def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
     with pytest.raises(UsageError, match="no user and no password") as caught:
         parse(f"grpcs://me:{SECRET}@localhost:8001")
+    assert SECRET not in str(caught.value)
+
+
+# ── a metrics page ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    """A metrics page for who has the header; ``/elsewhere`` sends to another server."""
+
+    def do_GET(self) -> None:
+        right = self.headers.get("authorization") == SECRET
+        self.send_response(302 if self.path == "/elsewhere" else 200 if right else 401)
+        self.send_header("Location", "https://127.0.0.1:1/stolen")
+        self.send_header("Content-Length", "8" if right else "0")
+        self.end_headers()
+        if right:
+            self.wfile.write(b"counters")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def page(keys: Path) -> Iterator[str]:
+    """The page by TLS, for who has a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(keys / "server.pem", keys / "server.key")
+    context.load_verify_locations(keys / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as serving:
+        serving.socket = context.wrap_socket(serving.socket, server_side=True)
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"https://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
+def test_a_metrics_page_by_tls_with_a_certificate_and_a_header(keys: Path, page: str) -> None:
+    files = {name: str(keys / file) for name, file in (("ca", "ca.pem"), ("cert", "client.pem"), ("key", "client.key"))}
+    given = Credentials(**files, headers=(("authorization", SECRET),))
+    assert counters.read(f"{page}/metrics", given) == "counters"
+    lacking = (
+        (Credentials(**files), "401", "--metrics-header"),
+        (Credentials(headers=given.headers), "CERTIFICATE_VERIFY_FAILED", "--metrics-ca"),
+    )
+    for less, why, hint in lacking:
+        with pytest.raises(UsageError, match=why) as caught:
+            counters.read(f"{page}/metrics", less)
+        assert hint in caught.value.hint
+    with pytest.raises(UsageError, match="it sends to another server") as caught:
+        counters.read(f"{page}/elsewhere", given)
     assert SECRET not in str(caught.value)

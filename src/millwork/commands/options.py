@@ -206,6 +206,33 @@ class RetuneOptions(ServerCredentials, kw_only=True):
         str | None,
         Opt("--prometheus", metavar="URL", help="A Prometheus that scrapes it: http://HOST:9090.", panel=TRAFFIC),
     ] = None
+    metrics_ca: Annotated[
+        str | None,
+        Opt(
+            "--metrics-ca",
+            metavar="FILE",
+            help="Certificates (PEM) of who vouches for the https:// of --metrics or --prometheus.",
+            panel=TRAFFIC,
+        ),
+    ] = None
+    metrics_cert: Annotated[
+        str | None,
+        Opt("--metrics-cert", metavar="FILE", help="Your certificate (PEM). With --metrics-key.", panel=TRAFFIC),
+    ] = None
+    metrics_key: Annotated[
+        str | None,
+        Opt("--metrics-key", metavar="FILE", help="The private key (PEM) of --metrics-cert.", panel=TRAFFIC),
+    ] = None
+    metrics_header: Annotated[
+        tuple[str, ...],
+        Opt(
+            "--metrics-header",
+            metavar="'NAME: VALUE'",
+            help="A header for each request; may be repeated. A secret is better in MILLWORK_METRICS_HEADERS, one "
+            "header a line.",
+            panel=TRAFFIC,
+        ),
+    ] = ()
     seconds: Annotated[
         float | None,
         Opt(
