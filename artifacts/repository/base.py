@@ -67,6 +67,9 @@ class Repository(Protocol):
     def manifest_sha256(self, name: str, version: int) -> str:
         """Of the manifest that was published, by what is noted beside the repository; empty where nothing is."""
 
+    def unreadable(self, name: str, version: int) -> str:
+        """Who may read the repository, and can't read this version, in words; empty where there is nobody."""
+
     def publish(
         self,
         bundle: Bundle,

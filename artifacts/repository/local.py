@@ -55,6 +55,9 @@ class LocalRepository(Value):
     def manifest_sha256(self, name: str, version: int) -> str:
         return ledgers.read(layout.locate(self.root, name)).manifests.get(version, "")
 
+    def unreadable(self, name: str, version: int) -> str:
+        return listing.unreadable(self.root, name, version)
+
     def publish(
         self,
         bundle: Bundle,

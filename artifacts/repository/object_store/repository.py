@@ -74,6 +74,9 @@ class ObjectRepository:
         held = records.held(self.store, self._place(name), version)
         return "" if held is None else held.record.manifest_sha256
 
+    def unreadable(self, name: str, version: int) -> str:
+        return ""  # who may read objects is the bucket's to say
+
     def publish(
         self,
         bundle: Bundle,

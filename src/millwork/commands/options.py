@@ -14,6 +14,7 @@ from ..pipeline.options import (
     ModelFile,
     ObjectiveKind,
     RepositoryUrl,
+    ServerCredentials,
     SigningKey,
     SloSpec,
     Task,
@@ -42,7 +43,8 @@ TuningServer = Annotated[
     Opt(
         "--triton",
         metavar="WHERE",
-        help="The server to tune and verify on: managed, grpc://HOST:PORT, or the path of a tritonserver.",
+        help="The server to tune and verify on: managed, grpc://HOST:PORT (grpcs://, unix:///SOCKET), or the path of a "
+        "tritonserver.",
         panel=PUBLICATION,
     ),
 ]
@@ -106,7 +108,7 @@ class InspectOptions(Value, kw_only=True):
 # ── what is published ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class PublishOptions(Value, kw_only=True):
+class PublishOptions(ServerCredentials, kw_only=True):
     """What ``publish`` publishes, and where."""
 
     run_dir: RunDirectory
@@ -115,7 +117,7 @@ class PublishOptions(Value, kw_only=True):
     triton: TritonServer = MANAGED
 
 
-class RollbackOptions(Value, kw_only=True):
+class RollbackOptions(ServerCredentials, kw_only=True):
     """What ``rollback`` lets serve again."""
 
     repository: RepositoryUrl
@@ -171,7 +173,7 @@ class PredictOptions(Value, kw_only=True):
     version: Version = None
 
 
-class TuneOptions(Value, kw_only=True):
+class TuneOptions(ServerCredentials, kw_only=True):
     """What ``tune`` tunes, under what."""
 
     name: Annotated[str, Arg("MODEL_NAME", "The model's name in the repository.")]
@@ -190,7 +192,7 @@ class TuneOptions(Value, kw_only=True):
     run_dir: TrialsFolder = None
 
 
-class RetuneOptions(Value, kw_only=True):
+class RetuneOptions(ServerCredentials, kw_only=True):
     """Where ``retune`` looks, and whether it acts. What ``apply`` alone uses: the budget, the server, the key, the
     folder."""
 
@@ -210,6 +212,33 @@ class RetuneOptions(Value, kw_only=True):
         str | None,
         Opt("--prometheus", metavar="URL", help="A Prometheus that scrapes it: http://HOST:9090.", panel=TRAFFIC),
     ] = None
+    metrics_ca: Annotated[
+        str | None,
+        Opt(
+            "--metrics-ca",
+            metavar="FILE",
+            help="Certificates (PEM) of who vouches for the https:// of --metrics or --prometheus.",
+            panel=TRAFFIC,
+        ),
+    ] = None
+    metrics_cert: Annotated[
+        str | None,
+        Opt("--metrics-cert", metavar="FILE", help="Your certificate (PEM). With --metrics-key.", panel=TRAFFIC),
+    ] = None
+    metrics_key: Annotated[
+        str | None,
+        Opt("--metrics-key", metavar="FILE", help="The private key (PEM) of --metrics-cert.", panel=TRAFFIC),
+    ] = None
+    metrics_header: Annotated[
+        tuple[str, ...],
+        Opt(
+            "--metrics-header",
+            metavar="'NAME: VALUE'",
+            help="A header for each request; may be repeated. A secret is better in MILLWORK_METRICS_HEADERS, one "
+            "header a line.",
+            panel=TRAFFIC,
+        ),
+    ] = ()
     seconds: Annotated[
         float | None,
         Opt(

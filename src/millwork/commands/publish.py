@@ -9,7 +9,7 @@ from ..artifacts.signing import signer
 from ..pipeline import publish as publication
 from ..pipeline import serve
 from ..progress import Progress
-from ..triton import address
+from ..triton import address, control
 from ..triton import serving as servers
 from .options import PublishOptions
 
@@ -20,6 +20,7 @@ def publish(options: PublishOptions, progress: Progress) -> None:
     seal = None if options.sign is None else signer(Path(options.sign))
     bundles = serve.chosen(Path(options.run_dir).absolute())
     progress.begin("publish", f"{options.repository}/{bundles[0].name}")
-    serving = servers.prepare(address.parse(options.triton), None, progress.detail)
+    serving = servers.prepare(address.asked(options), None, progress.detail)
+    control.note(serving.url, progress.note, explicit=serving.explicit)
     done, _ = publication.publish(bundles, at(str(options.repository)), serving, progress, seal)
     progress.end(publication.words(done))

@@ -25,7 +25,7 @@ from ..storage import inputs, scratch, tables
 from ..storage.files import sha256_file
 from ..storage.run_directory import RunDirectory
 from ..targets import machine
-from ..triton import address
+from ..triton import address, control
 from ..triton import config as triton_config
 from ..triton import serving as servers
 from ..triton.address import Address
@@ -83,7 +83,7 @@ def requested(options: TuneOptions) -> TuneRequest:
         slo=Slo() if options.slo is None else slo.parse(options.slo),
         objective=objective_of(options.objective, traffic),
         budget_s=options.tune_budget,
-        triton=address.parse(options.triton),
+        triton=address.asked(options),
         run_dir=Path(options.run_dir or Path(".millwork") / options.name).absolute(),
         data=None if options.data is None else Path(options.data).absolute(),
         dry_run=options.dry_run,
@@ -125,6 +125,7 @@ def _tune(request: TuneRequest, bundle: Bundle, progress: Progress) -> tuple[Rec
     serving = servers.prepare(request.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
+    control.require_explicit("tune", serving.url, explicit=serving.explicit)
     require_visible(request.slo, serving)
     with RunDirectory(request.run_dir, progress.note) as directory:
         record, error = _tuned(request, bundle, serving, directory, progress, seal)

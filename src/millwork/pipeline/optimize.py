@@ -18,6 +18,7 @@ from ..errors import InternalError, MillworkError, ParityError, PublicationError
 from ..progress import Progress, Silent
 from ..storage.run_directory import RunDirectory
 from ..targets import instead, measured_here
+from ..triton import control
 from ..triton import serving as servers
 from ..triton.serving import Serving
 from ..triton_releases import Release
@@ -55,6 +56,8 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         plan.repository.foresee(plan.name)
     _signer(plan)  # a key that can't sign should be known before a long run
     progress = progress or Silent()
+    tuned = "a configuration is tuned under load" if plan.tune_asked and plan.tune_budget else ""
+    control.foresee(plan.triton, progress.note, tuned=tuned)
     with RunDirectory(plan.run_dir, progress.note) as directory:
         serve.forget_choice(plan.run_dir)
         run = Run(plan, given.look_at(plan), directory, executor, progress)

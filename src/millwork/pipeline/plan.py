@@ -86,7 +86,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         raise UsageError(f"--threads {options.threads}: expected 1 to {cores}, this machine's cores")
     if options.tolerance is not None:
         tolerance.parse(options.tolerance)
-    where = address.parse(options.triton)
+    where = address.asked(options)
     asked = traffic_of(options.traffic)
     limits = Slo() if options.slo is None else slo.parse(options.slo)
     budget, said = _tuning(options, asked, where)

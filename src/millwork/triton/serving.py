@@ -17,6 +17,7 @@ from ..values import Value
 from . import install, server
 from .address import Address, Folder, Managed, NoServer, Remote
 from .client import Session
+from .credentials import NONE, Credentials
 from .install import Installation
 from .readiness import has_backend
 
@@ -26,6 +27,7 @@ CONTAINER_BACKENDS = ("onnxruntime", "fil", "python")
 
 class Serving(Value):
     """A Triton to serve with. ``backends``: which of ours it has, None where only loading a model will tell.
+    ``explicit``: whether it loads what it is told to; else it polls its repository, or reads it when it starts.
 
     ``installation`` is a server that we start and stop ourselves, ``url`` one that runs already; neither: none.
     """
@@ -34,6 +36,8 @@ class Serving(Value):
     backends: tuple[str, ...] | None
     installation: Installation | None = None
     url: str = ""
+    credentials: Credentials = NONE
+    explicit: bool = True
 
     @property
     def there(self) -> bool:
@@ -77,9 +81,15 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
                 version = asked.server_version()
             serving = Serving(release=_of(version, release), backends=backends, installation=own)
         case Remote():
-            with Session(address.url) as asked:
-                version = asked.server_version()
-            serving = Serving(release=_of(version, release), backends=None, url=address.url)
+            with Session(address.url, address.credentials) as asked:
+                version, explicit = asked.server_version(), asked.explicit()
+            serving = Serving(
+                release=_of(version, release),
+                backends=None,
+                url=address.url,
+                credentials=address.credentials,
+                explicit=explicit,
+            )
     if release is not None and serving.release != triton_releases.find(release):
         raise UsageError(
             f"--triton-release {release}: the server's release is {serving.release.name}", "Leave --triton-release out."
@@ -91,10 +101,10 @@ def asked(serving: Serving, natives: Iterable[str]) -> Serving:
     """The same, with which backends a server that runs already has of those that files of ``natives`` can be served by:
     where a run puts it under load, it may as well be asked. Unchanged where it takes no models by its API, or has none
     of them: loading says why."""
-    if not serving.url or serving.backends is not None:
+    if not serving.url or serving.backends is not None or not serving.explicit:
         return serving
     try:
-        with Session(serving.url) as asking:
+        with Session(serving.url, serving.credentials) as asking:
             wanted = dict.fromkeys(name for native in natives for name in serving.served_by(native))
             has = tuple(name for name in wanted if has_backend(asking, name))
     except PublicationError:
@@ -113,7 +123,7 @@ def session(serving: Serving, repository: str | None = None) -> Iterator[Session
 def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Session, int]]:
     """The same, with the server's process where it is one of ours, else 0."""
     if serving.url:
-        with Session(serving.url) as asked:
+        with Session(serving.url, serving.credentials) as asked:
             yield asked, 0
         return
     if serving.installation is None:

@@ -29,7 +29,8 @@ ENOUGH = 150
 """Requests that a round should have, so slow traffic gets longer rounds."""
 HEADROOM_SHARE, HEADROOM_FROM_S = 0.15, 45.0
 """Of a budget of at least so many seconds, this share goes to the load sweep."""
-HERE = ("localhost", "127.0.0.1", "::1")
+HERE = ("localhost", "127.0.0.1", "::1", None)
+"""Hosts that are this machine; a socket's path has none."""
 
 
 @dataclass(frozen=True)
