@@ -11,6 +11,7 @@ from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 from ..pipeline.options import (
     MANAGED,
     Backends,
+    MillworkBackend,
     ModelFile,
     ObjectiveKind,
     RepositoryUrl,
@@ -113,6 +114,7 @@ class PublishOptions(Value, kw_only=True):
     repository: RepositoryUrl
     sign: SigningKey = None
     triton: TritonServer = MANAGED
+    millwork_backend: MillworkBackend = False
 
 
 class RollbackOptions(Value, kw_only=True):
@@ -181,6 +183,7 @@ class TuneOptions(Value, kw_only=True):
     dry_run: Annotated[bool, Opt("--dry-run", help="Do everything but publish.", panel=PUBLICATION)] = False
     sign: TunedKey = None
     triton: TuningServer = MANAGED
+    millwork_backend: MillworkBackend = False
     run_dir: TrialsFolder = None
 
 
@@ -217,14 +220,15 @@ class RetuneOptions(Value, kw_only=True):
         bool,
         Opt(
             "--apply",
-            help="Tune under the traffic that was seen, and publish. --tune-budget, --triton, --sign and --run-dir are "
-            "for this.",
+            help="Tune under the traffic that was seen, and publish. --tune-budget, --triton, --millwork-backend, "
+            "--sign and --run-dir are for this.",
             panel=PUBLICATION,
         ),
     ] = False
     tune_budget: TuneBudget = TUNE_S
     sign: TunedKey = None
     triton: TuningServer = MANAGED
+    millwork_backend: MillworkBackend = False
     run_dir: TrialsFolder = None
 
 

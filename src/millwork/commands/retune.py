@@ -50,6 +50,7 @@ class RetuneRequest:
     budget_s: float
     apply: bool = False
     sign: Path | None = None
+    millwork_backend: bool = False
 
 
 def requested(options: RetuneOptions) -> RetuneRequest:
@@ -70,6 +71,7 @@ def requested(options: RetuneOptions) -> RetuneRequest:
         budget_s=options.tune_budget,
         apply=options.apply,
         sign=None if options.sign is None else Path(options.sign).absolute(),
+        millwork_backend=options.millwork_backend,
     )
 
 
@@ -148,6 +150,7 @@ def _tune_request(request: RetuneRequest, name: str, workload: Workload, was: Tu
         budget_s=request.budget_s,
         triton=request.triton,
         sign=request.sign,
+        millwork_backend=request.millwork_backend,
         run_dir=(request.run_dir or Path(".millwork") / name).absolute(),
     )
 
