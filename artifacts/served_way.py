@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from ..compile.kernel import TRITON_BACKEND, TRITON_LIBRARY
+from ..triton.serving import CONTAINER_BACKENDS
 from ..values import OtherWay, ServedWay
 from ..values.served import Known
 
@@ -58,6 +59,8 @@ def _sentence(triton_backend: str, native: str, packages: Sequence[str], known: 
         served = f"served by Triton's {triton_backend} backend"
     if packages:
         served += f", whose Python needs {', '.join(packages)}: a stock Triton's has no such package"
+        if native in CONTAINER_BACKENDS and native != "python":
+            served += f" (its {native} backend needs none: name your server by --triton, or none)"
     if other is not None:
         return f"{served}; {_other(native, other)}"
     if native == TRITON_BACKEND and triton_backend != TRITON_BACKEND:

@@ -87,7 +87,9 @@ class BenchOptions(Value, kw_only=True):
 class InspectOptions(Value, kw_only=True):
     """What ``inspect`` reads."""
 
-    model: ModelFile
+    model: Annotated[
+        str, Arg("MODEL", "The model's file, as optimize takes it; or a published model, REPOSITORY/NAME[/VERSION].")
+    ]
     data: Annotated[
         str | None,
         Opt(
