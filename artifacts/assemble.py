@@ -19,8 +19,10 @@ from ..triton.settings import Settings
 from ..triton_releases import Release
 from ..validators.parity import Answers
 from ..validators.rows.given import Given
-from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
+from ..values import SCHEMA, Latency, Manifest, ModelSummary, OtherWay, Parity, TargetSummary, Value
+from ..values.served import Known
 from .bundle import Bundle, seal
+from .served_way import served_way
 
 MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
 RUNNER_FILE = "millwork_runner.py"
@@ -44,11 +46,14 @@ class Evidence(Value):
 
 class ServedBy(Value):
     """Who serves a version. ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the
-    runner beside it. ``settings``: what config.pbtxt says."""
+    runner beside it. ``settings``: what config.pbtxt says. ``known``: how it is known that the server has our backend;
+    ``other``: what the other way gave, where that was measured."""
 
     triton_backend: str
     release: Release
     settings: Settings
+    known: Known = ""
+    other: OtherWay | None = None
 
 
 def assemble(
@@ -124,6 +129,14 @@ def _manifest(name: str, artifact: Artifact, served_by: ServedBy, signature: Sig
         golden_abs=evidence.golden_abs,
         golden_rel=evidence.golden_rel,
         plan=artifact.plan,
+        served=served_way(
+            served_by.triton_backend,
+            artifact.triton_backend,
+            artifact.requirements,
+            served_by.release.name,
+            served_by.known,
+            served_by.other,
+        ),
     )
 
 

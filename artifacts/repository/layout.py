@@ -8,6 +8,7 @@ What is made there is readable as the folder that it goes into says (:mod:`millw
     <parent>/.<repository>.millwork/        not inside: Triton takes every folder of the root as a model
         locks/<name>.lock, .holder          who publishes now
         ledger/<name>.json                  what was published, and what is under way
+        server.json                         what is known of the server that reads the repository
         staging/<name>/, trash/<name>/      on their way in and out by rename: the same file system
 
 ``MILLWORK_STAGING`` names another folder for that state, on the repository's file system. Whoever publishes into
@@ -107,6 +108,11 @@ def locate(repository: Path, name: str) -> Place:
             ELSEWHERE,
         )
     return Place(root=root, name=name, state=state)
+
+
+def state_of(repository: Path) -> Path:
+    """Our own folder beside the repository."""
+    return locate(repository, "any").state
 
 
 def foresee(repository: Path, name: str) -> None:

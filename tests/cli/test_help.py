@@ -91,7 +91,7 @@ def test_what_several_commands_have_is_said_once() -> None:
     both = {option.name: option.said for option in declared(Options)}
     shared = {option.name for option in declared(TuneOptions) if both.get(option.name) is option.said}
     credentials = {"triton_ca", "triton_cert", "triton_key", "triton_header"}
-    assert shared == {"repository", "slo", "traffic", "objective"} | credentials
+    assert shared == {"repository", "slo", "traffic", "objective", "millwork_backend"} | credentials
 
 
 def test_brackets_are_no_markup() -> None:

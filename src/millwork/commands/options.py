@@ -11,6 +11,7 @@ from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 from ..pipeline.options import (
     MANAGED,
     Backends,
+    MillworkBackend,
     ModelFile,
     ObjectiveKind,
     RepositoryUrl,
@@ -88,7 +89,9 @@ class BenchOptions(Value, kw_only=True):
 class InspectOptions(Value, kw_only=True):
     """What ``inspect`` reads."""
 
-    model: ModelFile
+    model: Annotated[
+        str, Arg("MODEL", "The model's file, as optimize takes it; or a published model, REPOSITORY/NAME[/VERSION].")
+    ]
     data: Annotated[
         str | None,
         Opt(
@@ -115,6 +118,7 @@ class PublishOptions(ServerCredentials, kw_only=True):
     repository: RepositoryUrl
     sign: SigningKey = None
     triton: TritonServer = MANAGED
+    millwork_backend: MillworkBackend = False
 
 
 class RollbackOptions(ServerCredentials, kw_only=True):
@@ -189,6 +193,7 @@ class TuneOptions(ServerCredentials, kw_only=True):
     dry_run: Annotated[bool, Opt("--dry-run", help="Do everything but publish.", panel=PUBLICATION)] = False
     sign: TunedKey = None
     triton: TuningServer = MANAGED
+    millwork_backend: MillworkBackend = False
     run_dir: TrialsFolder = None
 
 
@@ -252,14 +257,15 @@ class RetuneOptions(ServerCredentials, kw_only=True):
         bool,
         Opt(
             "--apply",
-            help="Tune under the traffic that was seen, and publish. --tune-budget, --triton, --sign and --run-dir are "
-            "for this.",
+            help="Tune under the traffic that was seen, and publish. --tune-budget, --triton, --millwork-backend, "
+            "--sign and --run-dir are for this.",
             panel=PUBLICATION,
         ),
     ] = False
     tune_budget: TuneBudget = TUNE_S
     sign: TunedKey = None
     triton: TuningServer = MANAGED
+    millwork_backend: MillworkBackend = False
     run_dir: TrialsFolder = None
 
 

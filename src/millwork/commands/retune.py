@@ -54,6 +54,7 @@ class RetuneRequest:
     apply: bool = False
     sign: Path | None = None
     credentials: Credentials = NONE
+    millwork_backend: bool = False
 
 
 def requested(options: RetuneOptions) -> RetuneRequest:
@@ -78,6 +79,7 @@ def requested(options: RetuneOptions) -> RetuneRequest:
         apply=options.apply,
         sign=None if options.sign is None else Path(options.sign).absolute(),
         credentials=with_variable(given, counters.HEADERS_VARIABLE),
+        millwork_backend=options.millwork_backend,
     )
 
 
@@ -158,6 +160,7 @@ def _tune_request(request: RetuneRequest, name: str, workload: Workload, was: Tu
         budget_s=request.budget_s,
         triton=request.triton,
         sign=request.sign,
+        millwork_backend=request.millwork_backend,
         run_dir=(request.run_dir or Path(".millwork") / name).absolute(),
     )
 

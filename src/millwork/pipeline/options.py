@@ -182,6 +182,15 @@ class ServerCredentials(Value, kw_only=True):
     ] = ()
 
 
+MillworkBackend = Annotated[
+    bool,
+    Opt(
+        "--millwork-backend",
+        help="The server has our Triton backend (libtriton_millwork.so): write for it. Noted beside the repository, so "
+        "it is said once. A server at grpc:// is asked. Default: for a stock Triton.",
+        panel=PUBLICATION,
+    ),
+]
 SigningKey = Annotated[
     str | Path | None,
     Opt(
@@ -294,6 +303,7 @@ class SharedOptions(ServerCredentials, kw_only=True):
     ] = False
     sign: SigningKey = None
     triton: TritonServer = MANAGED
+    millwork_backend: MillworkBackend = False
     triton_release: TritonRelease = None
     run_dir: Annotated[
         str | Path | None,

@@ -27,6 +27,7 @@ from ..triton.readiness import NO_BACKEND, forget
 from ..triton.serving import Serving, session
 from ..values import Manifest, Publication
 from ..values.tensorrt_plan import Place, misfit
+from . import our_backend
 
 
 def publish(
@@ -34,10 +35,9 @@ def publish(
 ) -> tuple[Publication, Bundle]:
     """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
     if it was taken back. ``sign``: puts a signature beside the files before that."""
-    fitting = [b for b in bundles if serving.backends is None or b.manifest.triton_backend in serving.backends]
+    fitting = [bundle for bundle in bundles if serving.takes(bundle.manifest.triton_backend)]
     if not fitting:
-        lacks = ", ".join(bundle.manifest.triton_backend for bundle in bundles)
-        raise PublicationError(f"the server has no {lacks} backend", f"It has: {', '.join(serving.backends or ())}.")
+        raise our_backend.unfit([bundle.manifest.triton_backend for bundle in bundles], serving)
     if serving.there and fitting[0].manifest.triton_release != serving.release.name:
         progress.note(
             f"written for Triton {fitting[0].manifest.triton_release}, and the server is {serving.release.name}"
@@ -62,6 +62,7 @@ def publish(
                 again = "verified again, " if published.verified else ""
                 progress.note(f"version {before} serves this content already: {again}nothing new is published")
             _note_unreadable(into, published, progress)
+            our_backend.note(into, serving, progress)
             return msgspec.structs.replace(published, server=serving.words), bundle
     raise PublicationError("there is nothing to publish")
 
