@@ -19,7 +19,7 @@ class RandomCase:
     """``model``: a file, or the live object. ``data``: the training rows, a file or a frame. ``asked``: rows that
     training never saw, a file. ``expected``: [N, K], the answers to them of the object that was trained, in the memory
     of the process that trained it. ``words``: the case in a line. ``precise``: how far off an answer may be, as a share
-    of the answers' spread and of the answer itself."""
+    of the answers' spread and of the answer itself. ``export``: makes ``model`` a file by our own means."""
 
     model: Any
     data: Any
@@ -29,6 +29,7 @@ class RandomCase:
     words: str
     options: dict[str, Any] = field(default_factory=dict)
     precise: float = 2e-6
+    export: Callable[[], Path] | None = None
 
 
 Maker = Callable[[Rng, Path], RandomCase]

@@ -42,7 +42,7 @@ def make(rng: Rng, folder: Path) -> RandomCase:
     return RandomCase(
         model=path,
         data=training if live and chance(rng, 0.5) else write(training, folder / f"data.{form}"),
-        label=column if one and chance(rng, 0.5) else None,
+        label=column if one and (names[0] == "0" or chance(rng, 0.5)) else None,
         asked=write(asked, folder / f"asked.{form}"),
         expected=expected,
         words=f"catboost {kind} {how} {settings} {'live' if live else path.name} {form}: "
@@ -96,7 +96,9 @@ def _label(rng: Rng, kind: str, number: Any) -> Any:
     return np.abs(number)
 
 
-def _trained(rng: Rng, kind: str, settings: dict[str, Any], given: Any, label: Any, categories: list[str]) -> tuple[Any, str]:
+def _trained(
+    rng: Rng, kind: str, settings: dict[str, Any], given: Any, label: Any, categories: list[str]
+) -> tuple[Any, str]:
     estimator = cb.CatBoostClassifier if kind in ("binary", "multiclass", "multilabel") else cb.CatBoostRegressor
     if settings["loss_function"] in ("CrossEntropy",):
         label = np.asarray(pd.factorize(label)[0], float)
@@ -107,7 +109,11 @@ def _trained(rng: Rng, kind: str, settings: dict[str, Any], given: Any, label: A
     if how == "absent class" and kind == "multiclass" and np.asarray(label).dtype.kind in "iu":
         more["class_names"] = sorted({*np.unique(label).tolist(), 50})
     model = estimator(**settings, **more).fit(given, label, cat_features=categories)
-    if how == "scaled" and kind in ("binary", "regression") and settings["loss_function"] not in ("RMSEWithUncertainty", REGRESSIONS[-1]):
+    if (
+        how == "scaled"
+        and kind in ("binary", "regression")
+        and settings["loss_function"] not in ("RMSEWithUncertainty", REGRESSIONS[-1])
+    ):
         model.set_scale_and_bias(1.5, 0.25)
     elif how == "dropped" and more and not settings.get("grow_policy"):
         model.drop_unused_features()

@@ -13,7 +13,23 @@ from case import Rng, chance, pick
 Values = Callable[[Rng, int, bool], Any]
 """Values of a column: how many, and whether training never saw them."""
 
-WORDS = ("Oslo", "Bergen", "a b", " padded ", "7", "007", "1.0", "None", "nan", "True", "x,y", 'say "hi"', "Tromsø", "日本", "-")
+WORDS = (
+    "Oslo",
+    "Bergen",
+    "a b",
+    " padded ",
+    "7",
+    "007",
+    "1.0",
+    "None",
+    "nan",
+    "True",
+    "x,y",
+    'say "hi"',
+    "Tromsø",
+    "日本",
+    "-",
+)
 HARD_WORDS = ("", "a", "a\0", "\0", "a\0b", "null", "NA", "'", "\\", "\t", "ſ", "é", "e\u0301")
 
 
@@ -92,7 +108,9 @@ def categories(rng: Rng, count: int, *, hard: bool) -> list[Column]:
     a csv can't tell from another, too."""
     made = []
     for _ in range(count):
-        kind = pick(rng, "words", "words", "many words", "digits", "integers", "negative integers", "bools", "categorical")
+        kind = pick(
+            rng, "words", "words", "many words", "digits", "integers", "negative integers", "bools", "categorical"
+        )
         words = list(WORDS + HARD_WORDS if hard else WORDS)
         rng.shuffle(words)
         few = int(rng.integers(2, 8))
@@ -116,7 +134,11 @@ def pandas_categories(rng: Rng, count: int) -> list[Column]:
     made = []
     for _ in range(count):
         text = chance(rng, 0.6)
-        known = list(WORDS[: int(rng.integers(2, 9))]) if text else [int(i) for i in rng.choice(100, int(rng.integers(2, 9)), False) - 20]
+        known = (
+            list(WORDS[: int(rng.integers(2, 9))])
+            if text
+            else [int(i) for i in rng.choice(100, int(rng.integers(2, 9)), False) - 20]
+        )
         gaps = pick(rng, 0.0, 0.1)
 
         def make(rng: Rng, rows: int, unseen: bool, known: list[Any] = known, gaps: float = gaps) -> Any:

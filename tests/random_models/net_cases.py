@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,11 @@ def make(rng: Rng, folder: Path) -> RandomCase:
     asked = (far, asked_codes) if with_codes else (far,)
     with torch.no_grad():
         expected = _answers(net(*asked), task)
-    path = millwork.save_net(net, given if with_codes else example, folder / "net.pt2", task=task)
     _write(folder / "data.npz", given)
     _write(folder / "asked.npz", asked)
     return RandomCase(
-        model=path,
+        model=folder / "net.pt2",
+        export=partial(millwork.save_net, net, given if with_codes else example, folder / "net.pt2", task=task),
         data=folder / "data.npz",
         label=None,
         asked=folder / "asked.npz",

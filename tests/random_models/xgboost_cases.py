@@ -61,7 +61,11 @@ def make(rng: Rng, folder: Path) -> RandomCase:
 
 
 def _settings(rng: Rng, kind: str, *, linear: bool, wordy: bool) -> dict[str, Any]:
-    settings: dict[str, Any] = {"n_estimators": int(rng.integers(1, 12)), "n_jobs": 1, "random_state": int(rng.integers(99))}
+    settings: dict[str, Any] = {
+        "n_estimators": int(rng.integers(1, 12)),
+        "n_jobs": 1,
+        "random_state": int(rng.integers(99)),
+    }
     if linear:
         settings |= {"booster": "gblinear"}
     else:
@@ -90,7 +94,12 @@ def _settings(rng: Rng, kind: str, *, linear: bool, wordy: bool) -> dict[str, An
         settings["objective"] = pick(rng, "binary:logistic", "binary:hinge", "binary:logitraw")
     if kind == "multiclass" and chance(rng, 0.5):
         settings["objective"] = pick(rng, "multi:softprob", "multi:softmax")
-    if kind in ("multiclass", "targets", "multilabel") and chance(rng, 0.3) and not linear and "booster" not in settings:
+    if (
+        kind in ("multiclass", "targets", "multilabel")
+        and chance(rng, 0.3)
+        and not linear
+        and "booster" not in settings
+    ):
         settings |= {"multi_strategy": "multi_output_tree", "tree_method": "hist"}
         settings.pop("num_parallel_tree", None)
         settings.pop("subsample", None)
@@ -125,7 +134,9 @@ def _label(rng: Rng, kind: str, number: Any, settings: dict[str, Any]) -> Any:
 
 def _saved(rng: Rng, model: Any, folder: Path, *, keep_wrapper: bool) -> Any:
     """A file's path, or the live model. What only the wrapper knows (``missing``) is lost in XGBoost's own files."""
-    form = pick(rng, "pkl", "joblib", "live") if keep_wrapper else pick(rng, "json", "ubj", "pkl", "joblib", "live", "ubj")
+    form = (
+        pick(rng, "pkl", "joblib", "live") if keep_wrapper else pick(rng, "json", "ubj", "pkl", "joblib", "live", "ubj")
+    )
     path = folder / f"model.{form}"
     if form == "live":
         return model
