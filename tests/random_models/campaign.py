@@ -68,7 +68,7 @@ def makers() -> dict[str, Maker]:
 
 
 def run(seed: int, folder: Path, kind: str = "") -> Outcome:
-    """The case of ``seed`` from training to its answers, in ``folder``; of the ``kind`` whose turn it is, or of this."""
+    """The case of ``seed`` from training to its answers, in ``folder``; of the kind whose turn it is, or ``kind``."""
     started = time.monotonic()
     rng = np.random.default_rng([seed, 18])
     kind = kind or TURNS[seed % len(TURNS)]
@@ -96,7 +96,7 @@ def _made(maker: Maker, rng: Rng, folder: Path) -> RandomCase:
     for _ in range(DRAWS):
         try:
             return maker(rng, folder)
-        except Exception:  # noqa: BLE001, S112, PERF203 (each framework has errors of its own)
+        except Exception:  # noqa: BLE001, S112 (each framework has errors of its own)
             continue
     return maker(rng, folder)
 

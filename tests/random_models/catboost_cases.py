@@ -14,9 +14,19 @@ from case import RandomCase, Rng, chance, pick, two_dimensional, write
 
 ROWS, ASKED = 300, 160
 REGRESSIONS = (
-    "RMSE", "RMSE", "MAE", "Quantile:alpha=0.8", "Poisson", "Tweedie:variance_power=1.5", "MAPE", "LogCosh",
-    "Huber:delta=1.0", "Expectile:alpha=0.3", "RMSEWithUncertainty", "MultiQuantile:alpha=0.1,0.5,0.9",
-)  # fmt: skip
+    "RMSE",
+    "RMSE",
+    "MAE",
+    "Quantile:alpha=0.8",
+    "Poisson",
+    "Tweedie:variance_power=1.5",
+    "MAPE",
+    "LogCosh",
+    "Huber:delta=1.0",
+    "Expectile:alpha=0.3",
+    "RMSEWithUncertainty",
+    "MultiQuantile:alpha=0.1,0.5,0.9",
+)
 
 
 def make(rng: Rng, folder: Path) -> RandomCase:
@@ -61,14 +71,25 @@ def _settings(rng: Rng, kind: str) -> dict[str, Any]:
         "allow_writing_files": False,
     }
     settings |= pick(
-        rng, {}, {}, {"grow_policy": "Lossguide", "max_leaves": 9}, {"grow_policy": "Depthwise"}, {"border_count": 200},
-        {"boosting_type": "Ordered"}, {"nan_mode": "Max"},
-    )  # fmt: skip
+        rng,
+        {},
+        {},
+        {"grow_policy": "Lossguide", "max_leaves": 9},
+        {"grow_policy": "Depthwise"},
+        {"border_count": 200},
+        {"boosting_type": "Ordered"},
+        {"nan_mode": "Max"},
+    )
     settings |= pick(rng, {}, {}, {"one_hot_max_size": 100}, {"max_ctr_complexity": 1}, {"max_ctr_complexity": 3})
     settings |= pick(
-        rng, {}, {}, {}, {"simple_ctr": ["Buckets", "Counter"]}, {"simple_ctr": "BinarizedTargetMeanValue:TargetBorderCount=3"},
+        rng,
+        {},
+        {},
+        {},
+        {"simple_ctr": ["Buckets", "Counter"]},
+        {"simple_ctr": "BinarizedTargetMeanValue:TargetBorderCount=3"},
         {"simple_ctr": "Borders:TargetBorderCount=2", "combinations_ctr": "Counter"},
-    )  # fmt: skip
+    )
     losses = {
         "binary": ("Logloss", "Logloss", "CrossEntropy", "Focal:focal_alpha=0.5;focal_gamma=2.0"),
         "multiclass": ("MultiClass", "MultiClass", "MultiClassOneVsAll"),
@@ -100,7 +121,7 @@ def _trained(
     rng: Rng, kind: str, settings: dict[str, Any], given: Any, label: Any, categories: list[str]
 ) -> tuple[Any, str]:
     estimator = cb.CatBoostClassifier if kind in ("binary", "multiclass", "multilabel") else cb.CatBoostRegressor
-    if settings["loss_function"] in ("CrossEntropy",):
+    if settings["loss_function"] == "CrossEntropy":
         label = np.asarray(pd.factorize(label)[0], float)
     more: dict[str, Any] = {}
     how = pick(rng, "plain", "plain", "plain", "scaled", "ignored", "dropped", "absent class", "sum", "threshold")

@@ -30,7 +30,7 @@ WORDS = (
     "日本",
     "-",
 )
-HARD_WORDS = ("", "a", "a\0", "\0", "a\0b", "null", "NA", "'", "\\", "\t", "ſ", "é", "e\u0301")
+HARD_WORDS = ("", "a", "a\0", "\0", "a\0b", "null", "NA", "'", "\\", "\t", "\u017f", "é", "e\u0301")
 
 
 def _scaled(scale: float, dtype: str = "float64", gaps: float = 0.0) -> Values:
@@ -43,7 +43,7 @@ def _scaled(scale: float, dtype: str = "float64", gaps: float = 0.0) -> Values:
 
 
 def _whole(low: int, high: int, dtype: str, gaps: float = 0.0) -> Values:
-    def made(rng: Rng, rows: int, unseen: bool) -> Any:  # noqa: ARG001
+    def made(rng: Rng, rows: int, unseen: bool) -> Any:
         found = rng.integers(low, high, rows)
         if dtype.islower():
             return found.astype(dtype)
@@ -52,7 +52,7 @@ def _whole(low: int, high: int, dtype: str, gaps: float = 0.0) -> Values:
     return made
 
 
-def _truth(rng: Rng, rows: int, unseen: bool) -> Any:  # noqa: ARG001
+def _truth(rng: Rng, rows: int, unseen: bool) -> Any:
     return rng.random(rows) < 0.4
 
 

@@ -14,9 +14,17 @@ from case import RandomCase, Rng, chance, pick, two_dimensional, write
 
 ROWS, ASKED = 300, 160
 REGRESSIONS = (
-    "reg:squarederror", "reg:squarederror", "reg:logistic", "reg:absoluteerror", "reg:pseudohubererror", "reg:gamma",
-    "reg:tweedie", "count:poisson", "reg:squaredlogerror", "reg:quantileerror",
-)  # fmt: skip
+    "reg:squarederror",
+    "reg:squarederror",
+    "reg:logistic",
+    "reg:absoluteerror",
+    "reg:pseudohubererror",
+    "reg:gamma",
+    "reg:tweedie",
+    "count:poisson",
+    "reg:squaredlogerror",
+    "reg:quantileerror",
+)
 
 
 def make(rng: Rng, folder: Path) -> RandomCase:
@@ -101,12 +109,9 @@ def _settings(rng: Rng, kind: str, *, linear: bool, wordy: bool) -> dict[str, An
         and "booster" not in settings
     ):
         settings |= {"multi_strategy": "multi_output_tree", "tree_method": "hist"}
-        settings.pop("num_parallel_tree", None)
-        settings.pop("subsample", None)
-        settings.pop("max_leaves", None)
-        settings.pop("grow_policy", None)
-        settings.pop("enable_categorical", None) if not wordy else None
-    probability = kind == "binary" or settings.get("objective") in ("reg:logistic",)
+        for name in ("num_parallel_tree", "subsample", "max_leaves", "grow_policy"):
+            settings.pop(name, None)
+    probability = kind == "binary" or settings.get("objective") == "reg:logistic"
     if chance(rng, 0.25) and kind in ("binary", "regression"):
         settings["base_score"] = pick(rng, 0.5, 0.01, 0.999) if probability else pick(rng, 0.5, 3.0, 1e-7)
     return settings
