@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ....errors import ModelError
 from ....passes import linear as lines
-from ....passes.forest import Forest
+from ....passes.forest import SUNK, Forest
 from ....passes.linear import Linear
 from ....passes.program import Program
 from ....values import OutputContract, Provenance
@@ -70,8 +70,7 @@ def _load(
         answers = "margins" if margin or plain else f"the margins, transformed as XGBoost does for {name}"
         notes += (f"the model was trained with a custom objective ({custom}), so its answers are {answers}",)
     sentinel = _sentinel(estimator.missing)
-    version = tuple(map(int, learner.version.split(".")))
-    values = category_values(learner.booster.model, learner.n_features, version)
+    values = category_values(learner.booster.model, learner.n_features, learner.version_numbers)
     if values is not None and sentinel is not None:
         raise ModelError(
             f"missing={sentinel:g} together with string categories is not supported", "Use NaN for missing values."
@@ -109,6 +108,11 @@ def _program(
         if linear
         else xgboost_trees.forest(booster.model, n_features, base, booster.weights)
     )
+    if margin and np.any(base == SUNK):
+        raise ModelError(
+            "XGBoost's margins are minus infinity for every row: a base_score of 0 has no logarithm",
+            "Leave --output margin out: its predictions are 0, and are served.",
+        )
     return Program(
         forest=forest,
         postprocess="identity" if margin else learner.objective.postprocess,
@@ -158,6 +162,11 @@ def _linear(model: Document, n_features: int, base_scores: npt.NDArray[np.float3
             f"for each of {len(base_scores)} outputs"
         )
     table = weights.reshape(n_features + 1, -1)
+    if base_scores[0] == SUNK and np.any(table):
+        raise ModelError(
+            "its weights add to a margin of minus infinity (a base_score of 0), which is not supported with gblinear",
+            "Train it again with a base_score above 0.",
+        )
     return lines.check(Linear(weight=table[:-1].copy(), bias=table[-1] + base_scores[0]))
 
 
