@@ -1,4 +1,4 @@
-"""The margin that trees are added to, as XGBoost makes it of the stored base score; also where labels have no spread."""
+"""The margin that trees are added to, as XGBoost makes it of the stored base score, where labels have no spread too."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ....values import OutputContract, Provenance
 from ..load_options import AS_SAVED, LoadOptions
 from ..loaded_model import LoadedModel, NativeFile, Oracle, Signature
 from . import trees as xgboost_trees
-from .categories import CategoryValues, category_values
+from .categories import CategoryValues, category_values, masked_by_sentinel
 from .learner import Estimator, Learner, read_learner
 from .signature import feature_contract, known_nulls, output_kind, output_labels, rounds_that_count, with_version
 
@@ -70,16 +70,13 @@ def _load(
         answers = "margins" if margin or plain else f"the margins, transformed as XGBoost does for {name}"
         notes += (f"the model was trained with a custom objective ({custom}), so its answers are {answers}",)
     sentinel = _sentinel(estimator.missing)
-    values = category_values(learner.booster.model, learner.n_features, learner.version_numbers)
-    if values is not None and sentinel is not None:
-        raise ModelError(
-            f"missing={sentinel:g} together with string categories is not supported", "Use NaN for missing values."
-        )
+    values = category_values(learner.booster.model, learner.n_features, learner.version_numbers, sentinel)
     program = _program(learner, values, rounds, sentinel, margin=margin)
     features = feature_contract(learner.document, learner.n_features, sentinel, values)
     if taken := known_nulls(values, features.all_names):
         word = "the smallest integer" if features.category_dtype == "int64" else "an empty text"
         notes += (f"{word} is a category of {', '.join(taken)}, so rows in which a category is missing are refused",)
+    notes += _masked(values, sentinel, features.all_names)
     kind = output_kind(objective, margin or plain)
     signature = Signature(
         provenance=with_version(provenance, learner.version),
@@ -95,6 +92,18 @@ def _load(
         notes=notes,
     )
     return LoadedModel(signature=signature, program=program, native=native.content)
+
+
+def _masked(values: CategoryValues | None, sentinel: float | None, names: Sequence[str]) -> tuple[str, ...]:
+    if values is None or sentinel is None or not (masked := masked_by_sentinel(values, sentinel)):
+        return ()
+    which = ", ".join(f"{word!a:.60} of {names[i]}" for i, word in masked.items())
+    note = (
+        f"missing={sentinel:g} is also the place of a category, and XGBoost takes that category for a missing one: "
+        f"{which}. It goes by the order of the categories in the frame that it is asked with; here that order is the "
+        "training frame's"
+    )
+    return (note,)
 
 
 def _program(
