@@ -230,34 +230,6 @@ def test_models_pickled_by_old_versions_answer_as_they_did(file: str, tmp_path: 
         assert made.signature.features.names == ("a", "b", "c")
 
 
-# ── base scores ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_base_margin_is_rounded_as_xgboost_rounds_it() -> None:
-    """Asked of XGBoost: a model of one leaf that is 0."""
-    flat = xgb.DMatrix(np.zeros((4, 1)))
-    for name, scores in {
-        "binary:logistic": [0.001, 0.1, 0.3, 0.5, 0.7, 0.999],
-        "reg:logistic": [0.2, 0.9],
-        "count:poisson": [0.01, 0.5, 3.0, 1e6],
-        "reg:gamma": [0.3, 7.0],
-        "reg:tweedie": [0.3, 7.0],
-        "reg:squarederror": [-3.3, 0.1, 1e9],
-    }.items():
-        link = objectives.XGBOOST[name].link
-        for score in scores:
-            model = xgb.train(
-                {"objective": name, "base_score": score}, xgb.DMatrix(np.zeros((4, 1)), np.full(4, 0.5)), 0
-            )
-            assert objectives.base_margin(link, score) == model.predict(flat, output_margin=True)[0]
-
-
-@pytest.mark.parametrize("score", [0.0, 1.0, 1.5, -0.1, float("nan")])
-def test_a_base_score_that_is_no_probability_is_refused(score: float) -> None:
-    with pytest.raises(ModelError, match="base_score"):
-        objectives.base_margin("logit", score)
-
-
 # ── refusals by name ──────────────────────────────────────────────────────────────────────────────────────
 
 
