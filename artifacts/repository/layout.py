@@ -110,9 +110,9 @@ def locate(repository: Path, name: str) -> Place:
     return Place(root=root, name=name, state=state)
 
 
-def state_of(repository: Path) -> Path:
-    """Our own folder beside the repository."""
-    return locate(repository, "any").state
+def of_all(repository: Path) -> Place:
+    """The place of no model, for what is noted of the repository as a whole."""
+    return locate(repository, "any")
 
 
 def foresee(repository: Path, name: str) -> None:

@@ -60,10 +60,11 @@ class LocalRepository(Value):
         return listing.unreadable(self.root, name, version)
 
     def server_notes(self) -> ServerNotes | None:
-        return server_notes.read(layout.state_of(self.root))
+        return server_notes.read(layout.of_all(self.root).state)
 
     def keep_server_notes(self, notes: ServerNotes) -> None:
-        server_notes.write(layout.state_of(self.root), notes)
+        place = layout.of_all(self.root)
+        server_notes.write(place.state, notes, place.notes_access)
 
     def publish(
         self,

@@ -12,6 +12,7 @@ import msgspec
 
 from ...storage import wire
 from ...storage.files import atomic_write, make_folder, read_limited
+from ...storage.permissions import Access
 from ...values import Value
 
 SERVER_FILE = "server.json"
@@ -44,7 +45,7 @@ def read(state: Path) -> ServerNotes | None:
         return None
 
 
-def write(state: Path, notes: ServerNotes) -> None:
-    """Replace them, whole or not at all. OSError where they can't be written."""
-    make_folder(state)
-    atomic_write(state / SERVER_FILE, encoded(notes))
+def write(state: Path, notes: ServerNotes, like: Access) -> None:
+    """Replace them, whole or not at all, for whoever ``like`` says. OSError where they can't be written."""
+    make_folder(state, like)
+    atomic_write(state / SERVER_FILE, encoded(notes), like)
