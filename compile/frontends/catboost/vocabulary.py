@@ -134,10 +134,14 @@ def _of_combinations(
 def _one_of_each(own: dict[str, int], wanted: set[int]) -> dict[str, int]:
     """Of a .csv's text and what it is read as (2134 of 02134), where both are given: what the model knows. Where it
     knows neither: what it is read as, if the model knows that of another and not the text, else the text."""
-    read = {word: [other for other in as_read(word, TRUTHS) if other in own] for word in own}
-    pairs = [(word, other) for word, others in read.items() for other in others]
-    as_numbers = any(own[word] not in wanted and own[other] in wanted for word, other in pairs)
-    losers = {word if as_numbers else other for word, other in pairs}
+    read = {word: others for word in own if (others := [other for other in as_read(word, TRUTHS) if other in own])}
+    # Of each that can be read: as it is, as a number, and of a truth value as CatBoost's Python would write it.
+    forms = [(word, others[0], others[-1] if len(others) > 1 else word) for word, others in read.items()]
+    known = [any(own[form[0]] not in wanted and own[form[k]] in wanted for form in forms) for k in (1, 2)]
+    chosen = known.index(True) + 1 if any(known) else 0
+    readings = {other for others in read.values() for other in others}
+    kept = {form[chosen] for form in forms if chosen or form[0] not in readings}
+    losers = {text for form in forms for text in form} - kept
     return {word: h for word, h in own.items() if h in wanted or word not in losers}
 
 
