@@ -11,6 +11,7 @@ import catboost as cb
 import msgspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import xgboost as xgb
 from models import catboost_cases, jobs
@@ -69,6 +70,20 @@ def test_a_booster_and_arrays_with_labels(desk: Desk) -> None:
     np.testing.assert_allclose(np.load("out.npy")[:, 0], booster.predict(matrix, output_margin=True), rtol=1e-5)
 
 
+def test_a_table_of_arrow_is_taken_by_name(desk: Desk) -> None:
+    """In another order than the model's, its labels beside it in one column: the metric is the frame's."""
+    frame = desk.files.table()
+    backwards = pa.table({name: frame[name].to_numpy() for name in COLUMNS[::-1]})
+    given: dict[str, Any] = {"run_dir": desk.run_dir, "dry_run": True, **QUICK}
+    found = [
+        millwork.optimize(desk.files.clicks, data=data, label=label, **given).candidates[0].parity
+        for data, label in ((desk.files.rows, LABEL), (backwards, frame[[LABEL]].to_numpy()))
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].metric == found[1].metric
+
+
 def test_a_live_catboost_and_labels_beside_a_frame(desk: Desk) -> None:
     frame = desk.files.features()
     size = np.where(frame["a"].fillna(0) > 0, "large", "small")
@@ -98,6 +113,10 @@ def test_the_manifest_says_that_the_answers_of_an_own_loss_are_margins(desk: Des
         ({"data": np.zeros((4, 9))}, millwork.UsageError, "each row has 9 values; the model takes 5"),
         ({"data": np.array([["a"]])}, millwork.UsageError, "data must be numbers"),
         ({"label": np.zeros(3)}, millwork.UsageError, "label is an array and data isn't"),
+        ({"data": np.zeros((4, 5)), "label": "y"}, millwork.UsageError, "names a column, and data has no names"),
+        ({"data": np.zeros((4, 5)), "label": [1]}, millwork.UsageError, "1 labels for 4 rows"),
+        ({"data": {"a": [1.0], "b": [1.0]}}, millwork.UsageError, "data: the file lacks 3 of the model's 5 features"),
+        ({"model": "s3://b/m.pkl"}, millwork.UsageError, "the model must be on this machine"),
         ({"slo": "p99=1ms"}, millwork.UsageError, "--slo"),
         ({"model": "nothing.json"}, millwork.ModelError, "there is no such file"),
         ({"model": object()}, millwork.ModelError, "can't optimize a builtins.object"),

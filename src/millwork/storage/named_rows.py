@@ -181,7 +181,7 @@ def _of_lazy(_: Any) -> Iterator[tuple[Any, Any]]:
 def _of_mapping(columns: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
     for name, column in columns.items():
         single = isinstance(column, np.ndarray) and column.ndim == 2 and column.shape[1] == 1
-        yield name, column[:, 0] if single else column  # type: ignore[call-overload]
+        yield name, column[:, 0] if single else column
 
 
 def _of_structured(array: npt.NDArray[Any]) -> Iterator[tuple[Any, Any]]:
