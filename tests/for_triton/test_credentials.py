@@ -290,7 +290,7 @@ def test_a_metrics_page_by_tls_with_a_certificate_and_a_header(keys: Path, page:
     given = Credentials(**files, headers=(("authorization", SECRET),))
     assert counters.read(f"{page}/metrics", given) == "counters"
     lacking = (
-        (Credentials(**files), "401", "--metrics-header"),
+        (Credentials(**files), "Unauthorized", "--metrics-header"),
         (Credentials(headers=given.headers), "CERTIFICATE_VERIFY_FAILED", "--metrics-ca"),
     )
     for less, why, hint in lacking:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
-from artifacts.conftest import manifest_of
+from models.scaling import ROWS, scaling
 
-from millwork.artifacts.bundle import Bundle, seal
 from millwork.artifacts.repository import LocalRepository, served_version
 from millwork.commands import retune as retune_command
 from millwork.commands import tune as tune_command
@@ -24,16 +20,9 @@ from millwork.progress import Silent
 from millwork.triton import client, server
 from millwork.triton.address import parse
 from millwork.triton.client import Session
-from millwork.triton.config import ConfigRequest, render
 from millwork.triton.serving import prepare
-from millwork.triton.settings import Settings
-from millwork.triton_releases import find
-from millwork.values import OutputContract
 
 pytestmark = pytest.mark.triton
-
-MODEL = Path(__file__).parents[1] / "artifacts" / "triton_models" / "scale.py"
-ROWS = np.array([[1.0, 2.0], [-3.0, 0.5]], dtype=np.float32)
 
 
 @pytest.fixture
@@ -46,26 +35,6 @@ def start(triton_installation, tmp_path) -> Callable[..., object]:
         return server.start(triton_installation, tmp_path / "models", log=tmp_path / f"{mode}.log", options=options)
 
     return started
-
-
-def scaling(folder: Path, factor: str, answers: float) -> Bundle:
-    """A python-backend bundle that multiplies by ``factor``; its golden rows say that it should be by ``answers``."""
-    folder.mkdir()
-    shutil.copy(MODEL, folder / "model.py")
-    (folder / "factor.txt").write_text(factor)
-    np.savez(folder / "golden.npz", x=ROWS, y=answers * ROWS)
-    manifest = msgspec.structs.replace(manifest_of("m"), triton_backend="python", model_file="factor.txt")
-    request = ConfigRequest(
-        name="m",
-        triton_backend="python",
-        release=find("24.10"),
-        model_file="factor.txt",
-        model_sha256="ab",
-        features=2,
-        output=OutputContract(kind="probability", task="binary", labels=("no", "yes")),
-        settings=Settings(),
-    )
-    return seal(folder, manifest, render(request))
 
 
 def test_a_server_that_polls_is_published_to_verified_and_rolled_back(start, tmp_path) -> None:

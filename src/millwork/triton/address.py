@@ -73,13 +73,8 @@ class Said(Protocol):
 
 def asked(options: Said) -> Address:
     """The address that a command's options mean, and its credentials. UsageError for what can't be right."""
-    headers = options.triton_header
     given = credentials(
-        "triton",
-        options.triton_ca,
-        options.triton_cert,
-        options.triton_key,
-        (headers,) if isinstance(headers, str) else tuple(headers),
+        "triton", options.triton_ca, options.triton_cert, options.triton_key, tuple(options.triton_header)
     )
     return parse(options.triton, given)
 

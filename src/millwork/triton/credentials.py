@@ -33,6 +33,8 @@ NONE = Credentials()
 def credentials(kind: str, ca: str | None, cert: str | None, key: str | None, headers: tuple[str, ...]) -> Credentials:
     """The values of ``--KIND-ca``, ``--KIND-cert``, ``--KIND-key`` and ``--KIND-header``, checked. UsageError names the
     option that is wrong, and no secret."""
+    if headers and all(len(one) == 1 for one in headers):  # Python's: a text where several were expected
+        headers = ("".join(headers),)
     if bool(cert) != bool(key):
         given, lacking = ("cert", "key") if cert else ("key", "cert")
         raise UsageError(
