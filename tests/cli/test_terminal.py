@@ -14,6 +14,7 @@ from models.records import RECORDS
 from rich.cells import cell_len
 from rich.console import Console
 
+from millwork import units
 from millwork.cli.terminal import TerminalProgress, candidates_table, outcome, print_error
 from millwork.errors import ParityError, UsageError
 from millwork.progress import Progress
@@ -158,8 +159,9 @@ def test_it_fits_and_has_every_candidate(record: Record, width: int, terminal: b
     for candidate in record.candidates:
         assert "".join(candidate.id.split()) in whole
         for line in candidate.latency:
-            figure = f"{line.p50_us:,.0f}" if line.p50_us >= 100 else f"{line.p50_us:.1f}"
-            assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d.,])", written), figure
+            shown_as = {units.within(line.p50_us, unit).split()[0] for unit in ("", "µs", "ms")}
+            figure = "|".join(map(re.escape, shown_as))
+            assert re.search(rf"(?<![\d.,])(?:{figure})(?![\d.,])", written), figure
 
 
 def test_figures_of_one_batch_size_stand_below_one_another() -> None:
@@ -221,7 +223,7 @@ def test_commands_can_be_copied_at_any_width(width: int) -> None:
     command = re.search(r"serve it +(millwork .*?)\n {1,3}[a-z]", file.getvalue(), flags=re.DOTALL)
     assert command
     joined = re.sub(r" \\ *\n", " ", command[1])
-    assert shlex.split(joined) == ["millwork", "triton", "serve", "--repository", repository, "--name", "delays"]
+    assert shlex.split(joined)[:7] == ["millwork", "triton", "serve", "--repository", repository, "--name", "delays"]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,9 @@ def test_paths_in_the_current_folder_are_short(tmp_path: Path, monkeypatch: pyte
     target, file = console(terminal=False)
     target.print(outcome(record))
     assert "  report       .millwork/delays/report.html" in shown(file)
-    assert "  serve it     millwork triton serve --repository ./models --name delays" in shown(file)
+    assert any("millwork triton serve --repository ./models --name delays" in line for line in shown(file))
+    assert "  client       .millwork/delays/client.py" in shown(file)
+    assert any("python .millwork/delays/client.py grpc://127.0.0.1:8001" in line for line in shown(file))
 
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────────────

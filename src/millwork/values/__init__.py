@@ -16,9 +16,11 @@ from .manifest import SCHEMA, FileDigest, Manifest
 from .measurements import Interval, Latency, LayerCost, Metric, Parity, WorstRow
 from .record import (
     CandidateRecord,
+    Example,
     Figures,
     Gpu,
     Headroom,
+    LimitAnswer,
     LoadPoint,
     PassNote,
     Publication,
@@ -31,8 +33,8 @@ from .record import (
 )
 
 __all__ = [
-    "SCHEMA", "CandidateRecord", "FeatureContract", "Figures", "FileDigest", "FilePath", "Framework", "Gpu", "Headroom",
-    "Interval", "Latency", "LayerCost", "LoadPoint", "Manifest", "Metric", "ModelSummary", "OutputContract",
-    "OutputKind", "Parity", "PassNote", "Provenance", "Publication", "Record", "Status", "TargetSummary", "Task",
-    "TrialRecord", "Tuning", "Value", "Winner", "WorstRow",
+    "SCHEMA", "CandidateRecord", "Example", "FeatureContract", "Figures", "FileDigest", "FilePath", "Framework",
+    "Gpu", "Headroom", "Interval", "Latency", "LayerCost", "LimitAnswer", "LoadPoint", "Manifest", "Metric",
+    "ModelSummary", "OutputContract", "OutputKind", "Parity", "PassNote", "Provenance", "Publication", "Record",
+    "Status", "TargetSummary", "Task", "TrialRecord", "Tuning", "Value", "Winner", "WorstRow",
 ]  # fmt: skip
