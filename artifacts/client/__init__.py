@@ -7,6 +7,7 @@ else, so that nothing in them is code.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -96,15 +97,18 @@ def shortest(value: np.float32) -> float:
 
 def _facts(manifest: Manifest, given: Given, answers: Any) -> Iterable[str]:
     features, output = manifest.features, manifest.output
-    yield "# input__0 FP32 [rows, numbers] takes these in this order; NaN is a missing value" + _sentinel(features)
+    names = told_apart([*features.names, *features.category_names])
+    numbers, words = names[: len(features.names)], names[len(features.names) :]
     yield f"MODEL = {manifest.name!r}"
-    yield f"NUMBERS: tuple[str, ...] = {_names(features.names)}"
+    if features.names:
+        yield "# input__0 FP32 [rows, numbers] takes these in this order; NaN is a missing value" + _sentinel(features)
+    yield f"NUMBERS: tuple[str, ...] = {_names(numbers)}"
     if features.category_names:
         integers = features.category_dtype == "int64"
         kind = "INT64" if integers else "BYTES"
         yield f"# input__1 {kind} [rows, categories] takes these in this order"
         yield from (_known(name, features.categories.get(name, ())) for name in features.category_names)
-        yield f"CATEGORIES: tuple[str, ...] = {_names(features.category_names)}"
+        yield f"CATEGORIES: tuple[str, ...] = {_names(words)}"
         yield f'CATEGORY_TYPE = "{kind}"'
         nothing = (NO_INTEGER if integers else "") if features.category_nulls else None
         yield "# what stands for a missing category; None: there is none, fill it as you did for training"
@@ -121,7 +125,7 @@ def _facts(manifest: Manifest, given: Given, answers: Any) -> Iterable[str]:
     yield "# rows that the framework has answered"
     yield "ROWS: list[dict[str, Any]] = ["
     for i in range(len(given)):
-        yield from _row(features, given[i : i + 1])
+        yield from _row(numbers, words, given[i : i + 1])
     yield "]"
     yield "ANSWERS: list[list[float]] = ["
     yield from (f"    [{', '.join(_number(value) for value in answer)}]," for answer in answers)
@@ -144,13 +148,22 @@ def _known(name: str, values: Sequence[str]) -> str:
     return f"#   {name!r}: {', '.join(map(repr, values[:FEW_VALUES]))}{more}"
 
 
-def _row(features: FeatureContract, given: Given) -> Iterable[str]:
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names, with a number where one comes again: a row is a dict of them."""
+    found: dict[str, None] = {}
+    for name in names:
+        again = (f"{name} ({i})" for i in itertools.count(2))
+        found[next(one for one in itertools.chain([name], again) if one not in found)] = None
+    return list(found)
+
+
+def _row(numbers: Sequence[str], words: Sequence[str], given: Given) -> Iterable[str]:
     """One row as a dict of its features; what is missing is None."""
     yield "    {"
-    for name, value in zip(features.names, given.numbers[0], strict=True):
+    for name, value in zip(numbers, given.numbers[0], strict=True):
         yield f"        {name!r}: {'None' if np.isnan(value) else _number(value)},"
     if given.categories is not None:
-        for name, value in zip(features.category_names, given.categories[0].tolist(), strict=True):
+        for name, value in zip(words, given.categories[0].tolist(), strict=True):
             yield f"        {name!r}: {value!r},"
     yield "    },"
 

@@ -150,7 +150,8 @@ def main() -> None:
     given = [word for word in sys.argv[1:] if not word.startswith("-")]
     options = [word for word in sys.argv[1:] if word.startswith("-")]
     if options not in ([], ["--curl"]) or len(given) > 1:
-        sys.exit(__doc__)
+        print(__doc__)
+        sys.exit(0 if options in (["-h"], ["--help"]) else 2)
     if options:
         print(curl(given[0] if given else "http://127.0.0.1:8000", ROWS[:1]))
         return
@@ -163,7 +164,7 @@ def main() -> None:
             sys.exit(f"{url} gives no answer: {error}")
         agreed = agreed and agree(got, np.array([answer], np.float32))
         print("asked:    ", row)
-        print("server:   ", dict(zip(OUTPUTS, got[0].tolist(), strict=True)))
+        print("server:   ", dict(zip(OUTPUTS, map(_plain, got[0]), strict=True)))
         print("framework:", dict(zip(OUTPUTS, answer, strict=True)))
         if CLASSES and len(OUTPUTS) == 1 and np.isfinite(got).all():
             print("class:    ", CLASSES[int(got[0, 0])])
