@@ -13,7 +13,7 @@ from .text import bound, duration, interval
 from .verdict import missed
 
 WIDTH, ROW, HEADING, GAP, FOOT = 480, 24, 24, 14, 44
-LEFT, RIGHT = 150, 400
+LEFT, RIGHT = 172, 404
 """Pixels, so few that a phone shows words that can be read: the drawing's width, heights of its parts, and the axis's
 ends."""
 LONGEST_NAME = 19

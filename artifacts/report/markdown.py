@@ -10,7 +10,7 @@ from . import costs as by_precision
 from . import sections, text
 from .calling import calling
 from .tuning import tuned
-from .verdict import MARKS, Standing, limits, model_name, notes, standing, verdict
+from .verdict import MARKS, Standing, limits, missed, model_name, notes, standing, verdict
 
 FEW_FEATURES = 30
 FOLDED = "Latency by batch, metrics, passes, tensors, configuration, versions"
@@ -23,7 +23,7 @@ def render_markdown(record: Record) -> str:
     parts = [
         f"# {MARKS[found.outcome]} {plain(model_name(record))}",
         f"**{plain(found.sentence)}**" + (f" {plain(found.because)}" if found.because else ""),
-        *(f"- {plain(limit)}" for limit in limits(record)),
+        *(f"- Limit {plain(limit)}" for limit in limits(record) if not missed(record)),
         *_ask(record),
         *_notes(record),
         "## What was judged, and by what",

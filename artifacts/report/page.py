@@ -18,7 +18,7 @@ from . import sections, text
 from .calling import calling
 from .chart import chart
 from .tuning import tuned
-from .verdict import MARKS, limits, model_name, notes, standing, verdict
+from .verdict import MARKS, limits, missed, model_name, notes, standing, verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -52,7 +52,7 @@ def render_html(record: Record) -> str:
             pictures_missing=drawn.missing(record),
             worst=tuple(c for c in drawn.inexact(record) if c.parity and c.parity.worst),
             many_ulps=table.many_ulps(record),
-            limits=limits(record),
+            limits=() if missed(record) else limits(record),  # an error says it as its reason
             calling=calling(record),
             client_file=sections.client_file(record),
             script=script,

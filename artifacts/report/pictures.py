@@ -107,7 +107,7 @@ def _tradeoff(record: Record) -> Picture | None:
         for candidate in record.candidates
         if candidate.status == "passed" and candidate.latency and loss(candidate)
     ]
-    if len(candidates) < 2:
+    if len(candidates) < 2 or not any(candidate in inexact(record) for candidate in candidates):
         return None
     batch = candidates[0].latency[0].batch
     points = [
@@ -219,6 +219,7 @@ def _layer_costs(candidate: CandidateRecord) -> Picture:
                 bar.set_facecolor("none")
                 bar.set_edgecolor(_SERIES[0])
         axes.set_yticks(range(len(values)), names)
+        axes.locator_params(axis="x", nbins=4)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("error with this layer alone lowered")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from markdown_it import MarkdownIt
 from models import records
 from models.records import RECORDS
 
+from millwork import units
 from millwork.artifacts import report
 from millwork.artifacts.report import text
 from millwork.artifacts.report.chart import chart
-from millwork.artifacts.report.pictures import unbeaten
+from millwork.artifacts.report.pictures import pictures, unbeaten
 from millwork.artifacts.report.verdict import standing, verdict
 from millwork.values import Record
 
@@ -219,6 +221,91 @@ def test_a_path_that_is_not_unicode_can_be_written(tmp_path: Path) -> None:
     assert r"\udcff.pkl" in page.read_text()
 
 
+# ── what a reader meets ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_how_to_ask_it_comes_before_every_figure() -> None:
+    page = Page(report.render_html(records.KEPT))
+    heads = page.text_of("section", "h2")
+    assert heads[:2] == ["Ask it", "Notes"]
+    assert heads.index("On the server") < heads.index("What each candidate costs") < heads.index("Latency")
+    asked = "".join(page.text_of("pre", "code"))
+    assert shlex.split(asked.split(" http://")[0])[-1] == records.EXAMPLE.request
+    assert "http://127.0.0.1:8000/v2/models/delays/infer" in asked
+    everything = " ".join(data for _, data in page.texts)
+    for said in (
+        f"python {records.PUBLISHED.run_dir}/client.py grpc://127.0.0.1:8001",
+        "answers with 0.8217, 0.1783",
+        "sent as NaN, or as -999",
+        "the bare word NaN",
+        "refuses null",
+    ):
+        assert said in everything
+    shown = report.render_markdown(records.KEPT).split("## Candidates")[0]
+    assert "## Ask it" in shown
+    assert records.EXAMPLE.request in shown
+
+
+@EVERY
+def test_nothing_is_offered_to_be_asked_that_was_not_chosen(record: Record) -> None:
+    assert ('id="call"' in report.render_html(record)) == (record.example is not None)
+
+
+def test_a_long_request_is_left_to_the_client() -> None:
+    example = msgspec.structs.replace(records.EXAMPLE, request="[" + "1.0, " * 5_000 + "]")
+    html = report.render_html(msgspec.structs.replace(records.PUBLISHED, example=example))
+    assert 'id="call"' in html
+    assert "1.0, 1.0" not in html
+
+
+def test_a_limit_that_nothing_keeps_is_answered_and_nothing_is_called_chosen() -> None:
+    page = Page(report.render_html(records.MISSED))
+    said = " ".join(data.strip() for within, data in page.texts if not {"style", "script"} & set(within))
+    assert "Nothing is published: no configuration keeps p99<0.004ms under batch=64 clients=4." in said
+    assert "Not met: p99 26.4 ms of the 4 µs asked. What limits it: waiting in the server's queue." in said
+    assert "NOT met: p99 26.4 ms of the 4 µs asked" in said
+    for wrong in ("Chosen", "chosen", "winner", "★", "6913", "config.pbtxt"):
+        assert wrong not in said, wrong
+    assert "closest" in said
+    assert "config.pbtxt" not in report.render_markdown(records.MISSED).replace("configuration, versions", "")
+
+
+def test_a_limit_that_is_kept_is_answered_in_the_first_block() -> None:
+    page = Page(report.render_html(records.KEPT))
+    assert "Limit met: p99 26.4 ms of the 50 ms asked" in page.text_of("div", "p")
+    assert "Limit met: p99 26.4 ms of the 50 ms asked" in report.render_markdown(records.KEPT).split("##")[0]
+    assert "1.26 times the rows/s of Triton's default" in " ".join(data for _, data in page.texts)
+
+
+def test_pictures_of_differences_are_drawn_only_where_a_precision_costs_something() -> None:
+    """Where all are exact, or as near as float32 sums are, time alone decides."""
+    assert [picture.key for picture in pictures(records.NET)][:2] == ["tradeoff", "errors"]
+    assert pictures(records.PUBLISHED) == ()
+    assert "answered worst" not in report.render_html(records.PUBLISHED)
+    assert "answered worst" in report.render_html(records.NET)
+
+
+def test_a_column_in_which_all_lines_are_the_same_is_left_out() -> None:
+    page = Page(report.render_html(records.FOUND))
+    heads = page.text_of("section", "h2")
+    assert "What each candidate costs" in heads
+    assert all("precision" not in row[0] for row in page.tables)
+    assert "What each precision costs" in Page(report.render_html(records.NET)).text_of("section", "h2")
+
+
+def test_many_units_in_the_last_place_beside_a_small_difference_are_explained() -> None:
+    line = msgspec.structs.replace(records.ONNX, parity=records.parity(65_536))
+    html = report.render_html(msgspec.structs.replace(records.PUBLISHED, candidates=(line,)))
+    assert "65,536 of onnx-fp32 with a largest difference of 1.2e-07" in html
+    assert "last place" not in report.render_html(records.BENCH).replace("units in the last place of float32", "")
+
+
+@EVERY
+def test_times_have_the_unit_that_suits_them(record: Record) -> None:
+    for written in (report.render_html(record), report.render_markdown(record)):
+        assert not re.search(r"\d,\d{3}(\.\d+)? µs", written)
+
+
 # ── the chart ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -318,6 +405,37 @@ def test_a_report_can_be_made_again_from_run_json(record: Record) -> None:
 )
 def test_three_figures(value: float, shown: str) -> None:
     assert text.figures(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("us", "shown"),
+    [
+        (6.34, "6.3 µs"),
+        (99.96, "100 µs"),
+        (412.4, "412 µs"),
+        (999.7, "1.00 ms"),
+        (26_408, "26.4 ms"),
+        (999_600, "1.00 s"),
+        (1.24e6, "1.24 s"),
+        (None, text.NONE),
+        (float("inf"), text.NONE),
+    ],
+)
+def test_times(us: float | None, shown: str) -> None:
+    assert text.duration(us) == shown
+
+
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [
+        ((5.2, 9_400), ["5.2", "9,400"]),
+        ((120, 26_408), ["0.120", "26.4"]),
+        ((5.2, 26_408), ["5.2 µs", "26.4 ms"]),
+    ],
+)
+def test_a_column_has_one_unit_where_one_suits_all(times: tuple[float, ...], shown: list[str]) -> None:
+    unit = units.common(times)
+    assert [units.within(us, unit) for us in times] == shown
 
 
 @pytest.mark.parametrize(

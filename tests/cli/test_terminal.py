@@ -16,6 +16,7 @@ from rich.console import Console
 
 from millwork import units
 from millwork.cli.terminal import TerminalProgress, candidates_table, outcome, print_error
+from millwork.cli.tuning_table import tuning_table
 from millwork.errors import ParityError, UsageError
 from millwork.progress import Progress
 from millwork.values import Record
@@ -261,6 +262,23 @@ def test_paths_in_the_current_folder_are_short(tmp_path: Path, monkeypatch: pyte
     assert any("millwork triton serve --repository ./models --name delays" in line for line in shown(file))
     assert "  client       .millwork/delays/client.py" in shown(file)
     assert any("python .millwork/delays/client.py grpc://127.0.0.1:8001" in line for line in shown(file))
+
+
+def test_the_limit_that_was_given_is_answered() -> None:
+    target, file = console(terminal=False, width=100)
+    target.print(outcome(records.KEPT))
+    assert "  limit        met: p99 26.4 ms of the 50 ms asked" in shown(file)
+
+
+def test_what_came_nearest_to_a_limit_that_nothing_keeps_is_no_winner() -> None:
+    target, file = console(terminal=False, width=100)
+    target.print(candidates_table(records.MISSED))
+    target.print(tuning_table(records.MISSED))
+    written = file.getvalue()
+    assert "winner" not in written
+    assert "★" not in written
+    assert re.search(r"^onnx-fp32 .* closest$", "\n".join(shown(file)), flags=re.MULTILINE)
+    assert re.search(r"closest: onnx-fp32, 1 instances +364,000 +6\.60 ms +26\.4 ms", written)
 
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -96,22 +96,18 @@ def _unshown(record: Tuning, best: Figures, limit: str, seen: int, needed: int) 
 
 def _missed(problem: SearchProblem, winner: Trial, record: Tuning, beyond: float, limit: str) -> SloError:
     best = record.best.figures if record.best is not None else None
-    seen = _seen(best, problem.slo.quantile) if best is not None else ""
+    seen = f"{units.figures(best.requests_per_s)} requests/s, " if best is not None else ""
     answered = "".join(f"{limit_answers.in_words(answer)}\n" for answer in record.limits if not answer.met)
     keeps = ""
     if record.headroom is not None and record.headroom.rate is not None:
         keeps = f" This configuration keeps the limit up to about {record.headroom.rate:,.0f} requests/s."
     return SloError(
         f"no configuration keeps {limit} under {problem.workload.traffic.words}\n"
-        f"{answered}the closest of {len(record.trials)}: {winner.words}: {seen}, "
+        f"{answered}the closest of {len(record.trials)}: {winner.words}: {seen}"
         f"{units.figures(beyond)} times the limit\n"
         f"what limits it: {record.limited_by}",
         f"Nothing is published. Raise the limit, lower the rate, or serve it on more cores.{keeps}",
     )
-
-
-def _seen(best: Figures, quantile: float) -> str:
-    return f"p{quantile * 100:g} {units.duration(best.tail_us)} at {best.requests_per_s:,.0f} requests/s"
 
 
 def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tuning:
