@@ -194,7 +194,7 @@ def test_what_drowns_is_told_and_something_else_proposed() -> None:
     assert found.proposed_us is not None
     assert found.now_us > 2 * found.proposed_us
     words = " ".join(found.signs)
-    assert "waits 9,000 µs in the queue" in words
+    assert "waits 9.00 ms in the queue" in words
     assert "2,000 requests are waiting" in words
     assert "10 requests failed" in words
 

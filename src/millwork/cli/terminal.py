@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..artifacts.report import HTML_FILE, text
-from ..artifacts.report.verdict import MARKS, Outcome, verdict
+from ..artifacts.report.verdict import MARKS, Outcome, limits, verdict
 from .candidates_table import candidates_table
 
 if TYPE_CHECKING:
@@ -135,12 +135,15 @@ def outcome(record: Record) -> RenderableType:
     found = verdict(record)
     style = STYLES[found.outcome]
     repository = _near(record.publication.repository) if record.publication else ""
-    rows: list[tuple[str, tuple[str, ...]]] = []
+    rows: list[tuple[str, tuple[str, ...]]] = [("limit", (limit,)) for limit in limits(record)]
     if record.publication is not None:
         rows.append(("published", (f"{repository}/{record.publication.name}",)))
     if record.run_dir:
         rows.append(("report", (str(Path(_near(record.run_dir)) / HTML_FILE),)))
-    rows += [(command.purpose, command.words) for command in sections.commands(record, repository)]
+    run_dir = _near(record.run_dir) if record.run_dir else ""
+    if client := sections.client_file(record, run_dir):
+        rows.append(("client", (client,)))
+    rows += [(command.purpose, command.words) for command in sections.commands(record, repository, run_dir)]
     return Group(
         _hanging(Text(MARKS[found.outcome], style=f"bold {style}"), Text(text.visible(found.sentence), style="bold")),
         *([Padding(Text(text.visible(found.because)), (0, 0, 0, 2))] if found.because else []),

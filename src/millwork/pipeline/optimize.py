@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from .. import __version__
-from ..artifacts import report, signing
+from ..artifacts import client, report, signing
 from ..artifacts.bundle import Bundle
 from ..artifacts.repository.base import Sign
 from ..compile.backends.forms import BackendForm, forms, require_forms
@@ -25,13 +25,14 @@ from ..triton.serving import Serving
 from ..triton_releases import Release
 from ..tuning import outcome
 from ..tuning.outcome import Decision
+from ..units import duration
 from ..validators import gate_steps
 from ..validators.choose_candidate import Choice, best_few, choose
 from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
-from ..validators.parity import Verdict
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
 from . import absent_target, given, our_backend, publish, serve, stages
+from .check_words import in_words
 from .options import Options
 from .plan import Plan, understand
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
@@ -62,6 +63,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
     with RunDirectory(plan.run_dir, progress.note) as directory:
         serve.forget_choice(plan.run_dir)
         run = Run(plan, given.look_at(plan), directory, executor, progress)
+        client.forget(plan.run_dir)
         if plan.trust:
             progress.note(TRUSTED)
         model = stages.load(run)
@@ -140,7 +142,7 @@ def _check(run: Run, model: Model, truth: Truth, form: BackendForm, release: Rel
         status: Status = "unsupported" if missing else "error"
         return CheckedCandidate(msgspec.structs.replace(record, status=status, reason=why), None, missing)
     verdict = stage.value
-    run.progress.end(_in_words(record.id, verdict, net=model.signature.is_net), cached=stage.cached, ok=verdict.passed)
+    run.progress.end(in_words(record.id, verdict, net=model.signature.is_net), cached=stage.cached, ok=verdict.passed)
     status = "passed" if verdict.passed else "failed"
     record = msgspec.structs.replace(record, status=status, reason=verdict.reason, parity=verdict.parity)
     return CheckedCandidate(record, built, allowed=verdict.allowed, engine=verdict.engine)
@@ -157,12 +159,6 @@ def _with_files(record: CandidateRecord, built: Candidate, model: Model) -> Cand
         served_by=artifact.triton_backend,
         layers=artifact.layers,
     )
-
-
-def _in_words(name: str, verdict: Verdict, *, net: bool) -> str:
-    equal = "equal" if verdict.passed else "NOT equal"
-    leaves = "" if net else f"{verdict.parity.leaf_mismatches or 0:,} wrong leaves, "
-    return f"{name}: {equal} on {verdict.parity.rows:,} rows, {leaves}answers within {verdict.parity.max_abs:.1e}"
 
 
 def _require_some(checked: Sequence[CheckedCandidate]) -> None:
@@ -307,8 +303,8 @@ def _behind(tuning: Tuning, name: str) -> str:
         return ""
     return (
         f"the fastest in process; on the server {best.figures.rows_per_s:,.0f} rows/s and p99 "
-        f"{best.figures.p99_us / 1e3:,.2f} ms at its best ({best.words}), against "
-        f"{tuning.best.figures.rows_per_s:,.0f} rows/s and {tuning.best.figures.p99_us / 1e3:,.2f} ms"
+        f"{duration(best.figures.p99_us)} at its best ({best.words}), against "
+        f"{tuning.best.figures.rows_per_s:,.0f} rows/s and {duration(tuning.best.figures.p99_us)}"
     )
 
 
@@ -324,6 +320,7 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
         raise PublicationError(f"{decision.id} can't be served: {served}", "The report has the candidates.")
     bundle = served[0]
     by = bundle.manifest.triton_backend
+    found = msgspec.structs.replace(found, example=client.write(bundle, run.plan.run_dir))
     run.progress.end(
         f"{'our' if by == TRITON_BACKEND else by} backend, "
         + ("golden rows agree" if serving.installation else "not loaded anywhere yet")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import textwrap
 
-from ..values import Interval
+from .. import units
+from ..values import Figures, Interval
 from . import scoring
 from .knobs import BATCHING, Knob, table
 from .search import Found, SearchState
@@ -31,7 +32,7 @@ def heading(found: Found, winner: Trial, server: str) -> str:
     state = found.state
     problem, figures = state.problem, state.figures(winner)
     slo = f", limit {problem.slo.words}" if problem.slo.limits else ""
-    best = f"{figures.rows_per_s:,.0f} rows/s, p50 {figures.p50_us:,.0f} µs, p99 {figures.p99_us:,.0f} µs"
+    best = _said(figures)
     lines = [
         f"Tuned on {server} for {problem.workload.traffic.words}{slo}; objective: {problem.objective}.",
         f"{best}, {len(state.rounds)} configurations measured, {figures.samples:,} requests of this one.",
@@ -39,13 +40,15 @@ def heading(found: Found, winner: Trial, server: str) -> str:
     base = state.baseline
     if base.id in state.rounds and base.id != winner.id:
         other = state.figures(base)
-        lines.append(
-            f"Triton's default here ({base.settings.words}): {other.rows_per_s:,.0f} rows/s, "
-            f"p50 {other.p50_us:,.0f} µs, p99 {other.p99_us:,.0f} µs."
-        )
+        lines.append(f"Triton's default here ({base.settings.words}): {_said(other)}.")
     if not winner.settings.batching:
         lines.append(f"No dynamic batching; {_reason(found, winner, BATCHING)}.")
     return "\n".join(lines)
+
+
+def _said(figures: Figures) -> str:
+    p50, p99 = units.duration(figures.p50_us), units.duration(figures.p99_us)
+    return f"{figures.rows_per_s:,.0f} rows/s, p50 {p50}, p99 {p99}"
 
 
 def gain(state: SearchState, winner: Trial) -> tuple[float, Interval] | None:

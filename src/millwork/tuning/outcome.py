@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from .. import units
 from ..errors import SloError
 from ..triton.serving import Serving
 from ..triton.settings import Settings
 from ..values import Figures, Interval, OtherWay, TrialRecord, Tuning, Value
-from . import explain, figures, scoring
+from . import explain, figures, limit_answers, scoring
 from .budget import LONGEST_TUNE_S
 from .other_way import Other
 from .trials import SearchProblem, Trial
@@ -33,6 +34,13 @@ class Setup(Value):
     other_settings: Settings | None = None
 
 
+RATIOS = {
+    "throughput": "the rows/s of Triton's default",
+    "latency": "as fast as Triton's default",
+    "cost": "as cheap as Triton's default",
+}
+"""What a gain is a ratio of, by objective."""
+
 LARGEST = 1e6
 """A limit missed by more is missed by this much in the record: JSON has no infinity."""
 
@@ -54,10 +62,10 @@ def words(decision: Decision, traffic: str) -> str:
     if found is None or found.best is None or found.best.figures is None:
         return f"{traffic}: nothing was measured"
     best = found.best.figures
-    figure = f"{best.rows_per_s:,.0f} rows/s, p99 {best.p99_us / 1e3:,.2f} ms"
-    ratios = {"throughput": "the default's", "latency": "as fast as the default", "cost": "as cheap as the default"}
-    gain = f", {found.gain:.2f} times {ratios[found.objective]}" if found.gain is not None else ", the default"
-    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}"
+    figure = f"{units.figures(best.rows_per_s)} rows/s, p99 {units.duration(best.p99_us)}"
+    gain = f"; {found.gain:.2f} times {RATIOS[found.objective]}" if found.gain is not None else ", the default"
+    kept = "".join(f"; {limit_answers.in_words(limit)}" for limit in found.limits)
+    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}{kept}"
 
 
 def decision(tuned: Tuned, winner: Trial, serving: Serving) -> Decision:
@@ -94,20 +102,18 @@ def _unshown(record: Tuning, best: Figures, limit: str, seen: int, needed: int) 
 
 def _missed(problem: SearchProblem, winner: Trial, record: Tuning, beyond: float, limit: str) -> SloError:
     best = record.best.figures if record.best is not None else None
-    seen = _seen(best, problem.slo.quantile) if best is not None else ""
+    seen = f"{units.figures(best.requests_per_s)} requests/s, " if best is not None else ""
+    answered = "".join(f"{limit_answers.in_words(answer)}\n" for answer in record.limits if not answer.met)
     keeps = ""
     if record.headroom is not None and record.headroom.rate is not None:
         keeps = f" This configuration keeps the limit up to about {record.headroom.rate:,.0f} requests/s."
     return SloError(
         f"no configuration keeps {limit} under {problem.workload.traffic.words}\n"
-        f"the closest of {len(record.trials)}: {winner.words}: {seen}, {beyond:.2f} times the limit\n"
+        f"{answered}the closest of {len(record.trials)}: {winner.words}: {seen}"
+        f"{units.figures(beyond)} times the limit\n"
         f"what limits it: {record.limited_by}",
         f"Nothing is published. Raise the limit, lower the rate, or serve it on more cores.{keeps}",
     )
-
-
-def _seen(best: Figures, quantile: float) -> str:
-    return f"p{quantile * 100:g} {best.tail_us / 1e3:,.2f} ms at {best.requests_per_s:,.0f} requests/s"
 
 
 def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tuning:
@@ -144,6 +150,7 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
         generator=tuned.generator,
         considered=len(tuned.found.space),
         seconds=round(state.spent_s, 1),
+        limits=limit_answers.answers(best.figures, problem.slo) if best and best.figures else (),
         other=_other_record(tuned.other) if tuned.other is not None else None,
     )
 

@@ -17,9 +17,11 @@ from .manifest import SCHEMA, FileDigest, Manifest
 from .measurements import Interval, Latency, LayerCost, Metric, Parity, WorstRow
 from .record import (
     CandidateRecord,
+    Example,
     Figures,
     Gpu,
     Headroom,
+    LimitAnswer,
     LoadPoint,
     PassNote,
     Publication,
@@ -33,8 +35,8 @@ from .record import (
 from .served import OtherWay, ServedWay
 
 __all__ = [
-    "SCHEMA", "CandidateRecord", "FeatureContract", "Figures", "FileDigest", "FilePath", "Framework", "Gpu", "Headroom",
-    "Interval", "Latency", "LayerCost", "LoadPoint", "Manifest", "Metric", "ModelSummary", "OtherWay", "OutputContract",
-    "OutputKind", "Parity", "PassNote", "Provenance", "Publication", "Record", "ServedWay", "Status", "TargetSummary",
-    "Task", "TrialRecord", "Tuning", "Value", "Winner", "WorstRow",
+    "SCHEMA", "CandidateRecord", "Example", "FeatureContract", "Figures", "FileDigest", "FilePath", "Framework",
+    "Gpu", "Headroom", "Interval", "Latency", "LayerCost", "LimitAnswer", "LoadPoint", "Manifest", "Metric",
+    "ModelSummary", "OtherWay", "OutputContract", "OutputKind", "Parity", "PassNote", "Provenance", "Publication",
+    "Record", "ServedWay", "Status", "TargetSummary", "Task", "TrialRecord", "Tuning", "Value", "Winner", "WorstRow",
 ]  # fmt: skip

@@ -143,12 +143,22 @@ class Headroom(Value):
     client_bound: bool = False
 
 
+class LimitAnswer(Value):
+    """One limit that was given. ``asked`` as it was said (``p99<5ms``), ``found`` in words (``p99 3.20 ms of the 5 ms
+    asked``); ``met`` is None where it couldn't be seen."""
+
+    asked: str
+    found: str
+    met: bool | None
+
+
 class Tuning(Value):
     """The Triton configuration: the release it was written for, and (once tuned) how it was found.
 
     ``default`` is what Triton does with a configuration that says nothing, ``best`` what was chosen, both measured side
     by side, ``gain`` the ratio of their scores with its interval. ``limited_by`` says where the time goes. ``other``:
-    the winner by the Triton backend that a stock Triton lacks, measured beside the best and not a choice.
+    the winner by the Triton backend that a stock Triton lacks, measured beside the best and not a choice. ``limits``:
+    each limit that was given, and what ``best`` did.
     """
 
     triton: str
@@ -173,6 +183,7 @@ class Tuning(Value):
     considered: int = 0
     seconds: float = 0.0
     other: TrialRecord | None = None
+    limits: tuple[LimitAnswer, ...] = ()
 
 
 class Publication(Value):
@@ -186,11 +197,20 @@ class Publication(Value):
     server: str = ""
 
 
+class Example(Value):
+    """A golden row as a client sends it: the body of a request over HTTP, in JSON (a missing number is the bare word
+    NaN, as Triton reads it), and the framework's answer to it, as texts, since they may be NaN."""
+
+    request: str
+    answer: tuple[str, ...]
+
+
 class Record(Value):
     """One run: the same document as ``RUN_DIR/run.json`` and ``--json``.
 
     ``stopped``: the message of the error that ended the run before a publication; empty where it went to its end.
     ``served``: by what the winner is served, and what another way would give.
+    ``example``: what ``client.py`` beside the record asks; None where nothing was chosen.
     """
 
     schema: int
@@ -205,6 +225,7 @@ class Record(Value):
     run_dir: str = ""
     millwork: str = ""
     served: ServedWay | None = None
+    example: Example | None = None
 
     def __repr__(self) -> str:
         return record_words.line(self)
