@@ -21,6 +21,7 @@ import torch
 
 from ....errors import ModelError
 from ....passes.net import CODES, NUMBERS, RAW
+from . import exact_graph, operators
 from .export import BATCHES
 from .interface import Interface
 from .run_net import batch, first, words
@@ -65,12 +66,22 @@ def _exported(program: ExportedProgram, *, decomposed: bool) -> onnx.ModelProto:
         ):
             warnings.simplefilter("ignore")
             ready = program.run_decompositions() if decomposed else program
-            made = torch.onnx.export(ready, dynamo=True, opset_version=OPSET, verbose=False)
+            made = torch.onnx.export(
+                ready,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+                optimize=False,
+                custom_translation_table=operators.table(ready),
+            )
+            if made is None:
+                raise ModelError("torch.onnx.export gave nothing")
+            folded = exact_graph.exact(made.model)
+            model = made.model_proto
     finally:
         logging.disable(level)
-    if made is None:
-        raise ModelError("torch.onnx.export gave nothing")
-    return made.model_proto
+    exact_graph.require_constants(ready, model, folded)
+    return model
 
 
 def _named(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
