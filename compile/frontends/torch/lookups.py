@@ -17,6 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from ....errors import ModelError
 from ....passes.net import ANSWERED, CODES, NUMBERS
 
 if TYPE_CHECKING:
@@ -25,31 +26,41 @@ if TYPE_CHECKING:
 PLACES = "guard/places"
 SHIFTING = frozenset("Add Cast Concat Flatten Gather Identity Reshape Slice Squeeze Sub Transpose Unsqueeze".split())
 """Operators that move codes, or add a constant to them."""
+STRICT = frozenset({torch.ops.aten.index_select.default, torch.ops.aten.one_hot.default})
+"""Like ``embedding``, they take no negative place."""
 STEP = 1 << 20
 """How far a column is moved to see which places move with it: exact in any type that holds codes."""
 INT64 = np.iinfo(np.int64)
 Ranges = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def guard(model: onnx.ModelProto, program: ExportedProgram) -> onnx.ModelProto | None:
+def guard(
+    model: onnx.ModelProto, program: ExportedProgram, rows: dict[str, npt.NDArray[Any]]
+) -> onnx.ModelProto | None:
     """From the graph's inputs to ``is_answered`` BOOL [N, 1]: whether every place that a row looks up is in its table.
-    None where nothing is looked up."""
-    strict = _tables(program)
+    None where nothing is looked up. ``rows``: some that the net answers. ModelError where the guard doesn't know them."""
+    tables = _tables(program)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {own.name: _dims(own) for own in (*inferred.value_info, *inferred.input)}
     constants = {own.name: own for own in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     limits: list[tuple[int, int]] = []
     parts: list[str] = []
+    count = len(next(iter(rows.values())))
     for node in model.graph.node:
         found = _looked_up(node, shapes, constants)
         if found is None:
             continue
-        sizes, batch, width = found
-        bare = node.input[0].removeprefix("net/") in strict or node.output[0].removeprefix("net/") in strict
+        sizes, batch = found
+        bare = node.input[0].removeprefix("net/") in tables or node.output[0].removeprefix("net/") in tables
         name = f"guard/{len(parts)}"
-        nodes += _flat(node.input[1], name, batch, len(shapes[node.input[1]] or ()))
-        parts.append(name)
+        flat = _flat(node.input[1], name, batch, len(shapes[node.input[1]] or ()))
+        width = _asked(_graph(model, flat, [*constants.values()], name), rows).size // count
+        axes = numpy_helper.from_array(np.array([-1, width]), f"{name}/shape")
+        constants[axes.name] = axes
+        nodes += [*flat[:-1], helper.make_node("Reshape", [name, axes.name], [f"{name}/rows_of"])]
+        nodes[-1:-1] = flat[-1:]
+        parts.append(f"{name}/rows_of")
         each = [(0 if bare else -size, size) if size else (INT64.min, INT64.max) for size in sizes]
         limits += each * (width // len(each))
     if not parts:
@@ -57,7 +68,19 @@ def guard(model: onnx.ModelProto, program: ExportedProgram) -> onnx.ModelProto |
     low, high = np.array(limits, np.int64).T[:, None]
     nodes += [helper.make_node("Concat", parts, [PLACES], axis=1), *_compared()]
     own = [*constants.values(), *(numpy_helper.from_array(value, name) for name, value in _constants(low, high))]
-    return _graph(model, nodes, own)
+    made = _graph(model, nodes, own, ANSWERED)
+    answered = _asked(made, rows)
+    if answered.shape != (count, 1) or not answered.all():
+        raise ModelError(
+            "the net looks codes up in a table by places that can't be told apart by row",
+            "Look up [N, C] codes as they are, and flatten what was looked up.",
+        )
+    return made
+
+
+def _asked(model: onnx.ModelProto, rows: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    (found,) = ReferenceEvaluator(model).run(None, {own.name: rows[own.name] for own in model.graph.input})
+    return np.asarray(found)
 
 
 def ranges(model: onnx.ModelProto, columns: int) -> Ranges | None:
@@ -73,9 +96,8 @@ def ranges(model: onnx.ModelProto, columns: int) -> Ranges | None:
         for node in nodes
     ):
         return None
-    run = ReferenceEvaluator(_until(model, PLACES))
     asked = np.concatenate([np.zeros((1, columns), np.int64), STEP * np.eye(columns, dtype=np.int64)])
-    (places,) = run.run(None, {CODES: asked})
+    places = _asked(_until(model, PLACES), {CODES: asked})
     moved = (places[1:] - places[0]) // STEP
     if not ((moved == 0) | (moved == 1)).all() or not (moved.sum(axis=0) == 1).all():
         return None
@@ -94,16 +116,16 @@ def _tables(program: ExportedProgram) -> set[str]:
     for node in program.graph.nodes:
         if node.op == "call_function" and node.target is torch.ops.aten.embedding.default:
             found |= {node.name, owned.get(node.args[0].name, node.args[0].name)}
-        if node.op == "call_function" and node.target is torch.ops.aten.index_select.default:
+        if node.op == "call_function" and node.target in STRICT:
             found.add(node.name)
     return found
 
 
 def _looked_up(
     node: onnx.NodeProto, shapes: dict[str, Any], constants: dict[str, Any]
-) -> tuple[list[int], int, int] | None:
+) -> tuple[list[int], int] | None:
     """Of a Gather or GatherND at places that rows say: the sizes of the axes that a place's numbers count along (0 for
-    one that varies), the places' axis of the rows, and how many numbers a row has."""
+    one that varies), and the places' axis of the rows."""
     if node.op_type not in ("Gather", "GatherND") or node.input[1] in constants:
         return None
     attributes = {own.name: own.i for own in node.attribute}
@@ -116,7 +138,7 @@ def _looked_up(
     batch = [i for i, size in enumerate(places) if not isinstance(size, int)]
     if len(batch) != 1 or not any(sizes):
         return None
-    return sizes, batch[0], int(np.prod([size for size in places if isinstance(size, int)]))
+    return sizes, batch[0]
 
 
 def _flat(places: str, name: str, batch: int, rank: int) -> list[onnx.NodeProto]:
@@ -154,9 +176,11 @@ def _constants(low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> list[
     ]
 
 
-def _graph(model: onnx.ModelProto, more: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> onnx.ModelProto:
-    """The part of ``model`` and ``more`` that ``is_answered`` comes from, under names of its own."""
-    needed, kept = {ANSWERED}, []
+def _graph(
+    model: onnx.ModelProto, more: list[onnx.NodeProto], constants: list[onnx.TensorProto], output: str
+) -> onnx.ModelProto:
+    """The part of ``model`` and ``more`` that ``output`` comes from, under names of its own."""
+    needed, kept = {output}, []
     for node in reversed([*model.graph.node, *more]):
         if not needed.isdisjoint(node.output):
             kept.append(node)
@@ -176,7 +200,8 @@ def _graph(model: onnx.ModelProto, more: list[onnx.NodeProto], constants: list[o
             copied.CopyFrom(constant)
             copied.name = _own(constant.name)
             held.append(copied)
-    out = helper.make_tensor_value_info(ANSWERED, TensorProto.BOOL, ["N", 1])
+    kind = (TensorProto.BOOL, ["N", 1]) if output == ANSWERED else (TensorProto.INT64, ["M", None])
+    out = helper.make_tensor_value_info(output, *kind)
     reads = [own for own in model.graph.input if own.name in needed]
     graph = helper.make_graph(copies, "guard", reads, [out], held)
     made = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)

@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from ....errors import ModelError
-from ....passes.net import RAW, Net
+from ....passes.net import CODES, NUMBERS, RAW, Net
 from ....passes.net import Interface as NetInterface
 from ....passes.program import Postprocess
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance, Value
@@ -100,7 +100,10 @@ def _examined(program: ExportedProgram, card: Card, *, margin: bool) -> tuple[_F
     independent = _asked(lambda: probing.independent(run, face, known))
     rows = probing.rows(run, face, known)
     graph = to_onnx.convert(program, face, rows)
-    guard = lookups.guard(graph, program)
+    named = {"numbers": NUMBERS, "codes": CODES}
+    guard = lookups.guard(
+        graph, program, {named[role]: part.numpy() for role, part in zip(face.inputs, rows, strict=True)}
+    )
     exact = None if guard is None else lookups.ranges(guard, face.codes)
     if exact is not None:
         known, guard = msgspec.structs.replace(known, lows=exact[0], counts=exact[1]), None

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnx_ir as ir
 import torch
 from onnxscript import opset20 as op
 
@@ -206,13 +208,20 @@ def atan2(y: Any, x: Any) -> Any:
 def power(x: Any, exponent: Any) -> Any:
     """What torch makes of exponents that it has a kernel for: a root of -inf is NaN, its power isn't."""
     if x.dtype.is_integer():
-        return op.Pow(x if isinstance(exponent, int) else op.Cast(x, to=1), number(exponent, x if isinstance(exponent, int) else None))
+        whole = isinstance(exponent, int)
+        return op.Pow(x if whole else op.Cast(x, to=1), number(exponent, x if whole else None))
     kernels = {0.5: op.Sqrt, 2: lambda v: op.Mul(v, v), 3: lambda v: op.Mul(op.Mul(v, v), v), -1: op.Reciprocal}
     if exponent in kernels:
         return kernels[exponent](x)
     if exponent in (-0.5, -2):
         return op.Reciprocal(op.Sqrt(x) if exponent == -0.5 else op.Mul(x, x))
     return op.Pow(x, number(exponent, x))
+
+
+def one_hot(codes: Any, num_classes: Any = -1) -> Any:
+    """A lookup, since torch fails on a code that is none of the classes. (The exporter compares with each.)"""
+    rows = np.eye(num_classes, dtype=np.int64)
+    return op.Gather(op.Constant(value=ir.serde.serialize_tensor(ir.tensor(rows))), codes)
 
 
 def silu(x: Any) -> Any:
@@ -278,11 +287,13 @@ ALWAYS: Translations = {
     aten.clamp.default: clamp,
     aten.clamp_min.default: clamp_min,
     aten.clamp_max.default: clamp_max,
+    aten.one_hot.default: one_hot,
     aten.fmax.default: fmax,
     aten.fmin.default: fmin,
     aten.hypot.default: hypot,
     aten.atan2.default: atan2,
     aten.pow.Tensor_Scalar: power,
+    aten.linalg_vector_norm.default: reductions.vector_norm,
     aten.amax.default: reductions.amax,
     aten.amin.default: reductions.amin,
     aten.max.dim: reductions.max_of,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,10 +37,24 @@ def argmin(x: Any, dim: Any = None, keepdim: Any = False) -> Any:
     return _place(op.ArgMin, x, dim, keepdim)
 
 
-def _extreme(find: Callable[..., Any], x: Any, dim: Any, keepdim: Any) -> Any:
+def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: Any = False, dtype: Any = None) -> Any:
+    """(sum of |x|^ord)^(1/ord); the largest or smallest |x| of an infinite one, how many aren't 0 of none."""
+    axes, keep = _axes([dim] if isinstance(dim, int) else dim), int(keepdim)
+    if ord in (math.inf, -math.inf):
+        return _extreme(op.ReduceMax if ord > 0 else op.ReduceMin, op.Abs(x), dim, keepdim, x.dtype)
+    if ord == 0:
+        return op.ReduceSum(op.CastLike(op.Not(op.Equal(x, number(0.0, x))), x), axes, keepdims=keep)
+    if ord in (1, 2):
+        return (op.ReduceL1 if ord == 1 else op.ReduceL2)(x, axes, keepdims=keep)
+    total = op.ReduceSum(op.Pow(op.Abs(x), number(float(ord), x)), axes, keepdims=keep)
+    return op.Pow(total, number(1 / ord, x))
+
+
+def _extreme(find: Callable[..., Any], x: Any, dim: Any, keepdim: Any, kind: Any = None) -> Any:
     axes = _axes([dim] if isinstance(dim, int) else dim)
     found = find(x, axes, keepdims=int(keepdim))
-    if x.dtype.is_integer() or x.dtype == ir.DataType.BOOL:
+    kind = kind or x.dtype
+    if kind.is_integer() or kind == ir.DataType.BOOL:
         return found
     lacks = op.ReduceMax(op.CastLike(op.IsNaN(x), x), axes, keepdims=int(keepdim))
     return op.Where(op.Greater(lacks, number(0.0, x)), number(float("nan"), x), found)

@@ -12,6 +12,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import torch
 
 from ....errors import ModelError
 from ....passes.net import CODES, NUMBERS, RAW
-from . import exact_graph, operators
+from . import exact_graph, operators, written_out
 from .export import BATCHES
 from .interface import Interface
 from .run_net import batch, first, words
@@ -29,6 +30,7 @@ from .run_net import batch, first, words
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+_UNKNOWN = re.compile(r"No ONNX function found for <OpOverload\(op='(\w+)[.:]+(\w+)'")
 OPSET, IR = 20, 9
 """Read by every ONNX Runtime of the table of releases."""
 EQUAL = 1e-3
@@ -48,10 +50,26 @@ def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Te
             _require_plain(graph)
             _require_same(graph, program, interface, rows)
         except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
+            lacking = _without_translation(error)
+            if lacking:
+                raise ModelError(
+                    f"the net uses {lacking}, which has no counterpart in ONNX",
+                    "Write it in other operators, or leave it out of what is served.",
+                ) from error
             reasons.append(f"{'decomposed' if decomposed else 'as it is'}: {words(error)}")
             continue
         return graph
     raise ModelError("the net can't be converted to an ONNX graph:\n  " + "\n  ".join(reasons), WHY)
+
+
+def _without_translation(error: BaseException | None) -> str:
+    """The operator that the exporter knows no ONNX for, ``torch.i0``; empty where that isn't what went wrong."""
+    while error is not None:
+        found = _UNKNOWN.search(str(error))
+        if found:
+            return f"torch's {found[2]}" if found[1] in ("aten", "prims") else f"the operator {found[1]}::{found[2]}"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _exported(program: ExportedProgram, *, decomposed: bool) -> onnx.ModelProto:
@@ -65,7 +83,7 @@ def _exported(program: ExportedProgram, *, decomposed: bool) -> onnx.ModelProto:
             contextlib.redirect_stderr(io.StringIO()),
         ):
             warnings.simplefilter("ignore")
-            ready = program.run_decompositions() if decomposed else program
+            ready = written_out.applied(program, decomposed=decomposed)
             made = torch.onnx.export(
                 ready,
                 dynamo=True,
