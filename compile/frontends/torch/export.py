@@ -7,6 +7,7 @@ depends on the rows for a constant, without a word.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ....errors import ModelError
 from ....values import Value
-from . import arguments, interface, modules
+from . import arguments, interface, modules, written_out
 from .rewrites import rewritten
 from .run_net import Tensors, batch, first, words
 
@@ -75,21 +77,35 @@ class _Truth(Value):
 
 def _exported(ready: nn.Module, inputs: Tensors, truth: _Truth, accept: Callable[[Any], None] | None) -> Exported:
     reasons: list[str] = []
+    refused: ModelError | None = None
     for strict in (False, True):
         try:
             program = _export(ready, inputs, strict=strict)
             _require_same(program, truth.asked, truth.answers)
-            if accept is not None:
-                accept(program)
+            refused = _refused(accept, program)
+            if refused is not None:
+                raise refused
         except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
             reasons.append(f"strict={strict}: {_said(error)}")
             continue
         said = f"exported with strict={strict}" + (f", as {reasons[0]}" if reasons else "")
         return Exported(program=program, notes=(said,))
+    if refused is not None:  # torch exported it, and it is right: what comes after won't do
+        raise refused
     raise ExportError(
         "the net can't be exported with a batch that varies:\n  " + "\n  ".join(reasons),
         "Write a branch that depends on the rows as torch.where. Take each shape from the input's own shape.",
     )
+
+
+def _refused(accept: Callable[[Any], None] | None, program: ExportedProgram) -> ModelError | None:
+    """Why the program won't do."""
+    try:
+        if accept is not None:
+            accept(program)
+    except ModelError as error:
+        return error
+    return None
 
 
 def _answers(module: nn.Module, given: arguments.Arguments, asked: Sequence[Tensors]) -> list[torch.Tensor]:
@@ -154,9 +170,16 @@ def _answer(module: nn.Module, run: nn.Module, given: Tensors, said: str) -> tor
 
 def _export(module: nn.Module, inputs: Tensors, *, strict: bool) -> ExportedProgram:
     size = torch.export.Dim("batch")
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), contextlib.nullcontext() if strict else _AnyBatch():
         warnings.simplefilter("ignore")
         return torch.export.export(module, inputs, dynamic_shapes=_shapes(module, inputs, size), strict=strict)
+
+
+class _AnyBatch(TorchFunctionMode):
+    """torch.cdist takes another way from 26 rows on: here it is the same for any number."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (written_out.distances if func is torch.cdist else func)(*args, **(kwargs or {}))
 
 
 def _shapes(module: nn.Module, inputs: Tensors, batch: Any) -> Any:

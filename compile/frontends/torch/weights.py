@@ -73,8 +73,8 @@ def _net(made: Any, name: str) -> tuple[nn.Module, Any]:
 def accept(program: Any) -> None:
     """ModelError where the program can't be made an ONNX graph: another rung may do."""
     face = interface.of(program)
-    counts = probing.code_counts(program.module(), face)
-    to_onnx.convert(program, face, probing.rows(face, counts))
+    run = program.module()
+    to_onnx.convert(program, face, probing.rows(run, face, probing.known(run, face)))
 
 
 def _made(module: str, folder: str) -> Any:
