@@ -85,6 +85,8 @@ def parse(spec: str) -> Traffic:
     """The traffic that ``spec`` says; UsageError where it says none."""
     if "=" not in spec and spec and is_file(Path(spec)):
         return _recorded(Path(spec).absolute())
+    if "=" not in spec and Path(spec).suffix:
+        raise UsageError(f"--traffic {spec}: there is no such file", EXAMPLES)
     fields: dict[str, str] = {}
     for part in spec.split():
         name, _, value = part.partition("=")

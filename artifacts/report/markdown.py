@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from ...values import CandidateRecord, Record
 from . import costs as by_precision
 from . import sections, text
+from .served_by import served_by
 from .tuning import tuned
 from .verdict import MARKS, Standing, model_name, notes, standing, verdict
 
@@ -22,6 +23,7 @@ def render_markdown(record: Record) -> str:
     parts = [
         f"# {MARKS[found.outcome]} {plain(model_name(record))}",
         f"**{plain(found.sentence)}**" + (f" {plain(found.because)}" if found.because else ""),
+        *_served(record),
         _facts(sections.facts(record)),
         *_costs(record),
         "## Candidates",
@@ -42,6 +44,14 @@ def render_markdown(record: Record) -> str:
         "</details>",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _served(record: Record) -> list[str]:
+    found = served_by(record)
+    if found is None:
+        return []
+    lines = (plain(found.lead), fenced("\n".join(found.dockerfile))) if found.dockerfile else ()
+    return [plain(found.sentence), *lines]
 
 
 def plain(words: str) -> str:

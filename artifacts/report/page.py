@@ -16,6 +16,7 @@ from . import costs as table
 from . import pictures as drawn
 from . import sections, text
 from .chart import chart
+from .served_by import served_by
 from .tuning import tuned
 from .verdict import MARKS, model_name, notes, standing, verdict
 
@@ -51,6 +52,7 @@ def render_html(record: Record) -> str:
             script=script,
             script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             tuned=tuned(record),
+            served=served_by(record),
             facts=sections.facts(record),
             commands=sections.commands(record),
             pass_groups=sections.pass_groups(record),

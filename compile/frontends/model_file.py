@@ -32,6 +32,11 @@ def read_whole(path: Path, limit: int = MAX_BYTES) -> bytes:
     return payload
 
 
+def require(path: Path) -> None:
+    """ModelError as :func:`read_whole` raises it, before any of the file is read."""
+    _open(path, MAX_BYTES).close()
+
+
 def _open(path: Path, limit: int) -> BinaryIO:
     try:
         # a pipe that nobody writes to would block here for ever

@@ -59,7 +59,7 @@ XGBOOST: dict[str, Objective] = {
 }  # fmt: skip
 
 CUSTOM = Objective(task="regression", postprocess="identity")
-"""CatBoost's objectives of the user's own: the margins are the answer."""
+"""CatBoost's objectives of the user's own, and models that name none: the margins are the answer."""
 
 _TWO = Objective(task="binary", postprocess="binary", alone="sigmoid", probability=True)
 _LABELS = Objective(task="multilabel", postprocess="sigmoid", probability=True)

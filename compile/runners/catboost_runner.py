@@ -35,6 +35,11 @@ class Runner:
         self.threads = threads
         self.version = catboost.__version__
 
+    @property
+    def labels(self) -> list[str]:
+        """The classes' names, in the order of the answers; none of a model that has no classes."""
+        return [str(label) for label in np.asarray(self.model.classes_).ravel().tolist()]
+
     def predict(self, rows: Any, categories: Any = None) -> Any:
         """The answer, float32 [N, K]: the label where ``decision`` says how (with ``cut``) it is decided."""
         answers = self.answers(rows, categories)
@@ -65,9 +70,14 @@ class Runner:
                 None if categories is None else np.zeros((1, categories.shape[1]), categories.dtype),
                 prediction_type,
             )[:0]
-        out = self.model.predict(
-            self._given(rows, categories), prediction_type=prediction_type, thread_count=self.threads
-        )
+        return self._answered(self._given(rows, categories), prediction_type)
+
+    def answers_of(self, pool: Any) -> Any:
+        """The framework's answer to a pool of its own, float32 [N, K]."""
+        return self._answered(pool, self.type)
+
+    def _answered(self, given: Any, prediction_type: str) -> Any:
+        out = self.model.predict(given, prediction_type=prediction_type, thread_count=self.threads)
         out = np.asarray(out, np.float32)
         return out[:, None] if out.ndim == 1 else out  # CatBoost drops the axis of a single output
 

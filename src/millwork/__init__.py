@@ -47,6 +47,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """What an editor or a notebook offers: ``optimize`` too, before it has been asked for."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """``optimize``, ``save_net`` and ``Record``, imported when they are asked for: a worker imports this package
     too."""

@@ -237,21 +237,6 @@ def _custom(predicted: Any, matrix: Any) -> Any:
     return predicted - matrix.get_label(), np.ones_like(predicted)
 
 
-def _with_text() -> cb.CatBoost:
-    given = rows()
-    words = np.array(["good day", "bad day", "good night"])[np.arange(len(given)) % 3]
-    table = np.column_stack([given.astype(object), words])
-    pool = cb.Pool(table, (target(given) > 0).astype(int), text_features=[6])
-    return cb.CatBoost({**catboost_models.QUIET, "iterations": 2, "loss_function": "Logloss"}).fit(pool)
-
-
-def _with_embeddings() -> cb.CatBoost:
-    given = rows()
-    frame = pd.DataFrame({"a": given[:, 0], "e": [row.tolist() for row in np.nan_to_num(given[:, 1:4])]})
-    pool = cb.Pool(frame, (target(given) > 0).astype(int), embedding_features=["e"])
-    return cb.CatBoost({**catboost_models.QUIET, "iterations": 4, "loss_function": "Logloss"}).fit(pool)
-
-
 def _accented_categories() -> xgb.XGBRegressor:
     frame = pd.DataFrame({"kind": pd.Categorical(np.array(["\u00e9t\u00e9", "red", "blue"])[np.arange(60) % 3])})
     return xgb.XGBRegressor(n_estimators=2, enable_categorical=True).fit(frame, np.arange(60) % 3)
@@ -371,19 +356,6 @@ def test_an_objective_that_isnt_known_is_refused_by_name(tmp_path: Path) -> None
 
 def _own_objective(truth: Any, predicted: Any) -> Any:
     return predicted - truth, np.ones_like(predicted)
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (_with_text, "text features"),
-        (_with_embeddings, "embedding features"),
-    ],
-    ids=["text", "embeddings"],
-)
-def test_what_isnt_supported_of_catboost_is_refused_by_name(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=said):
-        loaded(make(), tmp_path / "m.cbm")
 
 
 @pytest.mark.parametrize("missing", [float("inf"), float("-inf"), 1e300])

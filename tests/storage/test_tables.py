@@ -142,7 +142,7 @@ def test_missing_columns_are_named_with_the_nearest_that_is_there(tmp_path: Path
     with pytest.raises(UsageError) as refused:
         read(path, NAMED, "y")
     assert refused.value.message == f"{path}: the file lacks 2 of the model's 3 features: age, income"
-    assert refused.value.hint == "The file has: AGE, incom, score."
+    assert refused.value.hint == "Did you mean 'AGE' for 'age', 'incom' for 'income'? The file has: AGE, incom, score."
     with pytest.raises(UsageError, match=r"Did you mean 'incom'\? The file has: age, incom, score, y\."):
         read(save(FRAME.rename(columns={"income": "incom"}), tmp_path / "two.csv"), NAMED)
 
@@ -252,13 +252,28 @@ def test_files_that_arent_there_or_arent_tables(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read(tmp_path / "rows.csv", NAMED)
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match=r"this is a folder without \.parquet files"):
         read(tmp_path / "folder.csv", NAMED)
     (tmp_path / "rows.xlsx").write_bytes(b"PK")
     with pytest.raises(
-        UsageError, match=r"this kind of data file isn't supported\nExpected one of \.parquet, \.csv, \.npy, \.npz"
+        UsageError, match=r"this kind of data file isn't supported\nExpected one of \.parquet, \.pq, \.csv, .*\.npz"
     ):
         read(tmp_path / "rows.xlsx", NAMED)
+
+
+def test_a_column_that_is_not_there_is_looked_for_among_those_not_in_use(tmp_path: Path) -> None:
+    features = FeatureContract(names=("price_1", "price_2", *(f"x{i}" for i in range(20))), named=True)
+    columns = {name: [1.0] for name in features.names if name != "price_2"}
+    path = parquet({**columns, "comment": ["a"], "PRICE 2": [2.0], "bought": [1]}, tmp_path / "rows.parquet")
+    with pytest.raises(UsageError) as refused:
+        read(path, features, "bought")
+    assert refused.value.hint == ("Did you mean 'PRICE 2'? The file's columns that aren't used yet: PRICE 2, comment.")
+    whole = parquet({**columns, "price_2": [2.0], "comment": ["a"], "purchased": [1]}, tmp_path / "more.parquet")
+    with pytest.raises(UsageError) as refused:
+        read(whole, features, "price")
+    assert refused.value.hint == "The file's columns that aren't used yet: purchased, comment."
+    with pytest.raises(UsageError, match=r"Did you mean 'purchased'\?"):
+        read(whole, features, "Purchased_")
 
 
 # ── samples and labels ────────────────────────────────────────────────────────────────────────────────────
@@ -317,6 +332,13 @@ def test_integers_and_truth_values_are_categories_as_text_or_as_integers(tmp_pat
     found = read(parquet(mixed(place, kind), tmp_path / "rows.parquet"), TEXTS).categories
     assert found is not None
     assert found.tolist() == [["3", "True"], ["-7", "False"], [str(2**40), "True"]]
+    digits = msgspec.structs.replace(TEXTS, truths=("0", "1"))
+    for own in (kind, kind.dictionary_encode()):
+        path = parquet({"place": place, "age": [1.0, 2.0, 3.0], "kind": own}, tmp_path / "rows.parquet")
+        digit = read(path, digits).categories
+        assert digit is not None
+        assert digit[:, 1].tolist() == ["1", "0", "1"]
+        assert distinct_categories(path, digits)[1] == ["0", "1"]
     coded = pa.array([1, 1, 0], pa.int8()).dictionary_encode()
     found = read(parquet(mixed(place, coded), tmp_path / "rows.parquet"), INTEGERS).categories
     assert found is not None
@@ -436,12 +458,13 @@ def test_their_texts_are_told_where_the_model_knows_the_integers(tmp_path: Path)
     features = msgspec.structs.replace(TEXTS, categories=KNOWN)
     place = ["10.0", "Oslo", "3.0"]
     path = parquet({"age": [1.0] * 3, "place": place, "kind": ["u", "v", "4.0"]}, tmp_path / "rows.parquet")
-    (note,) = read(path, features).notes
+    note, unknown, _ = read(path, features).notes
+    assert unknown.startswith("66.7% of the rows (2 of 3) hold a category of 'place' that the model does not know")
     assert note.startswith("the category 'place' has the value '10.0', which the model doesn't know. It knows '10'")
     np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)), C=np.array([place, ["u"] * 3]).T)
-    assert read(tmp_path / "rows.npz", features).notes == (note,)
+    assert read(tmp_path / "rows.npz", features).notes[0] == note
     both = msgspec.structs.replace(features, categories={**KNOWN, "place": (*KNOWN["place"], "10.0")})
-    assert read(path, both).notes == ()
+    assert not any("'10.0'" in note for note in read(path, both).notes)
     with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'10\.0'") as said:
         read(parquet(mixed(["10.0", "1", "2"], [1, 2, 3]), path), INTEGERS)
     assert "'10.0' isn't 10. Convert them to integers before you write them as text" in said.value.hint
@@ -515,6 +538,11 @@ def test_a_csvs_integers_and_truth_values_where_the_model_knows_those(tmp_path: 
     assert of_csv("02134|7| 8", tmp_path, ("2134", "7", "8")) == ["2134", "7", "8"]
     assert of_csv("true|FALSE", tmp_path, ("True", "False")) == ["True", "False"]
     assert of_csv("07|7", tmp_path, ("07", "7")) == ["07", "7"]
+    digits = {"truths": ("0", "1")}
+    assert of_csv("true|FALSE", tmp_path, ("0", "1"), **digits) == ["1", "0"]
+    assert of_csv("True|False", tmp_path, ("True", "False", "1"), **digits) == ["True", "False"]
+    assert of_csv("true|FALSE", tmp_path, ("True", "False"), **digits) == ["True", "False"]
+    assert of_csv("true|1|0", tmp_path, ("0", "1"), **digits) == ["true", "1", "0"]
     assert of_csv("07|08", tmp_path, ("Oslo", "7")) == ["7", "08"]
     assert of_csv(f"0{'9' * 5000}|1", tmp_path, ("1",))[1] == "1"
 

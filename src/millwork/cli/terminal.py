@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..errors import MillworkError
     from ..values import Record
 
-__all__ = ["TerminalProgress", "candidates_table", "outcome", "print_error"]
+__all__ = ["TerminalProgress", "candidates_table", "outcome", "print_error", "served"]
 
 STAGE_WIDTH = 8
 """Columns for a stage's name: the longest of ours is ``measure``."""
@@ -144,8 +144,25 @@ def outcome(record: Record) -> RenderableType:
     return Group(
         _hanging(Text(MARKS[found.outcome], style=f"bold {style}"), Text(text.visible(found.sentence), style="bold")),
         *([Padding(Text(text.visible(found.because)), (0, 0, 0, 2))] if found.because else []),
+        *_served(record, indent=2),
         *(_hanging(Text(f"  {term:<12}", style="dim"), _Words(words)) for term, words in rows),
     )
+
+
+def served(record: Record) -> RenderableType:
+    """By what the winner is served, and the lines that bring another way, to be copied."""
+    return Group(*_served(record, indent=0))
+
+
+def _served(record: Record, indent: int) -> list[RenderableType]:
+    from ..artifacts.report.served_by import served_by
+
+    found = served_by(record)
+    if found is None:
+        return []
+    lines = [Text(text.visible(line), overflow="fold", no_wrap=True) for line in found.dockerfile]
+    said = [Padding(Text(text.visible(words)), (0, 0, 0, indent)) for words in (found.sentence, found.lead) if words]
+    return [*said, *(Padding(line, (0, 0, 0, indent + 2)) for line in lines)]
 
 
 class _Words:

@@ -8,7 +8,8 @@ from .. import worker
 from ..compile import compile_steps
 from ..compile.compile_steps import Loaded, Lowered
 from ..errors import ModelError, UsageError
-from ..storage import scratch
+from ..storage import row_files, scratch
+from ..storage.inputs import require_local
 from ..values import Value
 from .options import InspectOptions
 
@@ -24,6 +25,10 @@ def inspect(options: InspectOptions) -> Inspected:
     """Read and lower the model, each in a worker. ModelError where it can't be."""
     if options.label is not None and options.data is None:
         raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
+    require_local(options.model, "the model")
+    if options.data is not None:
+        require_local(options.data, "--data")
+        row_files.require(Path(options.data).absolute())
     sandbox = worker.Sandbox(on=not options.trust)
     load = compile_steps.LoadRequest(
         path=str(Path(options.model).absolute()),

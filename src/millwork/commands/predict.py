@@ -15,6 +15,7 @@ from ..compile.runners.load import runner
 from ..errors import ModelError, UsageError
 from ..storage import archives, scratch, tables
 from ..storage.files import refusal
+from ..storage.inputs import require_local
 from ..validators.rows.given import Given
 from ..values import Manifest, Value
 from ..values.base import FilePath
@@ -43,6 +44,8 @@ class PredictReply(Value):
 
 def predict(options: PredictOptions) -> str:
     """Write the published version's answers for the rows of a file; what was done, in a line."""
+    require_local(options.rows, "--input")
+    require_local(options.answers, "--output")
     answers = Path(options.answers)
     if answers.suffix != ".npy":
         raise UsageError(f"--output {answers}: expected a file ending in .npy")

@@ -1,4 +1,5 @@
-"""What decides a stage beside its options: the content of files and folders, and the versions of tools."""
+"""What decides a stage beside its options and the files that the run is told (:mod:`.given`): the content of folders,
+and the versions of tools."""
 
 from __future__ import annotations
 
@@ -10,29 +11,11 @@ from ..compile.backends import table as backends
 from ..compile.runners.runner_rows import RUNNERS
 from ..storage.files import sha256_file
 from ..storage.run_directory import DONE_FILE
-from .plan import Plan
 
 
 def content(folder: Path) -> str:
     """All files of a finished stage, as one sha256: ``done`` holds the digest of each."""
     return sha256_file(folder / DONE_FILE)
-
-
-def sha256(path: Path) -> str:
-    """The file's hash; where it can't be read, nothing, since the step that reads it says why in its own words."""
-    try:
-        return sha256_file(path) if path.is_file() else ""
-    except OSError:
-        return ""
-
-
-def module_files(plan: Plan) -> str:
-    """The factory's own file, and those beside it: what makes a state dict's net."""
-    if not plan.module_path:
-        return ""
-    root = Path(plan.module_path) / plan.module.partition(":")[0].partition(".")[0]
-    files = sorted(root.rglob("*.py")) if root.is_dir() else [root.with_suffix(".py")]
-    return "".join(sha256(path) for path in files)
 
 
 def tools(*names: str) -> dict[str, str]:

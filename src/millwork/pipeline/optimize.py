@@ -14,10 +14,12 @@ from ..artifacts.bundle import Bundle
 from ..artifacts.repository.base import Sign
 from ..compile.backends.forms import BackendForm, forms, require_forms
 from ..compile.backends.table import PRECISIONS
+from ..compile.kernel import TRITON_BACKEND
 from ..errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from ..progress import Progress, Silent
 from ..storage.run_directory import RunDirectory
 from ..targets import instead, measured_here
+from ..triton import control
 from ..triton import serving as servers
 from ..triton.serving import Serving
 from ..triton_releases import Release
@@ -29,7 +31,7 @@ from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
 from ..validators.parity import Verdict
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
-from . import absent_target, publish, serve, stages
+from . import absent_target, given, our_backend, publish, serve, stages
 from .options import Options
 from .plan import Plan, understand
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
@@ -55,14 +57,16 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         plan.repository.foresee(plan.name)
     _signer(plan)  # a key that can't sign should be known before a long run
     progress = progress or Silent()
+    tuned = "a configuration is tuned under load" if plan.tune_asked and plan.tune_budget else ""
+    control.foresee(plan.triton, progress.note, tuned=tuned)
     with RunDirectory(plan.run_dir, progress.note) as directory:
-        run = Run(plan, directory, executor, progress)
         serve.forget_choice(plan.run_dir)
+        run = Run(plan, given.look_at(plan), directory, executor, progress)
         if plan.trust:
             progress.note(TRUSTED)
         model = stages.load(run)
         require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
-        serving = _prepare_server(run)
+        serving = _prepare_server(run, model)
         truth = stages.judge_by(run, model)
         checked = [_check(run, model, truth, form, serving.release) for form in _forms(run, model)]
         found = _record(plan, model, truth, checked)
@@ -72,6 +76,8 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         error: MillworkError | None = None
         try:
             _require_some(checked)
+            checked = our_backend.servable(checked, serving)
+            found = msgspec.structs.replace(found, candidates=_records(checked))
             if not plan.measurable:
                 checked, absent = absent_target.without_target(run, checked)
                 found = msgspec.structs.replace(found, candidates=_records(checked))
@@ -87,12 +93,13 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         except MillworkError as stopped:
             error = stopped
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
+        found = run.given.noted(found, progress.note)
         report.keep(found, directory, progress)
         return Outcome(found, error)
 
 
-def _prepare_server(run: Run) -> Serving:
-    """Before any other work: a server that isn't there should be known at once."""
+def _prepare_server(run: Run, model: Model) -> Serving:
+    """Before any other work: a server that isn't there, and a backend that it lacks, should be known at once."""
     run.progress.begin("triton", "which release, which backends")
     tunes = run.plan.tune_asked and bool(run.plan.tune_budget)
     needed = (run.plan.rehearsed or tunes) and run.plan.measurable
@@ -101,7 +108,7 @@ def _prepare_server(run: Run) -> Serving:
     unasked = run.plan.measurable and not run.plan.rehearsed and not serving.there and run.plan.tune_budget
     why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if unasked else ""
     run.progress.end(f"{what} ({serving.release.name}){why}")
-    return serving
+    return our_backend.settled_for(run, serving, _forms(run, model) if needed else ())
 
 
 def _forms(run: Run, model: Model) -> list[BackendForm]:
@@ -316,10 +323,9 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
     if isinstance(served, str):
         raise PublicationError(f"{decision.id} can't be served: {served}", "The report has the candidates.")
     bundle = served[0]
-    native = winner.candidate.artifact.triton_backend
-    lacking = f" (it has no {native} backend)" if bundle.manifest.triton_backend != native else ""
+    by = bundle.manifest.triton_backend
     run.progress.end(
-        f"Triton's {bundle.manifest.triton_backend} backend{lacking}, "
+        f"{'our' if by == TRITON_BACKEND else by} backend, "
         + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
     )
     found = _with_bundle(found, decision, bundle)
@@ -342,6 +348,7 @@ def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:
     tuning = found.tuning or Tuning(triton=bundle.manifest.triton_release, config="")
     return msgspec.structs.replace(
         found,
+        served=bundle.manifest.served,
         tuning=msgspec.structs.replace(tuning, triton=bundle.manifest.triton_release, config=bundle.config),
         candidates=tuple(
             msgspec.structs.replace(record, served_by=backend) if record.id == decision.id else record

@@ -13,6 +13,7 @@ from ..compile.frontends.torch.model_card import task_of
 from ..errors import UsageError, did_you_mean
 from ..executors import Executor
 from ..executors import parse as parse_executor
+from ..storage.inputs import require_local
 from ..targets import Target, measurable
 from ..targets import find as find_target
 from ..triton import address
@@ -34,7 +35,8 @@ class Plan(Value):
     those that were named, in order; none for the usual ones of the model's kind.
 
     ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
-    ``rehearsed``: whether a repository was named, though it be a dry run's: then all is done as if for it.
+    ``named``: the repository that was named, though it be a dry run's: then all is done as if for it.
+    ``millwork_backend``: whether somebody said that the server has our Triton backend.
     """
 
     model: Path
@@ -63,7 +65,13 @@ class Plan(Value):
     module: str = ""
     module_path: str = ""
     other_gpu: bool = False
-    rehearsed: bool = False
+    named: Repository | None = None
+    millwork_backend: bool = False
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether all is done as if for a repository."""
+        return self.named is not None
 
     @property
     def measurable(self) -> bool:
@@ -73,6 +81,7 @@ class Plan(Value):
 
 def understand(options: Options) -> tuple[Plan, Executor]:
     """Every option checked before any work is done; UsageError names the first that is wrong."""
+    _require_local(options)
     name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
     if options.output not in OUTPUTS:
         near = did_you_mean(options.output, OUTPUTS)
@@ -84,7 +93,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         raise UsageError(f"--threads {options.threads}: expected 1 to {cores}, this machine's cores")
     if options.tolerance is not None:
         tolerance.parse(options.tolerance)
-    where = address.parse(options.triton)
+    where = address.asked(options)
     asked = traffic_of(options.traffic)
     limits = Slo() if options.slo is None else slo.parse(options.slo)
     budget, said = _tuning(options, asked, where)
@@ -114,12 +123,26 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         tune_asked=said,
         precisions=_precisions(options.precision, target),
         other_gpu=_other_gpu(options, target),
-        rehearsed=repository is not None,
+        named=repository,
+        millwork_backend=options.millwork_backend,
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),
     )
     return plan, parse_executor(options.executor)
+
+
+def _require_local(options: Options) -> None:
+    """UsageError where a URL was given for what is a file here."""
+    require_local(options.model, "the model")
+    for given, what in (
+        (options.data, "--data"),
+        (options.sign, "--sign"),
+        (options.run_dir, "--run-dir"),
+        (options.traffic if isinstance(options.traffic, str) else None, "--traffic"),
+    ):
+        if given is not None:
+            require_local(given, what)
 
 
 def traffic_of(given: str | Mapping[int, float] | None) -> Traffic:

@@ -20,14 +20,16 @@ from ..validators.gate_steps import RowsReply
 from ..validators.oracle import Interpreter
 from ..validators.tolerance import Tolerance
 from ..values import CandidateRecord, Record
+from .given import Given
 from .plan import Plan
 
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage needs: where results are kept, where steps run, whom to tell."""
+    """What every stage needs: which files it is told, where results are kept, where steps run, whom to tell."""
 
     plan: Plan
+    given: Given
     directory: RunDirectory
     executor: Executor
     progress: Progress

@@ -79,7 +79,8 @@ class Required:
 def required(
     run: Run, what: Required, key: Mapping[str, object], step: Step[R], files: Callable[[R], Iterable[str]]
 ) -> Stage[R]:
-    """The step's stage, from the run directory if it is there. Its failure ends the run. ``files``: those that an
+    """The step's stage, from the run directory if it is there. Its failure ends the run, and so does a change of the
+    run's own files: they are digested before, and what a step made of others isn't kept. ``files``: those that an
     answer promises."""
 
     def produce(folder: Path) -> R:
@@ -89,6 +90,7 @@ def required(
             if what.otherwise is None:
                 error.failure.raise_(subject=what.subject)
             error.failure.raise_(what.otherwise, what.subject)
+        run.given.require_unchanged()
         lacking = missing_files(folder, files(answer))
         if lacking:
             raise ModelError(f"{what.subject} failed: {lacking}.")

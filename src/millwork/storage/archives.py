@@ -47,13 +47,15 @@ def reason(error: Exception) -> str:
     return first if len(first) <= LONGEST_REASON else f"{first[:LONGEST_REASON]}…"
 
 
-def require_size(path: Path, expanded: int, largest: int = LARGEST) -> None:
-    """UsageError where the rows of ``path`` would take ``expanded`` bytes, and that is too many."""
-    limit = min(largest, max(FLOOR, EXPANSION * path.stat().st_size))
+def require_size(path: Path, expanded: int, largest: int = LARGEST, *, size: int | None = None) -> None:
+    """UsageError where the rows of ``path`` would take ``expanded`` bytes, and that is too many. ``size``: the bytes of
+    a folder's files."""
+    size = path.stat().st_size if size is None else size
+    limit = min(largest, max(FLOOR, EXPANSION * size))
     if expanded > limit:
         raise UsageError(
             f"{path}: its rows take {expanded:,} bytes in memory; the limit is {limit:,} bytes for a file of "
-            f"{path.stat().st_size:,} bytes",
+            f"{size:,} bytes",
             "Give a sample of the rows. If all of them are needed, save the file uncompressed.",
         )
 
@@ -124,6 +126,10 @@ def require_parquet(path: Path) -> None:
     """The same of a .parquet file; pyarrow's own errors where it isn't one."""
     import pyarrow.parquet
 
-    footer = pyarrow.parquet.read_metadata(path)
+    require_size(path, parquet_bytes(pyarrow.parquet.read_metadata(path)))
+
+
+def parquet_bytes(footer: Any) -> int:
+    """What the rows of a .parquet file with this footer take in memory, as far as it says so."""
     stored = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
-    require_size(path, max(stored, footer.num_rows * footer.num_columns * VALUE))
+    return int(max(stored, footer.num_rows * footer.num_columns * VALUE))

@@ -1,15 +1,12 @@
-"""The user's rows: .parquet, .csv, .npy, .npz to float32 [N, F] and categories [N, C] in the model's own order, and
-labels. In an .npz the rows are ``X`` and the categories ``C``.
+"""The user's rows, of every kind of file (:mod:`.row_files`), to float32 [N, F] and categories [N, C] in the model's
+own order, and labels. In an .npz the rows are ``X`` and the categories ``C``.
 
 Numbers become float32 here, as the frameworks make them when they read a DataFrame; ``input__0`` is FP32 too.
 """
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +16,13 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..values import FeatureContract
-from . import archives, csv_text
-from .csv_text import as_read, whole_of
+from . import archives, csv_text, named_rows, row_files, suggestions, unknown
+from . import texts as packing
+from .csv_text import readings, whole_of
+from .row_files import readable
 
 Rows = npt.NDArray[np.float32]
 Categories = npt.NDArray[Any]
-
-FORMATS = (".parquet", ".csv", ".npy", ".npz")
 
 NO_CATEGORY = ""
 NO_INTEGER = int(np.iinfo(np.int64).min)
@@ -35,12 +32,14 @@ NO_INTEGER = int(np.iinfo(np.int64).min)
 @dataclass(frozen=True, eq=False)
 class Table:
     """``rows``: float32 [N, F]. ``labels``: [N], as the file has them, or None. ``notes``: what was left out.
-    ``categories``: [N, C], numpy text or int64; None where the model takes none."""
+    ``categories``: [N, C], texts (objects) or int64; None where the model takes none. ``frame``: then the features with
+    the types of the file, a table of pyarrow's in training order; None where the file's columns have no types."""
 
     rows: Rows
     labels: npt.NDArray[Any] | None
     notes: tuple[str, ...] = ()
     categories: Categories | None = None
+    frame: Any = None
 
 
 def read(path: Path, features: FeatureContract, label: str | None = None, *, limit: int | None = None) -> Table:
@@ -49,58 +48,51 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
     ``limit``: a seeded sample of that many rows. Raises UsageError: a file that can't be read, a column that lacks
     or isn't numeric, a wrong width, no rows.
     """
-    _require_file(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    row_files.require(path)
+    if row_files.kind(path) == "array":
         table = _from_arrays(path, features, label)
     else:
         table = _from_columns(path, features, label)
     if len(table.rows) == 0:
         raise UsageError(f"{path}: the file has no rows")
-    table = replace(table, notes=(*table.notes, *_unknown_floats(table, features)))
+    table = replace(
+        table, notes=(*table.notes, *_unknown_floats(table, features), *unknown.notes(table.categories, features))
+    )
     return table if limit is None or len(table.rows) <= limit else _sample(table, limit)
 
 
 def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
     """The names of all columns but the label's; ``f0`` … of an array without names. UsageError as :func:`read`."""
-    _require_file(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    row_files.require(path)
+    if row_files.kind(path) == "array":
         arrays = _arrays(path)
         if "X" not in arrays or arrays["X"].ndim != 2:
             raise UsageError(f"{path}: the file has no array X of shape [rows, features]")
         return tuple(f"f{i}" for i in range(arrays["X"].shape[1]))
-    with _readable(path):
-        names = [str(name) for name in _arrow(path).column_names]
+    with readable(path):
+        names = [str(name) for name in row_files.table(path).column_names]
     return tuple(name for name in names if name != label)
 
 
 def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
     """The distinct values of each category feature in the file, as text; the same errors as :func:`read`. Of a .csv's
-    integers and truth values the texts, and what those are read as (:func:`as_read`)."""
-    _require_file(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    integers and truth values the texts, and what those are read as (:func:`readings`)."""
+    row_files.require(path)
+    if row_files.kind(path) == "array":
         given = _arrays(path).get("C")
         if given is None or given.ndim != 2 or given.shape[1] != len(features.category_names):
             raise UsageError(
                 f"{path}: the file has no array C of shape [rows, {len(features.category_names)}] with the categories"
             )
+        _require_utf8(path, given)
         return [sorted(set(map(str, given[:, c].tolist()))) for c in range(given.shape[1])]
     table, wanted, _ = _located(path, features, label)
     found = dict(zip(features.all_names, wanted, strict=True))
     distinct = []
     for name in features.category_names:
         words = set(_texts(path, found[name], table.column(found[name]).unique(), features))
-        read = {as_read(word) for word in words} if _is_csv(path) else {""}
-        distinct.append(sorted(words if "" in read else words | read))
+        distinct.append(sorted(words | readings(words, features.truths) if _is_csv(path) else words))
     return distinct
-
-
-def _require_file(path: Path) -> None:
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: this kind of data file isn't supported", f"Expected one of {', '.join(FORMATS)}.")
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file")
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{path}: permission denied")
 
 
 def _sample(table: Table, limit: int) -> Table:
@@ -108,7 +100,8 @@ def _sample(table: Table, limit: int) -> Table:
     note = f"a seeded sample of {limit:,} of {len(table.rows):,} rows"
     labels = None if table.labels is None else table.labels[keep]
     categories = None if table.categories is None else table.categories[keep]
-    return Table(table.rows[keep], labels, (*table.notes, note), categories)
+    frame = None if table.frame is None else table.frame.take(keep)
+    return Table(table.rows[keep], labels, (*table.notes, note), categories, frame)
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -156,16 +149,35 @@ def _category_array(
         raise UsageError(
             f"{path}: the model takes categories. Expected an array C of {words} [{rows}, {wanted}]; {found}"
         )
-    return given.astype(np.int64) if kinds == "iu" else given
+    if kinds == "iu":
+        return given.astype(np.int64)
+    _require_utf8(path, given)
+    return given.astype(object)
+
+
+def _require_utf8(path: Path, given: npt.NDArray[Any]) -> None:
+    """UsageError where a text has no form in UTF-8, which is how it is sent."""
+    if given.dtype.kind != "U":
+        return
+    for row, words in enumerate(given.tolist()):
+        for word in words:
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"{path}: row {row} of C holds {word[:40]!r}, which isn't valid text") from None
 
 
 def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
     """The file's table, the columns of the model's features in training order, and what is to be said of the others."""
-    with _readable(path):
-        table = _arrow(path)
+    with readable(path):
+        table = named_rows.named_for(row_files.table(path), features, label)
         names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
+    named_rows.require_taken(path, table, features, label)
     if label is not None and label not in names:
-        raise UsageError(f"{path}: the file has no column {label!r} (--label)", _closest([label], names))
+        raise UsageError(
+            f"{path}: the file has no column {label!r} (--label)",
+            suggestions.hint([label], names, features.all_names if features.named else ()),
+        )
     wanted, notes = _columns(path, names, features, label)
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1 and (name in wanted or name == label)})
@@ -174,24 +186,13 @@ def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[
     if _is_csv(path) and features.category_dtype == "string":
         column = dict(zip(features.all_names, wanted, strict=True))
         known = {column[name]: features.categories.get(name, ()) for name in features.category_names}
-        with _readable(path):
-            table = csv_text.with_texts(path, table, known)
+        with readable(path):
+            table = csv_text.with_texts(path, table, known, features.truths)
     return table, wanted, notes
 
 
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """What pyarrow raises of a file, as a UsageError."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a readable {path.suffix[1:]} file: {archives.reason(error)}") from error
-
-
 def _is_csv(path: Path) -> bool:
-    return path.suffix.lower() == ".csv"
+    return row_files.kind(path) == "csv"
 
 
 def _from_columns(path: Path, features: FeatureContract, label: str | None) -> Table:
@@ -200,15 +201,17 @@ def _from_columns(path: Path, features: FeatureContract, label: str | None) -> T
     columns = [_numbers(path, column[name], table.column(column[name])) for name in features.names]
     rows = np.stack(columns, axis=1) if columns else np.zeros((table.num_rows, 0), np.float32)
     labels = None if label is None else np.asarray(table.column(label).to_numpy(zero_copy_only=False))
-    categories = None
+    categories = frame = None
     if features.category_names:
         texts = [_texts(path, column[name], table.column(column[name]), features) for name in features.category_names]
         categories = _as_wire(path, texts, features)
-    return Table(rows, labels, notes, categories)
+        if not _is_csv(path):
+            frame = table.select(list(wanted)).rename_columns(list(features.all_names))
+    return Table(rows, labels, notes, categories, frame)
 
 
 def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> list[str]:
-    """A column's categories as text: integers and truth values as the frameworks write them."""
+    """A column's categories as text: integers and truth values as the framework writes them."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -237,6 +240,8 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
             "Fill them as you did for training.",
         )
     missing = str(NO_INTEGER) if features.category_dtype == "int64" else NO_CATEGORY
+    if pa.types.is_boolean(kind):
+        return [missing if value is None else features.truths[value] for value in column.to_pylist()]
     return [missing if value is None else str(value) for value in column.to_pylist()]
 
 
@@ -270,7 +275,7 @@ def _unknown_floats(table: Table, features: FeatureContract) -> list[str]:
 def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> Categories:
     """[N, C] as ``input__1`` takes them."""
     if features.category_dtype == "string":
-        return np.array(texts, dtype=np.str_).T
+        return np.stack([packing.column(column) for column in texts], axis=1)
     columns = []
     for name, column in zip(features.category_names, texts, strict=True):
         try:
@@ -297,7 +302,7 @@ def _columns(
             shown = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
             raise UsageError(
                 f"{path}: the file lacks {len(lacking)} of the model's {len(features.all_names)} features: {shown}",
-                _closest(lacking, candidates),
+                suggestions.hint(lacking, candidates, features.all_names),
             )
         extra = len(candidates) - len(features.all_names)
         left = "ignored 1 column" if extra == 1 else f"ignored {extra} columns"
@@ -311,41 +316,26 @@ def _columns(
     return candidates, ("the model doesn't name its features, so columns were taken in the file's order",)
 
 
-def _closest(lacking: Sequence[str], names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(lacking[0], names, n=1)
-    near = f"Did you mean {close[0]!r}? " if close else ""
-    if len(names) == 1 and ";" in names[0]:
-        return "The file has one column, and its name has semicolons in it. Save the file with commas."
-    return f"{near}The file has: {', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
-
-
-def _arrow(path: Path) -> Any:
-    if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet
-
-        archives.require_parquet(path)
-        return pyarrow.parquet.read_table(path)
-    import pyarrow.csv
-
-    archives.require_size(path, path.stat().st_size)
-    return pyarrow.csv.read_csv(path)
-
-
 def _numbers(path: Path, name: str, column: Any) -> npt.NDArray[np.float32]:
     import pyarrow as pa
 
     kind = column.type
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan, np.float32)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if not _is_csv(path):
+            first = next((i for i, there in enumerate(column.is_valid().to_pylist()) if there), 0)
+            raise csv_text.not_numbers(path, name, column, first)
+        column = csv_text.numbers(path, name, column)
+        kind = column.type
     if not (
         pa.types.is_floating(kind)
         or pa.types.is_integer(kind)
         or pa.types.is_boolean(kind)
         or pa.types.is_decimal(kind)
     ):
-        held = "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
         raise UsageError(
-            f"{path}: column {name!r} holds {held}; the model takes numbers", "Encode it as you did for training."
+            f"{path}: column {name!r} holds {kind}; the model takes numbers", "Encode it as you did for training."
         )
     if pa.types.is_integer(kind) and column.null_count == 0:
         return _float32(column.to_numpy())  # rounded once; by way of float64 a large one may round twice

@@ -9,9 +9,10 @@ import msgspec
 from ..errors import SloError
 from ..triton.serving import Serving
 from ..triton.settings import Settings
-from ..values import Figures, Interval, TrialRecord, Tuning, Value
+from ..values import Figures, Interval, OtherWay, TrialRecord, Tuning, Value
 from . import explain, figures, scoring
 from .budget import LONGEST_TUNE_S
+from .other_way import Other
 from .trials import SearchProblem, Trial
 from .tune import Tuned
 
@@ -21,12 +22,15 @@ ROWS_FILE, MOST_ROWS = "rows.npz", 4096
 
 class Setup(Value):
     """How the winner is to be served: its settings, why each is as it is (by its path in config.pbtxt), a heading, and
-    Triton's backend where it was decided by measuring."""
+    Triton's backend where it was decided by measuring. ``other``: what the other way gave, and ``other_settings`` with
+    which."""
 
     settings: Settings
     reasons: dict[str, str] = msgspec.field(default_factory=dict)
     heading: str = ""
     backend: str = ""
+    other: OtherWay | None = None
+    other_settings: Settings | None = None
 
 
 LARGEST = 1e6
@@ -65,6 +69,8 @@ def decision(tuned: Tuned, winner: Trial, serving: Serving) -> Decision:
         reasons=explain.reasons(found, winner),
         heading=explain.heading(found, winner, serving.words),
         backend=winner.candidate.backend,
+        other=tuned.other.way if tuned.other is not None else None,
+        other_settings=tuned.other.trial.settings if tuned.other is not None else None,
     )
     if not state.problem.slo.limits:
         return Decision(winner.candidate.id, setup, record)
@@ -138,6 +144,20 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
         generator=tuned.generator,
         considered=len(tuned.found.space),
         seconds=round(state.spent_s, 1),
+        other=_other_record(tuned.other) if tuned.other is not None else None,
+    )
+
+
+def _other_record(other: Other) -> TrialRecord:
+    trial = other.trial
+    return TrialRecord(
+        id=trial.id,
+        candidate=trial.candidate.id,
+        backend=trial.candidate.backend,
+        settings=as_text(trial.settings),
+        words=trial.settings.words,
+        figures=other.figures,
+        over=other.way.over,
     )
 
 

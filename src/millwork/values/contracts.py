@@ -31,6 +31,7 @@ class FeatureContract(Value):
     name, integers as decimal text. ``order``: all names in training order, where there are category names.
     ``category_nulls``: whether a category may be missing (an empty string, or the smallest int64: what isn't known is
     missing). ``code_counts``: of a net, how many codes each category feature has; a row with another is answered NaN.
+    ``truths``: how the framework writes False and True where they are categories.
     ``finite``: the framework fails on a number that is NaN or infinite: a row that holds one is answered NaN.
     """
 
@@ -45,6 +46,7 @@ class FeatureContract(Value):
     category_nulls: bool = False
     code_counts: tuple[int, ...] = ()
     finite: bool = False
+    truths: tuple[str, str] = ("False", "True")
 
     @property
     def all_names(self) -> tuple[str, ...]:

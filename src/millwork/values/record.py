@@ -6,9 +6,11 @@ from typing import Literal
 
 import msgspec
 
+from . import record_words
 from .base import Value
 from .contracts import ModelSummary
 from .measurements import Interval, Latency, LayerCost, Parity
+from .served import ServedWay
 from .tensorrt_plan import Preflight
 
 Status = Literal["passed", "failed", "unsupported", "error"]
@@ -145,7 +147,8 @@ class Tuning(Value):
     """The Triton configuration: the release it was written for, and (once tuned) how it was found.
 
     ``default`` is what Triton does with a configuration that says nothing, ``best`` what was chosen, both measured side
-    by side, ``gain`` the ratio of their scores with its interval. ``limited_by`` says where the time goes.
+    by side, ``gain`` the ratio of their scores with its interval. ``limited_by`` says where the time goes. ``other``:
+    the winner by the Triton backend that a stock Triton lacks, measured beside the best and not a choice.
     """
 
     triton: str
@@ -169,6 +172,7 @@ class Tuning(Value):
     generator: str = ""
     considered: int = 0
     seconds: float = 0.0
+    other: TrialRecord | None = None
 
 
 class Publication(Value):
@@ -186,6 +190,7 @@ class Record(Value):
     """One run: the same document as ``RUN_DIR/run.json`` and ``--json``.
 
     ``stopped``: the message of the error that ended the run before a publication; empty where it went to its end.
+    ``served``: by what the winner is served, and what another way would give.
     """
 
     schema: int
@@ -199,3 +204,11 @@ class Record(Value):
     stopped: str = ""
     run_dir: str = ""
     millwork: str = ""
+    served: ServedWay | None = None
+
+    def __repr__(self) -> str:
+        return record_words.line(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return record_words.table(self)

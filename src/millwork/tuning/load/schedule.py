@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import UsageError
+from ...storage.files import sha256_file
 from ...validators import recording
 from ...validators.traffic import Traffic
 
@@ -33,6 +35,8 @@ def arrivals(traffic: Traffic, seconds: float, seed: int) -> Schedule:
     as makes that whole, but no longer than ``seconds`` to the last arrival.
     """
     if traffic.recording:
+        if sha256_file(Path(traffic.recording)) != traffic.sha256:
+            raise UsageError(f"{traffic.recording}: the recording was changed while the run went on", "Run it again.")
         recorded = recording.read(Path(traffic.recording))
         part = recording.busiest(recorded, seconds)
         return Schedule(seconds=part.seconds, batch=part.batch, length=min(seconds, recorded.length))

@@ -1,0 +1,142 @@
+"""The files that a run is told: model, rows, and a net's module, each digested before any stage's key is made of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import msgspec
+
+from ..compile.frontends import model_file
+from ..errors import ModelError, UsageError
+from ..storage import inputs
+from ..storage.files import refusal
+from ..storage.inputs import Input
+from ..values import Record
+from .plan import Plan
+
+MOST_FILES = 10_000
+"""Files of a module's package."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """``data`` and ``module`` are None where none was named."""
+
+    model: Input
+    data: Input | None
+    module: Input | None
+
+    @property
+    def data_sha256(self) -> str:
+        """Empty where no rows were named: never of rows that aren't there."""
+        return "" if self.data is None else self.data.sha256
+
+    @property
+    def module_sha256(self) -> str:
+        """Likewise."""
+        return "" if self.module is None else self.module.sha256
+
+    def changed(self) -> list[Path]:
+        """The files that aren't as they were when the run began."""
+        return [each.path for each in (self.model, self.data, self.module) if each is not None and each.changed()]
+
+    def noted(self, found: Record, note: Callable[[str], None]) -> Record:
+        """The record with a note, told too, for each file that was changed after it was read."""
+        notes = [f"{path} was changed while the run went on; it is judged as it was before" for path in self.changed()]
+        for text in notes:
+            note(text)
+        return msgspec.structs.replace(found, notes=(*found.notes, *notes))
+
+    def require_unchanged(self) -> None:
+        """UsageError names a file that was changed before it was read: what was made of it isn't what its key says."""
+        changed = self.changed()
+        if changed:
+            raise UsageError(
+                f"{changed[0]}: the file was changed while the run read it",
+                "Give the same command again, or a copy that nobody writes to.",
+            )
+
+
+def look_at(plan: Plan) -> Given:
+    """All that ``plan`` names, digested; ModelError or UsageError where one is missing or can't be read."""
+    model_file.require(plan.model)
+    try:
+        model = inputs.look_at(plan.model)
+    except OSError as error:
+        raise ModelError(f"{refusal(error, plan.model)}") from error
+    data = None if plan.data is None else inputs.rows(plan.data)
+    return Given(model, data, _module(plan) if plan.module else None)
+
+
+def _module(plan: Plan) -> Input:
+    """The factory's package, or its file with what it imports from the same folder."""
+    name = plan.module.partition(":")[0]
+    top = name.partition(".")[0]
+    try:
+        found = _local(Path(plan.module_path), top) if plan.module_path else _installed(plan.module, top)
+        return inputs.look_at(found[0].parent, found)
+    except OSError as error:
+        raise UsageError(f"--module {plan.module}: {refusal(error)}") from error
+
+
+def _local(folder: Path, top: str) -> list[Path]:
+    """What ``import top`` reads of ``folder``: as far as it is written in the modules themselves."""
+    found: dict[Path, None] = {}
+    waiting, beside = [top], ""
+    while waiting:
+        name = waiting.pop()
+        for path in _files_of(folder, name):
+            if path in found or len(found) >= MOST_FILES:
+                continue
+            found[path] = None
+            if path.suffix == ".py":
+                text = path.read_text(errors="replace")
+                beside += text
+                waiting += _imported(text)
+    for entry in sorted(folder.iterdir()):  # a file that they name: config.json
+        if entry.suffix not in (".py", "") and entry.name in beside and entry.is_file():
+            found[entry] = None
+    return sorted(found)
+
+
+def _files_of(folder: Path, name: str) -> list[Path]:
+    package, single = folder / name, folder / f"{name}.py"
+    if package.is_dir():
+        return sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return [single] if single.is_file() else []
+
+
+def _imported(text: str) -> Iterator[str]:
+    """The first parts of the names that a module's text imports."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):  # its import will say so
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _installed(module: str, top: str) -> list[Path]:
+    """The files of a module that is installed; UsageError where there is none."""
+    try:
+        spec: ModuleSpec | None = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise UsageError(
+            f"--module {module}: there is no module {top!r}",
+            "The module must be importable: installed, on PYTHONPATH, or in the folder that you are in.",
+        )
+    folders = list(spec.submodule_search_locations or ())
+    files = [Path(at, name) for folder in folders for at, _, names in os.walk(folder) for name in names]
+    code = [path for path in files if path.suffix in (".py", ".so")]
+    return sorted(code)[:MOST_FILES] or [Path(spec.origin or "")]
