@@ -52,9 +52,9 @@ def _read(path: Path, texts: Callable[[Any], Any]) -> tuple[list[Any], list[list
 
 
 def _asked(runner: Any, columns: list[Any]) -> Any:
-    names = runner.model.feature_names_
     frame = pd.DataFrame(dict(enumerate(columns)))
-    frame.columns = pd.Index(names)
+    if runner.by_name:
+        frame.columns = pd.Index(runner.model.feature_names_)
     places = [place for place, column in enumerate(runner.columns) if column < 0]
     return runner.answers_of(catboost.Pool(frame, cat_features=places))
 

@@ -2,7 +2,8 @@
 beside it.
 
 Parameters: ``answer`` (as passes/program.py names it), ``format`` (cbm | json), ``columns`` (JSON: for each feature in
-training order its column of the rows, or -1 - its column of the categories; only where there are any).
+training order its column of the rows, or -1 - its column of the categories; only where there are any), ``by_name``
+(where the features have names: CatBoost finds them so, of a model from which others were dropped).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Runner:
         self.model.load_model(str(model_file), format=parameters["format"])
         self.type = TYPES[parameters["answer"]]
         self.columns = json.loads(parameters.get("columns", "[]"))
+        self.by_name = "by_name" in parameters
         self.threads = threads
         self.version = catboost.__version__
 
@@ -82,12 +84,13 @@ class Runner:
     def _given(self, rows: Any, categories: Any) -> Any:
         """The rows, or a pool in which text and numbers stand side by side, as in training."""
         if not self.columns:
-            return rows
+            return catboost.Pool(rows, feature_names=self.model.feature_names_) if self.by_name else rows
         table = np.empty((len(rows), len(self.columns)), object)
         for place, column in enumerate(self.columns):
             table[:, place] = rows[:, column] if column >= 0 else _words(categories[:, -1 - column])
         places = [place for place, column in enumerate(self.columns) if column < 0]
-        return catboost.Pool(table, cat_features=places, feature_names=self.model.feature_names_)
+        names = self.model.feature_names_ if self.by_name else None
+        return catboost.Pool(table, cat_features=places, feature_names=names)
 
 
 def _words(values: Any) -> Any:

@@ -260,13 +260,6 @@ def test_what_isnt_supported_of_xgboost_is_refused_by_name(name: str, file: str,
         loaded(make(), tmp_path / file)
 
 
-def test_a_sentinel_beside_categories_of_strings_is_refused(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"kind": pd.Categorical(np.array(["a", "b"])[np.arange(60) % 2]), "x": np.arange(60.0)})
-    wrapper = xgb.XGBRegressor(n_estimators=2, enable_categorical=True, missing=0.0).fit(frame, np.arange(60) % 2)
-    with pytest.raises(ModelError, match=r"missing=0 together with string categories"):
-        loaded(wrapper, tmp_path / "m.pkl")
-
-
 @pytest.mark.parametrize(
     ("known", "word"), [(["", "a", "b"], "an empty text"), ([NO_INTEGER, 1, 2], "the smallest integer")]
 )

@@ -23,7 +23,7 @@ from ....values import FeatureContract, OutputContract, OutputKind, Provenance
 from .. import objectives
 from ..load_options import AS_SAVED, LoadOptions
 from ..loaded_model import LoadedModel, NativeFile, Oracle, Signature
-from . import ctr, ctr_targets, trees, vocabulary
+from . import ctr, ctr_targets, numbering, trees, vocabulary
 from . import information as own
 
 Document = Mapping[str, Any]
@@ -44,6 +44,7 @@ def load(
     if not isinstance(document, Mapping) or "features_info" not in document or "model_info" not in document:
         raise ModelError(f"{provenance.path}: not a CatBoost model: no 'features_info' and 'model_info' in it")
     try:
+        numbering.close_gaps(document)
         return _load(document, native, provenance, options, leaf_order)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(
@@ -87,6 +88,7 @@ def _load(
                 "answer": program.postprocess,
                 "format": "json" if native.name.endswith(".json") else "cbm",
                 **({"columns": json.dumps(features.layout)} if features.category_names else {}),
+                **({"by_name": "yes"} if features.named else {}),
             },
         ),
         notes=(*_notes(name, objective, version), *words.notes),
@@ -190,11 +192,8 @@ def _features(information: Document) -> _Features:
     if not every:
         raise ModelError("the model has no features")
     places = [int(feature["flat_feature_index"]) for feature in every]
-    if sorted(places) != list(range(len(every))):
-        raise ModelError("the model's features aren't numbered 0, 1, 2, …")
-    given = [str(feature.get("feature_id") or "") for feature in every]
-    named = all(given) and len(set(given)) == len(given) and given != [str(i) for i in places]
-    names = given if named else [f"f{i}" for i in places]
+    named = numbering.are_named(every)
+    names = [str(feature["feature_id"]) for feature in every] if named else [f"f{i}" for i in places]
     treatments = [feature.get("nan_value_treatment") for feature in floats]
     unknown = [treatment for treatment in treatments if treatment not in ("AsIs", "AsFalse", "AsTrue")]
     if unknown:
