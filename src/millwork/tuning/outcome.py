@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ..artifacts.report import text
 from ..errors import SloError
 from ..triton.serving import Serving
 from ..triton.settings import Settings
@@ -57,7 +58,12 @@ def words(decision: Decision, traffic: str) -> str:
     figure = f"{best.rows_per_s:,.0f} rows/s, p99 {best.p99_us / 1e3:,.2f} ms"
     ratios = {"throughput": "the default's", "latency": "as fast as the default", "cost": "as cheap as the default"}
     gain = f", {found.gain:.2f} times {ratios[found.objective]}" if found.gain is not None else ", the default"
-    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}"
+    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}; {tried(found)}"
+
+
+def tried(tuning: Tuning) -> str:
+    """``the best of the 3 of 24 tried``."""
+    return text.tried(sum(trial.figures is not None for trial in tuning.trials), tuning.considered)
 
 
 def decision(tuned: Tuned, winner: Trial, serving: Serving) -> Decision:
@@ -142,7 +148,7 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
         headroom=tuned.headroom,
         server=serving.words,
         generator=tuned.generator,
-        considered=len(tuned.found.space),
+        considered=len({_place(trial) for trial in (*tuned.found.space, *state.trials)}),
         seconds=round(state.spent_s, 1),
         other=_other_record(tuned.other) if tuned.other is not None else None,
     )
@@ -159,6 +165,10 @@ def _other_record(other: Other) -> TrialRecord:
         figures=other.figures,
         over=other.way.over,
     )
+
+
+def _place(trial: Trial) -> tuple[str, str, bytes]:
+    return trial.candidate.id, trial.candidate.backend, msgspec.json.encode(trial.settings)
 
 
 def _trial_record(tuned: Tuned, trial: Trial) -> TrialRecord:
