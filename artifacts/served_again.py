@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from .. import triton_releases
+from ..compile import kernel
 from ..compile.backends import table
 from ..compile.runners import load as runners
 from ..errors import UsageError
@@ -50,9 +51,10 @@ def again(
                 shutil.copyfile(path, folder / path.name)
         was, will = _request(manifest, manifest.triton_backend), _request(manifest, triton_backend)
         config = triton_config.with_backend(config, was, will)
-    served = served_way(
-        triton_backend, native_of(manifest), manifest.requirements, manifest.triton_release, known, other
-    )
+    library = folder / kernel.LIBRARY
+    glibc = kernel.glibc(library) if library.is_file() else (0, 0)
+    needed, release = manifest.requirements, manifest.triton_release
+    served = served_way(triton_backend, native_of(manifest), needed, release, known, other, glibc)
     return seal(folder, msgspec.structs.replace(manifest, triton_backend=triton_backend, served=served), config)
 
 

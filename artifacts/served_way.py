@@ -13,6 +13,8 @@ from ..values.served import Known
 
 IN_THE_IMAGE = frozenset({"numpy"})
 """Python packages that the python backend of Triton's container has."""
+CONTAINER_GLIBC = (2, 35)
+"""Of Triton's containers: Ubuntu 22.04's; newer releases have a newer one."""
 CLEAR = 1.02
 """The other way is worth its lines of a Dockerfile from so many times on."""
 HOW_KNOWN: dict[Known, str] = {
@@ -30,18 +32,23 @@ def served_way(
     release: str,
     known: Known = "",
     other: OtherWay | None = None,
+    glibc: tuple[int, int] = (0, 0),
 ) -> ServedWay:
     """``native``: the Triton backend that the file is for; ``requirements``: what the artifact's runner needs in the
-    python backend; ``release``: Triton's."""
+    python backend; ``release``: Triton's; ``glibc``: what the version's own library asks for."""
     ours = triton_backend == TRITON_BACKEND
     added = tuple(need for need in requirements if _name(need) not in IN_THE_IMAGE)
     packages = added if triton_backend == "python" else ()
     better = other is not None and other.triton_backend == TRITON_BACKEND and is_better(other)
+    newer = f"glibc {glibc[0]}.{glibc[1]}" if glibc > CONTAINER_GLIBC else ""
+    sentence = _sentence(triton_backend, native, packages, known, other)
+    if newer:
+        sentence += f"; its kernel was built here for {newer}, which a stock Triton may lack"
     return ServedWay(
         triton_backend=triton_backend,
-        sentence=_sentence(triton_backend, native, packages, known, other),
+        sentence=sentence,
         known=known if ours else "",
-        needs=(TRITON_LIBRARY,) if ours else packages,
+        needs=((TRITON_LIBRARY,) if ours else packages) + ((newer,) if newer else ()),
         other=other,
         dockerfile=_dockerfile(release, packages, ours=ours or better),
     )
@@ -86,7 +93,7 @@ def _times(value: float) -> str:
 
 def _dockerfile(release: str, packages: Sequence[str], *, ours: bool) -> tuple[str, ...]:
     """Nothing where a stock Triton has all of it."""
-    lines = (f"RUN pip install {' '.join(map(shlex.quote, packages))}",) if packages else ()
+    lines: tuple[str, ...] = (f"RUN pip install {' '.join(map(shlex.quote, packages))}",) if packages else ()
     lines += (f"COPY {TRITON_LIBRARY} /opt/tritonserver/backends/{TRITON_BACKEND}/",) if ours else ()
     return (f"FROM tritonserver:{release}-py3", *lines) if lines else ()
 

@@ -37,6 +37,13 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
+def tried(measured: int, considered: int) -> str:
+    """Of how many something is the best: what was tried of what there is."""
+    if measured >= considered:
+        return f"the best of all {measured}" if measured > 1 else "the only one there is"
+    return f"the best of the {measured} of {considered} tried"
+
+
 def one_line(text: str) -> str:
     """``text`` on one line, for a table's cell."""
     return " ".join(visible(text).split())

@@ -77,7 +77,7 @@ def _facts(record: Record, tuning: Tuning) -> tuple[Fact, ...]:
         "Limited by": (tuning.limited_by,),
         "Head-room": _headroom(tuning),
         "Search": (
-            f"{measured} of {tuning.considered} configurations measured in {text.seconds(tuning.seconds)}",
+            f"what was chosen is {text.tried(measured, tuning.considered)} in {text.seconds(tuning.seconds)}",
             f"on {tuning.server}",
             f"the search ended: {tuning.why}" if tuning.why else "",
         ),

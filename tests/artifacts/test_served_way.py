@@ -6,6 +6,7 @@ import pytest
 
 from millwork.artifacts.report.served_by import block
 from millwork.artifacts.served_way import served_way
+from millwork.compile import kernel
 from millwork.values import Interval, OtherWay
 
 
@@ -65,6 +66,16 @@ def test_packages_that_a_stock_tritons_python_lacks_are_said_and_brought():
     assert "needs onnxruntime>=1.20: a stock Triton's has no such package" in said.sentence
     assert said.dockerfile == ("FROM tritonserver:25.06-py3", "RUN pip install 'onnxruntime>=1.20'")
     assert served_way("onnxruntime", "onnxruntime", ("onnxruntime>=1.20",), "25.06").needs == ()
+
+
+def test_a_kernel_that_asks_for_more_than_a_stock_triton_has_is_said(tmp_path):
+    library = tmp_path / "library.so"
+    library.write_bytes(b"\x7fELF\0GLIBC_2.2.5\0GLIBC_2.38\0GLIBC_2.4\0")
+    assert kernel.glibc(library) == (2, 38)
+    said = served_way("python", "millwork", (), "24.10", glibc=kernel.glibc(library))
+    assert said.needs == ("glibc 2.38",)
+    assert "built here for glibc 2.38" in said.sentence
+    assert served_way("python", "millwork", (), "24.10", glibc=(2, 35)).needs == ()
 
 
 def test_how_the_server_is_known_to_have_our_backend_is_said():

@@ -29,12 +29,15 @@ def inspect(options: InspectOptions, as_json: AsJson = False) -> int:
     from ..commands import published
     from .console import Console, answer_json
 
+    console = Console(stdout=True)
     there = published.find(options.model)
-    found = there if there is not None else inspections.inspect(options)
+    found = inspections.inspect(options) if there is None else None
     if as_json:
-        answer_json(found)
-        return 0
-    Console(stdout=True).print(_published(there) if there is not None else _table(found))
+        answer_json(found or there)
+    elif there is not None:
+        console.print(_published(there))
+    elif found is not None:
+        console.print(_table(found))
     return 0
 
 

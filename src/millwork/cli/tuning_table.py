@@ -48,7 +48,7 @@ def _line(trial: TrialRecord, mark: str) -> tuple[Text, ...]:
 def _told(tuning: Tuning) -> list[str]:
     measured = sum(trial.figures is not None for trial in tuning.trials)
     lines = [
-        f"{measured} of {tuning.considered} configurations measured in {text.seconds(tuning.seconds)}: {tuning.why}",
+        f"★ is {text.tried(measured, tuning.considered)} in {text.seconds(tuning.seconds)}: {tuning.why}",
         f"on {tuning.server} under {tuning.traffic}",
         f"where the time goes: {tuning.limited_by}",
     ]

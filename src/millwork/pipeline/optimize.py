@@ -283,9 +283,10 @@ def _with_decision(found: Record, decision: Decision) -> Record:
         return found
     candidates = found.candidates
     if decision.id == winner.id:
-        why = f"{winner.why}; and the best on {tuning.server}: {tuning.best.words}"
+        why = f"{winner.why}; on {tuning.server} {outcome.tried(tuning)} is {tuning.best.words}"
     else:
-        why = f"the best on {tuning.server} under {tuning.traffic}, where {winner.id}, faster in process, was behind it"
+        best = f"{outcome.tried(tuning)} on {tuning.server} under {tuning.traffic}"
+        why = f"{best}, where {winner.id}, faster in process, was behind it"
         candidates = tuple(
             msgspec.structs.replace(record, reason=_behind(tuning, winner.id)) if record.id == winner.id else record
             for record in candidates
@@ -321,10 +322,8 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
     bundle = served[0]
     by = bundle.manifest.triton_backend
     found = msgspec.structs.replace(found, example=client.write(bundle, run.plan.run_dir))
-    run.progress.end(
-        f"{'our' if by == TRITON_BACKEND else by} backend, "
-        + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
-    )
+    asked = "golden rows agree" if serving.installation else "not loaded anywhere yet"
+    run.progress.end(f"{'our' if by == TRITON_BACKEND else by} backend, {asked}")
     found = _with_bundle(found, decision, bundle)
     if run.plan.repository is None:
         return found

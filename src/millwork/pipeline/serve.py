@@ -128,10 +128,11 @@ def _other_ways(source: BundleSource, setup: Setup) -> list[Stage[Prepared]]:
 
 
 def _order(source: BundleSource) -> tuple[str, ...]:
-    """Triton backends to try. On a server that runs already, the one that serves the present version comes first."""
+    """Triton backends to try. On a server that runs already and can't be asked which it has, the one that serves the
+    present version comes first."""
     order = source.serving.served_by(source.candidate.artifact.triton_backend)
     plan = source.run.plan
-    if not source.serving.url or plan.repository is None:
+    if source.serving.backends is not None or not source.serving.url or plan.repository is None:
         return order
     served = [entry.manifest for entry in plan.repository.versions(plan.name) if entry.served]
     present = served[-1].triton_backend if served and served[-1] is not None else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from .. import units
+from ..artifacts.report import text
 from ..errors import SloError
 from ..triton.serving import Serving
 from ..triton.settings import Settings
@@ -65,7 +66,12 @@ def words(decision: Decision, traffic: str) -> str:
     figure = f"{units.figures(best.rows_per_s)} rows/s, p99 {units.duration(best.p99_us)}"
     gain = f"; {found.gain:.2f} times {RATIOS[found.objective]}" if found.gain is not None else ", the default"
     kept = "".join(f"; {limit_answers.in_words(limit)}" for limit in found.limits)
-    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}{kept}"
+    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}{kept}; {tried(found)}"
+
+
+def tried(tuning: Tuning) -> str:
+    """``the best of the 3 of 24 tried``."""
+    return text.tried(sum(trial.figures is not None for trial in tuning.trials), tuning.considered)
 
 
 def decision(tuned: Tuned, winner: Trial, serving: Serving) -> Decision:
@@ -148,7 +154,7 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
         headroom=tuned.headroom,
         server=serving.words,
         generator=tuned.generator,
-        considered=len(tuned.found.space),
+        considered=len({_place(trial) for trial in (*tuned.found.space, *state.trials)}),
         seconds=round(state.spent_s, 1),
         limits=limit_answers.answers(best.figures, problem.slo) if best and best.figures else (),
         other=_other_record(tuned.other) if tuned.other is not None else None,
@@ -166,6 +172,10 @@ def _other_record(other: Other) -> TrialRecord:
         figures=other.figures,
         over=other.way.over,
     )
+
+
+def _place(trial: Trial) -> tuple[str, str, bytes]:
+    return trial.candidate.id, trial.candidate.backend, msgspec.json.encode(trial.settings)
 
 
 def _trial_record(tuned: Tuned, trial: Trial) -> TrialRecord:
