@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import onnx
 import torch
 
@@ -17,7 +18,7 @@ from ....passes.program import Postprocess
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance, Value
 from ..load_options import AS_SAVED, LoadOptions
 from ..loaded_model import LoadedModel, Oracle, Signature
-from . import archive, interface, probing, run_net, to_onnx
+from . import archive, interface, lookups, probing, repeatable, run_net, to_onnx
 from .interface import Interface
 from .model_card import Card, NetTask, task_of
 
@@ -56,6 +57,9 @@ def of_archive(
     program = opened(saved.content)
     _require_evaluation(program)
     _require_numbers(program)
+    content = saved.content
+    if lookups.guarded(program):
+        content = _saved(program)
     card = msgspec.structs.replace(saved.card, task=task_of(options.task) if options.task else saved.card.task)
     found, graph = _examined(program, card, margin=options.margin)
     signature = Signature(
@@ -64,7 +68,7 @@ def of_archive(
         features=_features(card, found),
         objective=f"net ({card.task or 'regression'})",
         oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=_parameters(found)),
-        notes=(*notes, *_told(card, found)),
+        notes=(*notes, *_told(card, found), *_of_lookups(graph)),
     )
     face = NetInterface(
         features=found.face.features,
@@ -74,7 +78,13 @@ def of_archive(
         code_counts=found.counts,
         finite=found.finite,
     )
-    return LoadedModel(signature=signature, program=Net(graph, face), native=saved.content)
+    return LoadedModel(signature=signature, program=Net(graph, face), native=content)
+
+
+def _saved(program: ExportedProgram) -> bytes:
+    out = io.BytesIO()
+    torch.export.save(program, out)
+    return archive.read(out.getvalue()).content
 
 
 class _Findings(Value):
@@ -97,6 +107,7 @@ def _examined(program: ExportedProgram, card: Card, *, margin: bool) -> tuple[_F
     face = interface.of(program)
     run = program.module()
     counts = _counts(card, face, run)
+    _asked(lambda: repeatable.require_repeatable(run, face, counts))
     independent = _asked(lambda: probing.independent(run, face, counts))
     finite = not probing.takes_odd_numbers(run, face, counts)
     graph = to_onnx.convert(program, face, probing.rows(face, counts))
@@ -165,6 +176,8 @@ def _counts(card: Card, face: Interface, run: run_net.Run) -> tuple[int, ...]:
 def _asked(question: Any) -> Any:
     try:
         return question()
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"the net fails on rows: {run_net.words(error)}",
@@ -216,10 +229,29 @@ def _require_fitting(task: NetTask, face: Interface, own: str) -> None:
 def _ends_in(graph: onnx.ModelProto) -> str:
     makes = {name: node for node in graph.graph.node for name in node.output}
     last = makes[RAW]
-    while last.op_type in ("Unsqueeze", "Squeeze", "Reshape") and last.input[0] in makes:
-        last = makes[last.input[0]]
+    while (name := _through(last)) in makes:
+        last = makes[name]
     by_rows = any(attribute.name == "axis" and attribute.i == 0 for attribute in last.attribute)
     return last.op_type if last.op_type in ("Sigmoid", "Softmax") and not by_rows else ""
+
+
+def _of_lookups(graph: onnx.ModelProto) -> tuple[str, ...]:
+    constants = {c.name: c for c in graph.graph.initializer}
+    for node in graph.graph.node[-2:]:
+        value = constants.get(node.input[1]) if node.op_type == "Where" else None
+        if value is not None and bool(np.isnan(onnx.numpy_helper.to_array(value)).all()):
+            return (
+                "the net looks up codes that it takes out of its numbers: a row with one that is in none of its tables, "
+                "on which torch fails, is answered NaN",
+            )
+    return ()
+
+
+def _through(node: onnx.NodeProto) -> str:
+    """What a node passes on as it is; empty where it computes something. A Where: NaN for some rows (lookups.py)."""
+    if node.op_type in ("Unsqueeze", "Squeeze", "Reshape"):
+        return str(node.input[0])
+    return str(node.input[2]) if node.op_type == "Where" else ""
 
 
 def _output(card: Card, found: _Findings, *, margin: bool) -> OutputContract:

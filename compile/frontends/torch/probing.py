@@ -16,9 +16,11 @@ UNLIMITED = (1 << 31) - 1
 
 
 def rows(interface: Interface, counts: tuple[int, ...], size: int = AMONG, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """Random rows in the order of the net's inputs: normal numbers, codes below their counts."""
+    """Random rows in the order of the net's inputs: normal numbers, in every other row numbers from 0 to 1 (which are
+    codes where a net takes some out of its numbers), codes below their counts."""
     made = torch.Generator().manual_seed(seed)
     numbers = torch.randn(size, interface.features, generator=made)
+    numbers[1::2] = torch.rand(numbers[1::2].shape, generator=made)
     limits = torch.tensor([min(count, MOST_CODES) for count in counts], dtype=torch.float64)
     codes = (torch.rand(size, len(counts), generator=made, dtype=torch.float64) * limits).to(torch.int64)
     return _in_order(interface, numbers, codes)
