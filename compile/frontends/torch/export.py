@@ -8,8 +8,10 @@ depends on the rows for a constant, without a word.
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from ....errors import ModelError
 from ....values import Value
-from . import arguments, interface, modules, written_out
+from . import arguments, interface, modules, repeatable, written_out
 from .rewrites import rewritten
 from .run_net import Tensors, batch, first, words
 
@@ -32,8 +34,8 @@ EQUAL = 1e-4
 """Of the answers' own size: an exported program runs the same operators, in another order at most."""
 
 
-REPEATED = 1e-6
-"""Of the answers' own size: more than threads that add up in another order make of the same rows."""
+_PLACE = re.compile(r'(?:File "|\()([^"():]{1,300}\.py)(?:", line |:)(\d{1,7})')
+"""Where torch's errors say that the user's code was."""
 
 
 class ExportError(ModelError):
@@ -92,9 +94,11 @@ def _exported(ready: nn.Module, inputs: Tensors, truth: _Truth, accept: Callable
         return Exported(program=program, notes=(said,))
     if refused is not None:  # torch exported it, and it is right: what comes after won't do
         raise refused
+    by_rows = any("data-dependent" in reason.lower() for reason in reasons)
     raise ExportError(
         "the net can't be exported with a batch that varies:\n  " + "\n  ".join(reasons),
-        "Write a branch that depends on the rows as torch.where. Take each shape from the input's own shape.",
+        ("Write a branch that depends on the rows as torch.where. " if by_rows else "")
+        + "Take each shape from the input's own shape.",
     )
 
 
@@ -115,7 +119,7 @@ def _answers(module: nn.Module, given: arguments.Arguments, asked: Sequence[Tens
     try:
         answers = [_answer(module, run, tuple(tensor.to(device) for tensor in part), given.said) for part in asked]
         again = _answer(module, run, tuple(tensor.to(device) for tensor in asked[-1]), given.said)
-        _require_repeated(answers[-1], again)
+        repeatable.require_same(answers[-1], again)
         changed = modules.changed_buffer(module, before)
         if changed:
             raise ModelError(
@@ -131,22 +135,6 @@ def _answers(module: nn.Module, given: arguments.Arguments, asked: Sequence[Tens
             "Let train() and eval() reach every layer: answers may not depend on chance, or on the rest of the batch.",
         ) from error
     return answers
-
-
-def _require_repeated(one: torch.Tensor, again: torch.Tensor) -> None:
-    if one.shape == again.shape:
-        size = float(one.abs().nan_to_num(posinf=0.0).max()) if one.numel() else 0.0
-        apart = float((one - again).abs().nan_to_num(nan=0.0).max()) if one.numel() else 0.0
-        if apart <= REPEATED * max(size, 1e-6) and not bool((one.isnan() != again.isnan()).any()):
-            return
-        how = f"by {apart:.3g}"
-    else:
-        how = f"{list(one.shape)}, then {list(again.shape)}"
-    raise ModelError(
-        f"the module's answers differ from call to call on the same rows ({how}): dropout or noise is left on in "
-        "forward",
-        "Give functional dropout training=self.training, and add noise only where self.training is set.",
-    )
 
 
 def _answer(module: nn.Module, run: nn.Module, given: Tensors, said: str) -> torch.Tensor:
@@ -231,7 +219,11 @@ def _device(module: nn.Module) -> torch.device:
 
 
 def _said(error: Exception) -> str:
-    """One line; of an error of ours all of it, since what it lists is why."""
+    """One line, and where in the user's code it was; of an error of ours all of it, since what it lists is why."""
     if isinstance(error, ModelError):
         return f"{type(error).__name__}: {' '.join(error.message.split())[:600]}"
-    return f"{type(error).__name__}: {words(error)[:200]}" if str(error).strip() else type(error).__name__
+    if not str(error).strip():
+        return type(error).__name__
+    places = [found for found in _PLACE.findall(str(error)) if "/torch/" not in found[0]]
+    at = f" ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else ""
+    return f"{type(error).__name__}: {words(error)[:200]}{at}"

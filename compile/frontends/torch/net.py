@@ -17,7 +17,7 @@ from ....passes.program import Postprocess
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance, Value
 from ..load_options import AS_SAVED, LoadOptions
 from ..loaded_model import LoadedModel, Oracle, Signature
-from . import archive, interface, lookups, odd_rows, probing, run_net, to_onnx
+from . import archive, interface, lookups, odd_rows, probing, repeatable, run_net, to_onnx
 from .interface import Interface
 from .model_card import Card, NetTask, task_of
 
@@ -97,6 +97,7 @@ def _examined(program: ExportedProgram, card: Card, *, margin: bool) -> tuple[_F
             f"code_counts must have one number of 1 or more for each of the {face.codes} columns of codes; "
             f"it is {list(card.code_counts)}"
         )
+    _asked(lambda: repeatable.require_repeatable(run, face, known))
     independent = _asked(lambda: probing.independent(run, face, known))
     rows = probing.rows(run, face, known)
     graph = to_onnx.convert(program, face, rows)
@@ -177,6 +178,8 @@ def _require_numbers(program: ExportedProgram) -> None:
 def _asked(question: Any) -> Any:
     try:
         return question()
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"the net fails on rows: {run_net.words(error)}",
@@ -228,10 +231,15 @@ def _require_fitting(task: NetTask, face: Interface, own: str) -> None:
 def _ends_in(graph: onnx.ModelProto) -> str:
     makes = {name: node for node in graph.graph.node for name in node.output}
     last = makes[RAW]
-    while last.op_type in ("Unsqueeze", "Squeeze", "Reshape") and last.input[0] in makes:
-        last = makes[last.input[0]]
+    while (name := _through(last)) in makes:
+        last = makes[name]
     by_rows = any(attribute.name == "axis" and attribute.i == 0 for attribute in last.attribute)
     return last.op_type if last.op_type in ("Sigmoid", "Softmax") and not by_rows else ""
+
+
+def _through(node: onnx.NodeProto) -> str:
+    """What a node passes on as it is; empty where it computes something."""
+    return str(node.input[0]) if node.op_type in ("Unsqueeze", "Squeeze", "Reshape") else ""
 
 
 def _output(card: Card, found: _Findings, *, margin: bool) -> OutputContract:

@@ -88,10 +88,12 @@ def _takes(run: Run, interface: Interface, row: Known) -> bool:
 
 
 def rows(run: Run, interface: Interface, found: Known, size: int = AMONG, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """Random rows that the net answers, in the order of its inputs: normal numbers, codes of their columns; the row
-    that it is known to answer in place of others."""
+    """Random rows that the net answers, in the order of its inputs: normal numbers, in every other row numbers from 0
+    to 1 (codes, where a net takes some out of its numbers), codes of their columns; the row that it is known to answer
+    in place of others."""
     made = torch.Generator().manual_seed(seed)
     numbers = torch.randn(size, interface.features, generator=made)
+    numbers[1::2] = torch.rand(numbers[1::2].shape, generator=made)
     span = torch.tensor([min(count or MOST_CODES, MOST_CODES) for count in found.counts], dtype=torch.float64)
     low = torch.tensor(found.lows, dtype=torch.int64)
     codes = low + (torch.rand(size, len(found.counts), generator=made, dtype=torch.float64) * span).to(torch.int64)

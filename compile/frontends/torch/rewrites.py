@@ -38,6 +38,7 @@ def rewritten(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     notes: dict[str, int] = {}
     for inner in out.modules():
         _fold_norms(inner)
+        _plain_flags(inner)
     for parameter in out.parameters():
         parameter.requires_grad_(False)
     for path, inner in list(out.named_modules()):
@@ -56,6 +57,14 @@ def _fold_norms(module: nn.Module) -> None:
         if isinstance(hook, WeightNorm | SpectralNorm):
             hook.remove(module)
             del hooks[key]
+
+
+def _plain_flags(module: nn.Module) -> None:
+    """TabNet asks a tensor of flags, one for each column, which of them are codes: plain flags are no branch."""
+    flags = getattr(module, "continuous_idx", None)
+    if type(module).__name__ == "EmbeddingGenerator" and isinstance(flags, torch.Tensor):
+        holder: Any = module
+        holder.continuous_idx = flags.tolist()
 
 
 def _instead(module: nn.Module) -> tuple[nn.Module, str] | None:
