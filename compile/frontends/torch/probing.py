@@ -98,7 +98,7 @@ def rows(run: Run, interface: Interface, found: Known, size: int = AMONG, seed: 
     low = torch.tensor(found.lows, dtype=torch.int64)
     codes = low + (torch.rand(size, len(found.counts), generator=made, dtype=torch.float64) * span).to(torch.int64)
     given = _in_order(interface, numbers, codes)
-    if interface.codes and not answers(run, given):
+    if not answers(run, given):
         fine = [answers(run, tuple(part[i : i + 1] for part in given)) for i in range(size)]
         bad = ~torch.tensor(fine)
         numbers[bad] = torch.tensor(found.numbers, dtype=torch.float32)
