@@ -182,6 +182,17 @@ def test_combined_values_come_from_the_rows(combined: Any, tmp_path: Path) -> No
     assert made.signature.notes == ()
 
 
+def test_combined_values_of_the_rows_that_the_model_doesnt_know_are_told(combined: Any, tmp_path: Path) -> None:
+    model, given, _ = combined
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    new = 77 if given["right"].dtype == np.int64 else "new"
+    given.assign(right=given["right"].where(given.index >= 100, new)).to_parquet(tmp_path / "rows.parquet")
+    made = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "rows.parquet"))
+    assert set(made.signature.features.categories["right"]) == set(given["right"].astype(str))
+    (note,) = read_rows(tmp_path / "rows.parquet", made.signature.features).notes
+    assert note.startswith("5.0% of the rows (100 of 2,000) hold a category of 'right' that the model does not know")
+
+
 def test_combined_values_come_from_the_export_with_its_pool(combined: Any, tmp_path: Path) -> None:
     model, given, pool = combined
     model.save_model(str(tmp_path / "model.json"), format="json", pool=pool)

@@ -71,7 +71,8 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
         words.append(own)
     notes: tuple[str, ...] = ()
     if not lacking and doubtful:
-        lacking, notes = _of_combinations(document, doubtful, words, {**integers, **known}, names)
+        lacking, notes, seen = _of_combinations(document, doubtful, words, {**integers, **known}, names)
+        known_to_model = [seen.get(c, hashes) for c, hashes in enumerate(known_to_model)]
     if lacking or not any(words):
         raise ModelError(
             f"{path}: the file holds only hashes of its categories, and the values behind them are not known: "
@@ -121,14 +122,16 @@ def _of_combinations(
     words: list[dict[str, int]],
     others: Mapping[str, int],
     names: Sequence[str],
-) -> tuple[list[str], tuple[str, ...]]:
-    """What lacks in the tables that combine ``doubtful`` features, and notes. What is found is added to ``words``."""
+) -> tuple[list[str], tuple[str, ...], dict[int, set[int]]]:
+    """What lacks in the tables that combine ``doubtful`` features, notes, and the hashes of those features that are in
+    a table which was looked at as a whole. What is found is added to ``words``."""
+    seen: dict[int, set[int]] = {}
     lacking: dict[tuple[int, ...], str] = {}
     notes: dict[tuple[int, ...], str] = {}
     for table in _telling(catboost_combinations.combinations(document), doubtful, words):
-        told, note = _combined(table, doubtful, words, others, names)
+        told, note = _combined(table, doubtful, words, others, names, seen)
         (lacking if told else notes).setdefault(table.categories, told or note)
-    return [*lacking.values()], tuple(filter(None, notes.values()))
+    return [*lacking.values()], tuple(filter(None, notes.values())), seen
 
 
 def _one_of_each(own: dict[str, int], wanted: set[int]) -> dict[str, int]:
@@ -181,15 +184,22 @@ def _telling(
 
 
 def _combined(
-    table: Combination, doubtful: set[int], words: list[dict[str, int]], others: Mapping[str, int], names: Sequence[str]
+    table: Combination,
+    doubtful: set[int],
+    words: list[dict[str, int]],
+    others: Mapping[str, int],
+    names: Sequence[str],
+    seen: dict[int, set[int]],
 ) -> tuple[str, str]:
     """What lacks in the table, or an empty text, and a note. Values among ``others`` that its keys are made of are
-    added to ``words``."""
+    added to ``words``, and those that are in some key to ``seen``, where all keys were looked at."""
     called = " with ".join(names[c] for c in table.categories)
-    found = catboost_combinations.explain(table, _arrays(words))
+    tried = _arrays(words)
+    found = catboost_combinations.explain(table, tried)
     if found is None or found.lacking:
         wide = [{**others, **own} if c in doubtful else own for c, own in enumerate(words)]
-        again = catboost_combinations.explain(table, _arrays(wide))
+        tried = _arrays(wide)
+        again = catboost_combinations.explain(table, tried)
         if again is not None and again.tried == len(table.keys):
             for c, used in zip(table.categories, again.used, strict=True):
                 if c in doubtful:
@@ -203,6 +213,9 @@ def _combined(
         return f"{called} ({found.lacking:,} of {found.tried:,})", ""
     if found.tried < len(table.keys):
         return "", f"{called}: the values in {found.tried:,} of their {len(table.keys):,} combinations are known"
+    for c, used in zip(table.categories, found.used, strict=True):
+        if len(used) == len(tried[c]):
+            seen.setdefault(c, set()).update(tried[c][used].tolist())
     return "", ""
 
 
