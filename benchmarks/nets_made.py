@@ -45,7 +45,7 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
     path = millwork.save_net(net.module, net.arguments, folder / "net.pt2", task=net.task)  # type: ignore[arg-type]
     loaded = frontend.load(path.read_bytes(), WHERE).program
     graph = base.run(pass_table.NET_LOWERING, loaded.graph).program
-    own = nets.Net(graph, loaded.interface)
+    own = nets.Net(graph, loaded.interface, loaded.guard)
     _rows(net, folder)
     found: dict[str, Any] = {
         "kind": kind,
@@ -63,7 +63,7 @@ def made(kind: str, folder: Path) -> dict[str, Any]:
             found["absent"][name] = reply.refused
             continue
         found["notes"][name] = reply.note.summary
-        _save(nets.Net(onnx.load_model(folder / precision.TYPED_FILE), own.interface), name, found)
+        _save(nets.Net(onnx.load_model(folder / precision.TYPED_FILE), own.interface, own.guard), name, found)
     try:
         found["aotinductor_s"] = _aotinductor(folder)
         found["files"]["aotinductor"] = "aotinductor.pt2"

@@ -125,7 +125,7 @@ def lower(request: LowerRequest) -> Lowered:
 
 def _lower_net(found: Net, passes: str, folder: Path) -> Lowered:
     result = base.run(pass_table.parse_graph(passes) if passes else pass_table.NET_LOWERING, found.graph)
-    net.save(Net(result.program, found.interface), folder / LOWERED_NET_FILE)
+    net.save(Net(result.program, found.interface, found.guard), folder / LOWERED_NET_FILE)
     return Lowered(notes=result.notes, trees=0, nodes=len(result.program.graph.node))
 
 

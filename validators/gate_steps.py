@@ -21,7 +21,7 @@ from ..storage import archives, frames, tables
 from ..storage.files import sha256_file
 from ..values import Latency, OutputContract, Value
 from ..values.base import FilePath
-from . import gpu_figures, latency, memory_use, metrics, parity, plain_fp16, tolerance, worst_rows
+from . import far_rows, gpu_figures, latency, memory_use, metrics, parity, plain_fp16, tolerance, worst_rows
 from .parity import Side, Verdict
 from .rows import given as givens
 from .rows import net_rows
@@ -55,7 +55,7 @@ class RowsRequest(Value):
 class RowsReply(Value):
     """Beside it: ``rows.npy`` float32 [A + U, F], adversarial rows first, ``categories.npy`` [A + U, C] where the model
     takes them; ``labels.npy`` of the U user's rows. ``calibration``: of a net, so many more of the user's rows, in the
-    folder of that name."""
+    folder of that name. ``far``: of a net, so many of the adversarial rows, the last, are far beyond the data."""
 
     adversarial: int
     user: int
@@ -63,6 +63,7 @@ class RowsReply(Value):
     coverage: str
     notes: tuple[str, ...] = ()
     calibration: int = 0
+    far: int = 0
 
 
 def rows(request: RowsRequest) -> RowsReply:
@@ -99,7 +100,7 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
         notes = (*found.notes, *net_rows.unknown_codes(own, features))
     if labels is not None:
         notes = (*notes, *_require_labels(request, labels))
-    made = net_rows.made(request.signature, own, request.adversarial_limit)
+    made, far = net_rows.made(request.signature, own, request.adversarial_limit)
     if own is not None:
         apart, judging = net_rows.split(len(own))
         if len(apart):
@@ -116,13 +117,14 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
         coverage=net_rows.COVERAGE,
         notes=notes,
         calibration=0 if own is None else len(apart),
+        far=far,
     )
 
 
 class CheckRequest(Value):
     """Paths are absolute. ``rows``: rows.npy, with categories.npy beside it where the model takes them. ``labels``: of
     the last rows, or empty. ``tolerance``: a spec, or empty for the derived. ``adversarial``: how many of the rows
-    are. ``own_sha256``: what the artifact's file must have where it is the framework's own, or empty: rows alone don't
+    are, of which the last ``far`` are far beyond the data. ``own_sha256``: what the artifact's file must have where it is the framework's own, or empty: rows alone don't
     tell a number that is off by less than sums round."""
 
     artifact: Artifact
@@ -139,6 +141,7 @@ class CheckRequest(Value):
     coverage: str
     threads: int = 1
     adversarial: int = 0
+    far: int = 0
     own_sha256: str = ""
 
 
@@ -201,9 +204,14 @@ def _check_net(request: CheckRequest) -> Verdict:
     candidate = parity.in_batches(engine.predict, given, framework.shape[1])
     np.save(Path.cwd() / "answers.npy", candidate)
     output, precision = request.signature.output, request.artifact.precision
-    skip = 0 if precision == "fp32" or request.adversarial == len(given) else request.adversarial
+    beyond = slice(request.adversarial - request.far, request.adversarial)
+    far = (framework[beyond], candidate[beyond])
+    near = np.delete(np.arange(len(given)), beyond)
+    given, framework, candidate = given[near], framework[near], candidate[near]
+    adversarial = request.adversarial - request.far
+    skip = 0 if precision == "fp32" or adversarial == len(given) else adversarial
     given, framework, candidate = given[skip:], framework[skip:], candidate[skip:]
-    own = framework[request.adversarial - skip :]
+    own = framework[adversarial - skip :]
     allowed = (
         tolerance.of_labels(precision, len(output.classes or output.labels))
         if output.kind == "label"
@@ -224,13 +232,17 @@ def _check_net(request: CheckRequest) -> Verdict:
         allowed = msgspec.structs.replace(allowed, abs=1.05 * verdict.parity.max_abs)
     elif allowed.share and verdict.passed:  # what a server answers is held against the worst that was let pass
         allowed = msgspec.structs.replace(allowed, abs=max(allowed.abs, 1.05 * verdict.parity.max_abs))
-    found = worst_rows.worst_rows(given, framework, candidate, request.signature.features, request.adversarial - skip)
-    return msgspec.structs.replace(
+    found = worst_rows.worst_rows(given, framework, candidate, request.signature.features, adversarial - skip)
+    rows = len(given) + (request.far if precision == "fp32" else 0)
+    said = "" if precision == "fp32" else far_rows.finding(*far, precision)
+    verdict = msgspec.structs.replace(
         verdict,
         engine=engine_of(request.artifact.runner, engine),
         allowed=allowed,
-        parity=msgspec.structs.replace(verdict.parity, worst=found),
+        parity=msgspec.structs.replace(verdict.parity, worst=found, finding=said, rows=rows),
     )
+    wrong = far_rows.wrong(*far, labels=output.kind == "label") if precision == "fp32" else ""
+    return msgspec.structs.replace(verdict, passed=False, reason=wrong) if verdict.passed and wrong else verdict
 
 
 def _derived(lowered: Program, final: npt.NDArray[np.int32], given: Given) -> Tolerance:

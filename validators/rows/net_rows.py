@@ -1,7 +1,8 @@
 """Rows to judge a net by: around the user's own, since a net has no thresholds to sit on.
 
 Columns mixed at random, each column in turn at its least, its largest and beyond, tiny numbers, zeros of both signs,
-NaN and infinities; every code of each column as far as there is room, and codes that no column knows.
+NaN and infinities; every code of each column as far as there is room, those at and beyond its ends, and codes that no
+column knows. Then rows far beyond the data (``far_rows``).
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ import numpy.typing as npt
 from ...compile.frontends.loaded_model import Signature
 from ...passes import net as nets
 from ...values import FeatureContract, OutputContract
+from .. import far_rows
 from .given import Given
 
 COVERAGE = (
     "columns mixed, each at its least, its largest and beyond, tiny numbers, zeros of both signs, NaN, infinities, "
-    "codes known and unknown"
+    "codes known and unknown; each column and all at 10, 100 and 10,000 times the range of the data"
 )
 CALIBRATION_SHARE, CALIBRATION_ROWS, FEWEST = 0.2, 2000, 40
 """Of the user's rows so many calibrate and judge nothing; none where there are fewer than 40."""
 BEYOND = 4.0
 """Spreads beyond the middle of a column."""
+ODD_CODES, ANY_CODES = 48, 1 << 20
+ODD = (-1, -2, 0, 99, 1 << 40, -(1 << 40))
+"""Codes that stand for "unknown" in somebody's tables, and some that stand for nothing."""
 NORMAL_ROWS = 256
 """Without the user's rows, so many of normal numbers stand for them."""
 
@@ -43,31 +48,39 @@ def split(rows: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
 
 def unknown_codes(own: Given, features: FeatureContract) -> tuple[str, ...]:
     """A note on the user's rows that hold a code no column knows, with the first such column."""
-    if own.categories is None or not features.code_counts:
+    if own.categories is None or features.code_rule != "range":
         return ()
-    unknown = nets.unknown_codes(own.categories, features.code_counts)
+    unknown = nets.unknown_codes(own.categories, features.code_counts, features.code_lows)
     rows = int(unknown.any(axis=1).sum())
     if not rows:
         return ()
     row, column = (int(i[0]) for i in np.nonzero(unknown))
+    low, count = features.code_lows[column], features.code_counts[column]
     found = (
         f"{rows:,} of {len(own):,} rows hold a code that the net doesn't know, so they are answered NaN: "
-        f"{own.categories[row, column]} in {features.category_names[column]}, which takes 0 to "
-        f"{features.code_counts[column] - 1:,}"
+        f"{own.categories[row, column]} in {features.category_names[column]}, which takes {low:,} to {low + count - 1:,}"
     )
     return (found,)
 
 
-def made(signature: Signature, own: Given | None, limit: int, seed: int = 0) -> Given:
-    """At most ``limit`` rows. ``own``: the user's, or None."""
+def made(signature: Signature, own: Given | None, limit: int, seed: int = 0) -> tuple[Given, int]:
+    """At most ``limit`` rows and those far beyond the data, and how many these are: the last. Where rows affect each
+    other there are none: they would be in all answers. ``own``: the user's, or None."""
     rng = np.random.default_rng(seed)
-    features, counts = len(signature.features.names), signature.features.code_counts
+    contract = signature.features
+    features, counts = len(contract.names), contract.code_counts
     seen = own.numbers if own is not None else rng.normal(size=(NORMAL_ROWS, features)).astype(np.float32)
     numbers = np.concatenate([_mixed(seen, limit // 2, rng), _edges(seen, rng)])[: limit - 64]
     independent = signature.output.independent_rows
-    odd = _odd(seen, rng, infinite=independent)
-    numbers = np.concatenate([numbers, odd])
-    return Given(numbers, _codes(len(numbers), counts, rng) if counts else None)
+    numbers = np.concatenate([numbers, _odd(seen, rng, infinite=independent)])
+    codes = _codes(len(numbers), contract, rng) if counts else None
+    if not independent:
+        return Given(numbers, codes), 0
+    far = far_rows.made(seen, rng)
+    if codes is not None:
+        known = codes[: len(codes) - ODD_CODES]
+        codes = np.concatenate([codes, known[rng.integers(0, len(known), len(far))]])
+    return Given(np.concatenate([numbers, far]), codes), len(far)
 
 
 def _mixed(seen: npt.NDArray[np.float32], rows: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -100,17 +113,17 @@ def _odd(seen: npt.NDArray[np.float32], rng: np.random.Generator, *, infinite: b
     return rows
 
 
-def _codes(rows: int, counts: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Known codes, each of a column's in turn; in the last of the rows some that are unknown."""
-    limit = np.array(counts, np.int64)
-    start = (np.arange(rows)[:, None] + rng.integers(0, 1 << 20, len(counts))) % limit
-    codes = np.where(
-        rng.random((rows, len(counts))) < 0.5, start, (rng.random((rows, len(counts))) * limit).astype(np.int64)
-    )
-    odd = np.arange(max(rows - 16, 0), rows)
-    unknown = np.stack(
-        [np.full(len(counts), -1), limit, np.full(len(counts), 1 << 40), np.full(len(counts), -(1 << 40))]
-    )
-    column = rng.integers(0, len(counts), len(odd))
-    codes[odd, column] = unknown[np.arange(len(odd)) % 4, column]
+def _codes(rows: int, features: FeatureContract, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Known codes, each of a column's in turn; in the last of the rows one at or beyond an end of its column, or far
+    from it."""
+    low = np.array(features.code_lows or (0,) * len(features.code_counts), np.int64)
+    count = np.array([number or ANY_CODES for number in features.code_counts], np.int64)
+    width = len(count)
+    start = (np.arange(rows)[:, None] + rng.integers(0, 1 << 20, width)) % count
+    codes = low + np.where(rng.random((rows, width)) < 0.5, start, (rng.random((rows, width)) * count).astype(np.int64))
+    odd = np.arange(max(rows - ODD_CODES, 0), rows)
+    ends = [low - 1, low, low + count - 1, low + count]
+    tried = np.stack([*ends, *(np.full(width, code, np.int64) for code in ODD)])
+    column = (np.arange(len(odd)) // len(tried) + rng.integers(0, width)) % width
+    codes[odd, column] = tried[np.arange(len(odd)) % len(tried), column]
     return codes

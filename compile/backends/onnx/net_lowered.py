@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx.reference import ReferenceEvaluator
 
-from ....passes.net import CODES, NUMBERS, Interface, Net, unknown_codes
+from ....passes.net import CODES, NUMBERS, Net, unknown_codes
 from ....values import LayerCost, PassNote
 from ...precision import gap, precision_steps, rows
 from ...precision.lowering import Precision
@@ -28,7 +29,7 @@ def lowered(net: Net, precision: Precision, given: Path, folder: Path, *, symmet
     """``net`` in ``precision``, with the fewest layers kept in fp32 that the passes' limit takes; or why there is none.
     ``given``: a folder of rows that no verdict is based on, as validators/rows/given.py writes them: half calibrate,
     half say what each layer costs. ``folder``: where the passes work; it is left as it was found."""
-    feeds = _feeds(given, net.interface)
+    feeds = _feeds(given, net)
     count = len(next(iter(feeds.values())))
     if count < rows.FEWEST:
         return f"{precision}: only {count} rows can be used for calibration (rows whose codes the net knows)"
@@ -53,15 +54,21 @@ def lowered(net: Net, precision: Precision, given: Path, folder: Path, *, symmet
             path.unlink()
     if made is None or reply.note is None:
         return reply.refused
-    return Lowered(Net(made, net.interface), reply.note, reply.layers)
+    return Lowered(Net(made, net.interface, net.guard), reply.note, reply.layers)
 
 
-def _feeds(given: Path, face: Interface) -> Feeds:
+def _feeds(given: Path, net: Net) -> Feeds:
     """The rows by the graph's inputs; without those that hold a code that the net doesn't know."""
+    face = net.interface
     numbers = np.load(given / "rows.npy")
     feeds: Feeds = {NUMBERS: numbers} if face.features else {}
-    if face.codes:
-        codes = np.load(given / "categories.npy")
-        known = ~unknown_codes(codes, face.code_counts).any(axis=1)
-        feeds = {name: values[known] for name, values in {**feeds, CODES: codes}.items()}
-    return feeds
+    if not face.codes:
+        return feeds
+    codes = np.load(given / "categories.npy")
+    feeds = {**feeds, CODES: codes}
+    if net.guard is not None:
+        asked = {own.name: feeds[own.name] for own in net.guard.graph.input}
+        known = np.asarray(ReferenceEvaluator(net.guard).run(None, asked)[0])[:, 0]
+    else:
+        known = ~unknown_codes(codes, face.code_counts, face.code_lows).any(axis=1)
+    return {name: values[known] for name, values in feeds.items()}

@@ -112,7 +112,11 @@ def require_constants(program: ExportedProgram, model: onnx.ModelProto, folded: 
 def _constants(program: ExportedProgram) -> list[tuple[str, torch.Tensor]]:
     """The float32 constants that operators take: weights and buffers, and floats that are written beside operators."""
     signature = program.graph_signature
-    owned = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    owned = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
     found = []
     for node in _live(program):
         if node.op == "placeholder" and node.name in owned:

@@ -121,9 +121,7 @@ def _tables(program: ExportedProgram) -> set[str]:
     return found
 
 
-def _looked_up(
-    node: onnx.NodeProto, shapes: dict[str, Any], constants: dict[str, Any]
-) -> tuple[list[int], int] | None:
+def _looked_up(node: onnx.NodeProto, shapes: dict[str, Any], constants: dict[str, Any]) -> tuple[list[int], int] | None:
     """Of a Gather or GatherND at places that rows say: the sizes of the axes that a place's numbers count along (0 for
     one that varies), and the places' axis of the rows."""
     if node.op_type not in ("Gather", "GatherND") or node.input[1] in constants:
@@ -210,7 +208,9 @@ def _graph(
 
 
 def _own(name: str) -> str:
-    return f"asked/{name}" if name and name not in (ANSWERED, NUMBERS, CODES) and not name.startswith("guard/") else name
+    return (
+        f"asked/{name}" if name and name not in (ANSWERED, NUMBERS, CODES) and not name.startswith("guard/") else name
+    )
 
 
 def _until(model: onnx.ModelProto, output: str) -> onnx.ModelProto:

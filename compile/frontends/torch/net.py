@@ -308,7 +308,11 @@ def _told(card: Card, found: _Findings) -> tuple[str, ...]:
     if extra:
         notes.append(f"the net has {extra} more output(s), which aren't served")
     if found.finite:
-        why = "the net fails on NaN and infinities" if found.fails else "no ONNX graph answers NaN and infinities as torch"
+        why = (
+            "the net fails on NaN and infinities"
+            if found.fails
+            else "no ONNX graph answers NaN and infinities as torch"
+        )
         notes.append(f"{why}, so a row that holds one is answered NaN")
     if not found.independent:
         notes.append(

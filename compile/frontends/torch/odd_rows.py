@@ -60,9 +60,7 @@ def _graphs(net: Net, face: Interface, given: tuple[torch.Tensor, ...]) -> Any:
     elif face.codes:
         answered = ~unknown_codes(feeds[CODES], net.interface.code_counts, net.interface.code_lows).any(axis=1)
     safe = {NUMBERS: net.interface.safe_numbers, CODES: net.interface.safe_codes}
-    kept = {
-        name: np.where(answered[:, None], part, np.array([safe[name]], part.dtype)) for name, part in feeds.items()
-    }
+    kept = {name: np.where(answered[:, None], part, np.array([safe[name]], part.dtype)) for name, part in feeds.items()}
     rows = []
     for i in range(len(answered)):
         one = {own.name: kept[own.name][i : i + 1] for own in run.get_inputs()}

@@ -71,5 +71,3 @@ def is_negative(x: Any) -> Any:
     zero = number(0.0, x)
     below = op.Less(op.Div(number(1.0, x), x), zero)
     return op.Or(op.Less(x, zero), op.And(op.Equal(x, zero), below))
-
-

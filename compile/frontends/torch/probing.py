@@ -56,8 +56,7 @@ def _widened(run: Run, interface: Interface, row: Known) -> Known:
         row,
         lows=tuple(0 if any_code else first for any_code, first in zip(unlimited, firsts, strict=True)),
         counts=tuple(
-            0 if any_code else last - first + 1
-            for any_code, first, last in zip(unlimited, firsts, lasts, strict=True)
+            0 if any_code else last - first + 1 for any_code, first, last in zip(unlimited, firsts, lasts, strict=True)
         ),
     )
 

@@ -84,9 +84,7 @@ def distances(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: Any = None) ->
     return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), ord=p, dim=-1)
 
 
-def deviation(
-    x: Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False
-) -> Tensor:
+def deviation(x: Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> Tensor:
     """The root of a variance whose squares don't overflow: torch adds them up in doubles."""
     axes = list(range(x.ndim)) if dim is None or len(dim) == 0 else list(dim)
     count = 1
@@ -133,7 +131,9 @@ def bucketize(x: Tensor, borders: Tensor, *, out_int32: bool = False, right: boo
     return searchsorted(borders, x, out_int32=out_int32, right=right)
 
 
-def rrelu(x: Tensor, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, generator: Any = None) -> Tensor:
+def rrelu(
+    x: Tensor, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, generator: Any = None
+) -> Tensor:
     """In evaluation."""
     return torch.where(x >= 0, x, x * ((lower + upper) / 2))
 

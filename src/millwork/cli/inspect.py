@@ -116,9 +116,15 @@ def _size(found: Inspected) -> dict[str, str]:
     }
 
 
+MOST_SHOWN = 1 << 24
+"""Of more codes a column has any."""
+
+
 def _categories(features: FeatureContract) -> str:
     names = features.category_names
     counts = dict(zip(names, features.code_counts, strict=False))
-    counted = [f"{name} ({counts.get(name, len(features.categories.get(name, ()))):,} values)" for name in names[:8]]
+    sizes = {name: counts.get(name, len(features.categories.get(name, ()))) for name in names[:8]}
+    anything = {name for name, count in counts.items() if not count or count > MOST_SHOWN}
+    counted = [f"{name} ({'any' if name in anything else f'{size:,} values'})" for name, size in sizes.items()]
     more = f", … ({len(names)} in all)" if len(names) > 8 else ""
     return f"{', '.join(counted)}{more}; {'integers' if features.category_dtype == 'int64' else 'text'}"

@@ -335,6 +335,7 @@ def check(run: Run, model: Model, truth: Truth, candidate: Candidate, threads: i
         coverage=truth.rows.coverage,
         threads=threads,
         adversarial=truth.rows.adversarial,
+        far=truth.rows.far,
         own_sha256=sha256_file(model.native) if candidate.artifact.backend == "reference" else "",
     )
     key = {
