@@ -276,8 +276,19 @@ def page(keys: Path) -> Iterator[str]:
     context.load_cert_chain(keys / "server.pem", keys / "server.key")
     context.load_verify_locations(keys / "ca.pem")
     context.verify_mode = ssl.CERT_REQUIRED
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Page) as serving:
-        serving.socket = context.wrap_socket(serving.socket, server_side=True)
+
+    class Serving(http.server.HTTPServer):
+        def get_request(self) -> tuple[ssl.SSLSocket, object]:
+            one, where = self.socket.accept()
+            wrapped = context.wrap_socket(one, server_side=True, do_handshake_on_connect=False)
+            try:
+                wrapped.do_handshake()
+            except OSError:
+                wrapped.close()
+                raise
+            return wrapped, where
+
+    with Serving(("127.0.0.1", 0), _Page) as serving:
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
         yield f"https://127.0.0.1:{serving.server_port}"

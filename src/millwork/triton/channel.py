@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def _tls(url: str, given: Credentials) -> Any:
     """gRPC's credentials for TLS; None without it."""
     if not url.startswith("grpcs://"):
         return None
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print each handshake that fails, which we say ourselves
     import grpc
 
     return grpc.ssl_channel_credentials(

@@ -49,9 +49,13 @@ SAID = 200
 RESTRICTED = "protocol is restricted"
 """What a Triton of --grpc-restricted-protocol says to who hasn't its header."""
 
-_HANDSHAKE = re.compile(
-    r"(?i)(ssl|tls)[^;{}]*(handshake|certificate|verify|error)[^;{}]*|[^;{}]*certificate[^;{}]*|wrong_version_number"
+_HANDSHAKES = (
+    ("WRONG_VERSION_NUMBER", ": it doesn't speak TLS"),
+    ("CERTIFICATE_VERIFY_FAILED", ": nobody that is known vouches for its certificate"),
+    ("ostname", ": its certificate is for another name"),
+    ("eer name", ": its certificate is for another name"),
 )
+"""What the gRPC library's words on a handshake that failed mean, the first that is among them."""
 
 _WRAPPING = re.compile(
     r"^(\[StatusCode\.\w+\] |failed to load '[^']*', |load failed for model '[^']*': "
@@ -253,9 +257,9 @@ def _nobody(url: str, error: Any) -> PublicationError:
             f"Give them with --triton-header, or {HEADERS_VARIABLE} in the environment.",
         )
     if url.startswith("grpcs://"):  # one that wants a certificate of ours only closes the connection
-        why = _HANDSHAKE.search(said)
+        why = next((meaning for word, meaning in _HANDSHAKES if word in said), "")
         return PublicationError(
-            f"no Triton answers at {url} by TLS{f': {why.group()[:SAID]}' if why else ''}",
+            f"no Triton answers at {url} by TLS{why}",
             "Check the port. --triton-ca says who vouches for its certificate; yours is given by --triton-cert and "
             "--triton-key. A server without TLS is grpc://.",
         )

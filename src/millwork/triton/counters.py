@@ -262,6 +262,8 @@ def _get(url: str, given: Credentials = NONE) -> bytes:
             return bytes(answer.read())
     except (OSError, urllib.error.URLError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer, too
         raise UsageError(f"{url}: {why}", _next_step(error)) from error
 
 
@@ -279,5 +281,6 @@ class _Stays(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         here, there = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
         if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+            fp.close()
             raise urllib.error.URLError(f"it sends to another server, {there.scheme}://{there.hostname}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
