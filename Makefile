@@ -9,7 +9,7 @@ export PYTHONSAFEPATH := 1
 # Twice the cores of a small machine: tests of a server mostly wait. A module's tests stay in one process.
 PARALLEL ?= -n 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup demo test test-native test-nvforest cuda faults fuzz fuzz-coverage lint typecheck-tensorrt gpu-bundle format \
+.PHONY: help setup demo test test-native test-nvforest cuda faults fuzz fuzz-coverage fuzz-models lint typecheck-tensorrt gpu-bundle format \
 	bench triton clean
 
 help: ## Show this list
@@ -66,6 +66,11 @@ EXECUTIONS ?= 1000000
 fuzz-coverage: setup ## Our own parsers under atheris: a million inputs that look for new lines of them
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
 	nice $(BIN)/python tests/fuzz/coverage_guided.py all $(EXECUTIONS)
+
+CASES ?= 300
+SEED ?= 0
+fuzz-models: setup ## Random models through the whole job, and rows that training never saw (300 cases, 1 hour)
+	nice $(BIN)/python -W ignore tests/random_models/campaign.py --cases $(CASES) --begin $(SEED)
 
 lint: setup ## ruff, clang-format and mypy --strict
 	$(BIN)/ruff check .

@@ -7,19 +7,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from .. import __version__
+from ..compile import kernel
 from ..compile.backends.base import Artifact
 from ..compile.frontends.loaded_model import Signature
 from ..compile.runners import load as runners
+from ..storage import texts
 from ..triton.config import ConfigRequest, render
 from ..triton.settings import Settings
 from ..triton_releases import Release
 from ..validators.parity import Answers
 from ..validators.rows.given import Given
-from ..values import SCHEMA, Latency, Manifest, ModelSummary, Parity, TargetSummary, Value
+from ..values import SCHEMA, Latency, Manifest, ModelSummary, OtherWay, Parity, ServedWay, TargetSummary, Value
+from ..values.served import Known
 from .bundle import Bundle, seal
+from .served_way import served_way
 
 MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
 RUNNER_FILE = "millwork_runner.py"
@@ -43,11 +48,14 @@ class Evidence(Value):
 
 class ServedBy(Value):
     """Who serves a version. ``triton_backend``: Triton's own for the file, or ``python``, which gets model.py and the
-    runner beside it. ``settings``: what config.pbtxt says."""
+    runner beside it. ``settings``: what config.pbtxt says. ``known``: how it is known that the server has our backend;
+    ``other``: what the other way gave, where that was measured."""
 
     triton_backend: str
     release: Release
     settings: Settings
+    known: Known = ""
+    other: OtherWay | None = None
 
 
 def assemble(
@@ -70,9 +78,13 @@ def assemble(
         for path in runners.beside(artifact.runner):
             shutil.copyfile(path, folder / path.name)
     given = golden[0]
-    words: dict[str, Any] = {} if given.categories is None else {"c": given.categories}
+    words: dict[str, Any] = {} if given.categories is None else {"c": texts.packed(given.categories)}
     np.savez(folder / GOLDEN_FILE, x=given.numbers, y=golden[1], **words)
-    manifest = _manifest(name, artifact, served_by, signature, evidence)
+    library = folder / kernel.LIBRARY
+    glibc = kernel.glibc(library) if library.is_file() else (0, 0)
+    manifest = msgspec.structs.replace(
+        _manifest(name, artifact, served_by, signature, evidence), served=_served(artifact, served_by, glibc)
+    )
     return seal(folder, manifest, _config(name, artifact, served_by, signature))
 
 
@@ -123,6 +135,18 @@ def _manifest(name: str, artifact: Artifact, served_by: ServedBy, signature: Sig
         golden_abs=evidence.golden_abs,
         golden_rel=evidence.golden_rel,
         plan=artifact.plan,
+    )
+
+
+def _served(artifact: Artifact, served_by: ServedBy, glibc: tuple[int, int]) -> ServedWay:
+    return served_way(
+        served_by.triton_backend,
+        artifact.triton_backend,
+        artifact.requirements,
+        served_by.release.name,
+        served_by.known,
+        served_by.other,
+        glibc,
     )
 
 

@@ -5,6 +5,7 @@ The load API takes the files with the call, so no repository is touched, and no 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeGuard
 import numpy.typing as npt
 
 from ..errors import ModelError, PublicationError
-from ..storage import archives
+from ..storage import archives, texts
 from ..triton.client import Session
 from ..triton.config import as_json
 from ..triton.golden import GoldenVerdict, check_golden
@@ -64,11 +65,13 @@ def golden_rows(folder: Path, manifest: Manifest) -> tuple[Given, Answers]:
     path = folder / manifest.golden_file
     golden = archives.read(path, LARGEST_GOLDEN)
     rows, answers, categories = golden.get("x"), golden.get("y"), golden.get("c")
+    with contextlib.suppress(ValueError):  # what isn't a table of texts is refused below
+        categories = None if categories is None else texts.unpacked(categories)
     if not (
         _is_table(rows, "f4")
         and _is_table(answers, "f4")
         and len(rows) == len(answers)
-        and (categories is None or (_is_table(categories, "U", "i8") and len(categories) == len(rows)))
+        and (categories is None or (_is_table(categories, "O", "i8") and len(categories) == len(rows)))
     ):
         raise ModelError(f"{path}: expected golden rows (x) and the framework's answers to them (y)")
     return Given(rows, categories), answers

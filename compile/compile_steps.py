@@ -162,7 +162,17 @@ def build(request: BuildRequest) -> BuildReply:
         result = _build_trees(request, source, release)
     if isinstance(result, Unsupported):
         return BuildReply(unsupported=result.reason)
+    if result.triton_backend == "onnxruntime" and not request.signature.is_net and _holds_nul(request):
+        result = msgspec.structs.replace(result, triton_backend="python")
     return BuildReply(artifact=result)
+
+
+def _holds_nul(request: BuildRequest) -> bool:
+    """Whether a category holds a NUL: Triton's onnxruntime backend ends a text there (it fills string tensors with
+    FillStringTensor)."""
+    categories = program.load(Path(request.lowered)).categories
+    vocabularies = () if categories is None or categories.integer else categories.vocabularies
+    return any("\0" in str(word) for words in vocabularies for word in words)
 
 
 class FeedRequest(Value):

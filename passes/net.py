@@ -1,12 +1,13 @@
 """``Net``: what a torch net computes, as a typed ONNX graph with its interface and what comes before and after it.
 
 The graph is the net's own alone: ``input__0`` FP32 [N, F] and/or ``input__1`` INT64 [N, C] -> ``margin`` FP32 [N, K0].
-Codes are known there: what guards against others, and what makes the answer of the raw outputs, is not part of it, so
-that a pass of precision can't touch them.
+Every place that it looks up is in its table there: what guards against others, and what makes the answer of the raw
+outputs, is not part of it, so that a pass of precision can't touch them.
 """
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,20 +21,27 @@ from ..values import Value
 from .program import PAIRS, Decision, Postprocess
 
 NUMBERS, CODES, RAW = "input__0", "input__1", "margin"
-CARD = "millwork.net"
-"""The key of the model's metadata under which its :class:`Interface` lies."""
+ANSWERED = "is_answered"
+INT64 = np.iinfo(np.int64)
+CARD, GUARD = "millwork.net", "millwork.guard"
+"""The keys of the model's metadata under which its :class:`Interface` and its guard lie."""
 
 
 class Interface(Value):
-    """F ``features``, C ``codes``, K0 ``outputs`` of the graph. ``code_counts`` [C]: a code below 0, or not below its
-    count, is unknown, and a row that holds one is answered NaN. ``answer``: what is made of ``margin``.
-    ``finite``: a row with a number that is NaN or infinite is answered NaN too: the framework fails on it."""
+    """F ``features``, C ``codes``, K0 ``outputs`` of the graph. ``code_lows``, ``code_counts`` [C]: a code below its
+    column's low, or not below that plus its count, is unknown, and a row that holds one is answered NaN (a count of 0:
+    any is known); where a net has a guard, that says so instead. ``safe_numbers`` [F], ``safe_codes`` [C]: a row that the framework answers, which
+    stands for one that it doesn't. ``answer``: what is made of ``margin``. ``finite``: a row with a number that is NaN
+    or infinite is answered NaN too: the framework fails on it, or no graph answers as it does."""
 
     features: int
     codes: int
     outputs: int
     answer: Postprocess
     code_counts: tuple[int, ...] = ()
+    code_lows: tuple[int, ...] = ()
+    safe_numbers: tuple[float, ...] = ()
+    safe_codes: tuple[int, ...] = ()
     decision: Decision | None = None
     finite: bool = False
 
@@ -47,8 +55,12 @@ class Interface(Value):
 
 @dataclass(frozen=True, eq=False)
 class Net:
+    """``guard``: a graph from the same inputs to ``is_answered`` BOOL [N, 1], where ranges of codes don't say which rows
+    the framework answers."""
+
     graph: onnx.ModelProto
     interface: Interface
+    guard: onnx.ModelProto | None = None
 
     @property
     def parameters(self) -> int:
@@ -57,23 +69,39 @@ class Net:
 
 
 def save(net: Net, path: Path) -> None:
-    """One ONNX file, the interface in its metadata."""
+    """One ONNX file, the interface and the guard in its metadata."""
     model = onnx.ModelProto()
     model.CopyFrom(net.graph)
     del model.metadata_props[:]
     model.metadata_props.add(key=CARD, value=msgspec.json.encode(net.interface).decode())
+    if net.guard is not None:
+        model.metadata_props.add(key=GUARD, value=base64.b64encode(net.guard.SerializeToString()).decode())
     path.write_bytes(model.SerializeToString())
 
 
 def load(path: Path) -> Net:
     """What :func:`save` wrote."""
     model = onnx.load_model_from_string(path.read_bytes())
-    cards = [item.value for item in model.metadata_props if item.key == CARD]
-    if len(cards) != 1:
+    held = {item.key: item.value for item in model.metadata_props}
+    if CARD not in held:
         raise ModelError(f"{path}: this ONNX graph isn't a net that millwork wrote")
-    return Net(model, msgspec.json.decode(cards[0], type=Interface))
+    guard = onnx.load_model_from_string(base64.b64decode(held[GUARD])) if GUARD in held else None
+    return Net(model, msgspec.json.decode(held[CARD], type=Interface), guard)
 
 
-def unknown_codes(codes: npt.NDArray[np.int64], counts: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Which codes [N, C] the net doesn't know."""
-    return np.asarray((codes < 0) | (codes >= np.array(counts, np.int64)))
+def limits(counts: tuple[int, ...], lows: tuple[int, ...] = ()) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The first and the last code of each column, [C] each; all there are where its count is 0."""
+    ends = [
+        (low, low + count - 1) if count else (INT64.min, INT64.max)
+        for low, count in zip(lows or (0,) * len(counts), counts, strict=True)
+    ]
+    first, last = np.array(ends, np.int64).reshape(-1, 2).T
+    return first, last
+
+
+def unknown_codes(
+    codes: npt.NDArray[np.int64], counts: tuple[int, ...], lows: tuple[int, ...] = ()
+) -> npt.NDArray[np.bool_]:
+    """Which codes [N, C] are outside the columns' ranges."""
+    first, last = limits(counts, lows)
+    return np.asarray((codes < first) | (codes > last))

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 import numpy as np
 
+from .. import units
 from ..values import Interval, Value, Winner
 from .latency import Samples, slower_by
 from .traffic import Share
@@ -123,5 +124,5 @@ def _why_won(
     if tied:
         return f"no slower than {', '.join(tied)} and simpler"
     second = min(behind, key=lambda name: behind[name][0])
-    each = f"{times[winner]:.0f} µs a call, in process"
+    each = f"{units.duration(times[winner])} a call, in process"
     return f"{behind[second][0]:.2f} times as fast as {second} on this traffic, beyond noise ({each})"

@@ -17,7 +17,7 @@ from ..errors import ModelError, UsageError
 from ..passes import program as programs
 from ..passes.forest import leaf_rows
 from ..passes.program import Program, counted
-from ..storage import archives, tables
+from ..storage import archives, frames, tables
 from ..storage.files import sha256_file
 from ..values import Latency, OutputContract, Value
 from ..values.base import FilePath
@@ -77,6 +77,8 @@ def rows(request: RowsRequest) -> RowsReply:
         given = tables.read(Path(request.data), request.signature.features, request.label, limit=request.user_limit)
         parts.append(Given(given.rows, given.categories))
         labels, notes = given.labels, given.notes
+        if given.frame is not None and request.signature.oracle.framework == "catboost":
+            frames.save(folder / frames.FRAME_FILE, given.frame, request.signature.features.category_names)
     if labels is not None:
         notes = (*notes, *_require_labels(request, labels))
         np.save(folder / LABELS_FILE, _plain(labels), allow_pickle=False)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..passes.forest import VECTOR_LEAF, Ints, Rows
+from ..passes.forest import SUNK, VECTOR_LEAF, Floats, Ints, Rows
 from ..passes.linear import Linear
 from ..passes.program import Postprocess, Program
 from ..values import Value
@@ -110,9 +110,7 @@ def derive(program: Program, leaf: Ints) -> Tolerance:
     """For fp32: from the trees and the rows (``leaf``: int32 [N, T], rows of the lowered forest's node table)."""
     forest = program.forest
     size = np.abs(forest.leaf_value).max(axis=1)
-    total = float(_per_output(forest.tree_output, size[leaf]).max(initial=0.0)) + float(
-        np.abs(forest.base_scores).max(initial=0)
-    )
+    total = float(_per_output(forest.tree_output, size[leaf]).max(initial=0.0)) + _largest(forest.base_scores)
     trees = _trees_of_an_output(forest.tree_output)
     return _of_sum(program.postprocess, trees, total, f"float32 sums of {trees} trees, up to {total:.3g} a row")
 
@@ -120,12 +118,18 @@ def derive(program: Program, leaf: Ints) -> Tolerance:
 def derive_linear(linear: Linear, postprocess: Postprocess, rows: Rows) -> Tolerance:
     """For a linear program: from the products that a row adds up (``rows``: encoded, float32 [N, E])."""
     total, terms = 0.0, len(linear.weight) + 1
+    own = np.where(linear.bias == SUNK, 0, np.abs(linear.bias))
     step = max(1, (1 << 22) // terms)
     for some in (rows[i : i + step] for i in range(0, len(rows), step)):
         present = np.where(np.isfinite(some), np.abs(some), 0).astype(np.float64)
-        for weight, bias in zip(np.abs(linear.weight.T).astype(np.float64), np.abs(linear.bias), strict=True):
+        for weight, bias in zip(np.abs(linear.weight.T).astype(np.float64), own, strict=True):
             total = max(total, float(_rounded(present * weight, float(bias)).max(initial=0.0)))
     return _of_sum(postprocess, terms, total, f"float32 sums of {terms} products, up to {total:.3g} a row")
+
+
+def _largest(base_scores: Floats) -> float:
+    """Of those that are numbers: an answer that is 0 whatever is added must be 0, and says nothing of the others."""
+    return float(np.where(base_scores == SUNK, 0, np.abs(base_scores)).max(initial=0))
 
 
 SATURATED = 128.0

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 
 from ...values import Interval, Latency, Record, Value
-from .text import interval, micros
+from .text import bound, duration, interval
+from .verdict import missed
 
-WIDTH, ROW, HEADING, GAP, FOOT = 760, 24, 24, 14, 44
-LEFT, RIGHT = 190, 668
-"""Pixels: the drawing's width, heights of its parts, and where the axis starts and ends."""
+WIDTH, ROW, HEADING, GAP, FOOT = 480, 24, 24, 14, 44
+LEFT, RIGHT = 172, 404
+"""Pixels, so few that a phone shows words that can be read: the drawing's width, heights of its parts, and the axis's
+ends."""
 LONGEST_NAME = 19
 STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0))
 """Where ticks may lie in a decade, the coarsest first."""
@@ -93,9 +95,9 @@ def _mark(name: str, line: Latency, record: Record, axis: Axis, y: float) -> Mar
     within = f" (95% interval {interval(spread)})" if "p50_us" in line.ci else ""
     return Mark(
         name=name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…",
-        title=f"{name}, batch {line.batch:,}: p50 {micros(line.p50_us)} µs{within}",
-        label=f"{micros(line.p50_us)} µs",
-        winner=record.winner is not None and record.winner.id == name,
+        title=f"{name}, batch {line.batch:,}: p50 {duration(line.p50_us)}{within}",
+        label=duration(line.p50_us),
+        winner=record.winner is not None and record.winner.id == name and not missed(record),
         x=axis.x(line.p50_us),
         y=y,
         low=axis.x(spread.low),
@@ -119,4 +121,4 @@ def _ticks(axis: Axis) -> tuple[Tick, ...]:
         inside = [value for value in values if axis.low <= value <= axis.high]
         if len(inside) >= 3:
             break
-    return tuple(Tick(x=axis.x(value), label=f"{value:,.6g}") for value in inside)
+    return tuple(Tick(x=axis.x(value), label=bound(value)) for value in inside)

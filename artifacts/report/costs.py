@@ -6,6 +6,9 @@ from ...values import CandidateRecord, Latency, Metric, Record, Value
 from . import text
 from .verdict import standing
 
+MANY_ULPS = 256
+"""More than this, and a reader asks how that can be equal."""
+
 
 class Cell(Value):
     """``sort``: what a column is sorted by, where the words aren't it; ``small``: a second line."""
@@ -37,9 +40,29 @@ def costs(record: Record) -> Costs | None:
     counted = [time.gpu_us for candidate in candidates if (time := _timed(candidate, batch)) is not None]
     on_gpu = any(value is not None for value in (*counted, *(candidate.gpu_bytes for candidate in candidates)))
     gpu = (f"GPU time, batch {batch}", "GPU memory") if on_gpu else ()
-    heads = ("precision", *timed, *gpu, "size", "memory", "largest difference", "decision flips", *names)
+    precision = () if one_precision(record) else ("precision",)
+    heads = (*precision, *timed, *gpu, "size", "memory", "largest difference", "decision flips", *names)
     return Costs(
         heads=heads, lines=tuple(_line(record, candidate, batch, names, on_gpu=on_gpu) for candidate in candidates)
+    )
+
+
+def one_precision(record: Record) -> str:
+    """The precision that all judged candidates have; empty where they differ, or there are none."""
+    known = {candidate.precision for candidate in record.candidates if candidate.parity is not None}
+    return known.pop() if len(known) == 1 else ""
+
+
+def many_ulps(record: Record) -> str:
+    """What a large number of units in the last place means beside a small difference; empty where there is none."""
+    passed = [c for c in record.candidates if c.status == "passed" and c.parity is not None]
+    found = max(passed, key=lambda c: c.parity.max_ulp if c.parity else 0, default=None)
+    if found is None or found.parity is None or found.parity.max_ulp <= MANY_ULPS:
+        return ""
+    return (
+        f"{text.ulps(found.parity.max_ulp)} of {found.id} with a largest difference of "
+        f"{text.difference(found.parity.max_abs)}: an answer near 0, such as the smaller of two probabilities, has a "
+        "tiny last place. What must hold is the tolerance."
     )
 
 
@@ -56,7 +79,7 @@ def _line(record: Record, candidate: CandidateRecord, batch: int | None, names: 
     time = _timed(candidate, batch)
     metrics = {metric.name: metric for metric in _metrics(candidate)}
     cells = (
-        Cell(words=candidate.precision),
+        *(() if one_precision(record) else (Cell(words=candidate.precision),)),
         *(() if batch is None else _times(time)),
         *((_gpu_time(time), _size(candidate.gpu_bytes)) if on_gpu else ()),
         _size(candidate.bytes),
@@ -76,8 +99,8 @@ def _gpu_time(time: Latency | None) -> Cell:
     """The GPU's own time of a call, and that of its copies, where they are counted apart."""
     if time is None or time.gpu_us is None:
         return Cell(words=text.NONE)
-    copies = "copies included" if time.copies_us is None else f"and {text.micros(time.copies_us)} µs of copies"
-    return Cell(words=f"{text.micros(time.gpu_us)} µs", sort=time.gpu_us, small=copies)
+    copies = "copies included" if time.copies_us is None else f"and {text.duration(time.copies_us)} of copies"
+    return Cell(words=text.duration(time.gpu_us), sort=time.gpu_us, small=copies)
 
 
 def _size(count: int | None) -> Cell:
@@ -88,9 +111,9 @@ def _times(time: Latency | None) -> tuple[Cell, ...]:
     if time is None:
         return (Cell(words=text.NONE),) * 3
     return (
-        Cell(words=f"{text.micros(time.p50_us)} µs", sort=time.p50_us, small=text.interval(time.ci.get("p50_us"))),
+        Cell(words=text.duration(time.p50_us), sort=time.p50_us, small=text.interval(time.ci.get("p50_us"))),
         Cell(
-            words=text.NONE if time.p99_us is None else f"{text.micros(time.p99_us)} µs",
+            words=text.duration(time.p99_us),
             sort=time.p99_us,
             small=text.interval(time.ci.get("p99_us")),
         ),

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from ...values import CandidateRecord, Record
 from . import costs as by_precision
 from . import sections, text
+from .calling import calling
+from .served_by import served_by
 from .tuning import tuned
-from .verdict import MARKS, Standing, model_name, notes, standing, verdict
+from .verdict import MARKS, Standing, limits, missed, model_name, notes, standing, verdict
 
 FEW_FEATURES = 30
 FOLDED = "Latency by batch, metrics, passes, tensors, configuration, versions"
@@ -22,12 +24,15 @@ def render_markdown(record: Record) -> str:
     parts = [
         f"# {MARKS[found.outcome]} {plain(model_name(record))}",
         f"**{plain(found.sentence)}**" + (f" {plain(found.because)}" if found.because else ""),
+        *(f"- Limit {plain(limit)}" for limit in limits(record) if not missed(record)),
+        *_served(record),
+        *_ask(record),
+        *_notes(record),
+        "## What was judged, and by what",
         _facts(sections.facts(record)),
         *_costs(record),
         "## Candidates",
         _candidates(record),
-        *_next(record),
-        *_notes(record),
         f"<details><summary>{FOLDED}</summary>",
         *_latency(record),
         *_tuning(record),
@@ -36,12 +41,20 @@ def render_markdown(record: Record) -> str:
         "## What a client sends and gets",
         _facts(sections.tensors(record)),
         _features(record.model.features),
-        *(("## config.pbtxt", fenced(record.tuning.config)) if record.tuning else ()),
+        *(("## config.pbtxt", fenced(record.tuning.config)) if record.tuning and record.tuning.config else ()),
         "## Versions",
         _facts(sections.versions(record)),
         "</details>",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _served(record: Record) -> list[str]:
+    found = served_by(record)
+    if found is None:
+        return []
+    lines = (plain(found.lead), fenced("\n".join(found.dockerfile))) if found.dockerfile else ()
+    return [plain(found.sentence), *lines]
 
 
 def plain(words: str) -> str:
@@ -72,7 +85,8 @@ def _costs(record: Record) -> tuple[str, ...]:
     found = by_precision.costs(record)
     if found is None:
         return ()
-    heads = ("Candidate", found.heads[0], *(f"{head}>" for head in found.heads[1:]))
+    words = 0 if by_precision.one_precision(record) else 1
+    heads = ("Candidate", *found.heads[:words], *(f"{head}>" for head in found.heads[words:]))
     rows = (
         (
             f"{'★ ' if line.word == 'winner' else ''}{line.id}",
@@ -85,7 +99,8 @@ def _costs(record: Record) -> tuple[str, ...]:
         "In brackets: after a time its 95% interval; after a metric its difference from the framework's, "
         "by a paired bootstrap."
     )
-    return ("## What each precision costs", *(plain(line) for line in said), table(heads, rows), foot)
+    what = "candidate" if by_precision.one_precision(record) else "precision"
+    return (f"## What each {what} costs", table(heads, rows), foot, *(plain(line) for line in said))
 
 
 def _candidates(record: Record) -> str:
@@ -128,21 +143,21 @@ def _latency(record: Record) -> tuple[str, ...]:
     )
     if not lines:
         return ()
-    heads = ("Batch>", "Candidate", "p50 µs>", "95% interval>", "p99 µs>", "95% interval>", "Rows/s>", "Calls>")
+    heads = ("Batch>", "Candidate", "p50>", "95% interval>", "p99>", "95% interval>", "Rows/s>", "Calls>")
     rows = (
         (
             f"{line.batch:,}",
             candidate.id,
-            text.micros(line.p50_us),
+            text.duration(line.p50_us),
             text.interval(line.ci.get("p50_us")),
-            text.micros(line.p99_us),
+            text.duration(line.p99_us),
             text.interval(line.ci.get("p99_us")),
             text.figures(line.rows_per_s),
             text.whole(line.samples),
         )
         for line, candidate in lines
     )
-    foot = "Times are microseconds for one call in process, with the candidates interleaved. A p99 needs 662 calls."
+    foot = "Times are of one call in process, with the candidates interleaved. A p99 needs 662 calls."
     return ("## Latency", table(heads, rows), foot)
 
 
@@ -151,7 +166,10 @@ def _tuning(record: Record) -> tuple[str, ...]:
     if found is None:
         return ()
     heads = ("Trial>", "Configuration", "Rows/s>", "p50>", "p99>", "Rows a call>", "Rounds>", "Result")
-    rows = ((str(row.id), f"{'★ ' if row.word == 'best' else ''}{row.name}", *row.cells, row.did) for row in found.rows)
+    rows = (
+        (str(row.id), f"{'★ ' if row.word == 'best' and not found.missed else ''}{row.name}", *row.cells, row.did)
+        for row in found.rows
+    )
     return ("## On the server", _facts(found.facts), table(heads, rows), found.foot)
 
 
@@ -191,11 +209,15 @@ def _features(names: Sequence[str]) -> str:
     return f"<details><summary>All {len(names):,} features, in order</summary>\n\n{listed}\n\n</details>"
 
 
-def _next(record: Record) -> tuple[str, ...]:
-    commands = sections.commands(record)
-    if not commands:
-        return ()
-    return ("## Next", fenced("\n".join(f"{command.line}  # {command.purpose}" for command in commands)))
+def _ask(record: Record) -> tuple[str, ...]:
+    """The commands, and a request that can be sent as it is."""
+    found = calling(record)
+    commands = sections.commands(record) if found is None else found.commands
+    lines = [f"{command.line}  # {command.purpose}" for command in commands]
+    if found is not None and found.curl:
+        lines.append(f"{found.curl}  # answers {found.answer}")
+    before = (plain(found.before),) if found is not None and found.before else ()
+    return ("## Ask it", *before, fenced("\n".join(lines))) if lines else ()
 
 
 def _notes(record: Record) -> tuple[str, ...]:

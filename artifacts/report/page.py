@@ -15,9 +15,11 @@ from ...values import Record
 from . import costs as table
 from . import pictures as drawn
 from . import sections, text
+from .calling import calling
 from .chart import chart
+from .served_by import served_by
 from .tuning import tuned
-from .verdict import MARKS, model_name, notes, standing, verdict
+from .verdict import MARKS, limits, missed, model_name, notes, standing, verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,14 +47,20 @@ def render_html(record: Record) -> str:
             chart=chart(record),
             costs=table.costs(record),
             findings=table.findings(record),
+            one_precision=table.one_precision(record),
             pictures=drawn.pictures(record),
+            times=drawn.times(record),
             pictures_missing=drawn.missing(record),
-            worst=tuple(c for c in record.candidates if c.parity and c.parity.worst),
+            worst=tuple(c for c in drawn.inexact(record) if c.parity and c.parity.worst),
+            many_ulps=table.many_ulps(record),
+            limits=() if missed(record) else limits(record),  # an error says it as its reason
+            calling=calling(record),
+            client_file=sections.client_file(record),
             script=script,
             script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             tuned=tuned(record),
+            served=served_by(record),
             facts=sections.facts(record),
-            commands=sections.commands(record),
             pass_groups=sections.pass_groups(record),
             tensors=sections.tensors(record),
             versions=sections.versions(record),

@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...values import CandidateRecord, Record, Value
-from .text import visible
+from .text import bound, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 7.2, 3.2
-"""Inches, of 72 points: about the page's width."""
+WIDTH, HEIGHT = 5.4, 3.4
+"""Inches, of 72 points: so few that a phone shows the words at a size that can be read."""
 MOST_LAYERS = 14
 SMALLEST = 1e-9
 """Differences below it are drawn there: an axis of logarithms has no 0."""
@@ -44,16 +44,35 @@ class Picture(Value):
 
 
 def pictures(record: Record) -> tuple[Picture, ...]:
-    """Those that the record has figures for; none where matplotlib isn't installed."""
-    if find_spec("matplotlib") is None:
+    """Those that decide something, and that the record has figures for; none where matplotlib isn't installed.
+
+    Where every candidate is exact, or as near as float32 sums are, time alone decides, and its chart and table say it.
+    """
+    if find_spec("matplotlib") is None or not inexact(record):
         return ()
-    made = (_tradeoff(record), _errors(record), _times(record), *_layers(record))
+    made = (_tradeoff(record), _errors(record), *_layers(record))
     return tuple(picture for picture in made if picture is not None)
+
+
+def times(record: Record) -> Picture | None:
+    """How long calls take, one by one."""
+    return None if find_spec("matplotlib") is None else _times(record)
 
 
 def missing(record: Record) -> bool:
     """Whether there would be pictures, were matplotlib installed."""
-    return find_spec("matplotlib") is None and any(candidate.parity is not None for candidate in record.candidates)
+    return find_spec("matplotlib") is None and bool(inexact(record))
+
+
+def inexact(record: Record) -> tuple[CandidateRecord, ...]:
+    """Candidates whose answers may differ from the framework's by more than the rounding of float32 sums: a net in a
+    lower precision, and what failed."""
+    judged = (candidate for candidate in record.candidates if candidate.parity is not None)
+    return tuple(c for c in judged if c.status == "failed" or (not _is_tree(c) and c.precision != "fp32"))
+
+
+def _is_tree(candidate: CandidateRecord) -> bool:
+    return candidate.parity is not None and candidate.parity.leaf_mismatches is not None
 
 
 def loss(candidate: CandidateRecord) -> tuple[float, str] | None:
@@ -88,7 +107,7 @@ def _tradeoff(record: Record) -> Picture | None:
         for candidate in record.candidates
         if candidate.status == "passed" and candidate.latency and loss(candidate)
     ]
-    if len(candidates) < 2:
+    if len(candidates) < 2 or not any(candidate in inexact(record) for candidate in candidates):
         return None
     batch = candidates[0].latency[0].batch
     points = [
@@ -118,7 +137,8 @@ def _tradeoff(record: Record) -> Picture | None:
         )
         _logarithmic(axes, "x")
         _logarithmic(axes, "y")
-        axes.set_xlabel(f"p50 of a batch of {batch}, µs: left is faster")
+        axes.xaxis.set_major_formatter(_time)
+        axes.set_xlabel(f"p50 of a batch of {batch}: left is faster")
         axes.set_ylabel(f"{_wrapped(unit)}:\nlower is closer")
         axes.margins(0.15)
         _legend(axes)
@@ -169,7 +189,8 @@ def _times(record: Record) -> Picture | None:
             if found is not None:
                 _steps(axes, place(record, candidate), list(found.quantiles), candidate.id)
         _logarithmic(axes, "x")
-        axes.set_xlabel(f"time of one call of {batch} row{'s' if batch > 1 else ''}, µs")
+        axes.xaxis.set_major_formatter(_time)
+        axes.set_xlabel(f"time of one call of {batch} row{'s' if batch > 1 else ''}")
         _shares(axes, "share of the calls with\nat most this time")
 
     return Picture(
@@ -198,14 +219,16 @@ def _layer_costs(candidate: CandidateRecord) -> Picture:
                 bar.set_facecolor("none")
                 bar.set_edgecolor(_SERIES[0])
         axes.set_yticks(range(len(values)), names)
+        axes.locator_params(axis="x", nbins=4)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_xlabel("error of the answers over their standard deviation, with this layer alone lowered")
+        axes.set_xlabel("error with this layer alone lowered")
 
     left = f" The {len(candidate.layers) - len(costs)} others cost less." if len(candidate.layers) > len(costs) else ""
     return Picture(
         key=f"layers-{candidate.id}",
         title=f"What each layer of {candidate.id} costs",
-        foot=f"Root mean square error, on rows that nothing was calibrated on.{left}",
+        foot="Root mean square error of the answers over their standard deviation, on rows that nothing was calibrated "
+        f"on.{left}",
         svg=_svg(f"layers-{candidate.id}", draw, height=max(1.2 + 0.28 * len(costs), 1.8)),
     )
 
@@ -235,6 +258,10 @@ def _steps(axes: Axes, i: int, values: Sequence[float], label: str) -> None:
     )
 
 
+def _time(us: float, _: object) -> str:
+    return bound(us)
+
+
 def _shares(axes: Axes, what: str) -> None:
     axes.set_ylim(0, 1.03)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
@@ -243,13 +270,23 @@ def _shares(axes: Axes, what: str) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), labelcolor=_INK, fontsize=9)
+    axes.legend(
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=3,
+        labelcolor=_INK,
+        fontsize=10,
+        columnspacing=1.2,
+        handletextpad=0.5,
+        borderaxespad=0.2,
+    )
 
 
 def _short(name: str) -> str:
     """A node's name in a graph, without what all of them begin with; its end is what tells it from others."""
     plain = visible(name).removeprefix("net/").removeprefix("node_")
-    return plain if len(plain) <= 28 else f"…{plain[-27:]}"
+    return plain if len(plain) <= 20 else f"…{plain[-19:]}"
 
 
 def _wrapped(unit: str) -> str:

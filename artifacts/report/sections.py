@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePath
 
 from ...triton import install
-from ...values import PassNote, Record, Value
+from ...values import ModelSummary, PassNote, Record, Value
 from . import text
 
 MEANINGS = {
@@ -14,6 +15,13 @@ MEANINGS = {
     "value": "the framework's predict",
     "label": "the number of the predicted class",
 }
+
+
+CLIENT_FILE = "client.py"
+"""Beside the report: a program that asks what was published (:mod:`millwork.artifacts.client`)."""
+GRPC, HTTP = "grpc://127.0.0.1:8001", "http://127.0.0.1:8000"
+PORTS = ("--grpc-port 8001", "--http-port 8000")
+"""Triton's own, so that the commands fit each other."""
 
 
 class Fact(Value):
@@ -76,10 +84,19 @@ def facts(record: Record) -> tuple[Fact, ...]:
     return tuple(found)
 
 
-def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
-    """What one would do next with a published version. ``repository``: its path as it is typed, if shorter."""
+def client_file(record: Record, run_dir: str = "") -> str:
+    """Where the client lies that was written for what was chosen; empty where nothing was. ``run_dir``: its path as it
+    is typed, if shorter."""
+    folder = run_dir or record.run_dir
+    return str(PurePath(folder) / CLIENT_FILE) if record.example is not None and folder else ""
+
+
+def commands(record: Record, repository: str = "", run_dir: str = "") -> tuple[Command, ...]:
+    """What one would do next with a published version. ``repository`` and ``run_dir``: their paths as they are typed,
+    if shorter."""
     if record.publication is None:
         return ()
+    client = client_file(record, run_dir)
     folder = shlex.quote(repository or record.publication.repository)
     where = (f"--repository {folder}", f"--name {shlex.quote(record.publication.name)}")
     winner = record.winner.id if record.winner is not None else ""
@@ -90,8 +107,9 @@ def commands(record: Record, repository: str = "") -> tuple[Command, ...]:
     files = (f"--input {rows}", "--output answers.npy")
     return (
         # a configuration for a backend that the managed server lacks is for the user's own
-        *((Command(purpose="serve it", words=("millwork triton serve", *where)),) if managed else ()),
-        Command(purpose="predict with it", words=("millwork predict", *where, *files)),
+        *((Command(purpose="serve it", words=("millwork triton serve", *where, *PORTS)),) if managed else ()),
+        *((Command(purpose="ask it", words=(f"python {shlex.quote(client)}", GRPC)),) if client else ()),
+        Command(purpose="predict", words=("millwork predict", *where, *files)),
         *(
             (Command(purpose="roll back", words=("millwork rollback", *where)),)
             if record.publication.version > 1
@@ -112,9 +130,9 @@ def pass_groups(record: Record) -> tuple[PassGroup, ...]:
 def tensors(record: Record) -> tuple[Fact, ...]:
     """What a client sends and gets, whoever won."""
     model = record.model
-    missing = f"; {model.missing:g} or NaN is a missing value" if model.missing is not None else ""
     meaning = MEANINGS.get(model.output_kind or "", "")
-    numbers = Fact(term="input__0", lines=(f"FP32 [{len(model.features)}], the features below in this order{missing}",))
+    lacking = Fact(term="missing", lines=_missing(model))
+    numbers = Fact(term="input__0", lines=(f"FP32 [{len(model.features)}], the features below in this order",))
     kind = "INT64" if model.category_dtype == "int64" else "BYTES"
     words = Fact(term="input__1", lines=(f"{kind} [{len(model.categories)}]: {', '.join(model.categories)}",))
     return (
@@ -127,7 +145,19 @@ def tensors(record: Record) -> tuple[Fact, ...]:
                 f"in this order: {', '.join(model.outputs)}",
             ),
         ),
+        lacking,
     )
+
+
+def _missing(model: ModelSummary) -> tuple[str, ...]:
+    """How a client says that a value is missing."""
+    sentinel = f", or as {model.missing:g}" if model.missing is not None else ""
+    numbers = (
+        f"a number is sent as NaN{sentinel}",
+        "in JSON that is the bare word NaN, which Triton reads although JSON has none; it refuses null",
+    )
+    words = ("a category: NO_CATEGORY in client.py says what stands for it, if anything does",)
+    return (*(numbers if model.features else ()), *(words if model.categories else ()))
 
 
 def versions(record: Record) -> tuple[Fact, ...]:
@@ -157,7 +187,7 @@ def _parity_facts(record: Record) -> list[Fact]:
         if candidate.parity is not None and candidate.parity.tolerance:
             allowed.setdefault(candidate.parity.tolerance, []).append(candidate.id)
     tolerance = [f"{', '.join(ids)}: {words}" if len(allowed) > 1 else words for words, ids in allowed.items()]
-    found = [Fact(term="Rows", lines=(f"{text.whole(rows)} rows", *((coverage,) if coverage else ())))]
+    found = [Fact(term="Compared on", lines=(f"{text.whole(rows)} rows", *((coverage,) if coverage else ())))]
     return [*found, Fact(term="Tolerance", lines=tuple(tolerance))] if tolerance else found
 
 

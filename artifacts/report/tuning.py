@@ -6,6 +6,7 @@ from ...values import Record, TrialRecord, Tuning, Value
 from . import text
 from .sections import Fact
 from .tuning_chart import Split, Sweep, Trade, split, sweep, tail_name, trade, word
+from .verdict import limits
 
 GENERATORS = {
     "perf_analyzer": "perf_analyzer, a closed loop",
@@ -13,6 +14,7 @@ GENERATORS = {
 }
 DID = {
     "best": "chosen",
+    "closest": "the closest to the limit",
     "default": "Triton's default",
     "kept": "",
     "missed": "over a limit",
@@ -21,7 +23,7 @@ DID = {
 
 
 FOOT = (
-    "Times are microseconds, seen by the client over all rounds of a trial. A trial with fewer rounds was stopped "
+    "Times are as the client sees them, over all rounds of a trial. A trial with fewer rounds was stopped "
     "early. Rows a call: the mean number of rows in one execution of the model."
 )
 
@@ -44,6 +46,7 @@ class Tuned(Value):
     sweep: Sweep | None
     tail: str
     foot: str
+    missed: bool
 
 
 def tuned(record: Record) -> Tuned | None:
@@ -52,28 +55,29 @@ def tuned(record: Record) -> Tuned | None:
     if tuning is None or not tuning.trials:
         return None
     return Tuned(
-        facts=_facts(tuning),
+        facts=_facts(record, tuning),
         rows=tuple(_row(tuning, trial) for trial in tuning.trials),
         trade=trade(tuning),
         split=split(tuning),
         sweep=sweep(tuning),
         tail=tail_name(tuning),
         foot=FOOT,
+        missed=tuning.met is False,
     )
 
 
-def _facts(tuning: Tuning) -> tuple[Fact, ...]:
+def _facts(record: Record, tuning: Tuning) -> tuple[Fact, ...]:
     assumed = f"assumed: {tuning.assumed}" if tuning.assumed else ""
     measured = sum(trial.figures is not None for trial in tuning.trials)
     lines = {
         "Traffic": (tuning.traffic, assumed, f"sent by {GENERATORS.get(tuning.generator, tuning.generator)}"),
-        "Limit": (tuning.slo or "none was given", _kept(tuning)),
+        "Limit": (tuning.slo or "none was given", *(limits(record) or (_kept(tuning),))),
         "Objective": (tuning.objective,),
-        "Chosen": _chosen(tuning),
+        "Closest" if tuning.met is False else "Chosen": _chosen(tuning),
         "Limited by": (tuning.limited_by,),
         "Head-room": _headroom(tuning),
         "Search": (
-            f"{measured} of {tuning.considered} configurations measured in {text.seconds(tuning.seconds)}",
+            f"what was chosen is {text.tried(measured, tuning.considered)} in {text.seconds(tuning.seconds)}",
             f"on {tuning.server}",
             f"the search ended: {tuning.why}" if tuning.why else "",
         ),
@@ -87,7 +91,7 @@ def _kept(tuning: Tuning) -> str:
     if tuning.met:
         return "kept"
     over = tuning.best.over if tuning.best is not None else 0.0
-    return f"NOT kept: the closest is {over:.2f} times the limit" if over else "NOT kept"
+    return f"NOT kept: the closest is {text.figures(over)} times the limit" if over else "NOT kept"
 
 
 def _chosen(tuning: Tuning) -> tuple[str, ...]:
@@ -99,9 +103,9 @@ def _chosen(tuning: Tuning) -> tuple[str, ...]:
         spread = tuning.gain_ci
         within = f" (95% interval {spread.low:.2f} to {spread.high:.2f})" if spread is not None and spread.high else ""
         what = {
-            "throughput": "the default's throughput",
-            "latency": "as fast as the default",
-            "cost": "as cheap as the default",
+            "throughput": "the rows/s of Triton's default",
+            "latency": "as fast as Triton's default",
+            "cost": "as cheap as Triton's default",
         }.get(tuning.objective, "the default")
         lines.append(f"{tuning.gain:.2f} times {what}{within}")
     return tuple(lines)
@@ -129,12 +133,13 @@ def _row(tuning: Tuning, trial: TrialRecord) -> Row:
         if seen is None
         else (
             text.figures(seen.rows_per_s),
-            f"{text.micros(seen.p50_us)} µs",
-            f"{text.micros(seen.p99_us)} µs",
+            text.duration(seen.p50_us),
+            text.duration(seen.p99_us),
             text.figures(seen.batch_rows),
             text.whole(seen.rounds),
         )
     )
     stands = word(tuning, trial)
-    did = "; ".join(part for part in (DID[stands], trial.reason) if part)
+    kept = "closest" if stands == "best" and tuning.met is False else stands
+    did = "; ".join(part for part in (DID[kept], trial.reason) if part)
     return Row(id=trial.id, name=f"{trial.candidate}, {trial.words}", word=stands, cells=cells, did=did)

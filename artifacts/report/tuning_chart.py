@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from ...values import Figures, Headroom, Interval, TrialRecord, Tuning, Value
 from .scale import Scale, spanning
+from .text import bound, duration
 from .text import figures as number
-from .text import micros
 
-WIDTH, HEIGHT = 760, 380
-LEFT, RIGHT, TOP, BOTTOM = 74, 740, 14, 326
-BAR, BAR_GAP, BAR_LEFT = 22, 10, 190
+WIDTH = 480
+LEFT, RIGHT, TOP, BOTTOM = 74, 460, 26, 266
+BAR, BAR_GAP, BAR_LEFT, BAR_RIGHT = 22, 10, 84, 404
 MOST_BARS = 5
-SWEEP_HEIGHT, SWEEP_BOTTOM = 260, 206
+SWEEP_BOTTOM = 206
+ROOM_FOR_WORDS = 90
+"""Pixels of a label: nearer to the right edge than this, it stands to the left of its mark."""
 
 
 class Tick(Value):
@@ -33,6 +35,7 @@ class Dot(Value):
     title: str
     low: float
     high: float
+    to_left: bool
 
 
 class Trade(Value):
@@ -43,6 +46,7 @@ class Trade(Value):
     y_ticks: tuple[Tick, ...]
     limit: float | None
     limit_label: str
+    limit_to_left: bool
     tail: str
 
 
@@ -96,10 +100,11 @@ def trade(tuning: Tuning) -> Trade | None:
     up = spanning((f.rows_per_s for _, f in seen), BOTTOM, TOP)
     return Trade(
         dots=tuple(_dot(tuning, trial, f, across, up) for trial, f in seen),
-        x_ticks=tuple(Tick(at=across.at(v), label=f"{v / 1e3:,.6g}") for v in across.ticks()),
+        x_ticks=tuple(Tick(at=across.at(v), label=bound(v)) for v in across.ticks()),
         y_ticks=tuple(Tick(at=up.at(v), label=f"{v:,.6g}") for v in up.ticks()),
         limit=across.at(tuning.limit_us) if tuning.limit_us is not None else None,
-        limit_label=f"limit {tuning.limit_us / 1e3:,.6g} ms" if tuning.limit_us is not None else "",
+        limit_label=f"limit {bound(tuning.limit_us)}" if tuning.limit_us is not None else "",
+        limit_to_left=tuning.limit_us is not None and across.at(tuning.limit_us) > (LEFT + RIGHT) / 2,
         tail=tail_name(tuning),
     )
 
@@ -137,7 +142,7 @@ def sweep(tuning: Tuning) -> Sweep | None:
         points=points,
         line=" ".join(f"{p.x},{p.y}" for p in points),
         x_ticks=tuple(Tick(at=across.at(v), label=f"{v:,.6g}") for v in across.ticks()),
-        y_ticks=tuple(Tick(at=up.at(v), label=f"{v / 1e3:,.6g}") for v in up.ticks()),
+        y_ticks=tuple(Tick(at=up.at(v), label=bound(v)) for v in up.ticks()),
         limit=up.at(tuning.limit_us) if tuning.limit_us is not None else None,
     )
 
@@ -150,9 +155,10 @@ def _dot(tuning: Tuning, trial: TrialRecord, seen: Figures, across: Scale, up: S
         y=up.at(seen.rows_per_s),
         word=word(tuning, trial),
         title=f"{trial.id}: {trial.candidate}, {trial.words}: {number(seen.rows_per_s)} rows/s, "
-        f"{tail_name(tuning)} {micros(seen.tail_us)} µs",
+        f"{tail_name(tuning)} {duration(seen.tail_us)}",
         low=across.at(spread.low),
         high=across.at(spread.high),
+        to_left=across.at(seen.tail_us) > RIGHT - ROOM_FOR_WORDS,
     )
 
 
@@ -172,18 +178,18 @@ def _total(seen: Figures) -> float:
 
 
 def _bar(tuning: Tuning, trial: TrialRecord, seen: Figures, row: int, longest: float) -> Bar:
-    width, x = RIGHT - 60 - BAR_LEFT, float(BAR_LEFT)
+    width, x = BAR_RIGHT - BAR_LEFT, float(BAR_LEFT)
     parts: list[Part] = []
     for kind, us in (("queue", seen.queue_us), ("compute", seen.compute_us), ("outside", seen.outside_us)):
         long = us / longest * width
         label = f"{us / _total(seen):.0%}" if long > 34 else ""
         parts.append(Part(kind=kind, x=round(x, 2), width=round(long, 2), label=label))
         x += long
-    mark = {"best": "★ ", "default": "default "}.get(word(tuning, trial), "")
+    mark = {"best": "" if tuning.met is False else "★ ", "default": "default "}.get(word(tuning, trial), "")
     return Bar(
         name=f"{mark}{trial.id}",
         y=BAR_GAP + row * (BAR + BAR_GAP),
-        total=f"{micros(_total(seen))} µs",
+        total=duration(_total(seen)),
         parts=tuple(parts),
     )
 
@@ -194,5 +200,5 @@ def _point(room: Headroom, i: int, across: Scale, up: Scale) -> Point:
         x=across.at(point.rate),
         y=up.at(point.tail_us),
         kept=point.kept,
-        title=f"{number(point.rate)} requests/s: {micros(point.tail_us)} µs",
+        title=f"{number(point.rate)} requests/s: {duration(point.tail_us)}",
     )

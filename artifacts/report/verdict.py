@@ -21,7 +21,8 @@ class Verdict(Value):
 
 
 class Standing(Value):
-    """One candidate's place in the run. ``word``: winner, lost, passed, failed, unsupported, error."""
+    """One candidate's place in the run. ``word``: winner, lost, passed, failed, unsupported, error; closest: what came
+    nearest to a limit that none keeps."""
 
     word: str
     why: str
@@ -38,8 +39,9 @@ def verdict(record: Record) -> Verdict:
     if not passed:
         return _none_passed(record)
     if record.stopped:
-        head, _, rest = record.stopped.partition("\n")
-        return Verdict(outcome="nothing", sentence=f"Nothing is published: {_end(head)}", because=one_line(rest))
+        head, *rest = record.stopped.splitlines()
+        because = " ".join(_end(line[:1].upper() + line[1:]) for line in map(str.strip, rest) if line)
+        return Verdict(outcome="nothing", sentence=f"Nothing is published: {_end(head)}", because=because)
     if record.winner is not None:
         sentence = f"Dry run, nothing is published: {record.winner.id} passed parity and was chosen."
         return Verdict(outcome="ready", sentence=sentence, because=_because(record.winner))
@@ -60,7 +62,21 @@ def standing(record: Record, candidate: CandidateRecord) -> Standing:
         return Standing(word="passed", why=candidate.reason)
     if record.winner.id != candidate.id:
         return Standing(word="lost", why=candidate.reason)
-    return Standing(word="winner", why="; ".join(part for part in (record.winner.why, candidate.reason) if part))
+    why = "; ".join(part for part in (record.winner.why, candidate.reason) if part)
+    return Standing(word="closest" if missed(record) else "winner", why=why)
+
+
+def missed(record: Record) -> bool:
+    """Whether a limit was given, and nothing keeps it."""
+    return record.tuning is not None and record.tuning.met is False
+
+
+def limits(record: Record) -> tuple[str, ...]:
+    """Each limit that was given, answered."""
+    if record.tuning is None:
+        return ()
+    said = {True: "met", False: "NOT met", None: "not known"}
+    return tuple(f"{said[limit.met]}: {limit.found}" for limit in record.tuning.limits)
 
 
 def model_name(record: Record) -> str:

@@ -9,6 +9,7 @@ from typing import Protocol
 from ...errors import PublicationError
 from ...values import Manifest, Publication, Value
 from ..bundle import Bundle
+from .server_notes import ServerNotes
 
 Verify = Callable[[int], None]
 """Loads this version on a server and asks it; raises where it doesn't answer as it should."""
@@ -66,6 +67,15 @@ class Repository(Protocol):
 
     def manifest_sha256(self, name: str, version: int) -> str:
         """Of the manifest that was published, by what is noted beside the repository; empty where nothing is."""
+
+    def unreadable(self, name: str, version: int) -> str:
+        """Who may read the repository, and can't read this version, in words; empty where there is nobody."""
+
+    def server_notes(self) -> ServerNotes | None:
+        """What is noted beside the repository of the server that reads it; None where nothing is."""
+
+    def keep_server_notes(self, notes: ServerNotes) -> None:
+        """Replace what is noted. OSError, too, where it can't be."""
 
     def publish(
         self,

@@ -3,9 +3,12 @@
     <repository>/<name>/config.pbtxt        which version serves: the commit point
     <repository>/<name>/<N>/                the model's files, manifest.json, config.pbtxt (this version's own)
 
+What is made there is readable as the folder that it goes into says (:mod:`millwork.storage.permissions`).
+
     <parent>/.<repository>.millwork/        not inside: Triton takes every folder of the root as a model
         locks/<name>.lock, .holder          who publishes now
         ledger/<name>.json                  what was published, and what is under way
+        server.json                         what is known of the server that reads the repository
         staging/<name>/, trash/<name>/      on their way in and out by rename: the same file system
 
 ``MILLWORK_STAGING`` names another folder for that state, on the repository's file system. Whoever publishes into
@@ -20,7 +23,9 @@ import re
 from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
-from ...storage.files import make_folder, read_limited, refusal
+from ...storage import permissions
+from ...storage.files import broken_link, exists, make_folder, read_limited, refusal
+from ...storage.permissions import Access
 from ...triton import config as triton_config
 from ...values import Value
 from ..manifest import CONFIG_FILE
@@ -29,6 +34,7 @@ from .names import check_name
 LONGEST_CONFIG = 4 << 20
 """Bytes of a config.pbtxt that are read; ours take two thousand."""
 STAGING_VARIABLE = "MILLWORK_STAGING"
+MEND_LINK = "Let it point at a folder that is there, or remove it."
 ELSEWHERE = f"Set {STAGING_VARIABLE} to a writable folder on the repository's file system, outside the repository."
 
 
@@ -67,6 +73,17 @@ class Place(Value):
     def holder(self) -> Path:
         return self.state / "locks" / f"{self.name}.holder"
 
+    @property
+    def notes_access(self) -> Access:
+        """Who may read and write our state: whoever may the repository."""
+        return permissions.of(self.root)
+
+    @property
+    def access(self) -> Access:
+        """Who may read and write what is published: whoever may the model's folder, or for a new one the
+        repository's."""
+        return permissions.of(self.model if self.model.is_dir() else self.root)
+
     def version(self, number: int) -> Path:
         return self.model / str(number)
 
@@ -74,7 +91,12 @@ class Place(Value):
 def locate(repository: Path, name: str) -> Place:
     """The place of ``name``; makes nothing. :class:`UsageError` for a name or a repository that can't be one."""
     check_name(name)
-    root = repository.resolve()
+    try:
+        root = repository.resolve()
+    except RuntimeError as error:  # links that lead back to themselves
+        raise UsageError(broken_link(repository.absolute()) or f"{repository}: {error}", MEND_LINK) from error
+    if astray := broken_link(repository.absolute()) or broken_link(root / name):
+        raise UsageError(astray, MEND_LINK)
     if chosen := os.environ.get(STAGING_VARIABLE):
         unique = hashlib.sha256(str(root).encode()).hexdigest()[:12]
         state = Path(chosen).resolve() / f"{root.name}-{unique}.millwork"
@@ -88,6 +110,11 @@ def locate(repository: Path, name: str) -> Place:
     return Place(root=root, name=name, state=state)
 
 
+def of_all(repository: Path) -> Place:
+    """The place of no model, for what is noted of the repository as a whole."""
+    return locate(repository, "any")
+
+
 def foresee(repository: Path, name: str) -> None:
     """Raise now what :func:`prepare` would, as far as it shows without making anything: a long run comes between."""
     place = locate(repository, name)
@@ -96,6 +123,8 @@ def foresee(repository: Path, name: str) -> None:
             if folder.exists():
                 _require_folder(place, folder)
                 _require_readable(place)
+                if folder == place.root:
+                    _require_shareable(place)
                 return
         except OSError as error:
             raise PublicationError(*_no_repository(place, error)) from error
@@ -106,14 +135,16 @@ def prepare(place: Place) -> None:
     be, if the repository isn't writable, or if the two are on different file systems.
     """
     try:
-        make_folder(place.root)
+        make_folder(place.root, permissions.nearest(place.root))
     except OSError as error:
         raise PublicationError(*_no_repository(place, error)) from error
     _require_folder(place, place.root)
     try:
-        make_folder(place.state)
+        like = place.notes_access
         for part in (place.staging, place.trash, place.ledger, place.lock):
-            make_folder(part.parent)
+            make_folder(part.parent, like)
+            permissions.correct(part.parent, like)
+        permissions.correct(place.state, like)
         writable = os.access(place.state, os.W_OK | os.X_OK)
     except OSError as error:
         raise PublicationError(
@@ -150,6 +181,32 @@ def _require_folder(place: Place, folder: Path) -> None:
         )
 
 
+def _require_shareable(place: Place) -> None:
+    """PublicationError where it shows already that somebody who reads the repository couldn't read what this user
+    makes in it."""
+    like = place.access
+    who = permissions.foreseen(like)
+    if who and not _handed_down(place, like):
+        raise PublicationError(*unreadable_for(place, who))
+
+
+def _handed_down(place: Place, like: Access) -> bool:
+    """Whether the state folder gives what is made in it the repository's group, as a setgid folder does."""
+    if not exists(place.state):
+        return False
+    state = permissions.of(place.state)
+    return state.gid == like.gid and bool(state.mode & 0o2000)
+
+
+def unreadable_for(place: Place, what: str) -> tuple[str, str]:
+    """Message and hint for a version that some who read the repository couldn't read."""
+    folder = place.model if place.model.is_dir() else place.root
+    return (
+        f"{folder}: {what} could read the repository, and not what this user publishes into it",
+        "Publish as a member of the folder's group, or let everybody read the folder (chmod o+rx).",
+    )
+
+
 def _require_readable(place: Place) -> None:
     """PublicationError where the model's configuration is one that nobody, Triton included, can read."""
     try:
@@ -179,6 +236,8 @@ def config_bytes(place: Place) -> bytes | None:
     try:
         return read_limited(place.config, LONGEST_CONFIG)
     except FileNotFoundError:
+        if astray := broken_link(place.config):
+            raise ModelError(astray, MEND_LINK.replace("folder", "file")) from None
         return None
 
 

@@ -68,7 +68,7 @@ def read(place: Place) -> Ledger:
 def write(place: Place, ledger: Ledger) -> None:
     """Replace the model's ledger, durably; ``OSError`` where that fails, and then the old one stands, or the new one
     that a power cut may take back."""
-    atomic_write(place.ledger, msgspec.json.encode(ledger))
+    atomic_write(place.ledger, msgspec.json.encode(ledger), place.notes_access)
 
 
 def drop_unfinished(place: Place) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError, UsageError
-from ...storage.files import refusal
+from ...storage import permissions
+from ...storage.files import broken_link, refusal
 from ...values import Manifest
 from .. import manifest as manifests
 from .base import VersionEntry
-from .layout import Place, locate, served_now, version_folders
+from .layout import MEND_LINK, Place, locate, served_now, version_folders
 
 
 def versions(repository: Path, name: str) -> list[VersionEntry]:
@@ -42,11 +43,24 @@ def find_version(repository: Path, name: str, version: int | None = None) -> Pat
         )
     number = _served_now(place) if version is None else version
     if number not in there:
+        if number is not None and (astray := broken_link(place.version(number))):
+            raise UsageError(astray, MEND_LINK)
         asked = "no version serves" if number is None else f"there is no version {number}"
         raise UsageError(
             f"{name}: {asked} in this repository", f"The versions here: {', '.join(str(number) for number in there)}."
         )
     return place.version(number)
+
+
+def unreadable(repository: Path, name: str, version: int) -> str:
+    """Who may read the repository, and can't read this version, in words; empty where there is nobody."""
+    place = locate(repository, name)
+    like = permissions.of(place.root)
+    try:
+        above = (permissions.unreadable_part(path, like) for path in (place.model, place.config))
+        return next(filter(None, above), "") or permissions.unreadable(place.version(version), like)
+    except OSError as error:
+        return refusal(error, place.version(version))
 
 
 def _served_now(place: Place) -> int | None:

@@ -9,10 +9,11 @@ from ...storage.files import refusal
 from ...values import Publication, Value
 from ..bundle import Bundle
 from ..manifest import CONFIG_FILE
-from . import layout, listing, publication
+from . import layout, listing, publication, server_notes
 from . import ledger as ledgers
 from . import rollback as back
 from .base import Restored, Sign, Verify, VersionEntry
+from .server_notes import ServerNotes
 
 
 class LocalRepository(Value):
@@ -54,6 +55,16 @@ class LocalRepository(Value):
 
     def manifest_sha256(self, name: str, version: int) -> str:
         return ledgers.read(layout.locate(self.root, name)).manifests.get(version, "")
+
+    def unreadable(self, name: str, version: int) -> str:
+        return listing.unreadable(self.root, name, version)
+
+    def server_notes(self) -> ServerNotes | None:
+        return server_notes.read(layout.of_all(self.root).state)
+
+    def keep_server_notes(self, notes: ServerNotes) -> None:
+        place = layout.of_all(self.root)
+        server_notes.write(place.state, notes, place.notes_access)
 
     def publish(
         self,

@@ -12,7 +12,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from ...errors import PublicationError
-from ...storage import wire
+from ...storage import permissions, wire
 from ...storage.files import refusal
 from ...values import Value
 from .layout import Place
@@ -34,6 +34,7 @@ def hold(place: Place, timeout: float) -> Iterator[None]:
     """
     lock = FileLock(place.lock)
     try:
+        permissions.touch(place.lock, place.notes_access)
         lock.acquire(timeout=timeout)
     except Timeout as error:
         raise PublicationError(
@@ -70,6 +71,8 @@ def _sign(place: Place) -> None:
     """The sidecar is a courtesy: a full disk mustn't stop a publication that needs none."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with contextlib.suppress(OSError):
+        place.holder.unlink(missing_ok=True)  # another publisher's, who was killed
+        permissions.touch(place.holder, place.notes_access)
         place.holder.write_bytes(msgspec.json.encode(Holder(pid=os.getpid(), host=socket.gethostname(), since=now)))
 
 

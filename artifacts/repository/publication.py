@@ -134,6 +134,7 @@ def _begin(
         transactions.sweep(place)
         same = _served_with(place, digest)
         if same is not None and _signed_as_asked(place, same, sign):
+            transactions.mend(place, same)
             if verify is not None:
                 verify(same)
             return same, None

@@ -10,13 +10,13 @@ import contextlib
 from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
-from ...storage.files import refusal
+from ...storage.files import broken_link, refusal
 from ...values import Publication
 from .. import manifest as manifests
 from . import ledger as ledgers
 from . import transaction as transactions
 from .base import Restored, Verify
-from .layout import Place, config_bytes, locate, prepare, served_by, served_now, version_folders
+from .layout import MEND_LINK, Place, config_bytes, locate, prepare, served_by, served_now, version_folders
 from .lock import hold
 from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
 from .transaction import Step
@@ -87,6 +87,8 @@ def _before(place: Place, present: int | None) -> int | None:
 def _config_of(place: Place, version: int) -> bytes:
     """The config.pbtxt that lets ``version`` serve, once that version is known to be whole."""
     if version not in version_folders(place):
+        if astray := broken_link(place.version(version)):
+            raise UsageError(astray, MEND_LINK)
         raise UsageError(
             f"{place.name}: there is no version {version} in this repository", f"The versions here: {_listed(place)}."
         )
@@ -118,6 +120,7 @@ def _switch(
     step: Step,
 ) -> None:
     present = config_bytes(place)
+    transactions.mend(place, target)
     try:
         if config != present:
             transactions.reserve_config(place, present)

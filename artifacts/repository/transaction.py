@@ -19,13 +19,14 @@ from pathlib import Path
 import msgspec
 
 from ...errors import ModelError, PublicationError
+from ...storage import permissions
 from ...storage.files import atomic_write, fsync_folder, fsync_tree, sha256_file
 from ...triton import config as triton_config
 from .. import manifest as manifests
 from ..bundle import Bundle
 from . import ledger as ledgers
 from .base import Sign
-from .layout import Place, config_bytes, highest, served_by, version_folders
+from .layout import Place, config_bytes, highest, served_by, unreadable_for, version_folders
 from .ledger import Transaction
 from .lock import hold_if_free
 
@@ -43,7 +44,8 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
     folder = place.staging / str(version)
     step("make the staging folder")
     folder.mkdir(parents=True)
-    place.trash.mkdir(parents=True)
+    _own_folder(place, place.staging)
+    _own_folder(place, place.trash)
     for path in (*(entry.path for entry in bundle.manifest.files), manifests.MANIFEST_FILE):
         step(f"copy {path}")
         _copy(bundle.folder, folder, path)
@@ -64,6 +66,8 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
         (place.staging / _PINNED).write_bytes(transaction.pinned)
     if not transaction.first:
         reserve_config(place, transaction.pinned, transaction.original)
+    step("let those read it who read the repository")
+    share(place, place.staging)
     step("sync the staged files")
     fsync_tree(place.staging)
     step("write the ledger")
@@ -123,7 +127,7 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     """
     committed = is_committed(place, transaction)
     ledger = ledgers.read(place)
-    place.trash.mkdir(parents=True, exist_ok=True)
+    _own_folder(place, place.trash)
     if transaction.first and _is_ours(place, transaction) and _nothing_else(place, transaction):
         step("undo: take the model's folder out")
         place.model.rename(place.trash / "model")
@@ -172,9 +176,9 @@ def put_config(place: Place, content: bytes | None) -> None:
         place.config.unlink(missing_ok=True)
         fsync_folder(place.model)
         return
-    place.staging.mkdir(parents=True, exist_ok=True)
+    _own_folder(place, place.staging)
     staged = place.staging / manifests.CONFIG_FILE
-    atomic_write(staged, content)
+    atomic_write(staged, content, place.access)
     _rename_in(staged, place.config)
 
 
@@ -182,8 +186,8 @@ def reserve_config(place: Place, *contents: bytes | None) -> None:
     """Put copies of configurations aside, so that :func:`restore_config` works on a disk that is full by then."""
     for name, content in zip(_RESERVES, contents, strict=False):
         if content is not None:
-            place.staging.mkdir(parents=True, exist_ok=True)
-            atomic_write(place.staging / name, content)
+            _own_folder(place, place.staging)
+            atomic_write(place.staging / name, content, place.access)
 
 
 def restore_config(place: Place, content: bytes | None) -> None:
@@ -193,6 +197,24 @@ def restore_config(place: Place, content: bytes | None) -> None:
             _rename_in(reserve, place.config)
             return
     put_config(place, content)
+
+
+def share(place: Place, folder: Path) -> None:
+    """Let everyone read a version, or a new model's folder, who may read the folder that it goes into;
+    PublicationError where this user can't: a server of another user couldn't load it, though ours could."""
+    like = place.access
+    permissions.give_tree(folder, like)
+    if why := permissions.unreadable(folder, like):
+        raise PublicationError(*unreadable_for(place, why.rpartition(" by ")[2]))
+
+
+def mend(place: Place, version: int) -> None:
+    """The same for a version of ours that lies there already, as far as this user may: it may have been published
+    under a umask that kept it from the server's user."""
+    folder = place.version(version)
+    with contextlib.suppress(OSError):
+        if permissions.unreadable(folder, place.access) and (folder / manifests.MANIFEST_FILE).is_file():
+            permissions.give_tree(folder, place.access)
 
 
 def sweep(place: Place) -> None:
@@ -211,6 +233,13 @@ def remove(path: Path) -> None:
     """Remove a folder and all in it; one that isn't there is fine."""
     if path.exists():
         shutil.rmtree(path)
+
+
+def _own_folder(place: Place, folder: Path) -> None:
+    """A folder of our state, which any publisher may remove."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+    permissions.correct(folder, place.notes_access)
 
 
 def _transaction(place: Place, bundle: Bundle, digest: str, version: int) -> Transaction:
@@ -255,7 +284,7 @@ def _own_config(place: Place, version: int) -> bytes | None:
 
 
 def _copy(source: Path, target: Path, path: str) -> None:
-    """Copy one file's content; its permissions are those of any new file, so that the server's user may read it."""
+    """Copy one file's content, not its permissions."""
     if not manifests.stays_inside(source, path):
         raise ModelError(f"{source}: {path!r} is outside the bundle's folder")
     copy = target / path

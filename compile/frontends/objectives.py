@@ -59,7 +59,7 @@ XGBOOST: dict[str, Objective] = {
 }  # fmt: skip
 
 CUSTOM = Objective(task="regression", postprocess="identity")
-"""CatBoost's objectives of the user's own: the margins are the answer."""
+"""CatBoost's objectives of the user's own, and models that name none: the margins are the answer."""
 
 _TWO = Objective(task="binary", postprocess="binary", alone="sigmoid", probability=True)
 _LABELS = Objective(task="multilabel", postprocess="sigmoid", probability=True)
@@ -93,8 +93,13 @@ def find(table: dict[str, Objective], name: str, framework: str) -> Objective:
     )
 
 
-def base_margin(link: Link, base_score: float) -> np.float32:
-    """XGBoost's stored base score as the margin that trees are added to, rounded as XGBoost rounds it.
+PROBABILITY_BOUND = np.float32(1e-6)
+"""XGBoost from 3.2 on takes a logistic base score below it, or above 1 minus it, as that."""
+
+
+def base_margin(link: Link, base_score: float, *, bounded: bool = False) -> np.float32:
+    """XGBoost's stored base score as the margin that trees are added to, rounded as XGBoost rounds it: minus infinity
+    and NaN where XGBoost has those. ``bounded``: a probability is first cut to :data:`PROBABILITY_BOUND`.
 
     logit: q = 1/p - 1 in float32, then -log(q); with that rounding sums are bit-identical to XGBoost's.
     """
@@ -104,8 +109,12 @@ def base_margin(link: Link, base_score: float) -> np.float32:
     if link == "identity":
         return p
     if link == "log":
-        return np.float32(math.log(float(p))) if p > 0 else np.float32(-np.inf)
-    q = np.float32(1) / p - np.float32(1) if p > 0 else np.float32(0)
-    if not q > 0:
-        raise ModelError(f"base_score {base_score} of a logistic objective must lie between 0 and 1")
-    return np.float32(-math.log(float(q)))
+        return np.float32(math.log(float(p)) if p > 0 else -np.inf if p == 0 else np.nan)
+    if not (0 <= p <= 1 if bounded else 0 < p < 1):
+        ends = "from 0 to 1" if bounded else "between 0 and 1 (XGBoost takes 0 and 1 themselves from 3.2 on)"
+        raise ModelError(f"base_score {base_score:g} of a logistic objective must lie {ends}: XGBoost refuses it too")
+    if bounded:
+        p = np.minimum(np.maximum(p, PROBABILITY_BOUND), np.float32(1) - PROBABILITY_BOUND)
+    with np.errstate(over="ignore"):  # of a denormal number
+        q = np.float32(1) / p - np.float32(1)
+    return np.float32(-math.log(float(q)) if q > 0 else np.inf)

@@ -13,7 +13,9 @@ import msgspec
 from ...errors import ModelError, TargetError
 from ...values import Framework, Provenance
 from . import ubjson
+from .catboost import binary
 from .catboost import model as catboost
+from .catboost.binary import Binary
 from .load_options import AS_SAVED, LoadOptions
 from .loaded_model import LoadedModel, NativeFile
 from .model_file import read_whole
@@ -144,12 +146,14 @@ def _cbm(content: bytes, where: Provenance, scratch: Path, options: LoadOptions)
         raise TargetError(
             "CatBoost isn't installed, and reading a .cbm file needs it", "pip install 'millwork[catboost]'"
         ) from error
+    file = binary.read(content)
+    if file is not None:
+        _refuse_text(file, where.path)
     saved, exported = scratch / "model.cbm", scratch / "exported.json"
     saved.write_bytes(content)
     try:
         model = framework.CatBoost()
         model.load_model(str(saved), format="cbm")
-        _refuse_before_export(model, where.path)
         model.save_model(str(exported), format="json")
     except (framework.CatBoostError, *_DAMAGED) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
@@ -197,12 +201,16 @@ def _left_to_right(steps: Sequence[tuple[int, int]], leaf: Sequence[int]) -> lis
     return order
 
 
-def _refuse_before_export(model: object, path: str) -> None:
-    """Text and embedding features can't be exported to JSON: refuse them by name before CatBoost's own error."""
-    for kind in ("text", "embedding"):
-        indices = getattr(model, f"get_{kind}_feature_indices")()
-        if len(indices):
-            raise ModelError(f"{path}: CatBoost's {kind} features are not supported (columns {list(indices)[:5]})")
+def _refuse_text(file: Binary, path: str) -> None:
+    """Text and embedding features can't be exported to JSON, and CatBoost loads them only outside a sandbox: refuse
+    them by name before it is asked."""
+    for kind, columns in (("text", file.text), ("embedding", file.embeddings)):
+        if columns:
+            shown = ", ".join(columns[:5]) + (", …" if len(columns) > 5 else "")
+            raise ModelError(
+                f"{path}: CatBoost's {kind} features are not supported (columns {shown})",
+                "Leave them out in training, or make numbers of them before the model.",
+            )
 
 
 class _SymmetricTree(TypedDict, total=False):

@@ -12,12 +12,13 @@ from .pickles.streams import compression, head_of
 
 Format = Literal["xgboost-json", "xgboost-ubj", "catboost-json", "catboost-cbm", "pickle", "torch-pt2", "torch-weights"]
 """``pickle`` is joblib's too, plain or compressed (zlib, gzip, bz2, xz, lzma, lz4). ``torch-weights``: what torch.save
-writes, which is read as a state dict or not at all."""
+writes, safetensors and TabNet's .zip, which are read as a state dict or not at all."""
 
 _HEAD = 1 << 16
 _READ = (
     "Formats read: XGBoost .json and .ubj (save_model), CatBoost .cbm and .json (save_model), "
-    ".pkl or .joblib of an XGBoost or CatBoost estimator, and torch's .pt2 (torch.export.save)."
+    ".pkl or .joblib of an XGBoost or CatBoost estimator, torch's .pt2 (torch.export.save), "
+    "and with --module a state dict (torch.save, .safetensors)."
 )
 _DIALECTS: dict[str, Format] = {
     # the members of the outermost object; "Config" and "Model": an XGBoost handle out of a pickle
@@ -46,7 +47,16 @@ _TORCH = re.compile(
     re.DOTALL,
 )
 """The first member of a zip that torch wrote: of a .pt2, or of torch.save."""
+_TORCH_LEGACY = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
+"""What torch.save wrote before it wrote zips: a pickled number."""
+_TORCH_CODE = re.compile(rb"PK\x03\x04.{26}[^/]{1,200}/(data/\d|\.data/\d{1,9}\.storage)", re.DOTALL)
+"""The first member of TorchScript's and torch.package's zips."""
+_TABNET = re.compile(rb"PK\x03\x04.{26}(model_params\.json|network\.pt)", re.DOTALL)
+"""TabNet's save_model."""
+_SAFETENSORS = re.compile(rb".{5}\x00\x00\x00\{\s*(\"|\})", re.DOTALL)
+"""Eight bytes of a length below 2^40, and the table of tensors."""
 
+_EXPORT = "Export the module: torch.export.save, or millwork.save_net."
 _REFUSED: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
         re.compile(rb"binf|bs64"),
@@ -67,8 +77,9 @@ _REFUSED: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
         re.compile(rb"PK\x03\x04.{26}[^/]{0,200}/(constants\.pkl|code/)", re.DOTALL),
         "a TorchScript file, which is not supported: tracing and scripting are deprecated",
-        "Export the module: torch.export.save, or millwork.save_net.",
+        _EXPORT,
     ),
+    (re.compile(rb".{4}ET1\d", re.DOTALL), "an ExecuTorch program (.pte), which is not supported", _EXPORT),
     (re.compile(rb"PK\x03\x04"), "a zip archive (Keras, skops, NumPy), which is not supported", ""),
     (re.compile(rb"\x08[\x01-\x14](?:\x12.{1,64}|\x3a)", re.DOTALL), "an ONNX model, or another protobuf message", ""),
     (re.compile(rb"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras), which is not supported", ""),
@@ -85,6 +96,8 @@ def sniff(path: Path) -> Format:
     file that is truncated further on is found by its reader.
     """
     head = model_file.read_head(path, _HEAD)
+    if _SAFETENSORS.match(head):  # its first bytes, a length, may be those of anything
+        return "torch-weights"
     if compression(head[:16]) is not None:
         return _compressed(path, head)
     found = _of_content(head) or _of_extension(path, head)
@@ -101,6 +114,8 @@ def sniff(path: Path) -> Format:
 def _of_content(head: bytes) -> Format | None:
     if head.startswith(b"CBM1"):
         return "catboost-cbm"
+    if any(pattern.match(head) for pattern in (_TORCH_CODE, _TORCH_LEGACY, _TABNET)):
+        return "torch-weights"
     if _TORCH.match(head):
         return _torch(head)
     if _UBJSON.match(head):

@@ -3,6 +3,7 @@ Triton's backend of it."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 LIBRARY = "libmillwork_kernel.so"
@@ -21,6 +22,12 @@ def library() -> Path | None:
 def triton_library() -> Path | None:
     """Triton's backend, or None likewise."""
     return _built(TRITON_LIBRARY)
+
+
+def glibc(library: Path) -> tuple[int, int]:
+    """The newest glibc whose symbols the library asks for: no system with an older one loads it."""
+    versions = re.findall(rb"\0GLIBC_(\d+)\.(\d+)", library.read_bytes())
+    return max(((int(major), int(minor)) for major, minor in versions), default=(0, 0))
 
 
 def _built(name: str) -> Path | None:

@@ -2,15 +2,17 @@
 runner, with what lies beside that.
 
     python ask.py REQUEST.json      {"runner": FILE.py, "model_file": FILE, "parameters": {…}, "rows": FILE.npy,
-                                     "categories": FILE.npy or "", "folder": DIR, "threads": N}
+                                     "categories": FILE.npy or "", "frame": FILE.npz or "", "folder": DIR, "threads": N}
 
-Writes answers.npy (float32 [N, K]) and leaves.npy (int32 [N, T]) into the folder, and replies with the framework's
+Writes answers.npy (float32 [N, K]), leaves.npy (int32 [N, T]) and told.json (the framework's names of its classes, and
+what it made of the user's frame, where one is given) into the folder, and replies with the framework's
 version on the file descriptor that MILLWORK_REPLY_FD names. Run by the interpreter that has the version that wrote
 the model, which need not be ours.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import json
@@ -36,14 +38,29 @@ def main(request: dict[str, Any]) -> str:
     spec.loader.exec_module(module)
     runner = module.Runner(Path(request["model_file"]), request["parameters"], request["threads"])
     rows = np.load(request["rows"], allow_pickle=False)
-    categories = np.load(request["categories"], allow_pickle=False) if request["categories"] else None
+    categories = _texts(np.load(request["categories"], allow_pickle=False)) if request["categories"] else None
     first = [end for end in itertools.accumulate(BATCHES) if end < len(rows)]
     bounds = [0, *first, *range(max(first, default=0) + BLOCK, len(rows), BLOCK), len(rows)]
     blocks = [(rows[i:j], None if categories is None else categories[i:j]) for i, j in itertools.pairwise(bounds)]
     folder = Path(request["folder"])
     np.save(folder / "answers.npy", np.concatenate([runner.predict(*block) for block in blocks]))
     np.save(folder / "leaves.npy", np.concatenate([runner.leaves(*block) for block in blocks]))
+    told: dict[str, Any] = {"labels": list(getattr(runner, "labels", []))}
+    if request.get("frame"):
+        frames = importlib.import_module("catboost_frame")  # beside the runner
+        told["frame"] = frames.compare(runner, Path(request["frame"]), (rows, categories), _texts)
+    (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
     return str(runner.version)
+
+
+def _texts(array: Any) -> Any:
+    """As storage/texts.py packs them: text that numpy's own type would cut is JSON."""
+    if array.dtype != np.uint8:
+        return array
+    shape, words = json.loads(array.tobytes())
+    out = np.empty(len(words), object)
+    out[:] = words
+    return out.reshape(shape)
 
 
 if __name__ == "__main__":

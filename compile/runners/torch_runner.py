@@ -1,9 +1,10 @@
 """torch itself: the oracle, and the ``reference`` candidate of nets. Standalone: numpy and torch only.
 
 The model's file is a .pt2 (torch.export). Parameters: ``inputs`` (``numbers``, ``codes``: the program's arguments in
-order), ``answer`` (what to make of the raw outputs, as passes/program.py names it), ``outputs`` (K0), ``counts`` (how
-many codes each column has; a row with another is answered NaN), ``finite`` (a row with a number that isn't finite is
-answered NaN: the net fails on it), ``decision`` and ``cut`` where the answer is a label.
+order), ``answer`` (what to make of the raw outputs, as passes/program.py names it), ``outputs`` (K0), ``safe_numbers``
+and ``safe_codes`` (a row that the net answers), ``finite`` (a row with a number that isn't finite is answered NaN),
+``decision`` and ``cut`` where the answer is a label. A row that torch fails on is answered NaN: a batch that it fails on
+is asked by halves, down to single rows, and then again with the safe row in place of those.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class Runner:
         self.inputs = parameters["inputs"].split(",")
         self.answer = parameters["answer"]
         self.outputs = int(parameters["outputs"])
-        self.counts = np.array([int(count) for count in parameters.get("counts", "").split(",") if count], np.int64)
+        self.safe = {
+            "numbers": np.array([float(x) for x in parameters.get("safe_numbers", "").split(",") if x], np.float32),
+            "codes": np.array([int(x) for x in parameters.get("safe_codes", "").split(",") if x], np.int64),
+        }
         self.finite = parameters.get("finite", "") == "yes"
         self.decision, self.cut = parameters.get("decision", ""), float(parameters.get("cut", "0.5"))
         self.version = torch.__version__.partition("+")[0]
@@ -46,29 +50,55 @@ class Runner:
 
     def _with_unknown(self, rows: Any, categories: Any, made: Any) -> Any:
         if len(rows) == 0:
-            one = np.zeros((1, *categories.shape[1:]), np.int64) if categories is not None else None
-            return self._with_unknown(np.zeros((1, *rows.shape[1:]), np.float32), one, made)[:0]
+            one = {kind: safe[None] for kind, safe in self.safe.items()}
+            return self._with_unknown(one["numbers"], None if categories is None else one["codes"], made)[:0]
         odd = np.zeros(len(rows), bool)
-        if categories is not None:
-            unknown = (categories < 0) | (categories >= self.counts)
-            odd |= unknown.any(axis=1)
-            categories = np.where(unknown, 0, categories)
         if self.finite:
             odd |= ~np.isfinite(rows).all(axis=1)
             rows = np.where(np.isfinite(rows), rows, np.float32(0))
-        given = [
-            torch.from_numpy(np.array(rows, np.float32) if kind == "numbers" else np.array(categories, np.int64))
-            for kind in self.inputs
-        ]
-        with torch.inference_mode():
-            out = self.run(*given)
-            while isinstance(out, tuple | list):
-                out = out[0]
-            answers = made(out.reshape(len(rows), self.outputs)).numpy()
+        whole = {"numbers": np.array(rows, np.float32)}
+        if categories is not None:
+            whole["codes"] = np.array(categories, np.int64)
+        raw = self._raw(whole)
+        if raw is None:
+            failing = self._failing(whole)
+            odd |= failing
+            raw = self._raw({kind: np.where(failing[:, None], self.safe[kind], part) for kind, part in whole.items()})
+        if raw is None:
+            raise RuntimeError("torch fails on these rows together, but on none of them alone")
+        answers = made(raw).numpy()
         if odd.any():
             answers = np.array(answers)
             answers[odd] = np.nan
         return answers
+
+    def _raw(self, whole: dict[str, Any]) -> Any:
+        """[N, K0]; None where torch fails."""
+        given = [torch.from_numpy(np.ascontiguousarray(whole[kind])) for kind in self.inputs]
+        try:
+            with torch.inference_mode():
+                out = self.run(*given)
+        except (IndexError, RuntimeError):
+            return None
+        while isinstance(out, tuple | list):
+            out = out[0]
+        return out.reshape(len(given[0]), self.outputs)
+
+    def _failing(self, whole: dict[str, Any]) -> Any:
+        """Which rows torch fails on, bool [N]: by halves."""
+        count = len(next(iter(whole.values())))
+        failing = np.zeros(count, bool)
+        pending = [(0, count)]
+        while pending:
+            begin, end = pending.pop()
+            if self._raw({kind: part[begin:end] for kind, part in whole.items()}) is not None:
+                continue
+            if end - begin == 1:
+                failing[begin] = True
+                continue
+            middle = (begin + end) // 2
+            pending += [(begin, middle), (middle, end)]
+        return failing
 
     def _answered(self, raw: Any) -> Any:
         if self.answer in ("binary", "sigmoid"):

@@ -42,7 +42,7 @@ class Runner:
         self.own_softmax = "softmax" in parameters and parameters["answer"] == "softmax"
         self.linear = parameters.get("booster") == "gblinear"
         self.answer = parameters["answer"]
-        self.missing = float(parameters["missing"])
+        self.missing = float(np.float32(parameters["missing"]))
         self.rounds = (0, int(parameters["rounds"]))
         self.version = xgboost.__version__
 
@@ -123,8 +123,10 @@ class Runner:
                 continue
             kind, known = self.kinds[-1 - column], self.known[-1 - column]
             values = _nulls(categories[:, -1 - column], kind, known)
-            # Backwards: that XGBoost recodes by value and not by place is then part of what is judged.
-            index = pd.Index([_typed(value, kind) for value in reversed(known)], dtype=kind)
+            # Backwards: that XGBoost recodes by value and not by place is then part of what is judged. But where the
+            # sentinel is a place, XGBoost reads the category that stands there as missing.
+            ordered = known if self.missing in range(len(known)) else known[::-1]
+            index = pd.Index([_typed(value, kind) for value in ordered], dtype=kind)
             columns[name] = pd.Categorical(values, categories=index)
         return pd.DataFrame(columns)
 

@@ -79,10 +79,11 @@ def optimize(given: LiveOptions) -> Record:
     them, and as Python has it:
 
     ``model``: a path, or a fitted xgboost or catboost estimator or Booster, or a torch.nn.Module, with ``example`` (its
-    arguments, as :func:`millwork.save_net` takes them; of one argument ``data`` will do) and ``task``. ``data``: a
-    path, an array [rows, features], or anything whose columns have names: a frame of pandas, polars or pyarrow, a
-    mapping. Such columns are found by name. ``label``: the name of a column of ``data``, or labels [rows] to go with an
-    array or a frame. ``backends`` may be a list, ``traffic`` a mapping of batch sizes to shares.
+    arguments, as :func:`millwork.save_net` takes them; of one argument ``data`` will do, from which the column of
+    ``label`` is left out) and ``task``. ``data``: a path, an array [rows, features], or anything whose columns have
+    names: a frame of pandas, polars or pyarrow, a mapping. Such columns are found by name. ``label``: the name of a
+    column of ``data``, or labels [rows] to go with an array or a frame. ``backends`` may be a list, ``traffic`` a
+    mapping of batch sizes to shares.
     ``progress`` is told what happens; True: lines on stderr, False: nothing, None: lines on a terminal and in a
     notebook. A live model that is to be published needs a ``name``.
 
@@ -92,7 +93,7 @@ def optimize(given: LiveOptions) -> Record:
     if given.name is None and given.repository is not None and not isinstance(given.model, str | Path):
         raise UsageError("a live model has no file's name to be published under", "Give name=….")
     with scratch.folder("model") as folder:
-        path = _model(given.model, folder, given.data if given.example is None else given.example, given.task)
+        path = _model(given, folder)
         data, label = _rows(given.data, given.label, folder)
         shared = {name: getattr(given, name) for name in SharedOptions.__struct_fields__}
         options = Options(model=str(path), data=data, label=label, **shared)
@@ -126,14 +127,15 @@ def _told_as_given(folder: Path) -> Iterator[None]:
         raise
 
 
-def _model(model: object, folder: Path, example: object, task: str | None) -> Path:
+def _model(given: LiveOptions, folder: Path) -> Path:
     """A path as it is; a net exported; another live model pickled, which is then read as any other pickle: by inert
     stubs."""
+    model = given.model
     if isinstance(model, str | Path):
         require_local(model, "the model")
         return Path(model)
     if any(kind.__module__ == "torch.nn.modules.module" for kind in type(model).__mro__):
-        return _net(model, folder, example, task)
+        return _net(given, folder)
     if type(model).__module__.split(".")[0] not in KINDS:
         raise ModelError(
             f"can't optimize a {type(model).__module__}.{type(model).__name__}",
@@ -149,18 +151,55 @@ def _model(model: object, folder: Path, example: object, task: str | None) -> Pa
     return path
 
 
-def _net(module: Any, folder: Path, example: object, task: str | None) -> Path:
+def _net(given: LiveOptions, folder: Path) -> Path:
+    """The net exported; ``data`` is its example where none is given, without its column of labels."""
+    example = given.data if given.example is None else given.example
     if example is None or isinstance(example, str | Path):
         raise UsageError(
             "a torch module without example", "Give example=rows, or (rows, codes): what it is called with."
         )
+    if given.example is None and named_rows.has_names(example) and not hasattr(example, "to_numpy"):
+        example = named_rows.table(example, None)[0].to_pandas()
     names: list[str] = []
     if hasattr(example, "columns") and hasattr(example, "to_numpy"):
-        names = [str(name) for name in example.columns]
-        example = example.to_numpy()
-    if not isinstance(example, tuple | list):
+        features = _features(example, given.label, is_data=given.example is None)
+        names = [str(name) for name in features]
+        example = _numbers(example, features)
+    elif given.example is None and not isinstance(example, tuple | list | dict):
         example = np.asarray(example, np.float32)
-    return export_net.save_net(module, example, folder / "model.pt2", task=task, names=names)
+    return export_net.save_net(given.model, example, folder / "model.pt2", task=given.task, names=names)
+
+
+def _features(frame: Any, label: object, *, is_data: bool) -> list[Any]:
+    """A frame's columns without the labels': ``label`` is the column's name, or a series that was taken out of it."""
+    columns = list(frame.columns)
+    if label is None:
+        return columns
+    if named_rows.is_name(label):
+        if is_data and label not in columns:
+            near = did_you_mean(str(label), map(str, columns))
+            raise UsageError(f"data has no column {label!r} (label){near}", f"It has {_some(columns)}.")
+        return [name for name in columns if name != label]
+    name = getattr(label, "name", None)
+    taken = name in columns and np.array_equal(np.asarray(frame[name]), np.asarray(label))
+    return [column for column in columns if column != name] if taken else columns
+
+
+def _numbers(frame: Any, columns: list[Any]) -> Any:
+    """float32 [N, F]. UsageError names the first column that holds no numbers."""
+    for name in columns:
+        try:
+            np.asarray(frame[name], np.float32)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"column {str(name)!r} of the net's example isn't numeric: {str(error).splitlines()[0]}",
+                "Encode it as the net takes it, or leave it out; label= names the labels' column.",
+            ) from error
+    return np.asarray(frame[columns], np.float32)
+
+
+def _some(columns: list[Any]) -> str:
+    return ", ".join(map(str, columns[:8])) + (", …" if len(columns) > 8 else "")
 
 
 def _rows(data: object, label: object, folder: Path) -> tuple[str | None, str | None]:

@@ -26,10 +26,13 @@ def save_net(
     """Export ``module`` (a torch.nn.Module, which is put into evaluation for that) and write it to ``path``, a .pt2.
 
     ``example``: its arguments, arrays or tensors of at least 2 rows: numbers float32 [N, F], codes int64 [N, C], or a
-    tuple of both in the order of ``forward``. It returns margins (or values) [N] or [N, K]. ``task``: regression (the
-    default), binary, multiclass or multilabel: what the outputs are margins of. ``names``, ``code_names``: the columns;
-    ``labels``: the classes, or outputs; ``code_counts``: how many codes each column has (found out where not said);
-    ``threshold``: the probability above which a binary net decides for its second class.
+    tuple of both in the order of ``forward``, or a dict of them: of keyword arguments where its keys are the names of
+    ``forward``'s, else the one argument that it takes. None and numbers among them stay as they are.
+
+    The module returns margins (or values) [N] or [N, K], the same ones for the same rows, and is afterwards as it was.
+    ``task``: regression (the default), binary, multiclass or multilabel: what the outputs are margins of. ``names``,
+    ``code_names``: the columns; ``labels``: the classes, or outputs; ``code_counts``: how many codes each column has
+    (found out where not said); ``threshold``: the probability above which a binary net decides for its second class.
 
     The program is proved against the module at batches of 1, 2, an odd number and a large one. Raises ModelError where
     the module can't be exported, UsageError for a wrong argument, TargetError where torch isn't installed.
@@ -54,16 +57,6 @@ def save_net(
         code_counts=tuple(int(count) for count in code_counts),
         threshold=threshold,
     )
-    made = export.export(module, _tensors(example, torch), weights.accept)
+    made = export.export(module, example, weights.accept)
     torch.export.save(made.program, str(out), extra_files={cards.CARD_FILE: msgspec.json.encode(card).decode()})
     return out
-
-
-def _tensors(example: Any, torch: Any) -> tuple[Any, ...]:
-    """Arrays and tensors as the module takes them: whole numbers as int64, all else as float32."""
-    given = example if isinstance(example, tuple | list) else (example,)
-    made = [torch.as_tensor(part) for part in given]
-    return tuple(
-        part.to(torch.float32) if part.is_floating_point() or part.dtype == torch.bool else part.to(torch.int64)
-        for part in made
-    )

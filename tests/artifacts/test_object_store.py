@@ -22,6 +22,7 @@ from millwork.artifacts.repository.object_store import ObjectRepository, records
 from millwork.artifacts.repository.object_store import store as stores
 from millwork.artifacts.repository.object_store.address import Place, parse
 from millwork.artifacts.repository.object_store.store import Patience
+from millwork.artifacts.repository.server_notes import ServerNotes
 from millwork.errors import ParityError, PublicationError, UsageError
 from millwork.storage import wire
 from millwork.triton import config as triton_config
@@ -85,6 +86,15 @@ def test_there_and_back(url: str, make_bundle, tmp_path: Path) -> None:
         repository.rollback("m", 9)
     with pytest.raises(UsageError, match="no model called 'other'"):
         repository.find("other")
+
+
+def test_what_is_known_of_the_server_is_noted_beside_the_repository(url: str) -> None:
+    repository = quick(url)
+    assert repository.server_notes() is None
+    for known in (True, False):
+        repository.keep_server_notes(ServerNotes(millwork_backend=known))
+        assert quick(url).server_notes() == ServerNotes(millwork_backend=known)
+    assert repository.models() == []
 
 
 def test_a_version_that_fails_is_taken_back(url: str, make_bundle, tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def test_what_several_commands_have_is_said_once() -> None:
     """The same value of an option, not one of the same text."""
     both = {option.name: option.said for option in declared(Options)}
     shared = {option.name for option in declared(TuneOptions) if both.get(option.name) is option.said}
-    assert shared == {"repository", "slo", "traffic", "objective"}
+    credentials = {"triton_ca", "triton_cert", "triton_key", "triton_header"}
+    assert shared == {"repository", "slo", "traffic", "objective", "millwork_backend"} | credentials
 
 
 def test_brackets_are_no_markup() -> None:
@@ -223,7 +224,8 @@ def completed(line: str, shell: str = "bash") -> list[str]:
     [
         ("millwork op", ["optimize"]),
         ("millwork triton s", ["status", "serve"]),
-        ("millwork optimize m --tr", ["--trust", "--traffic", "--triton", "--triton-release"]),
+        ("millwork optimize m --trust", ["--trust"]),
+        ("millwork tune m --triton-", ["--triton-ca", "--triton-cert", "--triton-key", "--triton-header"]),
         ("millwork optimize m --target h", ["host", "h100", "h200"]),
         ("millwork optimize m --backends onnx,ref", ["onnx,reference"]),
         ("millwork tune m --objective ", ["throughput", "latency", "cost"]),
@@ -238,9 +240,9 @@ def test_a_command_line_is_completed(line: str, expected: list[str]) -> None:
 @pytest.mark.parametrize("shell", ["fish", "zsh"])
 def test_what_completes_has_a_line_of_help(shell: str) -> None:
     """One only: a shell would take a second for something to complete with."""
-    found = completed("millwork optimize m --tr", shell)
+    found = completed("millwork tune m --triton-", shell)
     assert len(found) == 4
-    assert "The model is yours" in found[0]
+    assert "Certificates (PEM)" in found[0]
 
 
 @pytest.mark.parametrize("program", ["millwork", "optimize"])

@@ -14,7 +14,9 @@ from models.records import RECORDS
 from rich.cells import cell_len
 from rich.console import Console
 
+from millwork import units
 from millwork.cli.terminal import TerminalProgress, candidates_table, outcome, print_error
+from millwork.cli.tuning_table import tuning_table
 from millwork.errors import ParityError, UsageError
 from millwork.progress import Progress
 from millwork.values import Record
@@ -158,8 +160,9 @@ def test_it_fits_and_has_every_candidate(record: Record, width: int, terminal: b
     for candidate in record.candidates:
         assert "".join(candidate.id.split()) in whole
         for line in candidate.latency:
-            figure = f"{line.p50_us:,.0f}" if line.p50_us >= 100 else f"{line.p50_us:.1f}"
-            assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d.,])", written), figure
+            shown_as = {units.within(line.p50_us, unit).split()[0] for unit in ("", "µs", "ms")}
+            figure = "|".join(map(re.escape, shown_as))
+            assert re.search(rf"(?<![\d.,])(?:{figure})(?![\d.,])", written), figure
 
 
 def test_figures_of_one_batch_size_stand_below_one_another() -> None:
@@ -221,7 +224,7 @@ def test_commands_can_be_copied_at_any_width(width: int) -> None:
     command = re.search(r"serve it +(millwork .*?)\n {1,3}[a-z]", file.getvalue(), flags=re.DOTALL)
     assert command
     joined = re.sub(r" \\ *\n", " ", command[1])
-    assert shlex.split(joined) == ["millwork", "triton", "serve", "--repository", repository, "--name", "delays"]
+    assert shlex.split(joined)[:7] == ["millwork", "triton", "serve", "--repository", repository, "--name", "delays"]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +259,26 @@ def test_paths_in_the_current_folder_are_short(tmp_path: Path, monkeypatch: pyte
     target, file = console(terminal=False)
     target.print(outcome(record))
     assert "  report       .millwork/delays/report.html" in shown(file)
-    assert "  serve it     millwork triton serve --repository ./models --name delays" in shown(file)
+    assert any("millwork triton serve --repository ./models --name delays" in line for line in shown(file))
+    assert "  client       .millwork/delays/client.py" in shown(file)
+    assert any("python .millwork/delays/client.py grpc://127.0.0.1:8001" in line for line in shown(file))
+
+
+def test_the_limit_that_was_given_is_answered() -> None:
+    target, file = console(terminal=False, width=100)
+    target.print(outcome(records.KEPT))
+    assert "  limit        met: p99 26.4 ms of the 50 ms asked" in shown(file)
+
+
+def test_what_came_nearest_to_a_limit_that_nothing_keeps_is_no_winner() -> None:
+    target, file = console(terminal=False, width=100)
+    target.print(candidates_table(records.MISSED))
+    target.print(tuning_table(records.MISSED))
+    written = file.getvalue()
+    assert "winner" not in written
+    assert "★" not in written
+    assert re.search(r"^onnx-fp32 .* closest$", "\n".join(shown(file)), flags=re.MULTILINE)
+    assert re.search(r"closest: onnx-fp32, 1 instances +364,000 +6\.60 ms +26\.4 ms", written)
 
 
 # ── errors ────────────────────────────────────────────────────────────────────────────────────────────────

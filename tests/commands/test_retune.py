@@ -102,6 +102,21 @@ def test_what_the_counters_say_is_told_and_nothing_is_changed(production):
     assert (production.config.read_text(), served_version(production.repository, "clicks")) == before
 
 
+def test_a_version_that_the_server_has_not_loaded_is_not_judged_by_the_one_before(production):
+    """As after ``publish --triton none``: the server goes on with the old version."""
+    old = production.config.read_text()
+    shutil.copytree(production.config.parent / "1", production.config.parent / "2")
+    production.config.write_text(triton_config.with_version(old, 2))
+    try:
+        said = retune(production, "--metrics", production.running.metrics_url, "--seconds", "0.5")
+    finally:
+        production.config.write_text(old)
+        shutil.rmtree(production.config.parent / "2")
+    assert said.code == 2
+    assert "version 2 serves in the repository, and requests were answered by version 1" in said.err
+    assert "Has the server loaded the version?" in said.err
+
+
 def test_without_a_name_it_is_the_one_model_that_both_have(production):
     said = millwork(
         "retune", "--repository", production.repository, "--metrics", production.running.metrics_url, "--seconds", "1"

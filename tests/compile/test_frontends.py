@@ -230,54 +230,11 @@ def test_models_pickled_by_old_versions_answer_as_they_did(file: str, tmp_path: 
         assert made.signature.features.names == ("a", "b", "c")
 
 
-# ── base scores ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_base_margin_is_rounded_as_xgboost_rounds_it() -> None:
-    """Asked of XGBoost: a model of one leaf that is 0."""
-    flat = xgb.DMatrix(np.zeros((4, 1)))
-    for name, scores in {
-        "binary:logistic": [0.001, 0.1, 0.3, 0.5, 0.7, 0.999],
-        "reg:logistic": [0.2, 0.9],
-        "count:poisson": [0.01, 0.5, 3.0, 1e6],
-        "reg:gamma": [0.3, 7.0],
-        "reg:tweedie": [0.3, 7.0],
-        "reg:squarederror": [-3.3, 0.1, 1e9],
-    }.items():
-        link = objectives.XGBOOST[name].link
-        for score in scores:
-            model = xgb.train(
-                {"objective": name, "base_score": score}, xgb.DMatrix(np.zeros((4, 1)), np.full(4, 0.5)), 0
-            )
-            assert objectives.base_margin(link, score) == model.predict(flat, output_margin=True)[0]
-
-
-@pytest.mark.parametrize("score", [0.0, 1.0, 1.5, -0.1, float("nan")])
-def test_a_base_score_that_is_no_probability_is_refused(score: float) -> None:
-    with pytest.raises(ModelError, match="base_score"):
-        objectives.base_margin("logit", score)
-
-
 # ── refusals by name ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _custom(predicted: Any, matrix: Any) -> Any:
     return predicted - matrix.get_label(), np.ones_like(predicted)
-
-
-def _with_text() -> cb.CatBoost:
-    given = rows()
-    words = np.array(["good day", "bad day", "good night"])[np.arange(len(given)) % 3]
-    table = np.column_stack([given.astype(object), words])
-    pool = cb.Pool(table, (target(given) > 0).astype(int), text_features=[6])
-    return cb.CatBoost({**catboost_models.QUIET, "iterations": 2, "loss_function": "Logloss"}).fit(pool)
-
-
-def _with_embeddings() -> cb.CatBoost:
-    given = rows()
-    frame = pd.DataFrame({"a": given[:, 0], "e": [row.tolist() for row in np.nan_to_num(given[:, 1:4])]})
-    pool = cb.Pool(frame, (target(given) > 0).astype(int), embedding_features=["e"])
-    return cb.CatBoost({**catboost_models.QUIET, "iterations": 4, "loss_function": "Logloss"}).fit(pool)
 
 
 def _accented_categories() -> xgb.XGBRegressor:
@@ -301,13 +258,6 @@ def test_what_isnt_supported_of_xgboost_is_refused_by_name(name: str, file: str,
     make, said = XGBOOST_REFUSED[name]
     with pytest.raises(ModelError, match=said):
         loaded(make(), tmp_path / file)
-
-
-def test_a_sentinel_beside_categories_of_strings_is_refused(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"kind": pd.Categorical(np.array(["a", "b"])[np.arange(60) % 2]), "x": np.arange(60.0)})
-    wrapper = xgb.XGBRegressor(n_estimators=2, enable_categorical=True, missing=0.0).fit(frame, np.arange(60) % 2)
-    with pytest.raises(ModelError, match=r"missing=0 together with string categories"):
-        loaded(wrapper, tmp_path / "m.pkl")
 
 
 @pytest.mark.parametrize(
@@ -406,19 +356,6 @@ def test_an_objective_that_isnt_known_is_refused_by_name(tmp_path: Path) -> None
 
 def _own_objective(truth: Any, predicted: Any) -> Any:
     return predicted - truth, np.ones_like(predicted)
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (_with_text, "text features"),
-        (_with_embeddings, "embedding features"),
-    ],
-    ids=["text", "embeddings"],
-)
-def test_what_isnt_supported_of_catboost_is_refused_by_name(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=said):
-        loaded(make(), tmp_path / "m.cbm")
 
 
 @pytest.mark.parametrize("missing", [float("inf"), float("-inf"), 1e300])

@@ -234,7 +234,7 @@ SYMMETRIC_EDITS: dict[str, tuple[Edit, str]] = {
     "no scale": (lambda d: d.pop("scale_and_bias"), "not a complete CatBoost model"),
     "no loss": (lambda d: d["model_info"]["params"].pop("loss_function"), "not a complete CatBoost model"),
     "no features": (lambda d: d["features_info"].update(float_features=[]), "no features"),
-    "features that aren't numbered": (float_feature(flat_feature_index=3), "aren't numbered"),
+    "two features of one number": (float_feature(flat_feature_index=3), "features have the same number"),
     "a way with NaN from the future": (float_feature(nan_value_treatment="AsMedian"), "nan_value_treatment 'AsMedian'"),
 }  # fmt: skip
 EDITS: dict[str, tuple[Edit, str]] = {

@@ -4,19 +4,23 @@ made are in files/versions)."""
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import catboost
 import numpy as np
+import pandas as pd
 import pytest
+import xgboost as xgb
 
 from millwork import triton_releases
 from millwork.compile.backends import table as backends
 from millwork.compile.backends.base import Artifact, Source
 from millwork.compile.frontends.read import read
 from millwork.compile.runners.load import runner
+from millwork.errors import ModelError
 from millwork.passes import base, pass_table
 from millwork.passes.program import Program, run, transform
 from millwork.validators import oracle
@@ -114,15 +118,32 @@ def test_the_weights_of_darts_trees_count(file: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(doubled.forest.leaf_value[leaf], 2 * program.forest.leaf_value[leaf])
 
 
-def test_names_that_arent_ascii_are_refused_in_files_of_before_3_4(tmp_path: Path) -> None:
-    from millwork.errors import ModelError
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["gr\u00fcn", "blau", "rot"], "feature 0 has the category 'gr\u00fcn': XGBoost before 3.4 cuts names"),
+        (["\u9752", "\u8d64", "\u767d"], "feature 0 has the category '\u9752': XGBoost before 3.4 cuts names"),
+        (["a", "b", "c\u00e9"], "feature 0 has a category whose name isn't ASCII: XGBoost before 3.4 cuts names"),
+    ],
+)
+def test_names_that_xgboost_before_3_4_has_cut_are_refused_for_that(
+    names: list[str], said: str, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"colour": pd.Categorical([names[i % 3] for i in range(60)], categories=names)})
+    model = xgb.XGBRegressor(n_estimators=1, enable_categorical=True).fit(frame, np.arange(60) % 3)
+    model.save_model(tmp_path / "model.json")
+    with pytest.raises(ModelError, match=re.escape(said)) as refused:
+        read(tmp_path / "model.json", tmp_path)
+    assert "Train again with XGBoost 3.4" in refused.value.hint
 
+
+def test_names_that_arent_ascii_are_whole_in_files_from_3_4_on(tmp_path: Path) -> None:
     file = "xgboost-3.4.1-strings.json"
     words = read(FOLDER / file, tmp_path).signature.features.categories["colour"]
     assert words == ("red", "gr\u00fcn", "\u9752", "\u00e9t\u00e9")
-    document = json.loads((FOLDER / file).read_text())
-    document["version"] = [3, 3, 9]
-    (tmp_path / "older.json").write_text(json.dumps(document))
-    with pytest.raises(ModelError, match=r"has the category 'gr\u00fcn': XGBoost before 3\.4 cuts names") as refused:
-        read(tmp_path / "older.json", tmp_path)
-    assert "Train again with XGBoost 3.4" in refused.value.hint
+    document = json.loads((FOLDER / file).read_text())  # a model of before that 3.4 has saved again
+    entries = document["learner"]["gradient_booster"]["model"]["cats"]["enc"]
+    entries[1]["offsets"][1:3] = [5, 6]
+    (tmp_path / "again.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="feature 1 has a category whose name ends within a letter"):
+        read(tmp_path / "again.json", tmp_path)

@@ -118,9 +118,14 @@ def test_a_csvs_value_that_the_model_doesnt_know_is_of_the_kind_that_it_knows(tm
     written = given["place"].map("{:06d}".format)
     written[0] = "000777"
     given.assign(place=written).to_csv(tmp_path / "rows.csv", index=False)
-    features = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "rows.csv")).signature.features
+    made = read(tmp_path / "model.json", tmp_path, LoadOptions(data=tmp_path / "rows.csv"))
+    features = made.signature.features
     assert features.category_dtype == "int64"
-    assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65", "777"}
+    assert set(features.categories["place"]) == {"3", "14", "15", "92", "-65"}
+    assert made.program.categories is not None  # type: ignore[union-attr]
+    assert 777 in made.program.categories.vocabularies[0]  # type: ignore[union-attr]
+    (note,) = read_rows(tmp_path / "rows.csv", features).notes
+    assert note.endswith("hold a category of 'place' that the model does not know, such as '777'")
 
 
 def test_what_stays_unknown_is_told_feature_by_feature(ctrs: tuple[Path, Path], tmp_path: Path) -> None:

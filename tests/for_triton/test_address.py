@@ -16,6 +16,7 @@ from millwork.triton.address import Folder, Managed, NoServer, Remote, parse
         ("grpc://localhost:8001", Remote(host="localhost", port=8001)),
         ("grpc://triton.models.svc:9000/", Remote(host="triton.models.svc", port=9000)),
         ("grpc://[::1]:8001", Remote(host="::1", port=8001)),
+        ("grpcs://triton.models.svc:443", Remote(host="triton.models.svc", port=443, scheme="grpcs")),
     ],
 )
 def test_each_spelling(text: str, meant: object) -> None:
@@ -26,7 +27,7 @@ def test_a_path_is_an_installation(tmp_path: Path) -> None:
     assert parse(str(tmp_path)) == Folder(path=str(tmp_path))
 
 
-@pytest.mark.parametrize("url", ["grpc://localhost:8001", "grpc://[::1]:8001"])
+@pytest.mark.parametrize("url", ["grpc://localhost:8001", "grpc://[::1]:8001", "grpcs://[::1]:8001"])
 def test_a_remote_gives_its_url_back(url: str) -> None:
     remote = parse(url)
     assert isinstance(remote, Remote)
@@ -40,7 +41,8 @@ def test_a_remote_gives_its_url_back(url: str) -> None:
         ("manged", "this isn't the address of a Triton"),
         ("localhost:8001", "this isn't the address of a Triton"),
         ("http://localhost:8000", "http:// is not supported"),
-        ("grpcs://localhost:8001", "not supported"),
+        ("unix://run/triton.sock", "expected an absolute path"),
+        ("unix:///not/there.sock", "there is no such socket"),
         ("grpc://localhost", "expected a host and a port"),
         ("grpc://:8001", "expected a host and a port"),
         ("grpc://localhost:port", "Port could not be cast"),

@@ -84,6 +84,39 @@ def test_what_happened_between_two_readings() -> None:
         counters.between(after, after, 10.0)
 
 
+def test_a_version_is_counted_by_itself() -> None:
+    assert counters.by_version(PAGE, "delays") == {1: 100, 2: 900}
+    found = counters.parse(PAGE, "delays", 2)
+    assert (found.requests, found.rows, found.gpu_use) == (900, 4000, 0.95)
+    assert counters.parse(PAGE, "delays", 1).requests == 100
+
+
+@pytest.mark.parametrize(
+    ("grown", "said"),
+    [
+        ({2: 120.0}, ""),
+        ({1: 0.0, 2: 120.0}, ""),
+        ({1: 30.0, 2: 120.0}, "requests of others are left out: version 1 (30)"),
+        ({2: 0.0}, ""),  # nothing was answered, which is said as such
+    ],
+)
+def test_others_requests_beside_the_version_s_own(grown: dict[int, float], said: str) -> None:
+    assert counters.require_version(grown, "churn", 2) == said
+
+
+@pytest.mark.parametrize(
+    ("grown", "why"),
+    [
+        ({1: 120.0}, r"version 2 serves in the repository, and requests were answered by version 1 \(120\)"),
+        ({1: 120.0, 2: 0.0}, r"requests were answered by version 1 \(120\)"),
+        ({1: 0.0}, "the server has version 1, which answered nothing"),
+    ],
+)
+def test_one_version_is_not_judged_by_another_s_counters(grown: dict[int, float], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        counters.require_version(grown, "churn", 2)
+
+
 @pytest.fixture
 def prometheus() -> Iterator[str]:
     """What it answers to a query, and no more: half of what the counters hold, grown in the time asked for, and that it
@@ -161,7 +194,7 @@ def test_what_drowns_is_told_and_something_else_proposed() -> None:
     assert found.proposed_us is not None
     assert found.now_us > 2 * found.proposed_us
     words = " ".join(found.signs)
-    assert "waits 9,000 µs in the queue" in words
+    assert "waits 9.00 ms in the queue" in words
     assert "2,000 requests are waiting" in words
     assert "10 requests failed" in words
 

@@ -275,7 +275,7 @@ def test_a_killed_supervisor_leaves_no_server(
         supervisor.kill()
         _, alive = psutil.wait_procs(tree, timeout=30)
         assert alive == []
-        assert one.wait() != 0
+        assert one.ended(60) != 0
 
 
 def test_memory_of_a_dead_owner_is_removed_and_of_a_living_one_is_not() -> None:

@@ -78,6 +78,7 @@ def _seeds(target: str) -> list[bytes]:
         "ubjson member": "ubj",
         "xgboost": "json",
         "catboost": "json",
+        "catboost binary": "cbm",
         "pickles": "pkl",
         "streams": "joblib",
         "sniff": "json",
@@ -160,6 +161,17 @@ def _catboost() -> Parse:
     return lambda content: catboost.load(
         _json(content, Path("m"), CatBoostExport), NativeFile("model.json", content), where
     )
+
+
+def _catboost_binary() -> Parse:
+    from millwork.compile.frontends.catboost import binary
+
+    def parse(content: bytes) -> None:
+        found = binary.read(content)
+        if found is not None:
+            binary.tables(content, found)
+
+    return parse
 
 
 def _in_a_file(suffix: str, parse: Callable[[Path], Any]) -> Parse:
@@ -278,6 +290,7 @@ TARGETS: dict[str, Callable[[], Parse]] = {
     "ubjson member": _member,
     "xgboost": _xgboost,
     "catboost": _catboost,
+    "catboost binary": _catboost_binary,
     "pickles": _pickles,
     "streams": _streams,
     "sniff": _sniff,

@@ -144,9 +144,11 @@ def gate(
         rows = folder / gating.ROWS_FILE
         categories = folder / gating.CATEGORIES_FILE
         given = categories if categories.is_file() else None
-        oracle.ask(signature.oracle, found.native, rows, given, folder, python, Limits(seconds=120))
+        asked = oracle.ask(signature.oracle, found.native, rows, given, folder, python, Limits(seconds=120))
+        oracle.require_as_read(asked, signature, str(data))
     else:
         engine = runner(f"{signature.oracle.framework}_runner")(found.native, signature.oracle.parameters, 2)
         np.save(folder / oracle.ANSWERS_FILE, engine.predict(*found.given.parts))
         np.save(folder / oracle.LEAVES_FILE, engine.leaves(*found.given.parts))
+        assert found.answers.shape[1] == len(signature.output.labels)
     return found

@@ -9,9 +9,12 @@ import msgspec
 from millwork.values import (
     SCHEMA,
     CandidateRecord,
+    Example,
+    Figures,
     Interval,
     Latency,
     LayerCost,
+    LimitAnswer,
     Metric,
     ModelSummary,
     Parity,
@@ -19,6 +22,7 @@ from millwork.values import (
     Publication,
     Record,
     TargetSummary,
+    TrialRecord,
     Tuning,
     Winner,
     WorstRow,
@@ -200,8 +204,16 @@ READY = Record(
 )
 """A dry run: all is proved and chosen, nothing published."""
 
+EXAMPLE = Example(
+    request='{"inputs": [{"name": "input__0", "shape": [1, 17], "datatype": "FP32", "data": ['
+    + ", ".join(["2.0", "1089.0", "5.25", *("NaN" if i == 8 else "0.5" for i in range(14))])
+    + "]}]}",
+    answer=("0.8217", "0.1783"),
+)
+
 PUBLISHED = msgspec.structs.replace(
     READY,
+    example=EXAMPLE,
     publication=Publication(
         repository="/home/ada/flights/models",
         name="delays",
@@ -393,6 +405,75 @@ FOUND = msgspec.structs.replace(
 )
 """A forest, with what plain fp16 thresholds would have done."""
 
+
+def trial(number: int, tail_us: float, rows: float, over: float) -> TrialRecord:
+    """A configuration of onnx-fp32 that was tried."""
+    seen = Figures(
+        requests_per_s=rows / 64,
+        rows_per_s=rows,
+        p50_us=tail_us / 4,
+        p90_us=tail_us / 2,
+        p99_us=tail_us,
+        tail_us=tail_us,
+        mean_us=tail_us / 3,
+        samples=8_000,
+        rounds=3,
+        quantiles={"0.99": tail_us},
+        batch_rows=64.0,
+        queue_us=tail_us / 10,
+        compute_us=tail_us / 10,
+        outside_us=tail_us / 8,
+    )
+    return TrialRecord(
+        id=number,
+        candidate="onnx-fp32",
+        backend="onnxruntime",
+        settings={},
+        words=f"{number} instances",
+        figures=seen,
+        over=over,
+    )
+
+
+CLOSEST, OTHER = trial(1, 26_408.0, 364_000.0, 6_913.65), trial(2, 41_000.0, 288_000.0, 8_201.3)
+MISSED = msgspec.structs.replace(
+    READY,
+    tuning=Tuning(
+        triton="26.03",
+        config="",
+        default=OTHER,
+        best=CLOSEST,
+        trials=(CLOSEST, OTHER),
+        traffic="batch=64 clients=4",
+        slo="p99<0.004ms",
+        limit_us=4.0,
+        objective="throughput",
+        met=False,
+        limited_by="waiting in the server's queue",
+        server="Triton 2.67.0",
+        considered=12,
+        seconds=14.2,
+        limits=(LimitAnswer(asked="p99<0.004ms", found="p99 26.4 ms of the 4 µs asked", met=False),),
+    ),
+    stopped="no configuration keeps p99<0.004ms under batch=64 clients=4\n"
+    "not met: p99 26.4 ms of the 4 µs asked\nwhat limits it: waiting in the server's queue",
+)
+"""A limit that no configuration keeps."""
+
+KEPT = msgspec.structs.replace(
+    PUBLISHED,
+    tuning=msgspec.structs.replace(
+        MISSED.tuning,
+        config=CONFIG,
+        slo="p99<50ms",
+        limit_us=50_000.0,
+        met=True,
+        gain=1.26,
+        limits=(LimitAnswer(asked="p99<50ms", found="p99 26.4 ms of the 50 ms asked", met=True),),
+    ),
+)
+"""A limit that is kept."""
+
 RECORDS: Mapping[str, Record] = {
     "published": PUBLISHED,
     "unverified": UNVERIFIED,
@@ -406,4 +487,6 @@ RECORDS: Mapping[str, Record] = {
     "hostile": HOSTILE,
     "net": NET,
     "finding": FOUND,
+    "missed": MISSED,
+    "kept": KEPT,
 }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import runpy
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +165,37 @@ def test_a_newer_model_asked_predicted_and_rolled_back(
     assert [(entry.version, entry.served) for entry in versions(shop.repository, CLICKS)] == [(1, True), (2, False)]
 
 
+def the_client_is_answered(folder: Path, running: RunningServer) -> None:
+    """``client.py`` as it is, by gRPC and HTTP, and the line that it prints for a shell: the framework's answers."""
+    program = [sys.executable, "client.py"]
+    for url in (running.grpc_url, running.http_url):
+        told = subprocess.run([*program, url], cwd=folder, capture_output=True, text=True)
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert "rows are answered as the framework answers them" in told.stdout
+    line = subprocess.run([*program, "--curl", running.http_url], cwd=folder, capture_output=True, text=True).stdout
+    told = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    example = msgspec.json.decode((folder / "run.json").read_bytes(), type=Record).example
+    assert example is not None
+    near(np.float32(json.loads(told.stdout)["outputs"][0]["data"]), np.float32(example.answer))
+
+
+def test_the_client_beside_the_report_is_answered_and_a_missing_value_can_be_sent(
+    shop: Desk, running: RunningServer
+) -> None:
+    with grpc.InferenceServerClient(running.grpc_url.removeprefix("grpc://")) as client:
+        client.load_model(CLICKS)
+    first = shop.folder / "first"
+    the_client_is_answered(first, running)
+    client = runpy.run_path(str(first / "client.py"))
+    absent = [row for row in client["ROWS"] if None in row.values()]
+    assert absent, "one of the rows lacks a number"
+    line = client["curl"](running.http_url, absent)
+    assert "NaN" in line
+    told = json.loads(subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout)
+    answers = [answer for row, answer in zip(client["ROWS"], client["ANSWERS"], strict=True) if row in absent]
+    near(np.float32(told["outputs"][0]["data"]), np.float32(answers).ravel())
+
+
 def test_catboost(shop: Desk, running: RunningServer, remote: tuple[str, ...]) -> None:
     said = shop.optimize(shop.files.prices, "--json", quick=remote)
     assert said.code == 0, said.err
@@ -244,6 +278,7 @@ def test_categories_are_sent_as_they_are(
     )
     assert said.code == 0, said.err
     near(np.load(tmp_path / "answers.npy"), case.expected)
+    the_client_is_answered(shop.run_dir, running)
 
 
 def test_published_from_a_dry_run(shop: Desk) -> None:

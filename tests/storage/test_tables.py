@@ -332,6 +332,13 @@ def test_integers_and_truth_values_are_categories_as_text_or_as_integers(tmp_pat
     found = read(parquet(mixed(place, kind), tmp_path / "rows.parquet"), TEXTS).categories
     assert found is not None
     assert found.tolist() == [["3", "True"], ["-7", "False"], [str(2**40), "True"]]
+    digits = msgspec.structs.replace(TEXTS, truths=("0", "1"))
+    for own in (kind, kind.dictionary_encode()):
+        path = parquet({"place": place, "age": [1.0, 2.0, 3.0], "kind": own}, tmp_path / "rows.parquet")
+        digit = read(path, digits).categories
+        assert digit is not None
+        assert digit[:, 1].tolist() == ["1", "0", "1"]
+        assert distinct_categories(path, digits)[1] == ["0", "1"]
     coded = pa.array([1, 1, 0], pa.int8()).dictionary_encode()
     found = read(parquet(mixed(place, coded), tmp_path / "rows.parquet"), INTEGERS).categories
     assert found is not None
@@ -451,12 +458,13 @@ def test_their_texts_are_told_where_the_model_knows_the_integers(tmp_path: Path)
     features = msgspec.structs.replace(TEXTS, categories=KNOWN)
     place = ["10.0", "Oslo", "3.0"]
     path = parquet({"age": [1.0] * 3, "place": place, "kind": ["u", "v", "4.0"]}, tmp_path / "rows.parquet")
-    (note,) = read(path, features).notes
+    note, unknown, _ = read(path, features).notes
+    assert unknown.startswith("66.7% of the rows (2 of 3) hold a category of 'place' that the model does not know")
     assert note.startswith("the category 'place' has the value '10.0', which the model doesn't know. It knows '10'")
     np.savez(tmp_path / "rows.npz", X=np.zeros((3, 1)), C=np.array([place, ["u"] * 3]).T)
-    assert read(tmp_path / "rows.npz", features).notes == (note,)
+    assert read(tmp_path / "rows.npz", features).notes[0] == note
     both = msgspec.structs.replace(features, categories={**KNOWN, "place": (*KNOWN["place"], "10.0")})
-    assert read(path, both).notes == ()
+    assert not any("'10.0'" in note for note in read(path, both).notes)
     with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'10\.0'") as said:
         read(parquet(mixed(["10.0", "1", "2"], [1, 2, 3]), path), INTEGERS)
     assert "'10.0' isn't 10. Convert them to integers before you write them as text" in said.value.hint
@@ -530,6 +538,11 @@ def test_a_csvs_integers_and_truth_values_where_the_model_knows_those(tmp_path: 
     assert of_csv("02134|7| 8", tmp_path, ("2134", "7", "8")) == ["2134", "7", "8"]
     assert of_csv("true|FALSE", tmp_path, ("True", "False")) == ["True", "False"]
     assert of_csv("07|7", tmp_path, ("07", "7")) == ["07", "7"]
+    digits = {"truths": ("0", "1")}
+    assert of_csv("true|FALSE", tmp_path, ("0", "1"), **digits) == ["1", "0"]
+    assert of_csv("True|False", tmp_path, ("True", "False", "1"), **digits) == ["True", "False"]
+    assert of_csv("true|FALSE", tmp_path, ("True", "False"), **digits) == ["True", "False"]
+    assert of_csv("true|1|0", tmp_path, ("0", "1"), **digits) == ["true", "1", "0"]
     assert of_csv("07|08", tmp_path, ("Oslo", "7")) == ["7", "08"]
     assert of_csv(f"0{'9' * 5000}|1", tmp_path, ("1",))[1] == "1"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from millwork.triton.backend_rows import TRITON_BACKENDS
 from millwork.triton.settings import Settings
-from millwork.tuning import figures, knobs, scoring, slo
+from millwork.tuning import explain, figures, knobs, scoring, slo
 from millwork.tuning.estimate import estimate
 from millwork.tuning.figures import Round
 from millwork.tuning.knobs import Workload
@@ -327,3 +330,44 @@ def test_the_estimate_knows_what_batching_and_overload_do():
         for rate in (100, 20_000)
     )
     assert drowned.tail_us > 20 * idle.tail_us
+
+
+def by_estimate(name, us):
+    service = tuple(ServiceTime(id=name, threads=t, batches=(1, 64), us=(us, 20 * us / t)) for t in (1, 2))
+    return ServedCandidate(name, "python", 0, None, service)
+
+
+@pytest.mark.parametrize("budget", [0.5, 20.0, 90.0])
+def test_what_the_estimate_ranks_first_is_always_tried(budget):
+    """Though it is the last of the candidates, and one round takes longer than there is time."""
+    many = [by_estimate("a", 300.0), by_estimate("b", 200.0), by_estimate("c", 20.0)]
+    world = World(by_instances)
+    found = search(problem(budget=budget), many, lambda *asked: replace(world.measure(*asked), spent_s=2.0))
+    first = found.space[0]
+    assert first.candidate.id == "c"
+    measured = [(t.candidate.id, t.settings) for t in found.state.trials if t.id in found.state.rounds]
+    assert (first.candidate.id, first.settings) in measured
+
+
+@pytest.mark.parametrize("objective", ["throughput", "latency", "cost"])
+def test_a_reason_never_says_that_what_was_not_tried_is_expected_to_be_better(objective):
+    """Reasons are in the objective's unit. Here one instance without batching is best, whatever the estimate thinks."""
+    asked = problem(objective=objective, budget=20.0)
+    odd = World(lambda s: 1000.0 / s.instances / (1.5 if s.batching else 1.0), noise=0.01)
+    found = search(asked, [CANDIDATE], odd.measure)
+    for winner in found.ranking:
+        reasons = explain.reasons(found, winner)
+        for text in (" ".join(reason.split()) for reason in reasons.values()):
+            for times, unit in re.findall(r"wasn't tried: ([\d.]+) times the (.*?) by the queueing estimate", text):
+                assert unit == explain.UNITS[objective]
+                assert float(times) <= 1 if objective == "throughput" else float(times) >= 1
+            assert objective != "cost" or "queueing estimate" not in text
+    assert any("wasn't tried" in reason for reason in reasons.values())
+
+
+def test_it_is_said_what_was_tried_of_what_there_is():
+    found = search(problem(budget=20.0), [CANDIDATE], World(by_instances).measure)
+    there = {(t.candidate.id, t.settings.words) for t in (*found.space, *found.state.trials)}
+    assert f"the best of the {len(found.state.rounds)} of {len(there)} tried" in explain.heading(
+        found, found.ranking[0], "Triton"
+    )

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import catboost
+import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost
 from models import xgboost_models
 from models.gate import gate
 
-from millwork.compile.frontends.loaded_model import Oracle
+from millwork.compile.frontends.loaded_model import Oracle, Signature
 from millwork.compile.runners.load import installed, requirement
 from millwork.errors import ModelError, TargetError
+from millwork.storage import tables
 from millwork.validators import oracle
+from millwork.values import FeatureContract, OutputContract, Provenance
 from millwork.worker import Limits
 
 FILES = Path(__file__).parents[1] / "compile" / "files"
@@ -142,3 +146,57 @@ def test_a_framework_that_takes_too_long_is_a_model_error(tmp_path: Path) -> Non
     model = xgboost_models.save(xgboost_models.model("binary"), tmp_path / "model.json")
     with pytest.raises(ModelError, match=r"did not finish within 0\.05 s"):
         ask(tmp_path, model, seconds=0.05)
+
+
+# ── is the model what it was read as? ─────────────────────────────────────────────────────────────────────
+
+
+def signature_of(labels: tuple[str, ...], **output: Any) -> Signature:
+    return Signature(
+        provenance=Provenance(path="m.cbm", format="", sha256="", framework="catboost", framework_version=""),
+        features=FeatureContract(names=("a",), named=True),
+        output=OutputContract(kind="probability", task="multiclass", labels=labels, **output),
+        objective="MultiClass",
+        oracle=of("catboost"),
+    )
+
+
+def test_another_number_of_answers_than_the_model_was_read_with_is_an_error() -> None:
+    for framework in ("catboost", "xgboost", "torch"):
+        read = signature_of(("0", "2"))
+        read = msgspec.structs.replace(read, oracle=msgspec.structs.replace(read.oracle, framework=framework))
+        asked = oracle.Asked(version="1", width=3, told=oracle.Told())
+        with pytest.raises(
+            ModelError, match=rf"m\.cbm: {framework} itself gives 3 answers a row, .* one of 2 \(0, 2\)"
+        ):
+            oracle.require_as_read(asked, read, "")
+        oracle.require_as_read(msgspec.structs.replace(asked, width=2), read, "")
+
+
+def test_other_names_of_the_classes_than_the_model_was_read_with_are_an_error() -> None:
+    asked = oracle.Asked(version="1", width=2, told=oracle.Told(labels=("1", "0")))
+    with pytest.raises(ModelError, match=r"calls its classes 1, 0, but the model was read as one of 0, 1"):
+        oracle.require_as_read(asked, signature_of(("0", "1")), "")
+    oracle.require_as_read(asked, signature_of(("1", "0")), "")
+    decided = msgspec.structs.replace(signature_of(()).output, kind="label", labels=("label",), classes=("0", "1"))
+    read = msgspec.structs.replace(signature_of(()), output=decided)
+    with pytest.raises(ModelError, match="calls its classes 1, 0"):
+        oracle.require_as_read(msgspec.structs.replace(asked, width=1), read, "")
+
+
+def test_the_framework_is_asked_on_the_rows_own_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a column that is read otherwise than the framework takes it is named, whatever the trees make of it."""
+    place, number = np.arange(120) % 2 == 0, np.linspace(-1, 1, 120)
+    frame = pd.DataFrame(
+        {"member": place, "who": pd.Categorical(np.array(["a\0", "b", "c"])[np.arange(120) % 3]), "n": number}
+    )
+    model = catboost.CatBoostClassifier(iterations=4, depth=3, verbose=0, allow_writing_files=False)
+    model.fit(frame, (place ^ (number > 0.5)).astype(int), cat_features=["member", "who"])
+    model.save_model(tmp_path / "m.cbm")
+    frame.to_parquet(tmp_path / "rows.parquet")
+    gate(tmp_path / "m.cbm", tmp_path / "right", data=tmp_path / "rows.parquet", limit=50, python=sys.executable)
+    monkeypatch.setattr(tables, "_texts", lambda *_: ["a\0", "b", "1"] * 40)
+    with pytest.raises(
+        ModelError, match=r"rows\.parquet: catboost takes the column 'member' \(bool\) for other values"
+    ):
+        gate(tmp_path / "m.cbm", tmp_path / "wrong", data=tmp_path / "rows.parquet", limit=50, python=sys.executable)

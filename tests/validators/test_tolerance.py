@@ -13,7 +13,7 @@ from models.forests import hard_rows, program_of, random_forest
 
 from millwork.errors import UsageError
 from millwork.passes import linear as lines
-from millwork.passes.forest import VECTOR_LEAF, Forest, leaves, margins
+from millwork.passes.forest import SUNK, VECTOR_LEAF, Forest, leaves, margins
 from millwork.passes.program import transform
 from millwork.validators.rows.linear_rows import linear_rows
 from millwork.validators.tolerance import SHARES, derive, derive_linear, given_of_precision, parse
@@ -157,3 +157,13 @@ def test_a_large_number_alone_in_its_row_allows_nothing_more() -> None:
     assert derive_linear(model, "identity", np.concatenate([rows, large])) == usual
     both = np.array([[1e9, 1e9]], np.float32)
     assert derive_linear(model, "identity", np.concatenate([rows, both])).why.endswith("up to 2.5e+09 a row")
+
+
+def test_an_answer_that_is_always_zero_leaves_the_others_their_tolerance() -> None:
+    """Its base score stands for minus infinity, and is no size that float32 rounds."""
+    forest = random_forest(3, outputs=2)
+    sunk = replace(forest, base_scores=np.array([SUNK, forest.base_scores[1]], np.float32))
+    leaf = leaves(forest, hard_rows(3, 50, 5))
+    bound, plain = derive(program_of(sunk, "exp"), leaf), derive(program_of(forest, "exp"), leaf)
+    assert bound.rel <= plain.rel < 1e-3
+    assert bound.abs == 0

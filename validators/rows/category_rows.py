@@ -68,17 +68,13 @@ def values(categories: Categories, feature: int, known: npt.NDArray[np.int64], r
         table = np.array([int(word) for word in words] or [0], np.int64)
     else:
         unknown = [word for word in UNSEEN if word not in words] or ["\u0001"]
-        other, table = np.array(unknown), np.array(words or [""], dtype=np.str_)
+        other, table = np.array(unknown, object), np.array(words or [""], object)
     inside = (known >= 0) & (known < len(words))
-    strange = rng.choice(other, known.shape)
-    if categories.integer:
-        return np.where(inside, table[np.where(inside, known, 0)], strange)
-    wide = f"<U{max(table.dtype.itemsize, strange.dtype.itemsize) // 4}"
-    return np.where(inside, table[np.where(inside, known, 0)].astype(wide), strange.astype(wide))
+    return np.where(inside, table[np.where(inside, known, 0)], rng.choice(other, known.shape))
 
 
 def stacked(columns: list[Any], rows: int, categories: Categories) -> Any:
-    """Columns of values as one array [N, C], text or int64."""
+    """Columns of values as one array [N, C], texts or int64."""
     if not columns:
-        return np.zeros((rows, 0), np.int64 if categories.integer else "<U1")
+        return np.zeros((rows, 0), np.int64 if categories.integer else object)
     return np.stack(columns, axis=1)

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ...passes.forest import Rows
+from ...storage import texts
 
 ROWS_FILE, CATEGORIES_FILE = "rows.npy", "categories.npy"
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """``numbers``: float32 [N, F]. ``categories``: numpy text or int64 [N, C], or None."""
+    """``numbers``: float32 [N, F]. ``categories``: texts (objects) or int64 [N, C], or None."""
 
     numbers: Rows
     categories: npt.NDArray[Any] | None = None
@@ -43,7 +44,7 @@ def joined(parts: list[Given]) -> Given:
 def save(given: Given, folder: Path) -> None:
     np.save(folder / ROWS_FILE, given.numbers)
     if given.categories is not None:
-        np.save(folder / CATEGORIES_FILE, given.categories, allow_pickle=False)
+        np.save(folder / CATEGORIES_FILE, texts.packed(given.categories), allow_pickle=False)
 
 
 def load(folder: Path, *, mapped: bool = False) -> Given:
@@ -52,5 +53,5 @@ def load(folder: Path, *, mapped: bool = False) -> Given:
     path = folder / CATEGORIES_FILE
     return Given(
         np.load(folder / ROWS_FILE, mmap_mode=mode),  # type: ignore[arg-type]
-        np.load(path, allow_pickle=False) if path.is_file() else None,
+        texts.unpacked(np.load(path, allow_pickle=False)) if path.is_file() else None,
     )

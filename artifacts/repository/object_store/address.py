@@ -3,6 +3,7 @@
 s3://bucket/prefix/<name>/config.pbtxt       which version serves: the commit point
 s3://bucket/prefix/<name>/<N>/…              the version's files, manifest.json, config.pbtxt (its own)
 s3://bucket/.prefix.millwork/<name>/<N>.json what became of version N: beside the repository, not in it
+s3://bucket/.prefix.millwork/server.json     what is known of the server that reads it
 """
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 from ....errors import ModelError, PublicationError, UsageError
+from ....storage import scratch
 from ....values import Publication
 from ... import manifest as manifests
 from ...bundle import Bundle
 from ..base import Restored, Sign, Verify, VersionEntry
 from ..names import check_name
+from ..server_notes import SERVER_FILE, ServerNotes, decoded, encoded
 from . import listing, publication, records
 from . import rollback as back
 from .address import Address, Place
@@ -73,6 +75,18 @@ class ObjectRepository:
     def manifest_sha256(self, name: str, version: int) -> str:
         held = records.held(self.store, self._place(name), version)
         return "" if held is None else held.record.manifest_sha256
+
+    def unreadable(self, name: str, version: int) -> str:
+        return ""  # who may read objects is the bucket's to say
+
+    def server_notes(self) -> ServerNotes | None:
+        found = self.store.read(f"{self.address.state}/{SERVER_FILE}")
+        return None if found is None else decoded(found.content)
+
+    def keep_server_notes(self, notes: ServerNotes) -> None:
+        with scratch.folder("notes") as folder:
+            (folder / SERVER_FILE).write_bytes(encoded(notes))
+            self.store.put(f"{self.address.state}/{SERVER_FILE}", folder / SERVER_FILE)
 
     def publish(
         self,

@@ -7,9 +7,8 @@ there were measured against CatBoost 1.2.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -17,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import ModelError
+from ....passes.forest import Forest
 from ....passes.program import Postprocess, Program
 from ....storage import tables
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance
 from .. import objectives
 from ..load_options import AS_SAVED, LoadOptions
 from ..loaded_model import LoadedModel, NativeFile, Oracle, Signature
-from . import ctr, vocabulary
-from . import trees as catboost_trees
+from . import ctr, ctr_targets, numbering, trees, vocabulary
+from . import information as own
 
 Document = Mapping[str, Any]
 
@@ -44,6 +44,7 @@ def load(
     if not isinstance(document, Mapping) or "features_info" not in document or "model_info" not in document:
         raise ModelError(f"{provenance.path}: not a CatBoost model: no 'features_info' and 'model_info' in it")
     try:
+        numbering.close_gaps(document)
         return _load(document, native, provenance, options, leaf_order)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(
@@ -59,19 +60,26 @@ def _load(
     options: LoadOptions,
     leaf_order: Sequence[Sequence[int]],
 ) -> LoadedModel:
+    if native.name.endswith(".json"):
+        ctr_targets.require_apart(document)
+    else:
+        ctr_targets.named_apart(document, native.content)
     information = document["model_info"]
-    name = str(information["params"]["loss_function"]["type"])
-    objective = objectives.find(objectives.CATBOOST, name, "CatBoost")
+    name = own.loss(information)
+    objective = objectives.find(objectives.CATBOOST, name, "CatBoost") if name else objectives.CUSTOM
     features = _features(document["features_info"])
     contract, words = _contract(document, features, provenance.path, options)
     answer: Postprocess = "identity" if options.margin else objective.postprocess
     program = _program(document, features, words, leaf_order, answer)
-    version = _version(str(information.get("catboost_version_info", "")))
+    classes = own.classes(information, program.forest.n_outputs)
+    if objective.task == "multiclass" and classes is not None:
+        program = replace(program, forest=_with_absent(program.forest, classes, margin=options.margin))
+    version = own.version(information)
     signature = Signature(
         provenance=msgspec.structs.replace(provenance, framework="catboost", framework_version=version),
         features=contract,
-        output=_output(information, objective, program.n_answers, margin=options.margin),
-        objective=name,
+        output=_output(information, objective, classes, program.n_answers, margin=options.margin),
+        objective=name or "no loss named",
         oracle=Oracle(
             framework="catboost",
             version=version,
@@ -80,9 +88,10 @@ def _load(
                 "answer": program.postprocess,
                 "format": "json" if native.name.endswith(".json") else "cbm",
                 **({"columns": json.dumps(features.layout)} if features.category_names else {}),
+                **({"by_name": "yes"} if features.named else {}),
             },
         ),
-        notes=(*_notes(objective, version), *words.notes),
+        notes=(*_notes(name, objective, version), *words.notes),
     )
     return LoadedModel(signature=signature, program=program, native=native.content)
 
@@ -94,14 +103,14 @@ def _program(
     leaf_order: Sequence[Sequence[int]],
     answer: Postprocess,
 ) -> Program:
-    splits = catboost_trees.splits_of(document["features_info"])
+    splits = trees.splits_of(document["features_info"])
     columns = np.arange(splits.n_features, dtype=np.int32)
     categories = None
     if features.category_names:
         categories, place = ctr.categories(document, ~features.nan_left, words.words, integer=words.integer)
         columns[splits.n_features - len(place) :] = len(features.names) + place
     return Program(
-        forest=catboost_trees.forest(document, splits, features.nan_left, leaf_order),
+        forest=trees.forest(document, splits, features.nan_left, leaf_order),
         postprocess=answer,
         columns=columns,
         n_columns=len(features.names),
@@ -109,25 +118,44 @@ def _program(
     )
 
 
-def _output(information: Document, objective: objectives.Objective, answers: int, *, margin: bool) -> OutputContract:
+def _with_absent(forest: Forest, classes: own.Classes, *, margin: bool) -> Forest:
+    """The forest with an output for each class that was in no row of the training: CatBoost's margin of it is minus
+    infinity, and its probability 0."""
+    absent = [label for k, label in enumerate(classes.labels) if k not in classes.places]
+    if absent and margin:
+        raise ModelError(
+            f"--output margin: class {absent[0]} was in no row of the training, so its margin is minus infinity",
+            "Leave --output out: its probability is 0.",
+        )
+    return trees.with_outputs(forest, classes.places, len(classes.labels)) if absent else forest
+
+
+def _output(
+    information: Document,
+    objective: objectives.Objective,
+    classes: own.Classes | None,
+    answers: int,
+    *,
+    margin: bool,
+) -> OutputContract:
     kind = _kind(objective, margin=margin)
     return OutputContract(
         kind=kind,
         task=objective.task,
-        labels=_labels(information, answers, margin=kind == "margin", probability=kind == "probability"),
+        labels=_labels(classes, answers, margin=kind == "margin", probability=kind == "probability"),
         threshold=_threshold(information) if objective.task == "binary" and kind == "probability" else None,
     )
 
 
-def _notes(objective: objectives.Objective, version: str) -> tuple[str, ...]:
-    own = (
-        ("the model was trained with a custom loss, so its answers are margins",)
-        if objective is objectives.CUSTOM
-        else ()
-    )
+def _notes(name: str, objective: objectives.Objective, version: str) -> tuple[str, ...]:
+    said: tuple[str, ...] = ()
+    if objective is objectives.CUSTOM and name:
+        said = ("the model was trained with a custom loss, so its answers are margins",)
+    if not name:
+        said = ("the file names no loss (models of different losses were added up), so its answers are margins",)
     # CatBoost 1.0 writes the branch that it was built from and no release; so does whoever builds it from source.
     unknown = ("the file doesn't say which version of CatBoost wrote it, so the installed version judges it",)
-    return own if version else (*own, *unknown)
+    return said if version else (*said, *unknown)
 
 
 def _kind(objective: objectives.Objective, *, margin: bool) -> OutputKind:
@@ -164,11 +192,8 @@ def _features(information: Document) -> _Features:
     if not every:
         raise ModelError("the model has no features")
     places = [int(feature["flat_feature_index"]) for feature in every]
-    if sorted(places) != list(range(len(every))):
-        raise ModelError("the model's features aren't numbered 0, 1, 2, …")
-    given = [str(feature.get("feature_id") or "") for feature in every]
-    named = all(given) and len(set(given)) == len(given) and given != [str(i) for i in places]
-    names = given if named else [f"f{i}" for i in places]
+    named = numbering.are_named(every)
+    names = [str(feature["feature_id"]) for feature in every] if named else [f"f{i}" for i in places]
     treatments = [feature.get("nan_value_treatment") for feature in floats]
     unknown = [treatment for treatment in treatments if treatment not in ("AsIs", "AsFalse", "AsTrue")]
     if unknown:
@@ -183,7 +208,7 @@ def _features(information: Document) -> _Features:
     )
 
 
-_NO_WORDS = vocabulary.Vocabulary((), False)
+_NO_WORDS = vocabulary.Vocabulary((), (), integer=False)
 
 
 def _contract(
@@ -199,24 +224,20 @@ def _contract(
         category_names=features.category_names,
         category_dtype="string",
         order=features.order,
+        truths=vocabulary.TRUTHS,
     )
     given = None if options.data is None else tables.distinct_categories(options.data, contract, options.label)
     words = vocabulary.recover(document, features.category_names, given, path)
-    return FeatureContract(
-        names=features.names,
-        named=features.named,
-        dtypes=contract.dtypes,
-        categories=dict(zip(features.category_names, words.words, strict=True)),
-        category_names=features.category_names,
+    return msgspec.structs.replace(
+        contract,
+        categories=dict(zip(features.category_names, words.known, strict=True)),
         category_dtype="int64" if words.integer else "string",
-        order=features.order,
     ), words
 
 
-def _labels(information: Document, count: int, *, margin: bool, probability: bool) -> tuple[str, ...]:
-    names = [str(name) for name in dict(information.get("class_params") or {}).get("class_names") or ()]
-    if len(names) == count and (probability or count > 1):
-        return tuple(names)
+def _labels(classes: own.Classes | None, count: int, *, margin: bool, probability: bool) -> tuple[str, ...]:
+    if classes is not None and len(classes.labels) == count and (probability or count > 1):
+        return classes.labels
     if probability or count > 1:
         return tuple(str(i) for i in range(count))
     return ("margin",) if margin else ("value",)
@@ -226,8 +247,3 @@ def _threshold(information: Document) -> float:
     """``set_probability_threshold`` changes labels only; CatBoost decides for the second class above it."""
     stored = information.get("binclass_probability_threshold")
     return 0.5 if stored is None else float(stored)
-
-
-def _version(text: str) -> str:
-    found = re.search(r"release (\d+\.\d+(?:\.\d+)?)|tags/v(\d+\.\d+(?:\.\d+)?)", text)
-    return next(filter(None, found.groups())) if found else ""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import ModelError
-from ....passes.forest import VECTOR_LEAF, Forest, check
+from ....passes.forest import SUNK, VECTOR_LEAF, Forest, check
 
 Document = Mapping[str, Any]
 Columns = dict[str, npt.NDArray[Any]]
@@ -87,6 +87,17 @@ def forest(
             set_start=np.arange(values + 1, dtype=np.int64),
             set_member=np.arange(values, dtype=np.int32),
         )
+    )
+
+
+def with_outputs(forest: Forest, places: Sequence[int], outputs: int) -> Forest:
+    """The forest with ``outputs`` outputs, its own at ``places``; no leaf adds to the others."""
+    value = np.zeros((forest.n_nodes, outputs))
+    value[:, places] = forest.leaf_value
+    base = np.full(outputs, float(SUNK))
+    base[list(places)] = forest.base_scores
+    return check(
+        forest.replacing(leaf_value=value, base_scores=base, tree_output=np.full(forest.n_trees, VECTOR_LEAF, np.int32))
     )
 
 

@@ -25,16 +25,24 @@ from .ctr import CATEGORY, EXACT
 
 Document = Mapping[str, Any]
 
+TRUTHS = ("0", "1")
+"""CatBoost takes a boolean for an integer, whatever the column's dtype."""
+
+TRIED_TEXTS = ("False", "True", "false", "true")
+"""What booleans are where somebody made text of them."""
+
 TRIED_INTEGERS = range(-100, 10_001)
 """Codes of categories are often small integers: no table is needed to know their hashes."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """``words``: for each categorical feature its known values as text, sorted. ``integer``: all are whole numbers.
-    ``notes``: what of them couldn't be shown to be all."""
+    """``words``: for each categorical feature its known values as text, sorted, those of the user's rows among them;
+    ``known``: those without the ones that the model certainly doesn't know. ``integer``: all are whole numbers.
+    ``notes``: what of them couldn't be shown to be all, and which columns of the rows it knows no value of."""
 
     words: tuple[tuple[str, ...], ...]
+    known: tuple[tuple[str, ...], ...]
     integer: bool
     notes: tuple[str, ...] = ()
 
@@ -46,10 +54,11 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
     """
     exported = [str(pair["value"]) for pair in document["features_info"].get("cat_features_hash") or ()]
     known = {word: category_hash(word) for word in exported}
-    integers = {str(i): category_hash(str(i)) for i in TRIED_INTEGERS}
+    integers = {word: category_hash(word) for word in (*map(str, TRIED_INTEGERS), *TRIED_TEXTS)}
     words: list[dict[str, int]] = []
     lacking: list[str] = []
     doubtful: set[int] = set()
+    known_to_model: list[set[int] | None] = []
     for c in range(len(document["features_info"]["categorical_features"])):
         wanted, whole = _hashes_of(document, c)
         own = _recognised(wanted, given[c] if given is not None else (), known, integers)
@@ -58,6 +67,7 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
             lacking.append(f"{names[c]} ({len(left):,} of {len(wanted):,})")
         if not whole:
             doubtful.add(c)
+        known_to_model.append(wanted if whole else None)
         words.append(own)
     notes: tuple[str, ...] = ()
     if not lacking and doubtful:
@@ -70,7 +80,25 @@ def recover(document: Document, names: Sequence[str], given: Sequence[Sequence[s
             'its pool: model.save_model("model.json", format="json", pool=pool).',
         )
     integer = all(_is_integer(word) for own in words for word in own)
-    return Vocabulary(tuple(tuple(sorted(own)) for own in words), integer, notes)
+    notes += _strange(document, names, given)
+    known_words = tuple(
+        tuple(sorted(word for word, h in own.items() if hashes is None or h in hashes))
+        for own, hashes in zip(words, known_to_model, strict=True)
+    )
+    return Vocabulary(tuple(tuple(sorted(own)) for own in words), known_words, integer, notes)
+
+
+def _strange(document: Document, names: Sequence[str], given: Sequence[Sequence[str]] | None) -> tuple[str, ...]:
+    """A note for each feature of which the rows have no value that the model asks for."""
+    said = []
+    for c, rows in enumerate(given or ()):
+        wanted, _ = _hashes_of(document, c)
+        if rows and wanted and not wanted & {category_hash(word) for word in rows}:
+            said.append(
+                f"no row has a value of {names[c]!r} that the model asks for: {rows[0][:40]!r} is none. "
+                "Is the column as it was in training? CatBoost takes a boolean for 0 or 1"
+            )
+    return tuple(said)
 
 
 def _recognised(
@@ -106,10 +134,14 @@ def _of_combinations(
 def _one_of_each(own: dict[str, int], wanted: set[int]) -> dict[str, int]:
     """Of a .csv's text and what it is read as (2134 of 02134), where both are given: what the model knows. Where it
     knows neither: what it is read as, if the model knows that of another and not the text, else the text."""
-    read = {word: as_read(word) for word in own}
-    read = {word: other for word, other in read.items() if other != word and other in own}
-    as_numbers = any(own[word] not in wanted and own[other] in wanted for word, other in read.items())
-    losers = set(read) if as_numbers else set(read.values())
+    read = {word: others for word in own if (others := [other for other in as_read(word, TRUTHS) if other in own])}
+    # Of each that can be read: as it is, as a number, and of a truth value as CatBoost's Python would write it.
+    forms = [(word, others[0], others[-1] if len(others) > 1 else word) for word, others in read.items()]
+    known = [any(own[form[0]] not in wanted and own[form[k]] in wanted for form in forms) for k in (1, 2)]
+    chosen = known.index(True) + 1 if any(known) else 0
+    readings = {other for others in read.values() for other in others}
+    kept = {form[chosen] for form in forms if chosen or form[0] not in readings}
+    losers = {text for form in forms for text in form} - kept
     return {word: h for word, h in own.items() if h in wanted or word not in losers}
 
 

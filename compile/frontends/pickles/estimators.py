@@ -16,9 +16,10 @@ from typing import Literal, TypeVar
 
 from ....errors import ModelError
 from ....values import Framework, Value
+from . import hints
 from .allowed import BOOSTER, CATBOOST, LABEL_ENCODERS, PIPELINE, XGBOOST
 from .arrays import Scalar, elements_of, scalar_of
-from .stubs import Pairs, Record, Symbol, as_bytes, class_of, fields_of, is_one_of, named
+from .stubs import Record, Symbol, as_bytes, class_of, fields_of, is_one_of, named
 
 T = TypeVar("T")
 
@@ -68,32 +69,23 @@ _EXPECTED = (
     "expected one fitted xgboost Booster or XGBClassifier/XGBRegressor/XGBRanker/XGBRF…, "
     "or catboost CatBoost/CatBoostClassifier/CatBoostRegressor/CatBoostRanker"
 )
-_SAVE_ITSELF = "Save the booster itself: {}."
-_INSIDE = {
-    "Pipeline": 'pipeline[-1].save_model("model.json"), and apply the earlier steps before the model',
-    "GridSearchCV": 'search.best_estimator_.save_model("model.json")',
-    "RandomizedSearchCV": 'search.best_estimator_.save_model("model.json")',
-    "CalibratedClassifierCV": 'calibrated.calibrated_classifiers_[0].estimator.save_model("model.json"); '
-    "its answers are then the uncalibrated ones",
-}
-_OTHERS = {
-    "lightgbm": "LightGBM is not read in this version.",
-    "torch": "PyTorch is not read in this version.",
-    "xgboost": 'Save its booster: model.get_booster().save_model("model.json").',
-    "catboost": 'Save the model itself: model.save_model("model.cbm").',
-}
+MOST_PIPELINES = 100
+"""One in the other: a pickle may hold one that is its own last step."""
 _OLD_TORCH = 0x1950A86A20F9469CFC6C
 """The number that begins the file was written by torch.save before 1.6."""
 
 
 def model_of(value: object, name: str) -> PickledModel:
     """The model that a pickle's outermost value describes. Raises ModelError, by name, for any other value."""
+    whole = value
     made = class_of(value)
-    if made == PIPELINE and isinstance(value, Record):
-        value = _last_step(value, name)
+    for _ in range(MOST_PIPELINES):
+        if made != PIPELINE or not isinstance(value, Record):
+            break
+        value = _last_step(value, whole, name)
         made = class_of(value)
     if not isinstance(value, Record) or made is None:
-        raise _refusal(value, name)
+        raise _refusal(value, whole, name)
     if made == BOOSTER:
         return _xgboost(made, value, {}, name)
     fields = fields_of(value)
@@ -105,10 +97,10 @@ def model_of(value: object, name: str) -> PickledModel:
         if fields is None:
             raise ModelError(f"{name}: a pickle of {made} whose state is not a dict of its parameters")
         return _catboost(made, fields, name)
-    raise _refusal(value, name)
+    raise _refusal(value, whole, name)
 
 
-def _last_step(pipeline: Record, name: str) -> object:
+def _last_step(pipeline: Record, whole: object, name: str) -> object:
     """The model of a pipeline whose other steps do nothing. ModelError names the first that does something."""
     steps = (fields_of(pipeline) or {}).get("steps")
     if not isinstance(steps, list) or not steps or not all(isinstance(s, tuple) and len(s) == 2 for s in steps):
@@ -118,7 +110,7 @@ def _last_step(pipeline: Record, name: str) -> object:
             raise ModelError(
                 f"{name}: a pickle of {PIPELINE} whose step {_named_step(step)} is {named(does)}, "
                 "and no step before the model is read",
-                _SAVE_ITSELF.format(_INSIDE["Pipeline"]),
+                hints.hint(whole),
             )
     return steps[-1][1]
 
@@ -157,7 +149,8 @@ def _xgboost_format(payload: bytes, name: str) -> Literal["ubj", "json"]:
     if payload.startswith((b"binf", b"bs64", b"CONFIG-offset:")):
         raise ModelError(
             f"{name}: its booster is in XGBoost's old binary format, which only the version that wrote it reads",
-            'Load the pickle in that version and call save_model("model.json").',
+            'Load the pickle in that version and call save_model("model.json"). The file then lacks a missing= that '
+            "isn't NaN: give NaN for what is missing.",
         )
     raise ModelError(f"{name}: its booster begins with {payload[:8]!r}: neither XGBoost's UBJSON nor its JSON")
 
@@ -260,32 +253,8 @@ def _unfitted(made: Symbol, name: str, verb: str) -> ModelError:
     return ModelError(f"{name}: a pickle of {made} that isn't fitted: it holds no trees", f"Save it after {verb}.")
 
 
-def _refusal(value: object, name: str) -> ModelError:
+def _refusal(value: object, whole: object, name: str) -> ModelError:
+    """``whole``: what the file holds; ``value``: what of it isn't read."""
     if value == _OLD_TORCH:
-        return ModelError(f"{name}: the file was written by torch.save", _OTHERS["torch"])
-    what, hint = named(value), ""
-    place = _found_in(value)
-    module, _, kind = what.rpartition(".")
-    if place:
-        hint = f"It holds a model at {place}: save that by itself, joblib.dump(content{place}, path)."
-    elif kind in _INSIDE and module.startswith("sklearn."):
-        hint = _SAVE_ITSELF.format(_INSIDE[kind])
-    elif module.split(".")[0] in _OTHERS:
-        hint = _OTHERS[module.split(".")[0]]
-    elif isinstance(value, Record):
-        hint = _SAVE_ITSELF.format('the model it holds, save_model("model.json") or save_model("model.cbm")')
-    return ModelError(f"{name}: a pickle of {what}; {_EXPECTED}", hint)
-
-
-def _found_in(value: object) -> str:
-    """Where in a dict, list or tuple a model lies: ``['model']``, ``[0]``; empty where none does."""
-    entries: list[tuple[object, object]] = []
-    if isinstance(value, Pairs):
-        entries = [(key, item) for key, item in value.pairs if isinstance(key, str) and len(key) < 60]
-    elif isinstance(value, list | tuple):
-        entries = list(enumerate(value))
-    for key, item in entries:
-        made = class_of(item)
-        if made is not None and (made == BOOSTER or made in XGBOOST or made in CATBOOST):
-            return f"[{key!a}]"
-    return ""
+        return ModelError(f"{name}: the file was written by torch.save", hints.OTHERS["torch"])
+    return ModelError(f"{name}: a pickle of {named(value)}; {_EXPECTED}", hints.hint(whole))

@@ -111,6 +111,8 @@ def read(content: bytes) -> Archive:
 
 def _read(archive: zipfile.ZipFile, size: int) -> Archive:
     members = _members(archive, size)
+    if ".data/extern_modules" in members:
+        raise ModelError("a torch.package archive, which is code with its weights, and isn't read", SAVE)
     models = [name for name in members if _MODEL.fullmatch(name)]
     if len(models) != 1:
         raise ModelError(f"this .pt2 holds {len(models)} nets; expected one", SAVE)

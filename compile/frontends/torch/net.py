@@ -11,13 +11,13 @@ import onnx
 import torch
 
 from ....errors import ModelError
-from ....passes.net import RAW, Net
+from ....passes.net import CODES, NUMBERS, RAW, Net
 from ....passes.net import Interface as NetInterface
 from ....passes.program import Postprocess
 from ....values import FeatureContract, OutputContract, OutputKind, Provenance, Value
 from ..load_options import AS_SAVED, LoadOptions
 from ..loaded_model import LoadedModel, Oracle, Signature
-from . import archive, interface, probing, run_net, to_onnx
+from . import archive, interface, lookups, odd_rows, probing, run_net, to_onnx
 from .interface import Interface
 from .model_card import Card, NetTask, task_of
 
@@ -57,7 +57,7 @@ def of_archive(
     _require_evaluation(program)
     _require_numbers(program)
     card = msgspec.structs.replace(saved.card, task=task_of(options.task) if options.task else saved.card.task)
-    found, graph = _examined(program, card, margin=options.margin)
+    found, net = _examined(program, card, margin=options.margin)
     signature = Signature(
         provenance=msgspec.structs.replace(where, framework="torch", framework_version=saved.version),
         output=_output(card, found, margin=options.margin),
@@ -66,50 +66,73 @@ def of_archive(
         oracle=Oracle(framework="torch", version="", native_file=NATIVE, parameters=_parameters(found)),
         notes=(*notes, *_told(card, found)),
     )
-    face = NetInterface(
-        features=found.face.features,
-        codes=found.face.codes,
-        outputs=found.face.outputs,
-        answer=found.answer,
-        code_counts=found.counts,
-        finite=found.finite,
-    )
-    return LoadedModel(signature=signature, program=Net(graph, face), native=saved.content)
+    return LoadedModel(signature=signature, program=net, native=saved.content)
 
 
 class _Findings(Value):
-    """What is found out of a net by asking it. ``counts``: how many codes each column of codes has. ``independent``: no
-    row affects another's answer. ``finite``: it fails on NaN or infinities. ``own``: the activation that it ends in
+    """What is found out of a net by asking it. ``known``: a row that it answers, and the codes that it knows.
+    ``joint``: ranges of codes don't say which rows it answers. ``independent``: no row affects another's answer.
+    ``finite``: it fails on NaN or infinities (``fails``), or its graph answers them otherwise. ``own``: the activation that it ends in
     itself, if any; ``answer``: what is made of its raw outputs; ``bounded``: without an activation of its own, all
     outputs that were seen lie between 0 and 1."""
 
     face: Interface
-    counts: tuple[int, ...]
+    known: probing.Known
+    joint: bool
     independent: bool
     finite: bool
+    fails: bool
     own: str
     answer: Postprocess
     bounded: bool
 
 
-def _examined(program: ExportedProgram, card: Card, *, margin: bool) -> tuple[_Findings, onnx.ModelProto]:
+def _examined(program: ExportedProgram, card: Card, *, margin: bool) -> tuple[_Findings, Net]:
     """The findings, and the net as an ONNX graph."""
     face = interface.of(program)
     run = program.module()
-    counts = _counts(card, face, run)
-    independent = _asked(lambda: probing.independent(run, face, counts))
-    finite = not probing.takes_odd_numbers(run, face, counts)
-    graph = to_onnx.convert(program, face, probing.rows(face, counts))
+    known = _asked(lambda: probing.known(run, face))
+    if card.code_counts and (len(card.code_counts) != face.codes or min(card.code_counts) < 1):
+        raise ModelError(
+            f"code_counts must have one number of 1 or more for each of the {face.codes} columns of codes; "
+            f"it is {list(card.code_counts)}"
+        )
+    independent = _asked(lambda: probing.independent(run, face, known))
+    rows = probing.rows(run, face, known)
+    graph = to_onnx.convert(program, face, rows)
+    named = {"numbers": NUMBERS, "codes": CODES}
+    guard = lookups.guard(
+        graph, program, {named[role]: part.numpy() for role, part in zip(face.inputs, rows, strict=True)}
+    )
+    exact = None if guard is None else lookups.ranges(guard, face.codes)
+    if exact is not None:
+        known, guard = msgspec.structs.replace(known, lows=exact[0], counts=exact[1]), None
+    elif guard is None:
+        known = msgspec.structs.replace(known, lows=(0,) * face.codes, counts=(0,) * face.codes)
     answer, own = _answer(card.task or "regression", face, graph, margin=margin)
-    return _Findings(
+    made = NetInterface(
+        features=face.features,
+        codes=face.codes,
+        outputs=face.outputs,
+        answer=answer,
+        code_counts=known.counts,
+        code_lows=known.lows,
+        safe_numbers=known.numbers,
+        safe_codes=known.codes,
+    )
+    odd = odd_rows.asked(run, face, known, Net(graph, made, guard))
+    found = _Findings(
         face=face,
-        counts=counts,
+        known=known,
+        joint=guard is not None,
         independent=independent,
-        finite=finite,
+        finite=odd.differs,
+        fails=odd.fails,
         own=own,
         answer=answer,
-        bounded=not own and _asked(lambda: probing.within_one(run, face, counts)),
-    ), graph
+        bounded=not own and _asked(lambda: probing.within_one(run, face, known)),
+    )
+    return found, Net(graph, msgspec.structs.replace(made, finite=odd.differs), guard)
 
 
 def _parameters(found: _Findings) -> dict[str, str]:
@@ -117,8 +140,9 @@ def _parameters(found: _Findings) -> dict[str, str]:
     return {
         "answer": found.answer,
         "inputs": ",".join(found.face.inputs),
-        "counts": ",".join(map(str, found.counts)),
         "outputs": str(found.face.outputs),
+        "safe_numbers": ",".join(map(str, found.known.numbers)),
+        "safe_codes": ",".join(map(str, found.known.codes)),
         **({"finite": "yes"} if found.finite else {}),
     }
 
@@ -150,25 +174,13 @@ def _require_numbers(program: ExportedProgram) -> None:
             )
 
 
-def _counts(card: Card, face: Interface, run: run_net.Run) -> tuple[int, ...]:
-    if not card.code_counts:
-        found: tuple[int, ...] = _asked(lambda: probing.code_counts(run, face))
-        return found
-    if len(card.code_counts) != face.codes or min(card.code_counts) < 1:
-        raise ModelError(
-            f"code_counts must have one number of 1 or more for each of the {face.codes} columns of codes; "
-            f"it is {list(card.code_counts)}"
-        )
-    return card.code_counts
-
-
 def _asked(question: Any) -> Any:
     try:
         return question()
     except Exception as error:
         raise ModelError(
             f"the net fails on rows: {run_net.words(error)}",
-            "It must accept any number of rows, also one, and every code from 0 to below its count.",
+            "It must accept any number of rows, also one.",
         ) from error
 
 
@@ -263,7 +275,9 @@ def _features(card: Card, found: _Findings) -> FeatureContract:
         category_names=code_names,
         category_dtype="int64" if code_names else "",
         order=(*names, *code_names) if code_names else (),
-        code_counts=found.counts,
+        code_counts=found.known.counts,
+        code_lows=found.known.lows,
+        code_rule=("asked" if found.joint else "range") if code_names else "",
         finite=found.finite,
     )
 
@@ -286,7 +300,8 @@ def _told(card: Card, found: _Findings) -> tuple[str, ...]:
     if extra:
         notes.append(f"the net has {extra} more output(s), which aren't served")
     if found.finite:
-        notes.append("the net fails on NaN and infinities, so a row that holds one is answered NaN")
+        why = "the net fails on NaN and infinities" if found.fails else "no ONNX graph answers NaN and infinities as torch"
+        notes.append(f"{why}, so a row that holds one is answered NaN")
     if not found.independent:
         notes.append(
             "in this net, rows of a batch affect each other's answers, so a request is never batched with others"

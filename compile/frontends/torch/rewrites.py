@@ -7,11 +7,14 @@ evaluation all chunks are normalised by the same running statistics, so the inne
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from . import modules
 
 
 class SummedEmbedding(nn.Module):
@@ -31,16 +34,28 @@ class SummedEmbedding(nn.Module):
 
 def rewritten(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy for export, in evaluation and on the CPU, and what was replaced in it, in words."""
-    out = copy.deepcopy(module).cpu().eval()
+    out = modules.copied(module).cpu().eval()
+    notes: dict[str, int] = {}
+    for inner in out.modules():
+        _fold_norms(inner)
     for parameter in out.parameters():
         parameter.requires_grad_(False)
-    notes: dict[str, int] = {}
     for path, inner in list(out.named_modules()):
         made = _instead(inner)
         if made is not None:
             out = _put(out, path, made[0])
             notes[made[1]] = notes.get(made[1], 0) + 1
     return out, tuple(f"{count} {what}" for what, count in notes.items())
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """The old ``weight_norm`` and ``spectral_norm`` make the weight anew before each call; in evaluation it's the same
+    each time."""
+    hooks: Any = module._forward_pre_hooks  # noqa: SLF001 -- as torch's own remove_weight_norm
+    for key, hook in list(hooks.items()):
+        if isinstance(hook, WeightNorm | SpectralNorm):
+            hook.remove(module)
+            del hooks[key]
 
 
 def _instead(module: nn.Module) -> tuple[nn.Module, str] | None:

@@ -12,6 +12,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import torch
 
 from ....errors import ModelError
 from ....passes.net import CODES, NUMBERS, RAW
+from . import exact_graph, operators, written_out
 from .export import BATCHES
 from .interface import Interface
 from .run_net import batch, first, words
@@ -28,6 +30,7 @@ from .run_net import batch, first, words
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+_UNKNOWN = re.compile(r"No ONNX function found for <OpOverload\(op='(\w+)[.:]+(\w+)'")
 OPSET, IR = 20, 9
 """Read by every ONNX Runtime of the table of releases."""
 EQUAL = 1e-3
@@ -47,10 +50,26 @@ def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Te
             _require_plain(graph)
             _require_same(graph, program, interface, rows)
         except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
+            lacking = _without_translation(error)
+            if lacking:
+                raise ModelError(
+                    f"the net uses {lacking}, which has no counterpart in ONNX",
+                    "Write it in other operators, or leave it out of what is served.",
+                ) from error
             reasons.append(f"{'decomposed' if decomposed else 'as it is'}: {words(error)}")
             continue
         return graph
     raise ModelError("the net can't be converted to an ONNX graph:\n  " + "\n  ".join(reasons), WHY)
+
+
+def _without_translation(error: BaseException | None) -> str:
+    """The operator that the exporter knows no ONNX for, ``torch.i0``; empty where that isn't what went wrong."""
+    while error is not None:
+        found = _UNKNOWN.search(str(error))
+        if found:
+            return f"torch's {found[2]}" if found[1] in ("aten", "prims") else f"the operator {found[1]}::{found[2]}"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _exported(program: ExportedProgram, *, decomposed: bool) -> onnx.ModelProto:
@@ -64,13 +83,23 @@ def _exported(program: ExportedProgram, *, decomposed: bool) -> onnx.ModelProto:
             contextlib.redirect_stderr(io.StringIO()),
         ):
             warnings.simplefilter("ignore")
-            ready = program.run_decompositions() if decomposed else program
-            made = torch.onnx.export(ready, dynamo=True, opset_version=OPSET, verbose=False)
+            ready = written_out.applied(program, decomposed=decomposed)
+            made = torch.onnx.export(
+                ready,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+                optimize=False,
+                custom_translation_table=operators.table(ready),
+            )
+            if made is None:
+                raise ModelError("torch.onnx.export gave nothing")
+            folded = exact_graph.exact(made.model)
+            model = made.model_proto
     finally:
         logging.disable(level)
-    if made is None:
-        raise ModelError("torch.onnx.export gave nothing")
-    return made.model_proto
+    exact_graph.require_constants(ready, model, folded)
+    return model
 
 
 def _named(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
@@ -146,18 +175,25 @@ def _require_plain(model: onnx.ModelProto) -> None:
         raise ModelError(f"the graph has operators of {', '.join(foreign) or 'its own functions'}")
 
 
-def _require_same(
-    model: onnx.ModelProto, program: ExportedProgram, interface: Interface, rows: tuple[torch.Tensor, ...]
-) -> None:
+def session(model: onnx.ModelProto) -> Any:
+    """ONNX Runtime's of a graph; None where it isn't installed."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        return  # the gate asks whatever engine is there
+        return None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _require_same(
+    model: onnx.ModelProto, program: ExportedProgram, interface: Interface, rows: tuple[torch.Tensor, ...]
+) -> None:
+    engine = session(model)
+    if engine is None:
+        return  # the gate asks whatever engine is there
     run = program.module()
     for size in BATCHES:
         asked = batch(rows, size)
@@ -167,13 +203,13 @@ def _require_same(
             NUMBERS if role == "numbers" else CODES: tensor.numpy()
             for role, tensor in zip(interface.inputs, asked, strict=True)
         }
-        given = {own.name: feeds[own.name] for own in session.get_inputs()}
-        got = session.run([RAW], given)[0]
-        size_of = max(float(np.abs(expected).max(initial=0.0)), 1e-6)
+        given = {own.name: feeds[own.name] for own in engine.get_inputs()}
+        got = engine.run([RAW], given)[0]
+        size_of = max(float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)), 1e-6)
         if got.shape != expected.shape or not np.allclose(got, expected, rtol=0, atol=EQUAL * size_of, equal_nan=True):
             apart = (
                 f"has shape {list(got.shape)}, not {list(expected.shape)}"
                 if got.shape != expected.shape
-                else f"differs from the program's by {np.abs(got - expected).max():.3g}"
+                else f"differs from the program's by {np.nanmax(np.abs(got - expected)):.3g}"
             )
             raise ModelError(f"for a batch of {size} the graph's answer {apart}")

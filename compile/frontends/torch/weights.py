@@ -1,7 +1,7 @@
 """A state dict with the module that it belongs to, which a factory of the user's makes: ``--module
 package.module:factory``.
 
-The file is read by ``torch.load(weights_only=True)``: tensors, nothing else. The factory is the user's own code, named
+The file is read by :mod:`.state_dicts`: tensors, nothing else. The factory is the user's own code, named
 on the command line, and runs in the sandbox like all that reads a model. It returns a module, or (module, example) with
 the module's arguments, a batch each.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,66 +22,59 @@ from ....errors import ModelError, UsageError
 from ....values import Provenance
 from ..load_options import LoadOptions
 from ..loaded_model import LoadedModel
-from . import archive, export, interface, net, probing, run_net, to_onnx
+from . import archive, export, interface, modules, net, probing, run_net, state_dicts, to_onnx
 from .model_card import Card
+from .state_dicts import State
 
 EXAMPLE_ROWS = 4
-_GLOBAL = re.compile(r"GLOBAL ([\w.]{1,200})")
-SAVE = "Save torch.save(net.state_dict(), path), or better the whole net by millwork.save_net or torch.export.save."
 
 
 def load(content: bytes, where: Provenance, options: LoadOptions) -> LoadedModel:
     """ModelError for a file that isn't a state dict, or doesn't fit the module; UsageError for the factory."""
     module = options.module
-    state = _state(content)
+    state = state_dicts.read(content)
     if not module:
         raise ModelError(
             "a state dict holds only weights, not the net that they belong to",
             "Name the function that makes the net: --module package.module:factory. "
             "Or save the whole net by millwork.save_net.",
         )
-    made = _made(module, options.module_path)
-    built, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(built, nn.Module):
-        raise UsageError(f"--module {module}: it returned a {type(built).__name__}, not a torch.nn.Module")
+    built, example = _net(_made(module, options.module_path), module)
     names: tuple[str, ...] = ()
     if example is None:
         names = _columns(options.data, options.label, module)
         example = (torch.zeros(EXAMPLE_ROWS, len(names)),)
-    _fill(built, state, module)
-    exported = export.export(built, tuple(example), accept)
+    built = modules.unwrapped(built)
+    notes = _fill(built, state, module)
+    exported = export.export(built, example, accept)
     saved = io.BytesIO()
     torch.export.save(exported.program, saved)
     found = msgspec.structs.replace(archive.read(saved.getvalue()), card=Card(names=names), version="")
-    return net.of_archive(found, where, options, exported.notes)
+    return net.of_archive(found, where, options, (*notes, *exported.notes))
+
+
+def _net(made: Any, name: str) -> tuple[nn.Module, Any]:
+    """What the factory returned, as the module and its example, if any."""
+    built, example = made if isinstance(made, tuple | list) and len(made) == 2 else (made, None)
+    if isinstance(built, nn.Module):
+        return built, example
+    if isinstance(made, dict):
+        what = f"a dict of {', '.join(str(key)[:40] for key in list(made)[:8])}"
+    elif isinstance(made, tuple | list):
+        what = f"a {type(made).__name__} of {', '.join(type(part).__name__ for part in made[:8])}"
+    else:
+        what = f"the class {made.__name__}" if isinstance(made, type) else f"a {type(made).__name__}"
+    raise UsageError(
+        f"--module {name}: it returned {what}, not a torch.nn.Module",
+        "Return the module, or (module, example): what the module is called with.",
+    )
 
 
 def accept(program: Any) -> None:
     """ModelError where the program can't be made an ONNX graph: another rung may do."""
     face = interface.of(program)
-    counts = probing.code_counts(program.module(), face)
-    to_onnx.convert(program, face, probing.rows(face, counts))
-
-
-def _state(content: bytes) -> dict[str, torch.Tensor]:
-    try:
-        found = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except Exception as error:
-        raise ModelError(
-            f"not a state dict of plain tensors: {_held(error)}",
-            f"A pickled module is not read, because reading it runs code. {SAVE}",
-        ) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise ModelError(f"the file holds a {type(found).__name__}, not a state dict", SAVE)
-    return found
-
-
-def _held(error: Exception) -> str:
-    """What the file holds, in torch's words. Its first lines advise to read the file all the same."""
-    named = _GLOBAL.search(str(error))
-    return f"a pickle of {named[1]}" if named else "torch can't read it without running code that is in it"
+    run = program.module()
+    to_onnx.convert(program, face, probing.rows(run, face, probing.known(run, face)))
 
 
 def _made(module: str, folder: str) -> Any:
@@ -116,12 +108,25 @@ def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ..
     return columns(data, label)
 
 
-def _fill(module: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
+def _fill(module: nn.Module, found: State, name: str) -> tuple[str, ...]:
+    """Load the weights, by the module's own names; notes on what was left out of the file, or changed its type."""
+    wanted = module.state_dict()
+    state = state_dicts.fitted(found, set(wanted))
     try:
-        module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+        module.load_state_dict(state.tensors, strict=True)
+    except (RuntimeError, ValueError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ModelError(
-            f"the state dict doesn't fit the module that {name} makes: {' '.join(lines[1:3])[:300]}",
+            f"the state dict doesn't fit the module that {name} makes: {' '.join(lines[1:3] or lines)[:300]}",
             "The factory must make the net as it was trained.",
         ) from error
+    filled = module.state_dict()
+    other = [
+        key for key, value in state.tensors.items() if value.is_floating_point() and filled[key].dtype != value.dtype
+    ]
+    if not other:
+        return state.notes
+    kinds = {str(state.tensors[key].dtype).removeprefix("torch.") for key in other}
+    into = str(filled[other[0]].dtype).removeprefix("torch.")
+    told = f"{len(other)} tensors of the state dict are {', '.join(sorted(kinds))}; the module holds them as {into}"
+    return (*state.notes, told)

@@ -7,11 +7,13 @@ value that isn't in it is missing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ....errors import ModelError
 from ....passes.categories import Categories, Code
@@ -51,39 +53,64 @@ class CategoryValues:
         return [int(column) if column < n else int(n - 1 - column) for column in self.columns]
 
 
-def category_values(model: Document, n_features: int, version: tuple[int, ...]) -> CategoryValues | None:
-    """None where the model was trained on numbers and codes alone. ``version``: of the XGBoost that wrote it."""
+def category_values(
+    model: Document, n_features: int, version: tuple[int, ...], missing: float | None
+) -> CategoryValues | None:
+    """None where the model was trained on numbers and codes alone. ``version``: of the XGBoost that wrote it.
+    ``missing``: the wrapper's sentinel. XGBoost looks for it among the codes too, so that the category in that place
+    is a missing one."""
     entries = (model.get("cats") or {}).get("enc") or ()
     if not len(entries):
         return None
     if len(entries) != n_features:
         raise ModelError(f"the model has {n_features} features, but categories for {len(entries)}")
-    known = [_values(entry, i) for i, entry in enumerate(entries)]
+    known = [_values(entry, i, version) for i, entry in enumerate(entries)]
     features = tuple(i for i, values in enumerate(known) if values is not None)
     if not features:
         return None
     lists = [values for values in known if values is not None]
-    if version < WHOLE_NAMES:
-        _require_ascii(lists, features)
     integer = all(isinstance(value, int) for values in lists for value in values)
     words = tuple(tuple(values) if integer else tuple(map(str, values)) for values in lists)
-    codes = tuple(
-        Code(c, np.append(np.arange(len(values)), np.nan).astype(np.float32)) for c, values in enumerate(words)
-    )
+    codes = tuple(Code(c, _codes(len(values), missing)) for c, values in enumerate(words))
     numeric = tuple(i for i, values in enumerate(known) if values is None)
     kinds = tuple(_kind(entries[i], i) for i in features)
     return CategoryValues(numeric, features, Categories(integer=integer, vocabularies=words, codes=codes), kinds)
 
 
-def _require_ascii(lists: Sequence[Sequence[str | int]], features: Sequence[int]) -> None:
-    for feature, values in zip(features, lists, strict=True):
-        odd = [value for value in values if isinstance(value, str) and not value.isascii()]
-        if odd:
-            raise ModelError(
-                f"feature {feature} has the category {odd[0]!r}: XGBoost before 3.4 cuts names that aren't ASCII at "
-                "the wrong places, so the model doesn't know its own categories",
-                "Train again with XGBoost 3.4, or with categories of ASCII letters.",
-            )
+def _codes(count: int, missing: float | None) -> npt.NDArray[np.float32]:
+    """[count + 1]: each value's code, NaN for the one that is read as missing, and for all others."""
+    codes = np.append(np.arange(count), np.nan).astype(np.float32)
+    if missing is not None:
+        codes[codes == np.float32(missing)] = np.nan
+    return codes
+
+
+def masked_by_sentinel(values: CategoryValues, missing: float | None) -> dict[int, str]:
+    """The features of which a known category is read as missing, because its place is the sentinel; and which."""
+    place = -1.0 if missing is None else float(np.float32(missing))
+    vocabularies = zip(values.features, values.categories.vocabularies, strict=True)
+    return {i: str(words[int(place)]) for i, words in vocabularies if place.is_integer() and 0 <= place < len(words)}
+
+
+def _words(raw: bytes, offsets: Sequence[int], feature: int, version: tuple[int, ...]) -> list[str]:
+    """``raw`` at ``offsets``. ModelError where the file holds parts of names: then nothing says what they were."""
+    if version < WHOLE_NAMES and not raw.isascii():
+        text = raw.decode(errors="ignore")  # offsets count its characters, so that the end of it is lost
+        names = (text[a:b] for a, b in itertools.pairwise(offsets))
+        odd = next((name for name in names if not name.isascii()), "")
+        raise _cut(feature, f"the category {odd!r}" if odd else "a category whose name isn't ASCII")
+    try:
+        return [raw[a:b].decode() for a, b in itertools.pairwise(offsets)]
+    except UnicodeDecodeError as error:
+        raise _cut(feature, "a category whose name ends within a letter") from error
+
+
+def _cut(feature: int, what: str) -> ModelError:
+    return ModelError(
+        f"feature {feature} has {what}: XGBoost before 3.4 cuts names that aren't ASCII at the wrong places when it "
+        "keeps them, so the names of the categories aren't in the model",
+        "Train again with XGBoost 3.4, or with categories of ASCII letters.",
+    )
 
 
 def _kind(entry: Document, feature: int) -> str:
@@ -94,7 +121,7 @@ def _kind(entry: Document, feature: int) -> str:
     return INTEGER_TYPES[int(entry["type"])]
 
 
-def _values(entry: Document, feature: int) -> Sequence[str | int] | None:
+def _values(entry: Document, feature: int, version: tuple[int, ...]) -> Sequence[str | int] | None:
     values = np.asarray(entry.get("values", ()))
     if "offsets" in entry:
         offsets = np.asarray(entry["offsets"], np.int64)
@@ -103,9 +130,7 @@ def _values(entry: Document, feature: int) -> Sequence[str | int] | None:
         raw = values.astype(np.int64).astype(np.uint8).tobytes()
         if offsets[0] != 0 or offsets[-1] != len(raw) or np.any(np.diff(offsets) < 0):
             raise ModelError(f"the categories of feature {feature} don't add up")
-        found: Sequence[str | int] = [
-            raw[a:b].decode(errors="replace") for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-        ]
+        found: Sequence[str | int] = _words(raw, offsets.tolist(), feature, version)
     else:
         if not len(values):
             return None
@@ -115,6 +140,8 @@ def _values(entry: Document, feature: int) -> Sequence[str | int] | None:
                 "Convert them to strings or integers before training.",
             )
         found = values.tolist()
-    if len(set(found)) != len(found) or len(found) >= CATEGORY_LIMIT:
+    if len(set(found)) != len(found):
         raise ModelError(f"the categories of feature {feature} aren't distinct values")
+    if len(found) >= CATEGORY_LIMIT:
+        raise ModelError(f"feature {feature} has {len(found)} categories; fewer than {CATEGORY_LIMIT} are supported")
     return found

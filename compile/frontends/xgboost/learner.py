@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import ModelError
+from ....passes.forest import SUNK
 from .. import objectives
 from .signature import as_asked, saved_estimator, version_of
 
@@ -22,6 +23,10 @@ MAX_OUTPUTS = 1 << 16
 
 SORTED_QUANTILES = (3, 4, 0)
 """From this version on XGBoost sorts the answers of several quantiles."""
+BOUNDED_PROBABILITIES = (3, 2, 0)
+"""From this version on XGBoost cuts the base score of a logistic objective."""
+DUMMY_SCORES = (3, 1, 0)
+"""From this version on XGBoost takes the base score of a model that it hasn't trained yet for a margin."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,37 @@ class Learner:
     def is_linear(self) -> bool:
         return self.booster.name == "gblinear"
 
+    @property
+    def version_numbers(self) -> tuple[int, ...]:
+        return tuple(map(int, self.version.split(".")))
+
     def base_scores(self) -> npt.NDArray[np.float32]:
-        """[K]: a scalar for all outputs up to XGBoost 3.0, a list in a string from 3.1 on."""
+        """[K] margins, :data:`SUNK` for minus infinity. The file has a scalar for all outputs up to XGBoost 3.0, a list
+        in a string from 3.1 on."""
         stored = json.loads(str(self.document["learner_model_param"]["base_score"]))
         scores = [float(score) for score in (stored if isinstance(stored, list) else [stored])]
         if len(scores) not in (1, self.outputs):
             raise ModelError(f"base_score has {len(scores)} entries, but the model has {self.outputs} outputs")
         if len(scores) == 1:
             scores *= self.outputs
-        return np.array([objectives.base_margin(self.objective.link, score) for score in scores], np.float32)
+        link: objectives.Link = "identity" if self._has_dummy_score else self.objective.link
+        bounded = self.version_numbers >= BOUNDED_PROBABILITIES
+        margins = np.array([objectives.base_margin(link, score, bounded=bounded) for score in scores], np.float32)
+        if np.isnan(margins).any():
+            raise ModelError(
+                f"base_score {scores[int(np.isnan(margins).argmax())]:g} of {self.objective_name} has no logarithm, so "
+                "XGBoost answers NaN for every row",
+                "Train it again with a base_score above 0.",
+            )
+        return np.where(np.isneginf(margins), SUNK, margins)
+
+    @property
+    def _has_dummy_score(self) -> bool:
+        """No round was trained and no base score was given: XGBoost then adds up from 0.5 itself."""
+        model, parameters = self.booster.model, self.document["learner_model_param"]
+        fitted = int(model.get("boosted_rounds", 1)) if self.is_linear else len(model["trees"])
+        estimated = int(parameters.get("boost_from_average", 0))
+        return self.version_numbers >= DUMMY_SCORES and not fitted and bool(estimated)
 
 
 def read_learner(document: Document, version: object, estimator: Estimator) -> Learner:

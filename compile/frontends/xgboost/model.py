@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from ....errors import ModelError
 from ....passes import linear as lines
-from ....passes.forest import Forest
+from ....passes.forest import SUNK, Forest
 from ....passes.linear import Linear
 from ....passes.program import Program
 from ....values import OutputContract, Provenance
 from ..load_options import AS_SAVED, LoadOptions
 from ..loaded_model import LoadedModel, NativeFile, Oracle, Signature
 from . import trees as xgboost_trees
-from .categories import CategoryValues, category_values
+from .categories import CategoryValues, category_values, masked_by_sentinel
 from .learner import Estimator, Learner, read_learner
 from .signature import feature_contract, known_nulls, output_kind, output_labels, rounds_that_count, with_version
 
@@ -70,17 +70,13 @@ def _load(
         answers = "margins" if margin or plain else f"the margins, transformed as XGBoost does for {name}"
         notes += (f"the model was trained with a custom objective ({custom}), so its answers are {answers}",)
     sentinel = _sentinel(estimator.missing)
-    version = tuple(map(int, learner.version.split(".")))
-    values = category_values(learner.booster.model, learner.n_features, version)
-    if values is not None and sentinel is not None:
-        raise ModelError(
-            f"missing={sentinel:g} together with string categories is not supported", "Use NaN for missing values."
-        )
+    values = category_values(learner.booster.model, learner.n_features, learner.version_numbers, sentinel)
     program = _program(learner, values, rounds, sentinel, margin=margin)
     features = feature_contract(learner.document, learner.n_features, sentinel, values)
     if taken := known_nulls(values, features.all_names):
         word = "the smallest integer" if features.category_dtype == "int64" else "an empty text"
         notes += (f"{word} is a category of {', '.join(taken)}, so rows in which a category is missing are refused",)
+    notes += _masked(values, sentinel, features.all_names)
     kind = output_kind(objective, margin or plain)
     signature = Signature(
         provenance=with_version(provenance, learner.version),
@@ -98,6 +94,18 @@ def _load(
     return LoadedModel(signature=signature, program=program, native=native.content)
 
 
+def _masked(values: CategoryValues | None, sentinel: float | None, names: Sequence[str]) -> tuple[str, ...]:
+    if values is None or sentinel is None or not (masked := masked_by_sentinel(values, sentinel)):
+        return ()
+    which = ", ".join(f"{word!a:.60} of {names[i]}" for i, word in masked.items())
+    note = (
+        f"missing={sentinel:g} is also the place of a category, and XGBoost takes that category for a missing one: "
+        f"{which}. It goes by the order of the categories in the frame that it is asked with; here that order is the "
+        "training frame's"
+    )
+    return (note,)
+
+
 def _program(
     learner: Learner, values: CategoryValues | None, rounds: int | None, sentinel: float | None, *, margin: bool
 ) -> Program:
@@ -109,6 +117,11 @@ def _program(
         if linear
         else xgboost_trees.forest(booster.model, n_features, base, booster.weights)
     )
+    if margin and np.any(base == SUNK):
+        raise ModelError(
+            "XGBoost's margins are minus infinity for every row: a base_score of 0 has no logarithm",
+            "Leave --output margin out: its predictions are 0, and are served.",
+        )
     return Program(
         forest=forest,
         postprocess="identity" if margin else learner.objective.postprocess,
@@ -158,6 +171,11 @@ def _linear(model: Document, n_features: int, base_scores: npt.NDArray[np.float3
             f"for each of {len(base_scores)} outputs"
         )
     table = weights.reshape(n_features + 1, -1)
+    if base_scores[0] == SUNK and np.any(table):
+        raise ModelError(
+            "its weights add to a margin of minus infinity (a base_score of 0), which is not supported with gblinear",
+            "Train it again with a base_score above 0.",
+        )
     return lines.check(Linear(weight=table[:-1].copy(), bias=table[-1] + base_scores[0]))
 
 

@@ -55,6 +55,12 @@ def forest(
         value = (
             value * np.repeat(weights, nodes.sizes)[:, None]
         )  # float32 times float32, as dart's predictor multiplies
+    if np.isnan(value[~test]).any():
+        raise ModelError(
+            "a leaf value is NaN, and so is XGBoost's own answer of every row that ends there",
+            "Train the model again with finite labels and a base_score that its objective allows (above 0, where "
+            "the answer is an exponential).",
+        )
     sets = _category_sets(nodes.trees, nodes.start, test)
     offset = np.repeat(nodes.start[:-1], nodes.sizes)
     return check(

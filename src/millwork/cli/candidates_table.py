@@ -10,13 +10,22 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from .. import units
 from ..artifacts.report import text
 from ..artifacts.report.verdict import standing
 
 if TYPE_CHECKING:
     from ..values import CandidateRecord, Latency, Record
 
-WORD_STYLES = {"winner": "bold green", "failed": "red", "error": "red", "lost": "", "passed": "", "unsupported": "dim"}
+WORD_STYLES = {
+    "winner": "bold green",
+    "closest": "bold yellow",
+    "failed": "red",
+    "error": "red",
+    "lost": "",
+    "passed": "",
+    "unsupported": "dim",
+}
 
 
 def candidates_table(record: Record) -> RenderableType:
@@ -42,8 +51,10 @@ class _Figures:
 def _by_column(record: Record) -> Table:
     """One line a candidate, one column a batch size."""
     batches = _batches(record)
-    columns = {batch: _aligned([_line_of(c, batch) for c in record.candidates]) for batch in batches}
-    table = _table([*(f"batch {batch:,}\np50 / p99 µs" for batch in batches), "size"])
+    columns = {
+        batch: _aligned([_line_of(c, batch) for c in record.candidates], _unit(record, batch)) for batch in batches
+    }
+    table = _table([*(f"batch {batch:,}\np50 / p99 {_unit(record, batch)}".rstrip() for batch in batches), "size"])
     for i, candidate in enumerate(record.candidates):
         figures = [columns[batch][i] for batch in batches]
         table.add_row(*_who(record, candidate), *figures, _size(candidate), _verdict(record, candidate))
@@ -52,7 +63,7 @@ def _by_column(record: Record) -> Table:
 
 def _by_line(record: Record, *, narrow: bool = False) -> Table:
     """One line a candidate and batch size: for many sizes, or a narrow terminal, where the files' size is left out."""
-    table = _table(["batch", "p50 µs", "p99 µs", *([] if narrow else ["size"])], gap=1 if narrow else 2)
+    table = _table(["batch", "p50", "p99", *([] if narrow else ["size"])], gap=1 if narrow else 2)
     for candidate in record.candidates:
         before = _who(record, candidate)
         after = [*([] if narrow else [_size(candidate)]), _verdict(record, candidate)]
@@ -75,7 +86,7 @@ def _table(heads: Iterable[str], gap: int = 2) -> Table:
 
 
 def _figures(line: Latency) -> tuple[str, str, str]:
-    return f"{line.batch:,}", text.micros(line.p50_us), text.micros(line.p99_us)
+    return f"{line.batch:,}", text.duration(line.p50_us), text.duration(line.p99_us)
 
 
 def _who(record: Record, candidate: CandidateRecord) -> tuple[Text, Text]:
@@ -120,8 +131,21 @@ def _line_of(candidate: CandidateRecord, batch: int) -> Latency | None:
     return next((line for line in candidate.latency if line.batch == batch), None)
 
 
-def _aligned(lines: Iterable[Latency | None]) -> list[Text]:
+def _pair(line: Latency, unit: str) -> tuple[str, str]:
+    """p50 and p99, a unit of their own once where it is the same."""
+    p50, p99 = units.within(line.p50_us, unit), units.within(line.p99_us, unit)
+    number, _, own = p50.partition(" ")
+    return (number if own and p99.endswith(f" {own}") else p50), p99
+
+
+def _unit(record: Record, batch: int) -> str:
+    """The unit of a batch size's column; empty where each time has its own."""
+    lines = [line for candidate in record.candidates if (line := _line_of(candidate, batch)) is not None]
+    return units.common(us for line in lines for us in (line.p50_us, line.p99_us) if us is not None)
+
+
+def _aligned(lines: Iterable[Latency | None], unit: str) -> list[Text]:
     """``p50 / p99`` of one batch size, the strokes below one another."""
-    pairs = [None if line is None else (text.micros(line.p50_us), text.micros(line.p99_us)) for line in lines]
+    pairs = [None if line is None else _pair(line, unit) for line in lines]
     left, right = (max((len(pair[i]) for pair in pairs if pair), default=0) for i in (0, 1))
     return [Text("" if pair is None else f"{pair[0]:>{left}} / {pair[1]:>{right}}") for pair in pairs]

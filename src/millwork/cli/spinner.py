@@ -31,3 +31,7 @@ class Loading:
 
     def failed(self, error: MillworkError) -> None:
         self._console.print(Text.assemble(("✗ ", "red"), text.visible(error.message)), soft_wrap=True)
+
+    def follows(self, name: str, versions: tuple[int, ...]) -> None:
+        now = f"version {', '.join(map(str, versions))}" if versions else "gone"
+        self._console.print(Text.assemble(("✓ ", "green"), text.visible(f"{name}  {now}")), soft_wrap=True)

@@ -21,14 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..artifacts.report import HTML_FILE, text
-from ..artifacts.report.verdict import MARKS, Outcome, verdict
+from ..artifacts.report.verdict import MARKS, Outcome, limits, verdict
 from .candidates_table import candidates_table
 
 if TYPE_CHECKING:
     from ..errors import MillworkError
     from ..values import Record
 
-__all__ = ["TerminalProgress", "candidates_table", "outcome", "print_error"]
+__all__ = ["TerminalProgress", "candidates_table", "outcome", "print_error", "served"]
 
 STAGE_WIDTH = 8
 """Columns for a stage's name: the longest of ours is ``measure``."""
@@ -135,17 +135,37 @@ def outcome(record: Record) -> RenderableType:
     found = verdict(record)
     style = STYLES[found.outcome]
     repository = _near(record.publication.repository) if record.publication else ""
-    rows: list[tuple[str, tuple[str, ...]]] = []
+    rows: list[tuple[str, tuple[str, ...]]] = [("limit", (limit,)) for limit in limits(record)]
     if record.publication is not None:
         rows.append(("published", (f"{repository}/{record.publication.name}",)))
     if record.run_dir:
         rows.append(("report", (str(Path(_near(record.run_dir)) / HTML_FILE),)))
-    rows += [(command.purpose, command.words) for command in sections.commands(record, repository)]
+    run_dir = _near(record.run_dir) if record.run_dir else ""
+    if client := sections.client_file(record, run_dir):
+        rows.append(("client", (client,)))
+    rows += [(command.purpose, command.words) for command in sections.commands(record, repository, run_dir)]
     return Group(
         _hanging(Text(MARKS[found.outcome], style=f"bold {style}"), Text(text.visible(found.sentence), style="bold")),
         *([Padding(Text(text.visible(found.because)), (0, 0, 0, 2))] if found.because else []),
+        *_served(record, indent=2),
         *(_hanging(Text(f"  {term:<12}", style="dim"), _Words(words)) for term, words in rows),
     )
+
+
+def served(record: Record) -> RenderableType:
+    """By what the winner is served, and the lines that bring another way, to be copied."""
+    return Group(*_served(record, indent=0))
+
+
+def _served(record: Record, indent: int) -> list[RenderableType]:
+    from ..artifacts.report.served_by import served_by
+
+    found = served_by(record)
+    if found is None:
+        return []
+    lines = [Text(text.visible(line), overflow="fold", no_wrap=True) for line in found.dockerfile]
+    said = [Padding(Text(text.visible(words)), (0, 0, 0, indent)) for words in (found.sentence, found.lead) if words]
+    return [*said, *(Padding(line, (0, 0, 0, indent + 2)) for line in lines)]
 
 
 class _Words:

@@ -58,7 +58,10 @@ def backend() -> None:
 @add(triton, "serve")
 @command(ServeOptions)
 def serve(options: ServeOptions) -> None:
-    """Serve a model repository on this machine, until Ctrl-C."""
+    """Serve a model repository on this machine, until Ctrl-C.
+
+    What is published meanwhile is served too, and a rollback.
+    """
     from rich.text import Text
 
     from ..commands import triton as commands
@@ -70,13 +73,14 @@ def serve(options: ServeOptions) -> None:
         with progress(console, "preparing Triton") as announce:
             installation = commands.prepare(options, announce)
         with commands.started(installation, options) as running:
+            following = commands.follower(installation, options, lambda _: None)
             served = commands.load(running, options.names, Loading(console))
             urls = Text.assemble((running.grpc_url, "bold"), f"  {running.http_url}  {running.metrics_url}")
             console.print(urls, soft_wrap=True)
             lines = [f"  {name}  version {', '.join(map(str, ready))}" for name, ready in served.items()]
             for line in (*(lines or ["  no models yet"]), f"log: {running.log}", "Ctrl-C stops it."):
                 console.print(plain(line), soft_wrap=True)
-            commands.wait(running)
+            commands.wait(running, following, Loading(console))
     except KeyboardInterrupt:
         console.print("stopped")
 

@@ -15,7 +15,7 @@ def tune(options: TuneOptions, as_json: AsRecord = False) -> int:
     """
     from ..commands import tune as tuning
     from .console import Console, answer_json, plain
-    from .terminal import TerminalProgress, print_error
+    from .terminal import TerminalProgress, print_error, served
     from .tuning_table import tuning_table
 
     request = tuning.requested(options)
@@ -24,6 +24,7 @@ def tune(options: TuneOptions, as_json: AsRecord = False) -> int:
         found, error = tuning.tune(request, progress)
     console.print()
     console.print(tuning_table(found))
+    console.print(served(found))
     if as_json:
         answer_json(found)
     if error is not None:

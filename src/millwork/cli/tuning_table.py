@@ -13,7 +13,7 @@ from ..artifacts.report import text
 if TYPE_CHECKING:
     from ..values import Record, TrialRecord, Tuning
 
-HEADS = ("rows/s", "p50 µs", "p99 µs", "rows a call")
+HEADS = ("rows/s", "p50", "p99", "rows a call")
 
 
 def tuning_table(record: Record) -> RenderableType:
@@ -25,21 +25,21 @@ def tuning_table(record: Record) -> RenderableType:
     table.add_column("configuration", overflow="fold")
     for head in HEADS:
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_row(*_line(tuning.best, "★ "))
+    table.add_row(*_line(tuning.best, "closest: " if tuning.met is False else "★ "))
     if tuning.default is not None and tuning.default.id != tuning.best.id:
         table.add_row(*_line(tuning.default, "default: "))
     return Group(table, Text(), *(Text(text.one_line(line), style="dim") for line in _told(tuning)))
 
 
 def _line(trial: TrialRecord, mark: str) -> tuple[Text, ...]:
-    name = Text(mark + text.one_line(f"{trial.candidate}, {trial.words}"), style="bold" if mark == "★ " else "")
+    name = Text(mark + text.one_line(f"{trial.candidate}, {trial.words}"), style="" if mark == "default: " else "bold")
     figures = trial.figures
     if figures is None:
         return (name, *(Text(text.NONE) for _ in HEADS))
     cells = (
         text.figures(figures.rows_per_s),
-        text.micros(figures.p50_us),
-        text.micros(figures.p99_us),
+        text.duration(figures.p50_us),
+        text.duration(figures.p99_us),
         text.figures(figures.batch_rows),
     )
     return (name, *(Text(cell) for cell in cells))
@@ -48,7 +48,7 @@ def _line(trial: TrialRecord, mark: str) -> tuple[Text, ...]:
 def _told(tuning: Tuning) -> list[str]:
     measured = sum(trial.figures is not None for trial in tuning.trials)
     lines = [
-        f"{measured} of {tuning.considered} configurations measured in {text.seconds(tuning.seconds)}: {tuning.why}",
+        f"★ is {text.tried(measured, tuning.considered)} in {text.seconds(tuning.seconds)}: {tuning.why}",
         f"on {tuning.server} under {tuning.traffic}",
         f"where the time goes: {tuning.limited_by}",
     ]

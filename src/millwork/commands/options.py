@@ -11,9 +11,11 @@ from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 from ..pipeline.options import (
     MANAGED,
     Backends,
+    MillworkBackend,
     ModelFile,
     ObjectiveKind,
     RepositoryUrl,
+    ServerCredentials,
     SigningKey,
     SloSpec,
     Task,
@@ -42,7 +44,8 @@ TuningServer = Annotated[
     Opt(
         "--triton",
         metavar="WHERE",
-        help="The server to tune and verify on: managed, grpc://HOST:PORT, or the path of a tritonserver.",
+        help="The server to tune and verify on: managed, grpc://HOST:PORT (grpcs://, unix:///SOCKET), or the path of a "
+        "tritonserver.",
         panel=PUBLICATION,
     ),
 ]
@@ -86,7 +89,9 @@ class BenchOptions(Value, kw_only=True):
 class InspectOptions(Value, kw_only=True):
     """What ``inspect`` reads."""
 
-    model: ModelFile
+    model: Annotated[
+        str, Arg("MODEL", "The model's file, as optimize takes it; or a published model, REPOSITORY/NAME[/VERSION].")
+    ]
     data: Annotated[
         str | None,
         Opt(
@@ -106,16 +111,17 @@ class InspectOptions(Value, kw_only=True):
 # ── what is published ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class PublishOptions(Value, kw_only=True):
+class PublishOptions(ServerCredentials, kw_only=True):
     """What ``publish`` publishes, and where."""
 
     run_dir: RunDirectory
     repository: RepositoryUrl
     sign: SigningKey = None
     triton: TritonServer = MANAGED
+    millwork_backend: MillworkBackend = False
 
 
-class RollbackOptions(Value, kw_only=True):
+class RollbackOptions(ServerCredentials, kw_only=True):
     """What ``rollback`` lets serve again."""
 
     repository: RepositoryUrl
@@ -171,7 +177,7 @@ class PredictOptions(Value, kw_only=True):
     version: Version = None
 
 
-class TuneOptions(Value, kw_only=True):
+class TuneOptions(ServerCredentials, kw_only=True):
     """What ``tune`` tunes, under what."""
 
     name: Annotated[str, Arg("MODEL_NAME", "The model's name in the repository.")]
@@ -187,10 +193,11 @@ class TuneOptions(Value, kw_only=True):
     dry_run: Annotated[bool, Opt("--dry-run", help="Do everything but publish.", panel=PUBLICATION)] = False
     sign: TunedKey = None
     triton: TuningServer = MANAGED
+    millwork_backend: MillworkBackend = False
     run_dir: TrialsFolder = None
 
 
-class RetuneOptions(Value, kw_only=True):
+class RetuneOptions(ServerCredentials, kw_only=True):
     """Where ``retune`` looks, and whether it acts. What ``apply`` alone uses: the budget, the server, the key, the
     folder."""
 
@@ -210,6 +217,33 @@ class RetuneOptions(Value, kw_only=True):
         str | None,
         Opt("--prometheus", metavar="URL", help="A Prometheus that scrapes it: http://HOST:9090.", panel=TRAFFIC),
     ] = None
+    metrics_ca: Annotated[
+        str | None,
+        Opt(
+            "--metrics-ca",
+            metavar="FILE",
+            help="Certificates (PEM) of who vouches for the https:// of --metrics or --prometheus.",
+            panel=TRAFFIC,
+        ),
+    ] = None
+    metrics_cert: Annotated[
+        str | None,
+        Opt("--metrics-cert", metavar="FILE", help="Your certificate (PEM). With --metrics-key.", panel=TRAFFIC),
+    ] = None
+    metrics_key: Annotated[
+        str | None,
+        Opt("--metrics-key", metavar="FILE", help="The private key (PEM) of --metrics-cert.", panel=TRAFFIC),
+    ] = None
+    metrics_header: Annotated[
+        tuple[str, ...],
+        Opt(
+            "--metrics-header",
+            metavar="'NAME: VALUE'",
+            help="A header for each request; may be repeated. A secret is better in MILLWORK_METRICS_HEADERS, one "
+            "header a line.",
+            panel=TRAFFIC,
+        ),
+    ] = ()
     seconds: Annotated[
         float | None,
         Opt(
@@ -223,14 +257,15 @@ class RetuneOptions(Value, kw_only=True):
         bool,
         Opt(
             "--apply",
-            help="Tune under the traffic that was seen, and publish. --tune-budget, --triton, --sign and --run-dir are "
-            "for this.",
+            help="Tune under the traffic that was seen, and publish. --tune-budget, --triton, --millwork-backend, "
+            "--sign and --run-dir are for this.",
             panel=PUBLICATION,
         ),
     ] = False
     tune_budget: TuneBudget = TUNE_S
     sign: TunedKey = None
     triton: TuningServer = MANAGED
+    millwork_backend: MillworkBackend = False
     run_dir: TrialsFolder = None
 
 

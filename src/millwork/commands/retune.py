@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from ..errors import MillworkError, TargetError, UsageError
 from ..executors import LocalExecutor
 from ..progress import Progress
 from ..storage import scratch
-from ..triton import address, counters
+from ..triton import address, control, counters
 from ..triton import config as triton_config
 from ..triton.address import Address
 from ..triton.counters import Observed
+from ..triton.credentials import NONE, Credentials, credentials, with_variable
 from ..tuning import fitness, knobs, service_times
 from ..tuning import tune as tuning
 from ..tuning.fitness import Fitness, TunedFor
@@ -37,8 +39,9 @@ LONGEST_LOOK_S = 30 * 86400.0
 
 @dataclass(frozen=True)
 class RetuneRequest:
-    """Where to look. ``metrics``: Triton's page, read twice ``seconds`` apart; ``prometheus``: its last ``seconds``.
-    ``name`` may be empty where the repository and the page have one model in common."""
+    """Where to look, and by which ``credentials``. ``metrics``: Triton's page, read twice ``seconds`` apart;
+    ``prometheus``: its last ``seconds``. ``name`` may be empty where the repository and the page have one model in
+    common."""
 
     repository: Repository
     name: str
@@ -50,6 +53,8 @@ class RetuneRequest:
     budget_s: float
     apply: bool = False
     sign: Path | None = None
+    credentials: Credentials = NONE
+    millwork_backend: bool = False
 
 
 def requested(options: RetuneOptions) -> RetuneRequest:
@@ -59,17 +64,22 @@ def requested(options: RetuneOptions) -> RetuneRequest:
     seconds = options.seconds if options.seconds is not None else (3600.0 if options.prometheus else 10.0)
     if not 0 < seconds <= LONGEST_LOOK_S:
         raise UsageError(f"--seconds {seconds:g}: expected above 0, at most 30 days")
+    given = credentials(
+        "metrics", options.metrics_ca, options.metrics_cert, options.metrics_key, tuple(options.metrics_header)
+    )
     return RetuneRequest(
         repository=at(str(options.repository)),
         name=check_name(options.name) if options.name else "",
         metrics=options.metrics or "",
         prometheus=options.prometheus or "",
         seconds=seconds,
-        triton=address.parse(options.triton),
+        triton=address.asked(options),
         run_dir=None if options.run_dir is None else Path(options.run_dir),
         budget_s=options.tune_budget,
         apply=options.apply,
         sign=None if options.sign is None else Path(options.sign).absolute(),
+        credentials=with_variable(given, counters.HEADERS_VARIABLE),
+        millwork_backend=options.millwork_backend,
     )
 
 
@@ -88,6 +98,8 @@ class Retuned(Value):
 def retune(request: RetuneRequest, progress: Progress) -> tuple[Retuned, MillworkError | None]:
     """Look, judge, and with ``apply`` tune under the traffic that was seen and publish. UsageError where nothing can be
     seen."""
+    if request.apply:  # before the counters are watched
+        control.foresee(request.triton, progress.note, tuned="--apply")
     name = request.name or _only_one(request)
     with scratch.folder("published") as copies:
         return _retuned(request, name, published(request.repository, name, copies), progress)
@@ -97,7 +109,7 @@ def _retuned(
     request: RetuneRequest, name: str, bundle: Bundle, progress: Progress
 ) -> tuple[Retuned, MillworkError | None]:
     progress.begin("counters", request.prometheus or request.metrics)
-    seen = _observed(request, name, progress)
+    seen = _observed(request, name, int(bundle.folder.name), progress)
     progress.end(
         f"{seen.rate:,.4g} requests/s of {seen.rows_a_request:,.3g} rows; {seen.queue_us:,.0f} µs queued and "
         f"{seen.compute_us:,.0f} µs computed a request, {seen.rows_a_call:,.3g} rows a call"
@@ -148,6 +160,7 @@ def _tune_request(request: RetuneRequest, name: str, workload: Workload, was: Tu
         budget_s=request.budget_s,
         triton=request.triton,
         sign=request.sign,
+        millwork_backend=request.millwork_backend,
         run_dir=(request.run_dir or Path(".millwork") / name).absolute(),
     )
 
@@ -155,7 +168,11 @@ def _tune_request(request: RetuneRequest, name: str, workload: Workload, was: Tu
 def _only_one(request: RetuneRequest) -> str:
     """The one model that both the repository and the page have."""
     there = set(request.repository.models())
-    both = sorted(there & set(counters.models(counters.read(request.metrics)))) if request.metrics else sorted(there)
+    both = (
+        sorted(there & set(counters.models(counters.read(request.metrics, request.credentials))))
+        if request.metrics
+        else sorted(there)
+    )
     if len(both) != 1:
         raise UsageError(
             f"which model? {', '.join(both) if both else 'the repository and the metrics have none in common'}",
@@ -164,15 +181,28 @@ def _only_one(request: RetuneRequest) -> str:
     return both[0]
 
 
-def _observed(request: RetuneRequest, name: str, progress: Progress) -> Observed:
+def _observed(request: RetuneRequest, name: str, version: int, progress: Progress) -> Observed:
+    """What the version that serves did; UsageError where the server's counters are another version's."""
+    given = request.credentials
     if request.prometheus:
-        return counters.from_prometheus(request.prometheus, name, request.seconds)
+        grown = counters.grown_in_prometheus(request.prometheus, name, request.seconds, given)
+        _require_version(grown, name, version, progress)
+        return counters.from_prometheus(request.prometheus, name, request.seconds, version, given)
     began = time.monotonic()
-    before = counters.parse(counters.read(request.metrics), name)
+    first = counters.read(request.metrics, given)
+    counters.parse(first, name)
     progress.detail(f"a second reading in {request.seconds:g} s")
     time.sleep(request.seconds)
-    after = counters.parse(counters.read(request.metrics), name)
-    return counters.between(before, after, time.monotonic() - began)
+    second, seconds = counters.read(request.metrics, given), time.monotonic() - began
+    old, new = counters.by_version(first, name), counters.by_version(second, name)
+    _require_version({number: new[number] - old.get(number, 0.0) for number in new}, name, version, progress)
+    before = counters.parse(first, name, version) if version in old else counters.Counters()
+    return counters.between(before, counters.parse(second, name, version), seconds)
+
+
+def _require_version(grown: Mapping[int, float], name: str, version: int, progress: Progress) -> None:
+    if grown and (told := counters.require_version(grown, name, version)):
+        progress.note(told)
 
 
 def _service(bundle: Bundle, workload: Workload, progress: Progress) -> tuple[ServiceTime, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..artifacts.repository import at
 from ..pipeline import publish as publication
 from ..progress import Progress
-from ..triton import address
+from ..triton import address, control
 from ..triton import serving as servers
 from .options import RollbackOptions
 
@@ -14,6 +14,7 @@ def rollback(options: RollbackOptions, progress: Progress) -> None:
     """Put its configuration back, verified on the server that is named; what was done is the stage's end."""
     into = at(str(options.repository))
     progress.begin("rollback", f"{options.repository}/{options.name}")
-    serving = servers.prepare(address.parse(options.triton), None, progress.detail)
+    serving = servers.prepare(address.asked(options), None, progress.detail)
+    control.note(serving.url, progress.note, explicit=serving.explicit)
     done = publication.rollback(into, options.name, options.version, serving, progress)
     progress.end(publication.words(done))

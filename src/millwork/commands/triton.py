@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .. import environments
 from ..compile import kernel
@@ -16,24 +15,13 @@ from ..triton import install as managed
 from ..triton import server
 from ..triton.install import Installation, Status
 from ..triton.server import RunningServer
+from .following import LOOK_S, Follower, Watcher
 from .options import ServeOptions
 
 if TYPE_CHECKING:
     from ..triton.client import Session
 
 Announce = Callable[[str], None]
-
-
-class Watcher(Protocol):
-    """Whom loading tells."""
-
-    def loading(self, name: str) -> AbstractContextManager[object]:
-        """Around the loading of a model."""
-        ...
-
-    def failed(self, error: MillworkError) -> None:
-        """A model that Triton doesn't load, and why."""
-        ...
 
 
 def install(announce: Announce) -> Installation:
@@ -103,9 +91,27 @@ def load(running: RunningServer, names: tuple[str, ...], watcher: Watcher) -> di
     return served
 
 
-def wait(running: RunningServer) -> None:
-    """Until Ctrl-C; PublicationError where the server ends by itself."""
-    code = running.wait()
+def follower(installation: Installation, options: ServeOptions, announce: Announce) -> Follower:
+    """Follows what is published from now on."""
+    repository = Path(options.repository)
+
+    def provide(name: str) -> None:
+        managed.provide(installation, _requirements(repository, (name,)), announce)
+
+    return Follower(repository, options.names, provide)
+
+
+def wait(running: RunningServer, following: Follower, watcher: Watcher) -> None:
+    """Until Ctrl-C, serving what is published meanwhile; PublicationError where the server ends by itself."""
+    from ..triton.client import Session
+
+    with Session(running.grpc_url) as session:
+        while (code := running.ended(LOOK_S)) is None:
+            try:
+                following.look(session, watcher)
+            except PublicationError as error:
+                if running.ended(LOOK_S) is None:
+                    watcher.failed(error)
     raise PublicationError(f"Triton ended by itself with status {code}:\n{running.log_tail()}", f"Log: {running.log}")
 
 

@@ -15,9 +15,11 @@ from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import golden_rows
 from ..artifacts.repository import Repository, at, check_name
 from ..artifacts.repository.base import Sign
+from ..artifacts.served_again import again, native_of
+from ..compile.kernel import TRITON_BACKEND
 from ..errors import MillworkError, PublicationError, SloError, UsageError
 from ..executors import LocalExecutor
-from ..pipeline import publish
+from ..pipeline import our_backend, publish
 from ..pipeline.plan import objective_of, traffic_of
 from ..pipeline.tune import require_visible
 from ..progress import Progress
@@ -25,11 +27,12 @@ from ..storage import inputs, scratch, tables
 from ..storage.files import sha256_file
 from ..storage.run_directory import RunDirectory
 from ..targets import machine
-from ..triton import address
+from ..triton import address, control
 from ..triton import config as triton_config
 from ..triton import serving as servers
 from ..triton.address import Address
 from ..triton.serving import Serving
+from ..triton.settings import Settings
 from ..tuning import outcome, slo
 from ..tuning import tune as tuning
 from ..tuning.budget import LONGEST_TUNE_S
@@ -63,6 +66,7 @@ class TuneRequest:
     data: Path | None = None
     dry_run: bool = False
     sign: Path | None = None
+    millwork_backend: bool = False
 
 
 class Rows(Value):
@@ -83,11 +87,12 @@ def requested(options: TuneOptions) -> TuneRequest:
         slo=Slo() if options.slo is None else slo.parse(options.slo),
         objective=objective_of(options.objective, traffic),
         budget_s=options.tune_budget,
-        triton=address.parse(options.triton),
+        triton=address.asked(options),
         run_dir=Path(options.run_dir or Path(".millwork") / options.name).absolute(),
         data=None if options.data is None else Path(options.data).absolute(),
         dry_run=options.dry_run,
         sign=None if options.sign is None else Path(options.sign).absolute(),
+        millwork_backend=options.millwork_backend,
     )
 
 
@@ -112,10 +117,12 @@ def tune(request: TuneRequest, progress: Progress) -> tuple[Record, MillworkErro
     if not 0 < request.budget_s <= LONGEST_TUNE_S:
         raise UsageError(f"--tune-budget {request.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
     with scratch.folder("tune") as copies:
-        return _tune(request, published(request.repository, request.name, copies), progress)
+        return _tune(request, published(request.repository, request.name, copies), copies, progress)
 
 
-def _tune(request: TuneRequest, bundle: Bundle, progress: Progress) -> tuple[Record, MillworkError | None]:
+def _tune(
+    request: TuneRequest, bundle: Bundle, copies: Path, progress: Progress
+) -> tuple[Record, MillworkError | None]:
     seal = None if request.sign is None else signing.signer(request.sign)
     if seal is None and not request.dry_run and (bundle.folder / manifests.SIGNATURE_FILE).exists():
         raise UsageError(
@@ -125,33 +132,59 @@ def _tune(request: TuneRequest, bundle: Bundle, progress: Progress) -> tuple[Rec
     serving = servers.prepare(request.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
+    control.require_explicit("tune", serving.url, explicit=serving.explicit)
     require_visible(request.slo, serving)
+    serving, ways = _ways(request, bundle, serving, copies, progress)
     with RunDirectory(request.run_dir, progress.note) as directory:
-        record, error = _tuned(request, bundle, serving, directory, progress, seal)
+        record, error = _tuned(request, ways, serving, directory, progress, seal)
         report.keep(record, directory, progress)
     return record, error
 
 
+@dataclass(frozen=True)
+class Ways:
+    """What is tuned, and what is only measured beside it. ``folder``: where the tuned one's files go."""
+
+    bundle: Bundle
+    aside: tuple[Bundle, ...]
+    folder: Path
+
+
+def _ways(
+    request: TuneRequest, bundle: Bundle, serving: Serving, copies: Path, progress: Progress
+) -> tuple[Serving, Ways]:
+    """As the server is known to take it: what serves by the python backend and could by ours does where the server has
+    ours, and the reverse. PublicationError where the server has no backend for it."""
+    native, now = native_of(bundle.manifest), bundle.manifest.triton_backend
+    serving = our_backend.settled(
+        serving, (native, now), given=request.millwork_backend, into=request.repository, progress=progress
+    )
+    fits = serving.served_by(native)
+    if not fits:
+        raise our_backend.unfit((native, "python"), serving)
+    wanted = TRITON_BACKEND if native == TRITON_BACKEND and serving.own else now if serving.takes(now) else fits[0]
+    if wanted != now:
+        progress.note(f"{request.name} is served by Triton's {now} backend; the tuned one will be by {wanted}")
+        bundle = again(bundle, wanted, copies / "another", serving.own)
+    aside = tuple(
+        again(bundle, other, copies / f"aside-{other}") for other in serving.only_measured(native) if other != wanted
+    )
+    return serving, Ways(bundle, aside, copies / "tuned")
+
+
 def _tuned(
     request: TuneRequest,
-    bundle: Bundle,
+    ways: Ways,
     serving: Serving,
     directory: RunDirectory,
     progress: Progress,
     seal: Sign | None,
 ) -> tuple[Record, MillworkError | None]:
+    bundle = ways.bundle
     candidate = ServedCandidate.of(bundle, RANK)
+    aside = [ServedCandidate.of(one, RANK) for one in ways.aside]
     now = triton_config.settings_of(bundle.config)
-    workload = Workload(
-        traffic=request.traffic,
-        cores=tuning.cores(),
-        kind=now.kind,
-        limit_us=request.slo.latency.bound if request.slo.latency is not None else None,
-        refusing=request.slo.refused > 0,
-        release=serving.release.number,
-        together=bundle.manifest.output.independent_rows,
-        served=now.max_batch,
-    )
+    workload = _workload(request, bundle, now, serving)
     problem = SearchProblem(workload, request.slo, request.objective, request.budget_s, now.threads, present=now)
     assumed = f" ({request.traffic.assumed} assumed)" if request.traffic.assumed else ""
     progress.begin("tune", f"{request.name} under {request.traffic.words}{assumed}")
@@ -160,7 +193,7 @@ def _tuned(
     with TuningSession(
         directory, LocalExecutor(), progress, serving, [candidate], request.name, rows, seconds
     ) as session:
-        tuned = tuning.tune(problem, [candidate], session)
+        tuned = tuning.tune(problem, [candidate], session, aside=aside)
     if tuned.winner is None:
         failed = next(iter(tuned.found.state.failed.values()), "it answered nothing")
         raise PublicationError(f"{request.name}: no configuration could serve: {failed}", "What serves now still does.")
@@ -168,7 +201,8 @@ def _tuned(
     progress.end(outcome.words(decision, f"{request.traffic.words}{assumed}"), ok=decision.error is None)
     setup = decision.setup
     config = triton_config.with_settings(bundle.config, setup.settings, setup.reasons, setup.heading)
-    changed = msgspec.structs.replace(bundle, config=config)
+    tuned_bundle = msgspec.structs.replace(bundle, config=config)
+    changed = again(tuned_bundle, bundle.manifest.triton_backend, ways.folder, serving.own, setup.other)
     record = _record(request, changed, decision, serving)
     if decision.error is not None:
         return _stopped(record, decision.error), decision.error
@@ -181,6 +215,19 @@ def _tuned(
         return _stopped(record, error), error
     progress.end(publish.words(publication))
     return msgspec.structs.replace(record, publication=publication), None
+
+
+def _workload(request: TuneRequest, bundle: Bundle, now: Settings, serving: Serving) -> Workload:
+    return Workload(
+        traffic=request.traffic,
+        cores=tuning.cores(),
+        kind=now.kind,
+        limit_us=request.slo.latency.bound if request.slo.latency is not None else None,
+        refusing=request.slo.refused > 0,
+        release=serving.release.number,
+        together=bundle.manifest.output.independent_rows,
+        served=now.max_batch,
+    )
 
 
 def _service_us(manifest: Manifest) -> float:
@@ -232,6 +279,7 @@ def _record(request: TuneRequest, bundle: Bundle, decision: Decision, serving: S
         tuning=msgspec.structs.replace(tuned, config=bundle.config, triton=serving.release.name),
         run_dir=str(request.run_dir),
         millwork=__version__,
+        served=manifest.served,
     )
 
 

@@ -9,27 +9,30 @@ from typing import NamedTuple
 import msgspec
 
 from .. import __version__
-from ..artifacts import report, signing
+from ..artifacts import client, report, signing
 from ..artifacts.bundle import Bundle
 from ..artifacts.repository.base import Sign
 from ..compile.backends.forms import BackendForm, forms, require_forms
 from ..compile.backends.table import PRECISIONS
+from ..compile.kernel import TRITON_BACKEND
 from ..errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from ..progress import Progress, Silent
 from ..storage.run_directory import RunDirectory
 from ..targets import instead, measured_here
+from ..triton import control
 from ..triton import serving as servers
 from ..triton.serving import Serving
 from ..triton_releases import Release
 from ..tuning import outcome
 from ..tuning.outcome import Decision
+from ..units import duration
 from ..validators import gate_steps
 from ..validators.choose_candidate import Choice, best_few, choose
 from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
-from ..validators.parity import Verdict
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
-from . import absent_target, given, publish, serve, stages
+from . import absent_target, given, our_backend, publish, serve, stages
+from .check_words import in_words
 from .options import Options
 from .plan import Plan, understand
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
@@ -55,14 +58,17 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         plan.repository.foresee(plan.name)
     _signer(plan)  # a key that can't sign should be known before a long run
     progress = progress or Silent()
+    tuned = "a configuration is tuned under load" if plan.tune_asked and plan.tune_budget else ""
+    control.foresee(plan.triton, progress.note, tuned=tuned)
     with RunDirectory(plan.run_dir, progress.note) as directory:
         serve.forget_choice(plan.run_dir)
         run = Run(plan, given.look_at(plan), directory, executor, progress)
+        client.forget(plan.run_dir)
         if plan.trust:
             progress.note(TRUSTED)
         model = stages.load(run)
         require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
-        serving = _prepare_server(run)
+        serving = _prepare_server(run, model)
         truth = stages.judge_by(run, model)
         checked = [_check(run, model, truth, form, serving.release) for form in _forms(run, model)]
         found = _record(plan, model, truth, checked)
@@ -72,6 +78,8 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         error: MillworkError | None = None
         try:
             _require_some(checked)
+            checked = our_backend.servable(checked, serving)
+            found = msgspec.structs.replace(found, candidates=_records(checked))
             if not plan.measurable:
                 checked, absent = absent_target.without_target(run, checked)
                 found = msgspec.structs.replace(found, candidates=_records(checked))
@@ -92,8 +100,8 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         return Outcome(found, error)
 
 
-def _prepare_server(run: Run) -> Serving:
-    """Before any other work: a server that isn't there should be known at once."""
+def _prepare_server(run: Run, model: Model) -> Serving:
+    """Before any other work: a server that isn't there, and a backend that it lacks, should be known at once."""
     run.progress.begin("triton", "which release, which backends")
     tunes = run.plan.tune_asked and bool(run.plan.tune_budget)
     needed = (run.plan.rehearsed or tunes) and run.plan.measurable
@@ -102,7 +110,7 @@ def _prepare_server(run: Run) -> Serving:
     unasked = run.plan.measurable and not run.plan.rehearsed and not serving.there and run.plan.tune_budget
     why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if unasked else ""
     run.progress.end(f"{what} ({serving.release.name}){why}")
-    return serving
+    return our_backend.settled_for(run, serving, _forms(run, model) if needed else ())
 
 
 def _forms(run: Run, model: Model) -> list[BackendForm]:
@@ -134,7 +142,7 @@ def _check(run: Run, model: Model, truth: Truth, form: BackendForm, release: Rel
         status: Status = "unsupported" if missing else "error"
         return CheckedCandidate(msgspec.structs.replace(record, status=status, reason=why), None, missing)
     verdict = stage.value
-    run.progress.end(_in_words(record.id, verdict, net=model.signature.is_net), cached=stage.cached, ok=verdict.passed)
+    run.progress.end(in_words(record.id, verdict, net=model.signature.is_net), cached=stage.cached, ok=verdict.passed)
     status = "passed" if verdict.passed else "failed"
     record = msgspec.structs.replace(record, status=status, reason=verdict.reason, parity=verdict.parity)
     return CheckedCandidate(record, built, allowed=verdict.allowed, engine=verdict.engine)
@@ -151,12 +159,6 @@ def _with_files(record: CandidateRecord, built: Candidate, model: Model) -> Cand
         served_by=artifact.triton_backend,
         layers=artifact.layers,
     )
-
-
-def _in_words(name: str, verdict: Verdict, *, net: bool) -> str:
-    equal = "equal" if verdict.passed else "NOT equal"
-    leaves = "" if net else f"{verdict.parity.leaf_mismatches or 0:,} wrong leaves, "
-    return f"{name}: {equal} on {verdict.parity.rows:,} rows, {leaves}answers within {verdict.parity.max_abs:.1e}"
 
 
 def _require_some(checked: Sequence[CheckedCandidate]) -> None:
@@ -281,9 +283,10 @@ def _with_decision(found: Record, decision: Decision) -> Record:
         return found
     candidates = found.candidates
     if decision.id == winner.id:
-        why = f"{winner.why}; and the best on {tuning.server}: {tuning.best.words}"
+        why = f"{winner.why}; on {tuning.server} {outcome.tried(tuning)} is {tuning.best.words}"
     else:
-        why = f"the best on {tuning.server} under {tuning.traffic}, where {winner.id}, faster in process, was behind it"
+        best = f"{outcome.tried(tuning)} on {tuning.server} under {tuning.traffic}"
+        why = f"{best}, where {winner.id}, faster in process, was behind it"
         candidates = tuple(
             msgspec.structs.replace(record, reason=_behind(tuning, winner.id)) if record.id == winner.id else record
             for record in candidates
@@ -301,8 +304,8 @@ def _behind(tuning: Tuning, name: str) -> str:
         return ""
     return (
         f"the fastest in process; on the server {best.figures.rows_per_s:,.0f} rows/s and p99 "
-        f"{best.figures.p99_us / 1e3:,.2f} ms at its best ({best.words}), against "
-        f"{tuning.best.figures.rows_per_s:,.0f} rows/s and {tuning.best.figures.p99_us / 1e3:,.2f} ms"
+        f"{duration(best.figures.p99_us)} at its best ({best.words}), against "
+        f"{tuning.best.figures.rows_per_s:,.0f} rows/s and {duration(tuning.best.figures.p99_us)}"
     )
 
 
@@ -317,12 +320,10 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
     if isinstance(served, str):
         raise PublicationError(f"{decision.id} can't be served: {served}", "The report has the candidates.")
     bundle = served[0]
-    native = winner.candidate.artifact.triton_backend
-    lacking = f" (it has no {native} backend)" if bundle.manifest.triton_backend != native else ""
-    run.progress.end(
-        f"Triton's {bundle.manifest.triton_backend} backend{lacking}, "
-        + ("golden rows agree" if serving.installation else "not loaded anywhere yet")
-    )
+    by = bundle.manifest.triton_backend
+    found = msgspec.structs.replace(found, example=client.write(bundle, run.plan.run_dir))
+    asked = "golden rows agree" if serving.installation else "not loaded anywhere yet"
+    run.progress.end(f"{'our' if by == TRITON_BACKEND else by} backend, {asked}")
     found = _with_bundle(found, decision, bundle)
     if run.plan.repository is None:
         return found
@@ -343,6 +344,7 @@ def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:
     tuning = found.tuning or Tuning(triton=bundle.manifest.triton_release, config="")
     return msgspec.structs.replace(
         found,
+        served=bundle.manifest.served,
         tuning=msgspec.structs.replace(tuning, triton=bundle.manifest.triton_release, config=bundle.config),
         candidates=tuple(
             msgspec.structs.replace(record, served_by=backend) if record.id == decision.id else record

@@ -129,7 +129,8 @@ TritonServer = Annotated[
     Opt(
         "--triton",
         metavar="WHERE",
-        help="The server to measure and verify on: managed, none, grpc://HOST:PORT, or the path of a tritonserver.",
+        help="The server to measure and verify on: managed, none, grpc://HOST:PORT (grpcs://, unix:///SOCKET), or the "
+        "path of a tritonserver.",
         panel=PUBLICATION,
     ),
 ]
@@ -140,6 +141,54 @@ TritonRelease = Annotated[
         metavar="YY.MM",
         help="The Triton release to write for, if no server can be asked.",
         panel=ADVANCED,
+    ),
+]
+
+
+class ServerCredentials(Value, kw_only=True):
+    """How a Triton that runs already is met; every command that talks to one has these."""
+
+    triton_ca: Annotated[
+        str | None,
+        Opt(
+            "--triton-ca",
+            metavar="FILE",
+            help="Certificates (PEM) of who vouches for the server of grpcs://. Default: this machine's list.",
+            panel=PUBLICATION,
+        ),
+    ] = None
+    triton_cert: Annotated[
+        str | None,
+        Opt(
+            "--triton-cert",
+            metavar="FILE",
+            help="Your certificate (PEM), where the server wants one. With --triton-key.",
+            panel=PUBLICATION,
+        ),
+    ] = None
+    triton_key: Annotated[
+        str | None,
+        Opt("--triton-key", metavar="FILE", help="The private key (PEM) of --triton-cert.", panel=PUBLICATION),
+    ] = None
+    triton_header: Annotated[
+        tuple[str, ...],
+        Opt(
+            "--triton-header",
+            metavar="'NAME: VALUE'",
+            help="A header for each request; may be repeated. A secret is better in MILLWORK_TRITON_HEADERS, one "
+            "header a line.",
+            panel=PUBLICATION,
+        ),
+    ] = ()
+
+
+MillworkBackend = Annotated[
+    bool,
+    Opt(
+        "--millwork-backend",
+        help="The server has our Triton backend (libtriton_millwork.so): write for it. Noted beside the repository, so "
+        "it is said once. A server at grpc:// is asked. Default: for a stock Triton.",
+        panel=PUBLICATION,
     ),
 ]
 SigningKey = Annotated[
@@ -156,7 +205,7 @@ SigningKey = Annotated[
 # ── optimize ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class SharedOptions(Value, kw_only=True):
+class SharedOptions(ServerCredentials, kw_only=True):
     """What the command line and Python take alike; None where nothing was said."""
 
     task: Task = None
@@ -254,6 +303,7 @@ class SharedOptions(Value, kw_only=True):
     ] = False
     sign: SigningKey = None
     triton: TritonServer = MANAGED
+    millwork_backend: MillworkBackend = False
     triton_release: TritonRelease = None
     run_dir: Annotated[
         str | Path | None,

@@ -35,7 +35,8 @@ class Plan(Value):
     those that were named, in order; none for the usual ones of the model's kind.
 
     ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
-    ``rehearsed``: whether a repository was named, though it be a dry run's: then all is done as if for it.
+    ``named``: the repository that was named, though it be a dry run's: then all is done as if for it.
+    ``millwork_backend``: whether somebody said that the server has our Triton backend.
     """
 
     model: Path
@@ -64,7 +65,13 @@ class Plan(Value):
     module: str = ""
     module_path: str = ""
     other_gpu: bool = False
-    rehearsed: bool = False
+    named: Repository | None = None
+    millwork_backend: bool = False
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether all is done as if for a repository."""
+        return self.named is not None
 
     @property
     def measurable(self) -> bool:
@@ -86,7 +93,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         raise UsageError(f"--threads {options.threads}: expected 1 to {cores}, this machine's cores")
     if options.tolerance is not None:
         tolerance.parse(options.tolerance)
-    where = address.parse(options.triton)
+    where = address.asked(options)
     asked = traffic_of(options.traffic)
     limits = Slo() if options.slo is None else slo.parse(options.slo)
     budget, said = _tuning(options, asked, where)
@@ -116,7 +123,8 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         tune_asked=said,
         precisions=_precisions(options.precision, target),
         other_gpu=_other_gpu(options, target),
-        rehearsed=repository is not None,
+        named=repository,
+        millwork_backend=options.millwork_backend,
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),

@@ -22,10 +22,12 @@ from ..progress import Progress
 from ..storage import scratch
 from ..triton import install
 from ..triton.client import Session
+from ..triton.control import POLL_S
 from ..triton.readiness import NO_BACKEND, forget
 from ..triton.serving import Serving, session
 from ..values import Manifest, Publication
 from ..values.tensorrt_plan import Place, misfit
+from . import our_backend
 
 
 def publish(
@@ -33,10 +35,9 @@ def publish(
 ) -> tuple[Publication, Bundle]:
     """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
     if it was taken back. ``sign``: puts a signature beside the files before that."""
-    fitting = [b for b in bundles if serving.backends is None or b.manifest.triton_backend in serving.backends]
+    fitting = [bundle for bundle in bundles if serving.takes(bundle.manifest.triton_backend)]
     if not fitting:
-        lacks = ", ".join(bundle.manifest.triton_backend for bundle in bundles)
-        raise PublicationError(f"the server has no {lacks} backend", f"It has: {', '.join(serving.backends or ())}.")
+        raise our_backend.unfit([bundle.manifest.triton_backend for bundle in bundles], serving)
     if serving.there and fitting[0].manifest.triton_release != serving.release.name:
         progress.note(
             f"written for Triton {fitting[0].manifest.triton_release}, and the server is {serving.release.name}"
@@ -60,6 +61,8 @@ def publish(
             if published.version == before:
                 again = "verified again, " if published.verified else ""
                 progress.note(f"version {before} serves this content already: {again}nothing new is published")
+            _note_unreadable(into, published, progress)
+            our_backend.note(into, serving, progress)
             return msgspec.structs.replace(published, server=serving.words), bundle
     raise PublicationError("there is nothing to publish")
 
@@ -122,13 +125,24 @@ def rollback(into: Repository, name: str, to: int | None, serving: Serving, prog
     """Let an earlier version serve again, and verify it as a new one is."""
     asked = _asker(name, into, serving, progress)
     back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving))
+    _note_unreadable(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
+
+
+def _note_unreadable(into: Repository, done: Publication, progress: Progress) -> None:
+    """A server of this user's reads what another's can't: the file modes are looked at, too."""
+    if why := into.unreadable(done.name, done.version):
+        progress.note(f"{why}, who may read the repository: a server of another user may not load it (see chmod)")
 
 
 def _asker(name: str, into: Repository, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
     """What verifies a version after its commit: load it, ask the golden rows; None without a server."""
     if not serving.there:
         return None
+    before: dict[int, str] = {}
+    if not serving.explicit:
+        with session(serving) as server:
+            before = server.reasons(name)
 
     def verify(version: int) -> None:
         with scratch.folder("verify") as copies:
@@ -140,7 +154,11 @@ def _asker(name: str, into: Repository, serving: Serving, progress: Progress) ->
             install.provide(serving.installation, manifest.requirements, progress.detail)
         with session(serving, into.for_triton or _copy(into, name, folder, copies)) as server:
             try:
-                server.load(name)
+                if serving.explicit:
+                    server.load(name)
+                else:
+                    progress.detail(f"waiting until {serving.url} has loaded version {version}")
+                    server.wait(name, version, POLL_S, before)
             except PublicationError as error:
                 if NO_BACKEND in error.message:
                     raise repository.NoBackendError(error.message, error.hint) from error
@@ -179,7 +197,11 @@ def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | Non
     def restored(version: int | None) -> None:
         with session(serving) as server:
             if version is None:
-                forget(server, name)
+                if serving.explicit:
+                    forget(server, name)
+                return
+            if not serving.explicit:
+                server.wait(name, version, POLL_S)
                 return
             server.load(name)
             if not server.ready(name, version):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..artifacts import manifest as manifests
 from ..artifacts.assemble import Evidence, ServedBy, assemble, golden_rows
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import Rehearsed, rehearse
+from ..compile.kernel import TRITON_BACKEND
 from ..errors import ModelError, UsageError
 from ..progress import Progress
 from ..storage import wire
@@ -29,6 +31,7 @@ from ..validators.parity import Answers
 from ..validators.rows import given
 from ..validators.rows.given import Given
 from ..values import Record, Value
+from ..values.served import Known
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
 
 CHOSEN_FILE = "chosen.json"
@@ -39,11 +42,13 @@ GOLDEN_TOGETHER = 4
 
 
 class Prepared(Value):
-    """Beside it: ``version/``, a version's files with their manifest. ``rehearsed``: None but on a server of ours."""
+    """Beside it: ``version/``, a version's files with their manifest. ``rehearsed``: None but on a server of ours.
+    ``known``: how the run knew that the server has our backend."""
 
     triton_backend: str
     config: str
     rehearsed: Rehearsed | None
+    known: Known = ""
 
 
 class RehearsalError(Exception):
@@ -72,8 +77,17 @@ class BundleSource:
 
 def for_trials(source: BundleSource, settings: Settings) -> tuple[Bundle, ...]:
     """The candidate as bundles to be tried on the server, one for each Triton backend that could serve it."""
+    return _entered(source, settings, _order(source))
+
+
+def to_measure_only(source: BundleSource, settings: Settings) -> tuple[Bundle, ...]:
+    """The same for Triton backends that nothing is written for, since the server isn't known to have them."""
+    return _entered(source, settings, source.serving.only_measured(source.candidate.artifact.triton_backend))
+
+
+def _entered(source: BundleSource, settings: Settings, backends: Sequence[str]) -> tuple[Bundle, ...]:
     setup = Setup(settings=settings)
-    stages = [_bundle_stage("enter", source, backend, setup, rehearsed=False) for backend in _order(source)]
+    stages = [_bundle_stage("enter", source, backend, setup, rehearsed=False) for backend in backends]
     return tuple(load_bundle(stage.folder, stage.value.config) for stage in stages)
 
 
@@ -97,16 +111,28 @@ def serve(source: BundleSource, setup: Setup) -> tuple[Bundle, ...] | str:
             break
     bundles = tuple(load_bundle(stage.folder, stage.value.config) for stage in prepared)
     if bundles:
+        prepared += _other_ways(source, setup)
         _remember(source.run, [stage.folder for stage in prepared])
     native = source.candidate.artifact.triton_backend
     return bundles or "; ".join(reasons) or f"the server has no backend for {native}"
 
 
+def _other_ways(source: BundleSource, setup: Setup) -> list[Stage[Prepared]]:
+    """The same for Triton backends that the server isn't known to have: ``publish`` may be told that it has."""
+    other = Setup(settings=setup.other_settings or setup.settings, backend=setup.backend and TRITON_BACKEND)
+    made = []
+    for backend in source.serving.only_measured(source.candidate.artifact.triton_backend):
+        with contextlib.suppress(RehearsalError):
+            made.append(_bundle_stage("serve", source, backend, other, rehearsed=True))
+    return made
+
+
 def _order(source: BundleSource) -> tuple[str, ...]:
-    """Triton backends to try. On a server that runs already, the one that serves the present version comes first."""
+    """Triton backends to try. On a server that runs already and can't be asked which it has, the one that serves the
+    present version comes first."""
     order = source.serving.served_by(source.candidate.artifact.triton_backend)
     plan = source.run.plan
-    if not source.serving.url or plan.repository is None:
+    if source.serving.backends is not None or not source.serving.url or plan.repository is None:
         return order
     served = [entry.manifest for entry in plan.repository.versions(plan.name) if entry.served]
     present = served[-1].triton_backend if served and served[-1] is not None else ""
@@ -126,6 +152,7 @@ def _bundle_stage(name: str, source: BundleSource, backend: str, setup: Setup, *
         "answers": sha256_file(source.truth.answers_file),
         "setup": setup,
         "server": source.serving.installation or source.serving.url,
+        "known": source.serving.own,
     }
     return source.run.directory.stage(name, key, lambda folder: made(source, backend, setup, folder), Prepared)
 
@@ -141,13 +168,19 @@ def _assembled(source: BundleSource, backend: str, setup: Setup, folder: Path) -
         source.run.plan.name,
         artifact,
         source.candidate.folder,
-        ServedBy(triton_backend=backend, release=release, settings=settings),
+        ServedBy(
+            triton_backend=backend,
+            release=release,
+            settings=settings,
+            known=source.serving.own,
+            other=setup.other,
+        ),
         source.model.signature,
         source.evidence,
         _golden(source),
     )
     config = triton_config.with_settings(bundle.config, settings, setup.reasons, setup.heading)
-    return Prepared(triton_backend=backend, config=config, rehearsed=None)
+    return Prepared(triton_backend=backend, config=config, rehearsed=None, known=source.serving.own)
 
 
 def _golden(source: BundleSource) -> tuple[Given, Answers]:
@@ -187,10 +220,15 @@ def load_bundle(folder: Path, config: str) -> Bundle:
 
 def chosen(run_dir: Path) -> tuple[Bundle, ...]:
     """The bundles that the last run in ``run_dir``, dry or not, chose; UsageError where there are none."""
+    return chosen_for(run_dir)[0]
+
+
+def chosen_for(run_dir: Path) -> tuple[tuple[Bundle, ...], Known]:
+    """The same, and how the run knew that the server has our backend."""
     try:
         folders = wire.decode((run_dir / CHOSEN_FILE).read_bytes(), tuple[str, ...])
         stages = [run_dir / STAGES / Path(name).name for name in folders]
-        configs = [wire.decode((stage / RESULT_FILE).read_bytes(), Prepared).config for stage in stages]
+        made = [wire.decode((stage / RESULT_FILE).read_bytes(), Prepared) for stage in stages]
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(
             f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."
@@ -202,7 +240,8 @@ def chosen(run_dir: Path) -> tuple[Bundle, ...]:
             raise ModelError(
                 f"{stage}: not as the run left it: {'; '.join(told[:4])}", "Nothing is published. Run optimize again."
             )
-    return tuple(load_bundle(stage, config) for stage, config in zip(stages, configs, strict=True))
+    bundles = tuple(load_bundle(stage, one.config) for stage, one in zip(stages, made, strict=True))
+    return bundles, made[0].known
 
 
 def forget_choice(run_dir: Path) -> None:

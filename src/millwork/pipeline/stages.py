@@ -26,6 +26,7 @@ from ..compile.runners import load as runners
 from ..compile.runners.runner_rows import FRAMEWORKS
 from ..errors import ModelError
 from ..storage.files import sha256_file
+from ..storage.frames import FRAME_FILE
 from ..storage.run_directory import Stage
 from ..targets import machine
 from ..triton_releases import Release
@@ -136,6 +137,7 @@ def judge_by(run: Run, model: Model) -> Truth:
     interpreter = oracle.interpreter(spec, run.progress.detail, trust=run.plan.trust)
     rows_file, categories = rows.folder / gate_steps.ROWS_FILE, rows.folder / gate_steps.CATEGORIES_FILE
     given = categories if categories.is_file() else None
+    frame = rows.folder / FRAME_FILE
 
     def ask(folder: Path) -> Asked:
         confined = not run.plan.trust
@@ -146,10 +148,15 @@ def judge_by(run: Run, model: Model) -> Truth:
         "oracle": spec,
         "rows": sha256_file(rows_file),
         "categories": "" if given is None else sha256_file(given),
+        "frame": sha256_file(frame) if frame.is_file() else "",
         "version": interpreter.version,
     }
     asked = run.directory.stage("oracle", key, ask, Asked)
+    oracle.require_as_read(asked.value, model.signature, str(run.plan.data or ""))
     run.progress.end(f"{spec.framework} {asked.value.version} itself", cached=asked.cached)
+    refused = asked.value.told.frame.error
+    if refused:
+        run.progress.note(f"{spec.framework} itself doesn't take the rows as they are: {refused}")
     if interpreter.note:
         run.progress.note(interpreter.note)
     return Truth(rows.value, rows.folder, interpreter, asked.folder, model.signature.is_net)

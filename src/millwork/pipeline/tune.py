@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import SloError, UsageError
 from ..storage.files import sha256_file
-from ..triton.serving import Serving, asked
+from ..triton.serving import Serving
 from ..triton_releases import Release
 from ..tuning import knobs
 from ..tuning import tune as tuning
@@ -22,7 +22,7 @@ from ..validators.rows import given
 from ..values import Record, Value
 from . import stages
 from .run import CheckedCandidate, Model, Run, Truth
-from .serve import BundleSource, for_trials
+from .serve import BundleSource, for_trials, to_measure_only
 from .step import StepError, reason
 
 
@@ -55,15 +55,12 @@ def tune(
     UsageError for a limit that can't be seen on this server."""
     plan = run.plan
     require_visible(plan.slo, serving)
-    serving = asked(serving, (checked.built.artifact.triton_backend for checked in best))
     workload = _workload(run, model, serving.release)
     problem = SearchProblem(workload, plan.slo, plan.objective, plan.tune_budget, plan.threads)
     settings = knobs.untuned(workload, plan.threads)
-    candidates = [
-        ServedCandidate.of(bundle, checked.rank)
-        for checked in best
-        for bundle in for_trials(BundleSource.of(run, model, truth, checked, serving, found), settings)
-    ]
+    sources = [(checked.rank, BundleSource.of(run, model, truth, checked, serving, found)) for checked in best]
+    candidates = [ServedCandidate.of(bundle, rank) for rank, one in sources for bundle in for_trials(one, settings)]
+    aside = [ServedCandidate.of(bundle, rank) for rank, one in sources for bundle in to_measure_only(one, settings)]
     built = {checked.record.id: checked.built for checked in best}
 
     def accept(trial: Trial) -> str:
@@ -90,7 +87,7 @@ def tune(
         seconds,
         confined=not plan.trust,
     ) as session:
-        tuned = tuning.tune(problem, candidates, session, accept)
+        tuned = tuning.tune(problem, candidates, session, accept, aside)
     if tuned.winner is None:
         return _nothing_served(run, model, tuned, best[0], serving)
     return decision(tuned, tuned.winner, serving)

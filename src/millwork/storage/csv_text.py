@@ -15,9 +15,10 @@ _TRUTH = re.compile(r"true|True|TRUE|false|False|FALSE")
 _FLOAT = re.compile(r"(-?[0-9]+)\.0+")
 
 
-def with_texts(path: Path, table: Any, known: Mapping[str, Sequence[str]]) -> Any:
+def with_texts(path: Path, table: Any, known: Mapping[str, Sequence[str]], truths: tuple[str, str]) -> Any:
     """A .csv's ``table`` with the file's own texts in those columns of categories that were read as numbers, truth
-    values, dates, times: 02134 isn't 2134. ``known``: what the model knows of each column, nothing where it can't say.
+    values, dates, times: 02134 isn't 2134. ``known``: what the model knows of each column, nothing where it can't say;
+    ``truths``: how the framework writes False and True.
     """
     import pyarrow as pa
     import pyarrow.csv
@@ -34,7 +35,9 @@ def with_texts(path: Path, table: Any, known: Mapping[str, Sequence[str]]) -> An
             if values or all(map(whole_of, present)):
                 continue  # they are refused as what they are
         gone = column.is_null().to_pylist()
-        chosen = [_own_word(word, missing, values) for word, missing in zip(words, gone, strict=True)]
+        if not all(missing or _TRUTH.fullmatch(word) for word, missing in zip(words, gone, strict=True)):
+            truths = ("", "")  # a "true" among other words is text
+        chosen = [_own_word(word, missing, values, truths) for word, missing in zip(words, gone, strict=True)]
         table = table.set_column(table.column_names.index(name), name, pa.array(chosen, pa.string()))
     return table
 
@@ -88,23 +91,32 @@ def _is_numbers(words: Any) -> bool:
     return True
 
 
-def _own_word(word: str, missing: bool, known: set[str]) -> str | None:
+def _own_word(word: str, missing: bool, known: set[str], truths: tuple[str, str]) -> str | None:
     """What a .csv's text is as a category: itself, or what it was read as where the model knows that and not itself.
     ``missing``: it is empty, or a word for nothing that the model may know yet."""
     if word in known and not (missing and not word):
         return word
     if missing:
         return None
-    read = as_read(word)
-    return read if read and read in known else word
+    return next((read for read in as_read(word, truths) if read in known), word)
 
 
-def as_read(word: str) -> str:
-    """What a .csv's text is as a category where it is read as an integer or a truth value: ``2134`` of ``02134``, and
-    ``True`` of ``true``. Else nothing."""
+def as_read(word: str, truths: tuple[str, str] = ("False", "True")) -> tuple[str, ...]:
+    """What a .csv's text may be as a category where it is read as an integer or a truth value, beside itself: ``2134``
+    of ``02134``; of ``true`` what the framework makes of True, then ``True``."""
+    found: list[str] = []
     if _INTEGER.fullmatch(word):
-        return str(int(word))
-    return word.capitalize() if _TRUTH.fullmatch(word) else ""
+        found = [str(int(word))]
+    elif _TRUTH.fullmatch(word) and truths[0]:
+        found = [truths[word.lower() == "true"], word.capitalize()]
+    return tuple(dict.fromkeys(read for read in found if read != word))
+
+
+def readings(words: set[str], truths: tuple[str, str]) -> set[str]:
+    """What a .csv's column of these words may be read as, where all are integers, or all are truth values."""
+    if not any(all(kind.fullmatch(word) for word in words) for kind in (_INTEGER, _TRUTH)):
+        return set()
+    return {read for word in words for read in as_read(word, truths)}
 
 
 def whole_of(word: str) -> str:

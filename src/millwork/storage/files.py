@@ -16,12 +16,17 @@ import stat
 from pathlib import Path
 
 from ..values import FileDigest
+from . import permissions
+from .permissions import Access
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The disk is full, the quota is used up, or the file would be larger than this process may write."""
 
 MOST_FILES, DEEPEST, LONGEST_NAME = 10_000, 32, 1000
 """What is taken of a step's folder: files and folders, how deep, and the bytes of a path within it."""
+
+_ASTRAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP})
+"""What an operating system says of a link that leads nowhere, whatever it was to be."""
 
 _REFUSALS = {
     errno.ENOSPC: "the disk is full",
@@ -42,7 +47,25 @@ def refusal(error: OSError, path: Path | None = None) -> str:
     """``PATH: what the operating system refused``, for a user; the path is the error's own where it has one."""
     where = error.filename if isinstance(error.filename, str) else path
     why = _REFUSALS.get(error.errno or 0) or error.strerror or str(error)
+    for named in (error.filename, error.filename2, path):
+        astray = broken_link(Path(named)) if isinstance(named, str | Path) else ""
+        if astray and error.errno in _ASTRAY:
+            return astray
+    if where is not None and isinstance(error.filename2, str):
+        return f"{where} to {error.filename2}: {why}"
     return f"{where}: {why}" if where is not None else why
+
+
+def broken_link(path: Path) -> str:
+    """``LINK: this is a link to TARGET, which isn't there``: ``path``, or the first folder above it that is one; empty
+    where none is."""
+    for part in (*reversed(path.parents), path):
+        try:
+            if part.is_symlink() and not part.exists():
+                return f"{part}: this is a link to {part.readlink()}, which isn't there"
+        except (OSError, ValueError):
+            return ""
+    return ""
 
 
 def exists(path: Path) -> bool:
@@ -234,8 +257,9 @@ def digests(folder: Path) -> tuple[FileDigest, ...]:
     return tuple(digest(path, folder) for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes, like: Access | None = None) -> None:
     """Replace ``path`` by ``content``: a reader, or a machine that comes up again, sees the old file or the new.
+    ``like``: whose group and mode it gets; None for those of any new file.
 
     Written beside it, fsynced, renamed, and the folder fsynced. On failure (``OSError``) the old file stands
     and nothing half-written is left; but where it is the folder's fsync that failed, the new one is there, and may
@@ -244,6 +268,8 @@ def atomic_write(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with beside.open("xb") as file:
+            if like is not None:
+                permissions.give(file.fileno(), like)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -255,15 +281,17 @@ def atomic_write(path: Path, content: bytes) -> None:
     fsync_folder(path.parent)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, durably.
+def make_folder(path: Path, like: Access) -> None:
+    """Make a folder and those above it, durably, each with the group and the mode of ``like``.
 
     One that is there is synced too, since who made it may have been killed. A folder above it that this user may not
     read can't be synced, and isn't.
     """
     if not path.parent.exists():
-        make_folder(path.parent)
-    path.mkdir(exist_ok=True)
+        make_folder(path.parent, like)
+    if not path.is_dir():
+        path.mkdir(exist_ok=True)
+        permissions.correct(path, like)
     with contextlib.suppress(PermissionError):
         fsync_folder(path.parent)
 

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..values import FeatureContract
-from . import archives, csv_text, named_rows, row_files, suggestions
-from .csv_text import as_read, whole_of
+from . import archives, csv_text, named_rows, row_files, suggestions, unknown
+from . import texts as packing
+from .csv_text import readings, whole_of
 from .row_files import readable
 
 Rows = npt.NDArray[np.float32]
@@ -31,12 +32,14 @@ NO_INTEGER = int(np.iinfo(np.int64).min)
 @dataclass(frozen=True, eq=False)
 class Table:
     """``rows``: float32 [N, F]. ``labels``: [N], as the file has them, or None. ``notes``: what was left out.
-    ``categories``: [N, C], numpy text or int64; None where the model takes none."""
+    ``categories``: [N, C], texts (objects) or int64; None where the model takes none. ``frame``: then the features with
+    the types of the file, a table of pyarrow's in training order; None where the file's columns have no types."""
 
     rows: Rows
     labels: npt.NDArray[Any] | None
     notes: tuple[str, ...] = ()
     categories: Categories | None = None
+    frame: Any = None
 
 
 def read(path: Path, features: FeatureContract, label: str | None = None, *, limit: int | None = None) -> Table:
@@ -52,7 +55,9 @@ def read(path: Path, features: FeatureContract, label: str | None = None, *, lim
         table = _from_columns(path, features, label)
     if len(table.rows) == 0:
         raise UsageError(f"{path}: the file has no rows")
-    table = replace(table, notes=(*table.notes, *_unknown_floats(table, features)))
+    table = replace(
+        table, notes=(*table.notes, *_unknown_floats(table, features), *unknown.notes(table.categories, features))
+    )
     return table if limit is None or len(table.rows) <= limit else _sample(table, limit)
 
 
@@ -71,7 +76,7 @@ def columns(path: Path, label: str | None = None) -> tuple[str, ...]:
 
 def distinct_categories(path: Path, features: FeatureContract, label: str | None = None) -> list[list[str]]:
     """The distinct values of each category feature in the file, as text; the same errors as :func:`read`. Of a .csv's
-    integers and truth values the texts, and what those are read as (:func:`as_read`)."""
+    integers and truth values the texts, and what those are read as (:func:`readings`)."""
     row_files.require(path)
     if row_files.kind(path) == "array":
         given = _arrays(path).get("C")
@@ -79,14 +84,14 @@ def distinct_categories(path: Path, features: FeatureContract, label: str | None
             raise UsageError(
                 f"{path}: the file has no array C of shape [rows, {len(features.category_names)}] with the categories"
             )
+        _require_utf8(path, given)
         return [sorted(set(map(str, given[:, c].tolist()))) for c in range(given.shape[1])]
     table, wanted, _ = _located(path, features, label)
     found = dict(zip(features.all_names, wanted, strict=True))
     distinct = []
     for name in features.category_names:
         words = set(_texts(path, found[name], table.column(found[name]).unique(), features))
-        read = {as_read(word) for word in words} if _is_csv(path) else {""}
-        distinct.append(sorted(words if "" in read else words | read))
+        distinct.append(sorted(words | readings(words, features.truths) if _is_csv(path) else words))
     return distinct
 
 
@@ -95,7 +100,8 @@ def _sample(table: Table, limit: int) -> Table:
     note = f"a seeded sample of {limit:,} of {len(table.rows):,} rows"
     labels = None if table.labels is None else table.labels[keep]
     categories = None if table.categories is None else table.categories[keep]
-    return Table(table.rows[keep], labels, (*table.notes, note), categories)
+    frame = None if table.frame is None else table.frame.take(keep)
+    return Table(table.rows[keep], labels, (*table.notes, note), categories, frame)
 
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -143,7 +149,22 @@ def _category_array(
         raise UsageError(
             f"{path}: the model takes categories. Expected an array C of {words} [{rows}, {wanted}]; {found}"
         )
-    return given.astype(np.int64) if kinds == "iu" else given
+    if kinds == "iu":
+        return given.astype(np.int64)
+    _require_utf8(path, given)
+    return given.astype(object)
+
+
+def _require_utf8(path: Path, given: npt.NDArray[Any]) -> None:
+    """UsageError where a text has no form in UTF-8, which is how it is sent."""
+    if given.dtype.kind != "U":
+        return
+    for row, words in enumerate(given.tolist()):
+        for word in words:
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"{path}: row {row} of C holds {word[:40]!r}, which isn't valid text") from None
 
 
 def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
@@ -166,7 +187,7 @@ def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[
         column = dict(zip(features.all_names, wanted, strict=True))
         known = {column[name]: features.categories.get(name, ()) for name in features.category_names}
         with readable(path):
-            table = csv_text.with_texts(path, table, known)
+            table = csv_text.with_texts(path, table, known, features.truths)
     return table, wanted, notes
 
 
@@ -180,15 +201,17 @@ def _from_columns(path: Path, features: FeatureContract, label: str | None) -> T
     columns = [_numbers(path, column[name], table.column(column[name])) for name in features.names]
     rows = np.stack(columns, axis=1) if columns else np.zeros((table.num_rows, 0), np.float32)
     labels = None if label is None else np.asarray(table.column(label).to_numpy(zero_copy_only=False))
-    categories = None
+    categories = frame = None
     if features.category_names:
         texts = [_texts(path, column[name], table.column(column[name]), features) for name in features.category_names]
         categories = _as_wire(path, texts, features)
-    return Table(rows, labels, notes, categories)
+        if not _is_csv(path):
+            frame = table.select(list(wanted)).rename_columns(list(features.all_names))
+    return Table(rows, labels, notes, categories, frame)
 
 
 def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> list[str]:
-    """A column's categories as text: integers and truth values as the frameworks write them."""
+    """A column's categories as text: integers and truth values as the framework writes them."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -217,6 +240,8 @@ def _texts(path: Path, name: str, column: Any, features: FeatureContract) -> lis
             "Fill them as you did for training.",
         )
     missing = str(NO_INTEGER) if features.category_dtype == "int64" else NO_CATEGORY
+    if pa.types.is_boolean(kind):
+        return [missing if value is None else features.truths[value] for value in column.to_pylist()]
     return [missing if value is None else str(value) for value in column.to_pylist()]
 
 
@@ -250,7 +275,7 @@ def _unknown_floats(table: Table, features: FeatureContract) -> list[str]:
 def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> Categories:
     """[N, C] as ``input__1`` takes them."""
     if features.category_dtype == "string":
-        return np.array(texts, dtype=np.str_).T
+        return np.stack([packing.column(column) for column in texts], axis=1)
     columns = []
     for name, column in zip(features.category_names, texts, strict=True):
         try:

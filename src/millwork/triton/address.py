@@ -1,16 +1,24 @@
-"""Which Triton to ask: ``--triton managed | none | grpc://HOST:PORT | PATH`` as a value."""
+"""Which Triton to ask: ``--triton managed | none | grpc://HOST:PORT | … | PATH`` as a value."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..storage.files import exists
 from ..values import Value
+from .credentials import NONE, Credentials, credentials, with_variable
 
-EXPECTED = "Give managed, none, grpc://HOST:PORT, or the path of a tritonserver installation (/opt/tritonserver)."
+EXPECTED = (
+    "Give managed, none, grpc://HOST:PORT (grpcs:// with TLS, unix:///SOCKET), or the path of a tritonserver "
+    "installation (/opt/tritonserver)."
+)
+SCHEMES = ("grpc", "grpcs")
+HEADERS_VARIABLE = "MILLWORK_TRITON_HEADERS"
+Scheme = Literal["grpc", "grpcs", "unix"]
 
 
 class Managed(Value):
@@ -22,15 +30,21 @@ class NoServer(Value):
 
 
 class Remote(Value):
-    """A server that runs already. ``host`` has no brackets, IPv6 or not."""
+    """A server that runs already. ``host`` has no brackets, IPv6 or not; ``host`` is a path for ``unix``, whose
+    ``port`` is 0."""
 
     host: str
     port: int
+    scheme: Scheme = "grpc"
+    credentials: Credentials = NONE
 
     @property
     def url(self) -> str:
-        """``grpc://HOST:PORT``."""
-        return f"grpc://[{self.host}]:{self.port}" if ":" in self.host else f"grpc://{self.host}:{self.port}"
+        """``grpc://HOST:PORT``, ``grpcs://HOST:PORT``, ``unix:///SOCKET``."""
+        if self.scheme == "unix":
+            return f"unix://{self.host}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 class Folder(Value):
@@ -42,14 +56,44 @@ class Folder(Value):
 Address = Managed | NoServer | Remote | Folder
 
 
-def parse(text: str) -> Address:
-    """The address that ``--triton TEXT`` means. UsageError on anything else, and where PATH isn't there."""
+class Said(Protocol):
+    """The options of a command that talks to a Triton."""
+
+    @property
+    def triton(self) -> str: ...
+    @property
+    def triton_ca(self) -> str | None: ...
+    @property
+    def triton_cert(self) -> str | None: ...
+    @property
+    def triton_key(self) -> str | None: ...
+    @property
+    def triton_header(self) -> tuple[str, ...]: ...
+
+
+def asked(options: Said) -> Address:
+    """The address that a command's options mean, and its credentials. UsageError for what can't be right."""
+    given = credentials(
+        "triton", options.triton_ca, options.triton_cert, options.triton_key, tuple(options.triton_header)
+    )
+    return parse(options.triton, given)
+
+
+def parse(text: str, given: Credentials = NONE) -> Address:
+    """The address that ``--triton TEXT`` means. UsageError on anything else, where PATH isn't there, and for
+    credentials that go with no such address."""
+    if "://" in text:
+        return _remote(text, given)
+    for name in ("ca", "cert", "headers"):
+        if getattr(given, name):
+            raise UsageError(
+                f"--triton-{name.removesuffix('s')} with --triton {text}: this is for a server that runs already",
+                "Give its address: --triton grpcs://HOST:PORT.",
+            )
     if text == "managed":
         return Managed()
     if text == "none":
         return NoServer()
-    if "://" in text:
-        return _remote(text)
     if "\0" in text:
         raise UsageError(f"--triton {text!r}: this isn't the address of a Triton", EXPECTED)
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib's raises for a user who isn't there)
@@ -60,19 +104,50 @@ def parse(text: str) -> Address:
     raise UsageError(f"--triton {text!r}: this isn't the address of a Triton", EXPECTED)
 
 
-def _remote(text: str) -> Remote:
+def _remote(text: str, given: Credentials) -> Remote:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:  # a port that isn't a number, or brackets that don't close
         raise UsageError(f"--triton {text}: {error}", EXPECTED) from error
-    if parts.scheme != "grpc":
+    if parts.username is not None:
+        raise UsageError(
+            f"--triton {parts.scheme}://…: an address holds no user and no password",
+            f"Give them as a header: --triton-header, or {HEADERS_VARIABLE} in the environment.",
+        )
+    if (given.ca or given.cert) and parts.scheme != "grpcs":
+        raise UsageError(
+            f"--triton-{'ca' if given.ca else 'cert'} with --triton {text}: certificates are for TLS",
+            "Give the address as grpcs://HOST:PORT.",
+        )
+    given = with_variable(given, HEADERS_VARIABLE)
+    if parts.scheme == "unix":
+        return _socket(text, given)
+    if parts.scheme not in SCHEMES:
         raise UsageError(
             f"--triton {text}: {parts.scheme}:// is not supported",
-            "millwork talks to Triton by gRPC, without TLS: grpc://HOST:PORT (its default port is 8001).",
+            "millwork talks to Triton by gRPC: grpc://HOST:PORT (its default port is 8001), grpcs:// with TLS, or "
+            "unix:///SOCKET.",
         )
     if not host or not port:
-        raise UsageError(f"--triton {text}: expected a host and a port", "For example grpc://127.0.0.1:8001.")
-    if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise UsageError(
+            f"--triton {text}: expected a host and a port", f"For example {parts.scheme}://127.0.0.1:8001."
+        )
+    if parts.path.strip("/") or parts.query or parts.fragment:
         raise UsageError(f"--triton {text}: expected only a host and a port", EXPECTED)
-    return Remote(host=host, port=port)
+    return Remote(host=host, port=port, scheme="grpcs" if parts.scheme == "grpcs" else "grpc", credentials=given)
+
+
+def _socket(text: str, given: Credentials) -> Remote:
+    """``unix:///SOCKET``: a socket's file, absolute."""
+    path = text.removeprefix("unix://")
+    if not path.startswith("/") or "\0" in path:
+        raise UsageError(
+            f"--triton {text}: expected an absolute path", "For example unix:///run/triton/grpc.sock:8001."
+        )
+    if not exists(Path(path)):
+        raise UsageError(
+            f"--triton {text}: there is no such socket",
+            "Triton's --grpc-address=unix:/PATH listens on /PATH:PORT, by default /PATH:8001.",
+        )
+    return Remote(host=path, port=0, scheme="unix", credentials=given)

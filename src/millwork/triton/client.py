@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .. import triton_releases
 from ..errors import PublicationError
+from . import channel
+from .address import HEADERS_VARIABLE
+from .credentials import NONE, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,8 +34,24 @@ LOAD_S = 600.0
 """A large model, warm-up requests and an engine's build all count as loading."""
 INFER_S = 120.0
 
-MESSAGE_BYTES = 2**31 - 1
-"""The largest gRPC message: no limit of our own."""
+INDEX_S = 0.5
+"""Between two looks at what a server has loaded by itself."""
+
+NOBODY = "millwork-asks-how-models-are-controlled"
+UNLOADED = "unloaded"
+"""The reason of a version that was there and was right."""
+NOT_EXPLICIT = "explicit model load / unload is not allowed"
+"""What a server says that isn't in explicit mode, whatever it was to unload."""
+
+SAID = 200
+"""Characters of a server's or a library's own words that are shown."""
+
+RESTRICTED = "protocol is restricted"
+"""What a Triton of --grpc-restricted-protocol says to who hasn't its header."""
+
+_HANDSHAKE = re.compile(
+    r"(?i)(ssl|tls)[^;{}]*(handshake|certificate|verify|error)[^;{}]*|[^;{}]*certificate[^;{}]*|wrong_version_number"
+)
 
 _WRAPPING = re.compile(
     r"^(\[StatusCode\.\w+\] |failed to load '[^']*', |load failed for model '[^']*': "
@@ -40,21 +60,13 @@ _WRAPPING = re.compile(
 
 
 class Session:
-    """A connection to one Triton. Raises PublicationError where none answers at ``url`` (``grpc://HOST:PORT``)."""
+    """A connection to one Triton. Raises PublicationError where none answers at ``url`` (``grpc://HOST:PORT``,
+    ``grpcs://HOST:PORT``, ``unix:///SOCKET``)."""
 
-    def __init__(self, url: str) -> None:
-        import tritonclient.grpc
-
-        self.url = url if url.startswith("grpc://") else f"grpc://{url}"
-        self._client = tritonclient.grpc.InferenceServerClient(
-            self.url.removeprefix("grpc://"),
-            channel_args=[
-                ("grpc.max_send_message_length", MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", MESSAGE_BYTES),
-                # A proxy for the web (http_proxy) is no way to a server on this machine or in this cluster.
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
+    def __init__(self, url: str, given: Credentials = NONE) -> None:
+        self.url = url if "://" in url else f"grpc://{url}"
+        self.credentials = given
+        self._client = channel.client(self.url, given)
 
     def __enter__(self) -> Self:
         try:
@@ -117,6 +129,48 @@ class Session:
             index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
         return tuple(dict.fromkeys(model.name for model in index.models))
 
+    def explicit(self) -> bool:
+        """Whether the server loads and unloads what it is told to (``--model-control-mode=explicit``): one that polls
+        its repository, or never looks again, refuses to unload even what isn't there."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            self._client.unload_model(NOBODY, client_timeout=CONNECT_S)
+        except InferenceServerException as error:
+            return NOT_EXPLICIT not in str(error.message())
+        return True
+
+    def reasons(self, name: str) -> dict[int, str]:
+        """Why versions of the model aren't loaded, by the server; also what it once said of a number that is given
+        again."""
+        with self._told(f"Triton at {self.url} failed to list its models"):
+            index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+        return {int(m.version): m.reason for m in index.models if m.name == name and m.version and m.reason}
+
+    def wait(self, name: str, version: int, seconds: float, before: Mapping[int, str] | None = None) -> None:
+        """Wait until a server that polls its repository has loaded that version. PublicationError with its reason where
+        it can't, or where it hasn't within ``seconds`` from the time that it last said that it is loading. ``before``:
+        the :meth:`reasons` of the time before the version was there."""
+        old = (UNLOADED, (before or {}).get(version))
+        until = time.monotonic() + seconds
+        while True:
+            with self._told(f"Triton at {self.url} failed to list its models"):
+                index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+            found = next((m for m in index.models if m.name == name and m.version == str(version)), None)
+            if found is not None and found.state == "READY":
+                return
+            if found is not None and found.state == "UNAVAILABLE" and found.reason and found.reason not in old:
+                raise PublicationError(f"Triton at {self.url} refused to load {name!r}: {reason(found.reason)}")
+            if time.monotonic() >= until:
+                raise PublicationError(
+                    f"Triton at {self.url} hasn't loaded version {version} of {name!r} within {seconds:.0f} s",
+                    "It isn't in explicit mode. Does it poll this repository (--model-control-mode=poll)? For one that "
+                    "reads its repository only when it starts: --triton none, and start it again.",
+                )
+            if found is not None and found.state == "LOADING":
+                until = max(until, time.monotonic() + seconds)
+            time.sleep(INDEX_S)
+
     def max_batch_size(self, name: str, version: int | None = None) -> int:
         """Rows that one request may hold; 0 where the model takes no batches."""
         with self._told(f"Triton at {self.url} failed to give the configuration of {name!r}"):
@@ -154,6 +208,8 @@ class Session:
         try:
             yield
         except InferenceServerException as error:
+            if RESTRICTED in str(error.message()):  # other protocols of this server may be open
+                raise _nobody(self.url, error) from error
             if error.status() in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}:
                 self.server_version()  # raises where nobody answers any more
             raise PublicationError(f"{what}: {reason(str(error.message()))}") from error
@@ -188,11 +244,25 @@ def _checked(name: str, rows: int, answer: Any) -> NDArray[np.float32]:
 
 
 def _nobody(url: str, error: Any) -> PublicationError:
+    said = " ".join(str(error.message() or "").split())
     if error.status() == "StatusCode.UNIMPLEMENTED":
         return PublicationError(f"the server at {url} is not a Triton", "Give Triton's gRPC port (8001 by default).")
+    if error.status() in ("StatusCode.UNAUTHENTICATED", "StatusCode.PERMISSION_DENIED") or RESTRICTED in said:
+        return PublicationError(
+            f"{url} lets nobody in without the right credentials: {said[:SAID]}",
+            f"Give them with --triton-header, or {HEADERS_VARIABLE} in the environment.",
+        )
+    if url.startswith("grpcs://"):  # one that wants a certificate of ours only closes the connection
+        why = _HANDSHAKE.search(said)
+        return PublicationError(
+            f"no Triton answers at {url} by TLS{f': {why.group()[:SAID]}' if why else ''}",
+            "Check the port. --triton-ca says who vouches for its certificate; yours is given by --triton-cert and "
+            "--triton-key. A server without TLS is grpc://.",
+        )
     return PublicationError(
         f"no Triton answers at {url}",
-        "Start it, or check the address: it is Triton's gRPC port (8001 by default), not its HTTP port.",
+        "Start it, or check the address: it is Triton's gRPC port (8001 by default), not its HTTP port. A server with "
+        "TLS is grpcs://.",
     )
 
 

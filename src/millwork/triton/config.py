@@ -156,6 +156,24 @@ def with_settings(text: str, settings: Settings, reasons: Mapping[str, str] | No
     return kept + added + config_settings.annotate(_text(config), reasons or {})
 
 
+def with_backend(text: str, was: ConfigRequest, will: ConfigRequest) -> str:
+    """``text``, written for the Triton backend of ``was``, for that of ``will``: its settings and all else that isn't
+    the backend's own stay, in its own words."""
+    config = parse(text)
+    settings = config_settings.read(config)
+    before, after = backend_rows.find(was.triton_backend), backend_rows.find(will.triton_backend)
+    for name in (*before.parameters(was), before.threads):
+        config.parameters.pop(name, None)
+    config.backend = will.triton_backend
+    config.ClearField("default_model_filename")
+    if will.triton_backend != "python" and will.model_file != after.default_file:
+        config.default_model_filename = will.model_file
+    for key, value in after.parameters(will).items():
+        config.parameters[key].string_value = value
+    config_settings.put(config, will.triton_backend, settings)
+    return _comments(text) + _text(config)
+
+
 def settings_of(text: str) -> Settings:
     """The settings that ``text`` says."""
     return config_settings.read(parse(text))

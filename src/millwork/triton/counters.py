@@ -7,16 +7,21 @@ sum, and several GPUs are used as much as they are on average. See Triton's metr
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..errors import UsageError
 from ..values import Value
+from .credentials import NONE, Credentials
 
+HEADERS_VARIABLE = "MILLWORK_METRICS_HEADERS"
 TIMEOUT_S = 10.0
 SUBQUERY_STEPS = 240
 """How finely Prometheus looks for the first time that it saw a model."""
@@ -70,13 +75,13 @@ class Observed(Value):
     gpu_memory: float | None = None
 
 
-def read(url: str) -> str:
+def read(url: str, given: Credentials = NONE) -> str:
     """The text of a metrics page; UsageError where there is none."""
-    return _get(url).decode("utf-8", "replace")
+    return _get(url, given).decode("utf-8", "replace")
 
 
-def parse(text: str, model: str) -> Counters:
-    """A metrics page's counters of ``model``; UsageError where it has none of it."""
+def parse(text: str, model: str, version: int | None = None) -> Counters:
+    """A metrics page's counters of ``model``, of one version or the sum of all; UsageError where it has none of it."""
     sums: dict[str, float] = {}
     gpus = 0
     for line in text.splitlines():
@@ -84,6 +89,8 @@ def parse(text: str, model: str) -> Counters:
         if found is None:
             continue
         labels = dict(_LABEL.findall(found["labels"] or ""))
+        if version is not None and labels.get("version", str(version)) != str(version):
+            continue
         if labels.get("model", model) == model and ("model" in labels or found["name"] in GPU.values()):
             sums[found["name"]] = sums.get(found["name"], 0.0) + float(found["value"])
             gpus += found["name"] == GPU["gpu_use"]
@@ -104,6 +111,36 @@ def models(text: str) -> tuple[str, ...]:
             }
         )
     )
+
+
+def by_version(text: str, model: str) -> dict[int, float]:
+    """The requests that each version of ``model`` has answered, by a metrics page."""
+    found: dict[int, float] = {}
+    for line in filter(None, (_LINE.match(line) for line in text.splitlines())):
+        labels = dict(_LABEL.findall(line["labels"] or ""))
+        if (
+            line["name"] == COUNTERS["requests"]
+            and labels.get("model") == model
+            and labels.get("version", "").isdigit()
+        ):
+            found[int(labels["version"])] = found.get(int(labels["version"]), 0.0) + float(line["value"])
+    return found
+
+
+def require_version(grown: Mapping[int, float], model: str, version: int) -> str:
+    """UsageError where the requests that each version answered are all of others than ``version``: one version's
+    configuration isn't judged by another's counters. Else a note where others answered some, or nothing."""
+    others = {number: requests for number, requests in grown.items() if number != version and requests > 0}
+    asked = ", ".join(f"version {number} ({requests:,.0f})" for number, requests in sorted(others.items()))
+    if not grown.get(version) and (others or version not in grown):
+        there = asked or f"version {', '.join(map(str, sorted(grown)))}, which answered nothing"
+        raise UsageError(
+            f"{model}: version {version} serves in the repository, and requests were answered by {there}"
+            if others
+            else f"{model}: version {version} serves in the repository, and the server has {there}",
+            "Has the server loaded the version? Judge it once it answers requests.",
+        )
+    return f"requests of others are left out: {asked}" if others else ""
 
 
 def between(before: Counters, after: Counters, seconds: float) -> Observed:
@@ -146,23 +183,37 @@ def observed(grown: Counters, seconds: float) -> Observed:
     )
 
 
-def from_prometheus(url: str, model: str, seconds: float) -> Observed:
+def from_prometheus(
+    url: str, model: str, seconds: float, version: int | None = None, given: Credentials = NONE
+) -> Observed:
     """What the last ``seconds`` hold in a Prometheus at ``url``, all its servers of the model together; less, where it
-    hasn't seen the model that long."""
-    escaped = model.replace("\\", "\\\\").replace('"', '\\"')
+    hasn't seen the model, or that version of it, that long."""
+    chosen = _selected(model, version)
     span = f"{seconds:.0f}s"
     step = max(round(seconds / SUBQUERY_STEPS), 1)
 
     def grown(name: str) -> float | None:
         if name in GPU.values():
-            return _query(url, f"avg({name})")
-        selected = f'{name}{{model="{escaped}"}}'
-        return _query(url, f"sum({selected})" if name == PENDING else f"sum(increase({selected}[{span}]))")
+            return _query(url, f"avg({name})", given)
+        selected = f"{name}{chosen}"
+        return _query(url, f"sum({selected})" if name == PENDING else f"sum(increase({selected}[{span}]))", given)
 
     found = _counters(grown, model)
-    first = f'timestamp({COUNTERS["requests"]}{{model="{escaped}"}})'
-    seen = _query(url, f"time() - min(min_over_time({first}[{span}:{step}s]))")
+    first = f"timestamp({COUNTERS['requests']}{chosen})"
+    seen = _query(url, f"time() - min(min_over_time({first}[{span}:{step}s]))", given)
     return observed(found, min(seen or seconds, seconds))
+
+
+def grown_in_prometheus(url: str, model: str, seconds: float, given: Credentials = NONE) -> dict[int, float]:
+    """The requests that each version of ``model`` answered in the last ``seconds``, all servers together."""
+    counter = f"{COUNTERS['requests']}{_selected(model, None)}[{seconds:.0f}s]"
+    found = _series(url, f"sum by (version) (increase({counter}))", given)
+    return {int(labels["version"]): value for labels, value in found if labels.get("version", "").isdigit()}
+
+
+def _selected(model: str, version: int | None) -> str:
+    escaped = model.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{{model="{escaped}"}}' if version is None else f'{{model="{escaped}",version="{version}"}}'
 
 
 def _counters(value: Callable[[str], float | None], model: str) -> Counters:
@@ -181,25 +232,52 @@ def _counters(value: Callable[[str], float | None], model: str) -> Counters:
     )
 
 
-def _query(url: str, expression: str) -> float | None:
+def _query(url: str, expression: str, given: Credentials = NONE) -> float | None:
     """One number, or None where Prometheus has no such series."""
+    found = _series(url, expression, given)
+    return found[0][1] if found else None
+
+
+def _series(url: str, expression: str, given: Credentials = NONE) -> list[tuple[dict[str, str], float]]:
+    """The labels and the value of each series that Prometheus answers with."""
     asked = f"{url.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
     try:
-        found = json.loads(_get(asked))
-        results = found["data"]["result"]
-        return float(results[0]["value"][1]) if results else None
+        results = json.loads(_get(asked, given))["data"]["result"]
+        return [(dict(result["metric"]), float(result["value"][1])) for result in results]
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise UsageError(f"--prometheus {url}: this isn't what Prometheus answers to {expression}") from error
 
 
-def _get(url: str) -> bytes:
+def _get(url: str, given: Credentials = NONE) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"{url}: expected http://HOST:PORT/…", "Triton's metrics are at http://HOST:8002/metrics.")
-    # A proxy for the web is no way to a server in this cluster.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=TIMEOUT_S) as answer:
+        context = ssl.create_default_context(cafile=given.ca or None)
+        if given.cert:
+            context.load_cert_chain(given.cert, given.key)
+        # A proxy for the web is no way to a server in this cluster.
+        handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _Stays())
+        asked = urllib.request.Request(url, headers=dict(given.headers))  # noqa: S310 -- as above
+        with urllib.request.build_opener(*handlers).open(asked, timeout=TIMEOUT_S) as answer:
             return bytes(answer.read())
-    except (OSError, urllib.error.URLError, ValueError) as error:
+    except (OSError, urllib.error.URLError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
-        raise UsageError(f"{url}: {why}", "Triton's metrics are at http://HOST:8002/metrics.") from error
+        raise UsageError(f"{url}: {why}", _next_step(error)) from error
+
+
+def _next_step(error: Exception) -> str:
+    if isinstance(getattr(error, "reason", error), ssl.SSLError):
+        return "--metrics-ca says who vouches for its certificate; yours is given by --metrics-cert and --metrics-key."
+    if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
+        return f"Give its header with --metrics-header, or {HEADERS_VARIABLE} in the environment."
+    return "Triton's metrics are at http://HOST:8002/metrics."
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Headers go to the server that they were given for, and to no other that it names."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        here, there = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
+        if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+            raise urllib.error.URLError(f"it sends to another server, {there.scheme}://{there.hostname}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

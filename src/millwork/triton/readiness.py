@@ -8,56 +8,52 @@ stays so after the model is unloaded. It turns true once a good model of that na
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 
 from ..errors import PublicationError
 from .client import Session
+from .probes import Probe, probe
 
 NO_BACKEND = "unable to find backend library"
 """What Triton says of a model whose backend it lacks."""
 
-MODEL_PY = b"""
-class TritonPythonModel:
-    def execute(self, requests):
-        return [None for _ in requests]
-"""
+NOT_ASKED = "explicit model load / unload is not allowed"
+"""What it says of any model in poll and none mode."""
 
-
-Good = tuple[Callable[[str], str], Mapping[str, bytes]]
-"""A model that the server is known to load: its configuration under a name, and its files."""
+Good = Probe
+"""A model that the server is known to load."""
 
 
 def forget(session: Session, name: str, good: Good | None = None) -> None:
     """Unload ``name``, and make the server forget that it failed, by a ``good`` model, or else one in python that does
     nothing. Where none is known and the server lacks the python backend it stays as it is: nobody could do more."""
     session.unload(name)
+    config, files = good or probe("python")
     with contextlib.suppress(PublicationError):
-        if good is None:
-            _load(session, name, "python")
-        else:
-            config, files = good
-            session.load(name, config(name), files)
+        session.load(name, config(name), files)
         session.unload(name)
 
 
-def has_backend(session: Session, backend: str) -> bool:
-    """Whether the server has a backend: there is no other way to ask than a model, which fails to load for want of the
-    backend or, but in python, for what it is (one without a file hangs the python backend of 2.51 for good). The server
-    is left as it was."""
-    name = f"millwork-asks-for-{backend}"
-    try:
-        _load(session, name, backend)
-    except PublicationError as error:
-        return NO_BACKEND not in error.message
-    else:
-        return True
-    finally:
-        forget(session, name)
-
-
-def _load(session: Session, name: str, backend: str) -> None:
-    """A model that does nothing, for python; for any other backend none at all."""
-    tensor = {"name": "nothing", "data_type": "TYPE_FP32", "dims": [1]}
-    config = {"name": name, "backend": backend, "input": [tensor], "output": [{**tensor, "name": "either"}]}
-    session.load(name, json.dumps(config), {"file:1/model.py": MODEL_PY})
+def backends_of(session: Session, wanted: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``wanted`` that the server has. It is left as it was: what failed to load is forgotten by a model that
+    loaded. PublicationError where it takes no model by its API (poll and none mode)."""
+    has: list[str] = []
+    failed: list[str] = []
+    good: Good | None = None
+    for backend in sorted(dict.fromkeys(wanted), key=lambda name: name != "python"):
+        name, (config, files) = f"millwork-asks-for-{backend}", probe(backend)
+        try:
+            session.load(name, config(name), files)
+        except PublicationError as error:
+            if NOT_ASKED in error.message:
+                raise
+            failed.append(name)
+            if NO_BACKEND not in error.message:  # refused for what it is
+                has.append(backend)
+        else:
+            session.unload(name)
+            has.append(backend)
+            good = good or (config, files)
+    for name in failed:
+        forget(session, name, good)
+    return tuple(backend for backend in wanted if backend in has)

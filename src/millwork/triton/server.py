@@ -74,9 +74,12 @@ class RunningServer(AbstractContextManager["RunningServer"]):
     def alive(self) -> bool:
         return self._supervisor.poll() is None
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself; its exit status (128 + N for signal N)."""
-        return self._supervisor.wait()
+    def ended(self, seconds: float) -> int | None:
+        """The server's exit status (128 + N for signal N) if it ends by itself within so many seconds, else None."""
+        try:
+            return self._supervisor.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def log_tail(self) -> str:
         """The last lines of the log that say something about a failure."""

@@ -14,26 +14,35 @@ from ..errors import PublicationError, UsageError
 from ..storage import scratch
 from ..triton_releases import Release
 from ..values import Value
+from ..values.served import Known
 from . import install, server
 from .address import Address, Folder, Managed, NoServer, Remote
 from .client import Session
+from .credentials import NONE, Credentials
 from .install import Installation
-from .readiness import has_backend
+from .readiness import backends_of
 
-CONTAINER_BACKENDS = ("onnxruntime", "fil", "python")
+CONTAINER_BACKENDS = ("onnxruntime", "fil", "tensorrt", "python")
 """What NVIDIA's release container has of the backends that we serve with."""
 
 
 class Serving(Value):
-    """A Triton to serve with. ``backends``: which of ours it has, None where only loading a model will tell.
+    """A Triton to serve with. ``backends``: which it has of those that we serve with, None where only loading a model
+    will tell. ``explicit``: whether it loads what it is told to; else it polls its repository, or reads it when it
+    starts.
 
     ``installation`` is a server that we start and stop ourselves, ``url`` one that runs already; neither: none.
+    ``own``: how it is known that the server which will serve has our backend; empty where it isn't known. The managed
+    one has it, and stands for a stock one: it is measured with, and nothing is written for it.
     """
 
     release: Release
     backends: tuple[str, ...] | None
     installation: Installation | None = None
     url: str = ""
+    credentials: Credentials = NONE
+    explicit: bool = True
+    own: Known = ""
 
     @property
     def there(self) -> bool:
@@ -48,8 +57,19 @@ class Serving(Value):
 
     def served_by(self, native: str) -> tuple[str, ...]:
         """Triton backends to try for a file whose own backend is ``native``, the best first."""
-        wanted = tuple(dict.fromkeys((native, "python")))
-        return wanted if self.backends is None else tuple(name for name in wanted if name in self.backends)
+        return tuple(name for name in dict.fromkeys((native, "python")) if self.takes(name))
+
+    def takes(self, backend: str) -> bool:
+        """Whether a version may be written for this Triton backend: for ours, only where the server is known to have
+        it."""
+        there = self.backends is None or backend in self.backends
+        return there and (backend != TRITON_BACKEND or bool(self.own))
+
+    def only_measured(self, native: str) -> tuple[str, ...]:
+        """Triton backends that a server of ours can measure a file of ``native`` by, though none is written for
+        them."""
+        measured = self.installation is not None and native in (self.backends or ())
+        return (native,) if measured and not self.takes(native) else ()
 
 
 def prepare(address: Address, release: str | None, announce: Callable[[str], None], *, start: bool = True) -> Serving:
@@ -70,16 +90,23 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
             )
         case Folder(path=path):
             own = install.at(Path(path))
-            known = (*CONTAINER_BACKENDS, TRITON_BACKEND)
-            backends = tuple(name for name in known if (Path(own.backends) / name).is_dir())
+            ours = (*CONTAINER_BACKENDS, TRITON_BACKEND)
+            backends = tuple(name for name in ours if (Path(own.backends) / name).is_dir())
             serving = Serving(release=triton_releases.newest(), backends=backends, installation=own)
             with session(serving) as asked:
                 version = asked.server_version()
-            serving = Serving(release=_of(version, release), backends=backends, installation=own)
+            known: Known = "asked" if TRITON_BACKEND in backends else ""
+            serving = Serving(release=_of(version, release), backends=backends, installation=own, own=known)
         case Remote():
-            with Session(address.url) as asked:
-                version = asked.server_version()
-            serving = Serving(release=_of(version, release), backends=None, url=address.url)
+            with Session(address.url, address.credentials) as asked:
+                version, explicit = asked.server_version(), asked.explicit()
+            serving = Serving(
+                release=_of(version, release),
+                backends=None,
+                url=address.url,
+                credentials=address.credentials,
+                explicit=explicit,
+            )
     if release is not None and serving.release != triton_releases.find(release):
         raise UsageError(
             f"--triton-release {release}: the server's release is {serving.release.name}", "Leave --triton-release out."
@@ -88,18 +115,16 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
 
 
 def asked(serving: Serving, natives: Iterable[str]) -> Serving:
-    """The same, with which backends a server that runs already has of those that files of ``natives`` can be served by:
-    where a run puts it under load, it may as well be asked. Unchanged where it takes no models by its API, or has none
-    of them: loading says why."""
-    if not serving.url or serving.backends is not None:
+    """The same, with which backends a server that runs already has of those that files of ``natives`` can be served by.
+    Unchanged where it takes no models by its API: then nobody can tell before it reads one."""
+    if not serving.url or serving.backends is not None or not serving.explicit:
         return serving
     try:
-        with Session(serving.url) as asking:
-            wanted = dict.fromkeys(name for native in natives for name in serving.served_by(native))
-            has = tuple(name for name in wanted if has_backend(asking, name))
+        with Session(serving.url, serving.credentials) as asking:
+            has = backends_of(asking, tuple(dict.fromkeys((*natives, "python"))))
     except PublicationError:
         return serving
-    return msgspec.structs.replace(serving, backends=has) if has else serving
+    return msgspec.structs.replace(serving, backends=has, own="asked" if TRITON_BACKEND in has else "")
 
 
 @contextmanager
@@ -113,7 +138,7 @@ def session(serving: Serving, repository: str | None = None) -> Iterator[Session
 def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Session, int]]:
     """The same, with the server's process where it is one of ours, else 0."""
     if serving.url:
-        with Session(serving.url) as asked:
+        with Session(serving.url, serving.credentials) as asked:
             yield asked, 0
         return
     if serving.installation is None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 
-from ..values import Interval
+from .. import units
+from ..artifacts.report import text
+from ..values import Figures, Interval
 from . import scoring
 from .knobs import BATCHING, Knob, table
 from .search import Found, SearchState
-from .trials import Trial
+from .trials import SearchProblem, Trial
 
 WIDTH = 100
 
@@ -31,21 +34,28 @@ def heading(found: Found, winner: Trial, server: str) -> str:
     state = found.state
     problem, figures = state.problem, state.figures(winner)
     slo = f", limit {problem.slo.words}" if problem.slo.limits else ""
-    best = f"{figures.rows_per_s:,.0f} rows/s, p50 {figures.p50_us:,.0f} µs, p99 {figures.p99_us:,.0f} µs"
+    best = _said(figures)
     lines = [
         f"Tuned on {server} for {problem.workload.traffic.words}{slo}; objective: {problem.objective}.",
-        f"{best}, {len(state.rounds)} configurations measured, {figures.samples:,} requests of this one.",
+        f"{best}; {_tried(found)}, {figures.samples:,} requests of this one.",
     ]
     base = state.baseline
     if base.id in state.rounds and base.id != winner.id:
         other = state.figures(base)
-        lines.append(
-            f"Triton's default here ({base.settings.words}): {other.rows_per_s:,.0f} rows/s, "
-            f"p50 {other.p50_us:,.0f} µs, p99 {other.p99_us:,.0f} µs."
-        )
+        lines.append(f"Triton's default here ({base.settings.words}): {_said(other)}.")
     if not winner.settings.batching:
         lines.append(f"No dynamic batching; {_reason(found, winner, BATCHING)}.")
     return "\n".join(lines)
+
+
+def _said(figures: Figures) -> str:
+    p50, p99 = units.duration(figures.p50_us), units.duration(figures.p99_us)
+    return f"{figures.rows_per_s:,.0f} rows/s, p50 {p50}, p99 {p99}"
+
+
+def _tried(found: Found) -> str:
+    there = {(t.candidate.id, t.candidate.backend, t.settings.words) for t in (*found.space, *found.state.trials)}
+    return text.tried(len(found.state.rounds), len(there))
 
 
 def gain(state: SearchState, winner: Trial) -> tuple[float, Interval] | None:
@@ -79,9 +89,9 @@ def _reason(found: Found, winner: Trial, knob: Knob) -> str:
     others = [t for t in same if t.id in state.rounds]
     told = [line for other in others if (line := _compared(state, winner, other, knob))]
     if not told:
-        told = [line for other in same if (line := _estimated(winner, other, knob))][:2]
+        told = [line for other in same if (line := _estimated(state.problem, winner, other, knob))][:2]
     if not told:
-        return f"{knob.what}: there was no other value to try"
+        return f"{knob.what}: {_untried(winner, same, knob)}"
     return f"{knob.what}: {'; '.join(told)}"
 
 
@@ -99,12 +109,30 @@ def _compared(state: SearchState, winner: Trial, other: Trial, knob: Knob) -> st
     return f"{_value(other, knob)} gave {mean:.2f} times the {what}{within}{missed}"
 
 
-def _estimated(winner: Trial, other: Trial, knob: Knob) -> str:
-    """By the queueing estimate, where it wasn't worth a measurement."""
+def _estimated(problem: SearchProblem, winner: Trial, other: Trial, knob: Knob) -> str:
+    """By the queueing estimate, in the objective's unit, where that has it for no better. An estimate is no reason to
+    say that what wasn't tried would have been better."""
     if winner.expected is None or other.expected is None or other.id:
         return ""
-    mean = other.expected.p50_us / winner.expected.p50_us
-    return f"{_value(other, knob)} wasn't measured: {mean:.2f} times the p50 by the queueing estimate"
+    mine, others = winner.expected, other.expected
+    if problem.objective == "throughput":
+        times = others.throughput / max(mine.throughput, 1e-9)
+        worse = times <= 1 - scoring.MARGIN
+    elif problem.objective == "latency":
+        times = others.tail_us / max(mine.tail_us, 1e-9)
+        worse = times >= 1 + scoring.MARGIN
+    else:
+        return ""  # the estimate knows nothing of CPU time
+    what = UNITS[problem.objective]
+    return f"{_value(other, knob)} wasn't tried: {times:.2f} times the {what} by the queueing estimate" if worse else ""
+
+
+def _untried(winner: Trial, same: Sequence[Trial], knob: Knob) -> str:
+    """Where nothing that was measured, and no estimate, speaks for the setting."""
+    others = dict.fromkeys(value for trial in same if (value := _value(trial, knob)) != _value(winner, knob))
+    if not others:
+        return "there was no other value to try"
+    return f"as in the best of those tried; {', '.join(others)} wasn't tried beside it"
 
 
 def _inverse(value: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .. import units
 from ..validators.latency import quantile
 from ..values import Figures, Interval
 from .load.load_steps import ServerTime
@@ -86,8 +87,8 @@ def where_it_goes(figures: Figures) -> str:
     total = max(figures.queue_us + figures.compute_us + figures.outside_us, 1e-9)
     shares = [round(100 * part / total) for part in (figures.queue_us, figures.compute_us, figures.outside_us)]
     return (
-        f"of {figures.mean_us:,.0f} µs a request, {shares[0]}% waiting in the server's queue, {shares[1]}% computing "
-        f"({figures.batch_rows:,.3g} rows a call), {shares[2]}% in transit (gRPC, client)"
+        f"of {units.duration(figures.mean_us)} a request, {shares[0]}% waiting in the server's queue, "
+        f"{shares[1]}% computing ({figures.batch_rows:,.3g} rows a call), {shares[2]}% in transit (gRPC, client)"
     )
 
 

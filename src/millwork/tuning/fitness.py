@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from .. import units
 from ..errors import UsageError
 from ..triton.counters import Observed
 from ..triton.settings import Settings
@@ -109,8 +110,8 @@ def _signs(observed: Observed) -> list[str]:
     signs: list[str] = []
     if observed.queue_us > LONG_QUEUE * observed.compute_us:
         signs.append(
-            f"a request waits {observed.queue_us:,.0f} µs in the queue, "
-            f"but only {observed.compute_us:,.0f} µs are spent computing it"
+            f"a request waits {units.duration(observed.queue_us)} in the queue, "
+            f"but only {units.duration(observed.compute_us)} are spent computing it"
         )
     if observed.pending > max(observed.rate * 0.1, 10):
         signs.append(f"{observed.pending:,.0f} requests are waiting, more than arrive in a tenth of a second")

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import msgspec
 
+from .. import units
+from ..artifacts.report import text
 from ..errors import SloError
 from ..triton.serving import Serving
 from ..triton.settings import Settings
-from ..values import Figures, Interval, TrialRecord, Tuning, Value
-from . import explain, figures, scoring
+from ..values import Figures, Interval, OtherWay, TrialRecord, Tuning, Value
+from . import explain, figures, limit_answers, scoring
 from .budget import LONGEST_TUNE_S
+from .other_way import Other
 from .trials import SearchProblem, Trial
 from .tune import Tuned
 
@@ -21,13 +24,23 @@ ROWS_FILE, MOST_ROWS = "rows.npz", 4096
 
 class Setup(Value):
     """How the winner is to be served: its settings, why each is as it is (by its path in config.pbtxt), a heading, and
-    Triton's backend where it was decided by measuring."""
+    Triton's backend where it was decided by measuring. ``other``: what the other way gave, and ``other_settings`` with
+    which."""
 
     settings: Settings
     reasons: dict[str, str] = msgspec.field(default_factory=dict)
     heading: str = ""
     backend: str = ""
+    other: OtherWay | None = None
+    other_settings: Settings | None = None
 
+
+RATIOS = {
+    "throughput": "the rows/s of Triton's default",
+    "latency": "as fast as Triton's default",
+    "cost": "as cheap as Triton's default",
+}
+"""What a gain is a ratio of, by objective."""
 
 LARGEST = 1e6
 """A limit missed by more is missed by this much in the record: JSON has no infinity."""
@@ -50,10 +63,15 @@ def words(decision: Decision, traffic: str) -> str:
     if found is None or found.best is None or found.best.figures is None:
         return f"{traffic}: nothing was measured"
     best = found.best.figures
-    figure = f"{best.rows_per_s:,.0f} rows/s, p99 {best.p99_us / 1e3:,.2f} ms"
-    ratios = {"throughput": "the default's", "latency": "as fast as the default", "cost": "as cheap as the default"}
-    gain = f", {found.gain:.2f} times {ratios[found.objective]}" if found.gain is not None else ", the default"
-    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}"
+    figure = f"{units.figures(best.rows_per_s)} rows/s, p99 {units.duration(best.p99_us)}"
+    gain = f"; {found.gain:.2f} times {RATIOS[found.objective]}" if found.gain is not None else ", the default"
+    kept = "".join(f"; {limit_answers.in_words(limit)}" for limit in found.limits)
+    return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}{kept}; {tried(found)}"
+
+
+def tried(tuning: Tuning) -> str:
+    """``the best of the 3 of 24 tried``."""
+    return text.tried(sum(trial.figures is not None for trial in tuning.trials), tuning.considered)
 
 
 def decision(tuned: Tuned, winner: Trial, serving: Serving) -> Decision:
@@ -65,6 +83,8 @@ def decision(tuned: Tuned, winner: Trial, serving: Serving) -> Decision:
         reasons=explain.reasons(found, winner),
         heading=explain.heading(found, winner, serving.words),
         backend=winner.candidate.backend,
+        other=tuned.other.way if tuned.other is not None else None,
+        other_settings=tuned.other.trial.settings if tuned.other is not None else None,
     )
     if not state.problem.slo.limits:
         return Decision(winner.candidate.id, setup, record)
@@ -88,20 +108,18 @@ def _unshown(record: Tuning, best: Figures, limit: str, seen: int, needed: int) 
 
 def _missed(problem: SearchProblem, winner: Trial, record: Tuning, beyond: float, limit: str) -> SloError:
     best = record.best.figures if record.best is not None else None
-    seen = _seen(best, problem.slo.quantile) if best is not None else ""
+    seen = f"{units.figures(best.requests_per_s)} requests/s, " if best is not None else ""
+    answered = "".join(f"{limit_answers.in_words(answer)}\n" for answer in record.limits if not answer.met)
     keeps = ""
     if record.headroom is not None and record.headroom.rate is not None:
         keeps = f" This configuration keeps the limit up to about {record.headroom.rate:,.0f} requests/s."
     return SloError(
         f"no configuration keeps {limit} under {problem.workload.traffic.words}\n"
-        f"the closest of {len(record.trials)}: {winner.words}: {seen}, {beyond:.2f} times the limit\n"
+        f"{answered}the closest of {len(record.trials)}: {winner.words}: {seen}"
+        f"{units.figures(beyond)} times the limit\n"
         f"what limits it: {record.limited_by}",
         f"Nothing is published. Raise the limit, lower the rate, or serve it on more cores.{keeps}",
     )
-
-
-def _seen(best: Figures, quantile: float) -> str:
-    return f"p{quantile * 100:g} {best.tail_us / 1e3:,.2f} ms at {best.requests_per_s:,.0f} requests/s"
 
 
 def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tuning:
@@ -136,9 +154,28 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
         headroom=tuned.headroom,
         server=serving.words,
         generator=tuned.generator,
-        considered=len(tuned.found.space),
+        considered=len({_place(trial) for trial in (*tuned.found.space, *state.trials)}),
         seconds=round(state.spent_s, 1),
+        limits=limit_answers.answers(best.figures, problem.slo) if best and best.figures else (),
+        other=_other_record(tuned.other) if tuned.other is not None else None,
     )
+
+
+def _other_record(other: Other) -> TrialRecord:
+    trial = other.trial
+    return TrialRecord(
+        id=trial.id,
+        candidate=trial.candidate.id,
+        backend=trial.candidate.backend,
+        settings=as_text(trial.settings),
+        words=trial.settings.words,
+        figures=other.figures,
+        over=other.way.over,
+    )
+
+
+def _place(trial: Trial) -> tuple[str, str, bytes]:
+    return trial.candidate.id, trial.candidate.backend, msgspec.json.encode(trial.settings)
 
 
 def _trial_record(tuned: Tuned, trial: Trial) -> TrialRecord:

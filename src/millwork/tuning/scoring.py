@@ -55,7 +55,8 @@ def over(figures: Figures, slo: Slo, implied_us: float | None = None, *, hopeful
     """
     if hopeful:
         figures = _hopeful(figures)
-    found = [(limit.over(value), limit.text) for limit in slo.limits if (value := _value(figures, limit)) is not None]
+    seen = [(limit, figure_of(figures, limit)) for limit in slo.limits]
+    found = [(limit.over(value), limit.text) for limit, value in seen if value is not None]
     if figures.refused > slo.refused:
         said = next((limit.text for limit in slo.limits if limit.quantity == "refused"), NONE_REFUSED)
         found.append((1 + figures.refused - slo.refused, said))
@@ -122,7 +123,7 @@ def _hopeful(figures: Figures) -> Figures:
     return msgspec.structs.replace(figures, quantiles=quantiles, p99_us=figures.p99_us * less)
 
 
-def _value(figures: Figures, limit: Limit) -> float | None:
+def figure_of(figures: Figures, limit: Limit) -> float | None:
     """The figure that a limit is about; None where it couldn't be seen."""
     values: dict[str, float | None] = {
         "latency": figures.quantiles.get(f"{limit.quantile:g}"),

@@ -1,7 +1,7 @@
 """The search: an estimate says what to try, sweeps of short rounds say what is better, and noise says when to stop.
 
-    1. the default, the plain configuration, and the best by the estimate, no two that differ only in how requests wait
-       for one another: one round each, one after the other
+    1. the default, what the estimate ranks first (however little time there is), the plain configuration, and the
+       next by the estimate, no two that differ only in how requests wait for one another: one round each, in turn
     2. configurations that differ from the best two in one knob: one round each, with the best so far again
     3. the better half goes on, sweep by sweep, in alternating order, until no other can win by more than the noise
 
@@ -147,7 +147,7 @@ def search(
     space = trials.space(problem, candidates)
     first = trials.first(problem, candidates, space)
     state.trials += first
-    _sweep(state, first, measure, detail)
+    _sweep(state, first, measure, detail, at_least=2 + (problem.present is not None))
     ranked = state.ranked(first)
     near = trials.near(space, first, ranked[:2], problem.trials - len(first))
     if near:
@@ -207,13 +207,19 @@ def _without(trials: Sequence[Trial], one: Trial) -> list[Trial]:
     return [trial for trial in trials if trial.id != one.id]
 
 
-def _sweep(state: SearchState, trials: Sequence[Trial], measure: Measure, detail: Callable[[str], None]) -> None:
-    """One round of each; every other sweep goes backwards. A trial that can't serve is out. Once something was
-    measured, it ends where the budget does."""
+def _sweep(
+    state: SearchState,
+    trials: Sequence[Trial],
+    measure: Measure,
+    detail: Callable[[str], None],
+    at_least: int = 0,
+) -> None:
+    """One round of each; every other sweep goes backwards. A trial that can't serve is out. Once one was
+    measured, and ``at_least`` so many were asked, it ends where the budget does."""
     number = state.sweeps + 1
     order = [trial for trial in trials if trial.id not in state.failed]
-    for trial in order if number % 2 else reversed(order):
-        if state.rounds and state.spent_s > state.problem.budget_s:
+    for asked, trial in enumerate(order if number % 2 else reversed(order)):
+        if asked >= at_least and state.rounds and state.spent_s > state.problem.budget_s:
             return
         detail(f"sweep {number}: {trial.words}")
         try:

@@ -19,11 +19,13 @@ from ..artifacts.bundle_rehearsal import golden_rows
 from ..errors import PublicationError
 from ..executors import Executor
 from ..progress import Progress
+from ..storage import scratch, wire
 from ..storage.files import sha256_file
 from ..storage.run_directory import RunDirectory
 from ..targets import machine
 from ..triton import config as triton_config
 from ..triton import install
+from ..triton.credentials import NONE
 from ..triton.serving import Serving, opened
 from ..validators.traffic import Traffic
 from ..values import Value
@@ -64,6 +66,7 @@ class TuningSession:
     generator: str = ""
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _models: LoadedModels | None = None
+    _credentials: str = ""
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +75,7 @@ class TuningSession:
         self.close()
 
     def close(self) -> None:
-        self._models = None
+        self._models, self._credentials = None, ""
         self._open.close()
 
     def models(self) -> LoadedModels:
@@ -133,7 +136,7 @@ class TuningSession:
                 f"this configuration made the server stop: {gone.message}", time.monotonic() - began
             ) from gone
         request = LoadRequest(
-            where=_where(models, self.serving),
+            where=self._where(models),
             model=served,
             rows=str(self.rows),
             traffic=traffic,
@@ -153,6 +156,22 @@ class TuningSession:
             self._after(done, trial)
             return TrialReply(failed=f"under load: {done.message}", spent_s=spent)
         return TrialReply(load=done.value, memory=memory, spent_s=spent)
+
+    def _where(self, models: LoadedModels) -> Where:
+        """perf_analyzer is the managed Triton's; it can ask any server. Credentials go by a file that nobody else reads
+        and that is gone when the session is."""
+        own = self.serving.installation if self.serving.installation is not None else install.find()
+        if self.serving.credentials != NONE and not self._credentials:
+            path = self._open.enter_context(scratch.folder("credentials")) / "credentials.json"
+            path.write_bytes(wire.encode(self.serving.credentials))
+            self._credentials = str(path)
+        return Where(
+            url=models.session.url,
+            credentials=self._credentials,
+            pid=models.pid,
+            perf_analyzer=own.perf_analyzer if own is not None and own.perf_analyzer else "",
+            libraries=own.perf_libraries if own is not None else (),
+        )
 
     def _after(self, failure: Failure, trial: Trial) -> None:
         """A round failed: the server may have died of it. One of ours is started again for the next."""
@@ -184,14 +203,6 @@ def _loadable(bundle: Bundle, config: str) -> Loadable:
         config=lambda name: triton_config.as_json(config, name=name),
         golden=asked,
     )
-
-
-def _where(models: LoadedModels, serving: Serving) -> Where:
-    """perf_analyzer is the managed Triton's; it can ask any server."""
-    own = serving.installation if serving.installation is not None else install.find()
-    program = own.perf_analyzer if own is not None and own.perf_analyzer else ""
-    libraries = own.perf_libraries if own is not None else ()
-    return Where(url=models.session.url, pid=models.pid, perf_analyzer=program, libraries=libraries)
 
 
 def _decides(path: str) -> bool:

@@ -122,20 +122,23 @@ def _promise(problem: SearchProblem, trial: Trial) -> float:
 
 
 def first(problem: SearchProblem, candidates: Sequence[ServedCandidate], known: Sequence[Trial]) -> list[Trial]:
-    """The default of the first candidate, the plain configuration, each candidate's best, then the best by the estimate
-    of each other shape."""
+    """The default of the first candidate, what the estimate ranks first, what serves now, each candidate's best, the
+    plain configuration, then the best by the estimate of each other shape. However little time there is, the first
+    three of these are tried."""
     workload, lead = problem.workload, candidates[0]
     plain = knobs.untuned(workload, problem.threads)
     chosen = [(lead, knobs.triton_default(lead.backend, workload))]
+    chosen += [(trial.candidate, trial.settings) for trial in known[:1]]
     if problem.present is not None:
         chosen.append((lead, problem.present))
+    fewest = len(chosen)
     best_of_each = [next((t for t in known if t.candidate is candidate), None) for candidate in candidates]
     chosen += [(trial.candidate, trial.settings) for trial in best_of_each if trial is not None]
     if (lead, plain) not in chosen:
         chosen.append((lead, plain))
     most = min(FIRST, problem.trials) if problem.trials > FIRST else problem.trials
     chosen += [(trial.candidate, trial.settings) for trial in _apart(known, chosen)]
-    unique = [pair for i, pair in enumerate(chosen) if pair not in chosen[:i]][: max(most, FEWEST_TRIALS)]
+    unique = [pair for i, pair in enumerate(chosen) if pair not in chosen[:i]][: max(most, fewest)]
     return [
         Trial(i + 1, candidate, settings, _expected(problem, candidate, settings))
         for i, (candidate, settings) in enumerate(unique)

@@ -16,8 +16,9 @@ from ..targets import machine
 from ..triton.settings import Settings
 from ..validators.traffic import Traffic
 from ..values import Headroom
-from . import headroom, knobs, scoring, search
+from . import headroom, knobs, other_way, scoring, search
 from .load import samples
+from .other_way import Other
 from .search import Found
 from .service_times import PROFILED, ProfileReply, ProfileRequest, RunnerFile, ServiceTime, measured
 from .session import TuningSession
@@ -29,7 +30,8 @@ ENOUGH = 150
 """Requests that a round should have, so slow traffic gets longer rounds."""
 HEADROOM_SHARE, HEADROOM_FROM_S = 0.15, 45.0
 """Of a budget of at least so many seconds, this share goes to the load sweep."""
-HERE = ("localhost", "127.0.0.1", "::1")
+HERE = ("localhost", "127.0.0.1", "::1", None)
+"""Hosts that are this machine; a socket's path has none."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Tuned:
     """Trials that were measured well and aren't served, by their id: why."""
     generator: str
     seconds: float
+    other: Other | None = None
+    """The other way to serve, beside the winner."""
 
 
 def tune(
@@ -50,8 +54,10 @@ def tune(
     candidates: Sequence[ServedCandidate],
     session: TuningSession,
     accept: Callable[[Trial], str] = lambda _: "",
+    aside: Sequence[ServedCandidate] = (),
 ) -> Tuned:
-    """Search, take the best that ``accept`` has nothing against (it says why not), and sweep its load.
+    """Search, take the best that ``accept`` has nothing against (it says why not), measure it beside what may not win
+    (``aside``), and sweep its load.
 
     Raises PublicationError where a user's server is gone, and what the run directory raises.
     """
@@ -76,10 +82,31 @@ def tune(
         session.progress.note(
             f"no configuration keeps up with {problem.workload.traffic.words}: latency grows without end"
         )
+    other = None if winner is None else _beside(narrowed, session, found, winner, _timed(aside, candidates))
     room = (
         _headroom(problem, session, found, winner, problem.budget_s * share) if winner is not None and share else None
     )
-    return Tuned(found, winner, room, refused, session.generator, time.monotonic() - began)
+    return Tuned(found, winner, room, refused, session.generator, time.monotonic() - began, other)
+
+
+def _timed(aside: Sequence[ServedCandidate], candidates: Sequence[ServedCandidate]) -> list[ServedCandidate]:
+    """With the service times of the same files, which are among the candidates."""
+    times = {candidate.id: candidate.service for candidate in candidates}
+    return [replace(one, service=times.get(one.id, ())) for one in aside]
+
+
+def _beside(
+    problem: SearchProblem, session: TuningSession, found: Found, winner: Trial, aside: Sequence[ServedCandidate]
+) -> Other | None:
+    """Where a limit isn't kept, nothing is published, so nothing has another way."""
+    if problem.slo.limits and found.state.missed(winner)[0] > 1:
+        return None
+    if aside:
+        session.progress.detail(f"the same by {aside[0].backend}, beside it")
+    traffic = problem.workload.traffic
+    return other_way.measured(
+        problem, found.state, winner, aside, lambda trial, sweep: session.measure(trial, sweep, traffic)
+    )
 
 
 def _taken(

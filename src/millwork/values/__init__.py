@@ -3,6 +3,7 @@
     base            what every value is                contracts      what a model takes and gives
     measurements    how far off, how fast              record         one run: run.json
     tensorrt_plan   what a TensorRT plan was made for  manifest       one published version: manifest.json
+    served          by what it is served, and the other way
 
 Shapes: N rows, F numeric features, K outputs, T trees. Times are microseconds of one call unless a name says
 otherwise (``build_s``: seconds). Arrays never travel in these values: they lie in files beside them.
@@ -16,9 +17,11 @@ from .manifest import SCHEMA, FileDigest, Manifest
 from .measurements import Interval, Latency, LayerCost, Metric, Parity, WorstRow
 from .record import (
     CandidateRecord,
+    Example,
     Figures,
     Gpu,
     Headroom,
+    LimitAnswer,
     LoadPoint,
     PassNote,
     Publication,
@@ -29,10 +32,11 @@ from .record import (
     Tuning,
     Winner,
 )
+from .served import OtherWay, ServedWay
 
 __all__ = [
-    "SCHEMA", "CandidateRecord", "FeatureContract", "Figures", "FileDigest", "FilePath", "Framework", "Gpu", "Headroom",
-    "Interval", "Latency", "LayerCost", "LoadPoint", "Manifest", "Metric", "ModelSummary", "OutputContract",
-    "OutputKind", "Parity", "PassNote", "Provenance", "Publication", "Record", "Status", "TargetSummary", "Task",
-    "TrialRecord", "Tuning", "Value", "Winner", "WorstRow",
+    "SCHEMA", "CandidateRecord", "Example", "FeatureContract", "Figures", "FileDigest", "FilePath", "Framework",
+    "Gpu", "Headroom", "Interval", "Latency", "LayerCost", "LimitAnswer", "LoadPoint", "Manifest", "Metric",
+    "ModelSummary", "OtherWay", "OutputContract", "OutputKind", "Parity", "PassNote", "Provenance", "Publication",
+    "Record", "ServedWay", "Status", "TargetSummary", "Task", "TrialRecord", "Tuning", "Value", "Winner", "WorstRow",
 ]  # fmt: skip

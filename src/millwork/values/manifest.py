@@ -8,6 +8,7 @@ from .base import Value
 from .contracts import FeatureContract, ModelSummary, OutputContract, Provenance
 from .measurements import Latency, Parity
 from .record import TargetSummary
+from .served import ServedWay
 from .tensorrt_plan import PlanFacts
 
 SCHEMA = 1
@@ -26,7 +27,8 @@ class Manifest(Value):
     ``backend`` is ours (reference, onnx, fil, …), ``triton_backend`` the server's; ``model_file`` is what the runner
     opens, ``runner`` the module of compile/runners that does, and ``parameters`` are its settings. ``requirements``:
     what the python backend's environment needs. ``engine``: what ran the artifact when it was judged, with its version.
-    ``plan``: of a TensorRT engine, what it was built by and for.
+    ``plan``: of a TensorRT engine, what it was built by and for. ``served``: by what it is served, what a stock Triton
+    lacks for that, and what the other way gave when it was published.
     """
 
     schema: int
@@ -54,6 +56,7 @@ class Manifest(Value):
     golden_abs: float = 0.0
     golden_rel: float = 0.0
     plan: PlanFacts | None = None
+    served: ServedWay | None = None
 
     @property
     def candidate_id(self) -> str:

@@ -10,6 +10,7 @@ from . import record_words
 from .base import Value
 from .contracts import ModelSummary
 from .measurements import Interval, Latency, LayerCost, Parity
+from .served import ServedWay
 from .tensorrt_plan import Preflight
 
 Status = Literal["passed", "failed", "unsupported", "error"]
@@ -142,11 +143,22 @@ class Headroom(Value):
     client_bound: bool = False
 
 
+class LimitAnswer(Value):
+    """One limit that was given. ``asked`` as it was said (``p99<5ms``), ``found`` in words (``p99 3.20 ms of the 5 ms
+    asked``); ``met`` is None where it couldn't be seen."""
+
+    asked: str
+    found: str
+    met: bool | None
+
+
 class Tuning(Value):
     """The Triton configuration: the release it was written for, and (once tuned) how it was found.
 
     ``default`` is what Triton does with a configuration that says nothing, ``best`` what was chosen, both measured side
-    by side, ``gain`` the ratio of their scores with its interval. ``limited_by`` says where the time goes.
+    by side, ``gain`` the ratio of their scores with its interval. ``limited_by`` says where the time goes. ``other``:
+    the winner by the Triton backend that a stock Triton lacks, measured beside the best and not a choice. ``limits``:
+    each limit that was given, and what ``best`` did.
     """
 
     triton: str
@@ -170,6 +182,8 @@ class Tuning(Value):
     generator: str = ""
     considered: int = 0
     seconds: float = 0.0
+    other: TrialRecord | None = None
+    limits: tuple[LimitAnswer, ...] = ()
 
 
 class Publication(Value):
@@ -183,10 +197,20 @@ class Publication(Value):
     server: str = ""
 
 
+class Example(Value):
+    """A golden row as a client sends it: the body of a request over HTTP, in JSON (a missing number is the bare word
+    NaN, as Triton reads it), and the framework's answer to it, as texts, since they may be NaN."""
+
+    request: str
+    answer: tuple[str, ...]
+
+
 class Record(Value):
     """One run: the same document as ``RUN_DIR/run.json`` and ``--json``.
 
     ``stopped``: the message of the error that ended the run before a publication; empty where it went to its end.
+    ``served``: by what the winner is served, and what another way would give.
+    ``example``: what ``client.py`` beside the record asks; None where nothing was chosen.
     """
 
     schema: int
@@ -200,6 +224,8 @@ class Record(Value):
     stopped: str = ""
     run_dir: str = ""
     millwork: str = ""
+    served: ServedWay | None = None
+    example: Example | None = None
 
     def __repr__(self) -> str:
         return record_words.line(self)

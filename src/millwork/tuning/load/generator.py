@@ -18,13 +18,23 @@ from typing import Any
 
 import numpy as np
 
+from ...triton import channel
+from ...triton.credentials import NONE, Credentials
+from ...values import Value
 from .samples import Samples
 from .schedule import Schedule
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
-OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0))
 GRACE_S = 1.0
 """How long after its last arrival an open loop waits for answers; what is unanswered then counts as it stands."""
+
+
+class Server(Value):
+    """Whom requests go to."""
+
+    url: str
+    credentials: Credentials = NONE
+
 
 Requests = Mapping[int, Sequence[bytes]]
 """Serialized requests by their rows."""
@@ -33,26 +43,25 @@ Line = tuple[float, float, float, int, bool, bool]
 Send = Callable[[bytes], Awaitable[Any]]
 
 
-def open_loop(url: str, requests: Requests, schedule: Schedule) -> Samples:
+def open_loop(to: Server, requests: Requests, schedule: Schedule) -> Samples:
     """Send by the schedule, whatever the server does."""
-    lines, began = _run(url, lambda send: _open(send, _cycles(requests), schedule))
+    lines, began = _run(to, lambda send: _open(send, _cycles(requests), schedule))
     return _samples(lines, began, schedule.length, unanswered=sum(line[5] for line in lines))
 
 
-def closed_loop(url: str, requests: Requests, order: Sequence[int], clients: int, seconds: float) -> Samples:
+def closed_loop(to: Server, requests: Requests, order: Sequence[int], clients: int, seconds: float) -> Samples:
     """``clients`` that each send when their last request is answered; sizes are taken from ``order`` in turn."""
-    lines, began = _run(url, lambda send: _closed(send, _cycles(requests), itertools.cycle(order), clients, seconds))
+    lines, began = _run(to, lambda send: _closed(send, _cycles(requests), itertools.cycle(order), clients, seconds))
     inside = [line for line in lines if line[2] - began <= seconds]
     return _samples(inside, began, seconds)
 
 
-def _run(url: str, work: Callable[[Send], Awaitable[tuple[list[Line], float]]]) -> tuple[list[Line], float]:
-    import grpc.aio
-
+def _run(to: Server, work: Callable[[Send], Awaitable[tuple[list[Line], float]]]) -> tuple[list[Line], float]:
     async def session() -> tuple[list[Line], float]:
-        async with grpc.aio.insecure_channel(url.removeprefix("grpc://"), options=OPTIONS) as channel:
-            await channel.channel_ready()
-            return await work(channel.unary_unary(METHOD))
+        async with channel.asynchronous(to.url, to.credentials) as opened:
+            await opened.channel_ready()
+            call, headers = opened.unary_unary(METHOD), channel.metadata(to.credentials)
+            return await work(call if not headers else lambda request: call(request, metadata=headers))
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return runner.run(session())

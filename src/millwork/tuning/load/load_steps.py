@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import PublicationError
+from ...storage import wire
+from ...triton import channel
+from ...triton.credentials import Credentials
 from ...validators.traffic import Traffic
 from ...values import Value
 from .. import processes
@@ -25,9 +28,12 @@ SETTLED_S, LONGEST_SETTLE_S = 0.1, 10.0
 
 
 class Where(Value):
-    """A server's gRPC address, and perf_analyzer where there is one. ``pid``: the server's where it is ours, else 0."""
+    """A server's gRPC address, and perf_analyzer where there is one. ``pid``: the server's where it is ours, else 0.
+    ``credentials``: the file that has them, empty where none are needed; a request is kept in logs, which they aren't.
+    """
 
     url: str
+    credentials: str = ""
     pid: int = 0
     perf_analyzer: str = ""
     libraries: tuple[str, ...] = ()
@@ -67,8 +73,10 @@ class LoadReply(Value):
 
 
 def generator_for(traffic: Traffic, where: Where) -> str:
-    """``perf_analyzer`` for a closed loop of one batch size where it is there, else ``asyncio``, our own."""
-    fits = not traffic.open and len(traffic.shares) == 1 and where.perf_analyzer
+    """``perf_analyzer`` for a closed loop of one batch size where it is there, else ``asyncio``, our own; and for a
+    server that wants TLS or headers, which would stand on perf_analyzer's command line."""
+    plain = where.url.startswith("grpc://") and not where.credentials
+    fits = not traffic.open and len(traffic.shares) == 1 and where.perf_analyzer and plain
     return "perf_analyzer" if fits else "asyncio"
 
 
@@ -103,6 +111,12 @@ def _settle(request: LoadRequest) -> None:
         before = now
 
 
+def _server(where: Where) -> generator.Server:
+    if not where.credentials:
+        return generator.Server(url=where.url)
+    return generator.Server(url=where.url, credentials=wire.decode(Path(where.credentials).read_bytes(), Credentials))
+
+
 def _sizes(request: LoadRequest) -> list[int]:
     if not request.traffic.recording:
         return list(request.traffic.batches)
@@ -113,7 +127,7 @@ def _sizes(request: LoadRequest) -> list[int]:
 def _warm_up(request: LoadRequest, messages: generator.Requests) -> None:
     order = list(messages)
     clients = min(request.traffic.clients or 4, 8)
-    generator.closed_loop(request.where.url, messages, order, clients, WARM_UP_S)
+    generator.closed_loop(_server(request.where), messages, order, clients, WARM_UP_S)
 
 
 def _ask(request: LoadRequest, given: tensors.Tensors, messages: generator.Requests) -> tuple[Samples, str]:
@@ -121,23 +135,20 @@ def _ask(request: LoadRequest, given: tensors.Tensors, messages: generator.Reque
     by = generator_for(traffic, where)
     if traffic.open:
         plan = schedule.arrivals(traffic, request.seconds, request.seed)
-        return generator.open_loop(where.url, messages, plan), by
+        return generator.open_loop(_server(where), messages, plan), by
     clients = traffic.clients or 1
     if by == "perf_analyzer":
         tool = PerfAnalyzer(where.perf_analyzer, where.libraries)
         load = ClosedLoop(traffic.batches[0], clients, request.seconds)
         return perf_analyzer.closed_loop(tool, where.url, request.model, given, load, Path.cwd()), by
     order = schedule.sizes(traffic, schedule.STREAM, np.random.default_rng(request.seed)).tolist()
-    return generator.closed_loop(where.url, messages, order, clients, request.seconds), by
+    return generator.closed_loop(_server(where), messages, order, clients, request.seconds), by
 
 
 def _counters(request: LoadRequest) -> tuple[Any, float]:
     """Triton's statistics of the model, and the CPU seconds that the server's processes have used."""
-    from tritonclient.grpc import InferenceServerClient
-
-    client = InferenceServerClient(
-        request.where.url.removeprefix("grpc://"), channel_args=[("grpc.enable_http_proxy", 0)]
-    )
+    to = _server(request.where)
+    client = channel.client(to.url, to.credentials)
     try:
         statistics = client.get_inference_statistics(request.model).model_stats[0]
     finally:

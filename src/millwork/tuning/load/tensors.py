@@ -1,7 +1,7 @@
 """The requests that are sent: tensors out of the rows to ask, for gRPC and for perf_analyzer.
 
 A rows file is an ``.npz`` whose arrays are named as the model's inputs: ``input__0`` float32 [N, F], and where the
-model takes categories ``input__1`` [N, C], int64 or fixed-width text.
+model takes categories ``input__1`` [N, C], int64 or text.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ...storage import texts
 from ...validators.rows.given import Given
 
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -27,7 +28,7 @@ MOST_VALUES = 1 << 22
 def read(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a rows file."""
     with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        return {name: texts.unpacked(arrays[name]) for name in arrays.files}
 
 
 def save(path: Path, given: Given) -> None:
@@ -36,7 +37,7 @@ def save(path: Path, given: Given) -> None:
     if given.numbers.shape[1]:
         held["input__0"] = np.asarray(given.numbers, np.float32)
     if given.categories is not None:
-        held["input__1"] = np.asarray(given.categories)
+        held["input__1"] = texts.packed(np.asarray(given.categories))
     np.savez(path, **held)  # type: ignore[arg-type]
 
 

@@ -5,7 +5,8 @@ Run it once in an environment of each version:
     python3.11 -m venv old && old/bin/pip install "xgboost==1.7.6" "numpy<2" scipy pandas
     old/bin/python make_xgboost.py
 
-The files kept were written with xgboost 1.7.6 (numpy<2), 2.1.4, 3.0.5, 3.2.0 and 3.4.1 (Python 3.12).
+The files kept were written with xgboost 1.7.6 (numpy<2), 2.1.4, 3.0.5, 3.1.3 (``rare`` and ``none`` alone), 3.2.0 and
+3.4.1 (Python 3.12).
 ``answers.json`` holds, a file: ``rows`` (JSON numbers, NaN among them), ``categories`` where there are any, in the
 order of the model's features, and ``answers``, [N, K].
 """
@@ -49,6 +50,7 @@ def main() -> int:
         "number": number,
         "two": (number > 0).astype(float),
         "three": np.digitize(number, [-0.5, 0.5]).astype(float),
+        "none": np.zeros(len(number)),
         "pair": np.column_stack([number, number**2]),
     }
 
@@ -65,6 +67,13 @@ def main() -> int:
     keep(record, "multiclass", three, asked, ask(three))
     dart = trained("number", 6, booster="dart", rate_drop=0.5, seed=2)
     keep(record, "dart", dart, asked, ask(dart))
+    if NUMBERS[:2] in {(3, 1), (3, 2)}:  # on both sides of the version that cuts probabilities
+        steps = {"eta": 1.0, "max_delta_step": 7.0, "min_child_weight": 0, "lambda": 0}
+        rare = trained("two", 2, objective="binary:logistic", base_score=1e-7, **steps)
+        p = ask(rare)
+        keep(record, "rare", rare, asked, np.column_stack([1 - p, p]))
+        none = trained("none", 2, objective="count:poisson")
+        keep(record, "none", none, asked, ask(none))
     if NUMBERS >= (2, 1):
         vector = trained("pair", 3, multi_strategy="multi_output_tree", tree_method="hist")
         keep(record, "vector", vector, asked, ask(vector))
