@@ -136,4 +136,6 @@ FORMATS = {
     "npy": Format(".npy", _rows, may_crash=False),
     "parquet": Format(".parquet", _rows),
     "csv": Format(".csv", _rows),
+    "csv.gz": Format(".csv.gz", _rows),
+    "arrow": Format(".arrow", _rows),
 }

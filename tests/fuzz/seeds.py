@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 from collections.abc import Callable, Iterator
@@ -216,12 +217,25 @@ def _arrays(kind: str) -> Iterator[bytes]:
 
 def _table(kind: str) -> Iterator[bytes]:
     import pandas as pd
+    import pyarrow as pa
 
     frame = pd.DataFrame(ROWS[:20], columns=["a", "b", "c"])
     frame["d"] = [f"word {n % 3}" for n in range(20)]
     frame["e"] = pd.array([None if n % 4 == 0 else n for n in range(20)], "Int64")
-    if kind == "csv":
-        yield frame.to_csv(index=False).encode()
+    if kind.startswith("csv"):
+        text = frame.to_csv(index=False).encode()
+        yield text if kind == "csv" else gzip.compress(text, mtime=0)
+        return
+    if kind == "arrow":
+        for codec in ("uncompressed", "lz4", "zstd"):
+            sink = io.BytesIO()
+            frame.to_feather(sink, compression=codec)
+            yield sink.getvalue()
+        sink = io.BytesIO()
+        table = pa.Table.from_pandas(frame)
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        yield sink.getvalue()
         return
     for compression in ("snappy", "gzip", "zstd", None):
         buffer = io.BytesIO()
@@ -245,4 +259,6 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "npy": lambda: _arrays("npy"),
     "parquet": lambda: _table("parquet"),
     "csv": lambda: _table("csv"),
+    "csv.gz": lambda: _table("csv.gz"),
+    "arrow": lambda: _table("arrow"),
 }

@@ -135,11 +135,12 @@ def test_a_module_that_is_installed_counts_with_its_files(tmp_path: Path, monkey
 
 
 def test_rows_of_a_folder_are_judged_as_those_of_a_file(desk: Desk) -> None:
-    """Through the whole run: the sandbox lets the step read them."""
+    """Through the whole run: the sandbox lets the step read them, and what a link among them points at."""
     table = desk.files.table()
     (desk.folder / "rows").mkdir()
+    (desk.folder / "rows" / "1.parquet").symlink_to(desk.folder / "blob")
     table[:200].to_parquet(desk.folder / "rows" / "0.parquet")
-    table[200:][[LABEL, *COLUMNS[::-1]]].to_parquet(desk.folder / "rows" / "1.parquet")
+    table[200:][[LABEL, *COLUMNS[::-1]]].to_parquet(desk.folder / "blob")
     whole, parts = (
         desk.optimize(desk.files.clicks, "--data", rows, "--label", LABEL, "--json").document()["candidates"][0]
         for rows in (desk.files.rows, desk.folder / "rows")

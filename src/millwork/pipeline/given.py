@@ -42,6 +42,14 @@ class Given:
         """Likewise."""
         return "" if self.module is None else self.module.sha256
 
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """What a step may read beside the data's own path: files that links in a folder of rows point at."""
+        if self.data is None or not self.data.path.is_dir():
+            return ()
+        files = (Path(stamp.path).resolve() for stamp in self.data.stamps)
+        return tuple(file for file in files if not file.is_relative_to(self.data.path.resolve()))
+
     def changed(self) -> list[Path]:
         """The files that aren't as they were when the run began."""
         return [each.path for each in (self.model, self.data, self.module) if each is not None and each.changed()]

@@ -89,7 +89,7 @@ def _loaded(run: Run) -> Stage[Loaded]:
         run,
         Required("load", f"Reading {plan.model}", ModelError),
         key,
-        Step("millwork.compile.compile_steps:load", request, Loaded),
+        Step("millwork.compile.compile_steps:load", request, Loaded, reads=run.given.reads),
         lambda found: (compile_steps.program_file(found.signature), found.signature.oracle.native_file),
     )
 
@@ -187,7 +187,7 @@ def _rows(run: Run, model: Model) -> Stage[RowsReply]:
         run,
         Required("rows", "Making rows"),
         key,
-        Step("millwork.validators.gate_steps:rows", request, RowsReply),
+        Step("millwork.validators.gate_steps:rows", request, RowsReply, reads=run.given.reads),
         lambda found: (gate_steps.ROWS_FILE, *((gate_steps.LABELS_FILE,) if found.labelled else ())),
     )
     labelled = ", labelled" if rows.value.labelled else ""
