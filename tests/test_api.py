@@ -16,6 +16,7 @@ import pytest
 import xgboost as xgb
 from models import catboost_cases, jobs
 from models.jobs import COLUMNS, LABEL, Desk, litter
+from sklearn.model_selection import GridSearchCV
 
 import millwork
 from millwork import errors
@@ -121,6 +122,11 @@ def test_the_manifest_says_that_the_answers_of_an_own_loss_are_margins(desk: Des
         ({"model": "nothing.json"}, millwork.ModelError, "there is no such file"),
         ({"model": object()}, millwork.ModelError, "can't optimize a builtins.object"),
         ({"model": xgb.XGBRegressor()}, millwork.ModelError, "fit"),
+        (
+            {"model": GridSearchCV(xgb.XGBRegressor(n_estimators=1), {}, cv=2).fit(np.eye(4), [1, 2, 3, 4])},
+            millwork.ModelError,
+            'joblib.dump(model.best_estimator_, "inner.joblib")',
+        ),
         ({"tolerance": "abs=0,rel=0"}, millwork.ParityError, "no candidate answers as the framework does"),
         ({"target": "h100"}, millwork.TargetError, "the target h100 isn't here"),
         ({"allow_other_gpu": True}, millwork.UsageError, "the target host is no GPU"),

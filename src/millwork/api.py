@@ -22,7 +22,9 @@ from .storage import named_rows, scratch
 from .storage.inputs import require_local
 from .values import Record
 
-KINDS = {"xgboost", "catboost"}
+KINDS = {"xgboost", "catboost", "sklearn"}
+"""Packages whose objects are pickled, and read as a file of theirs would be. Of scikit-learn that is a pipeline that
+does nothing before its model; for the others the file's hint says what to give."""
 ARGUMENTS = {
     "model.pkl": "the model",
     "model.pt2": "the model",
@@ -146,7 +148,8 @@ def _model(given: LiveOptions, folder: Path) -> Path:
         path.write_bytes(pickle.dumps(model, protocol=4))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"the model can't be pickled: {error}", "Save it with save_model and give the file's path instead."
+            f"the model can't be pickled: {error}",
+            "Save it with save_model and give the file's path instead. XGBoost's loses a missing= that isn't NaN.",
         ) from error
     return path
 

@@ -157,7 +157,10 @@ def _oracle(learner: Learner, program: Program, values: CategoryValues | None, n
 def _sentinel(missing: float | None) -> float | None:
     sentinel = None if missing is None or math.isnan(missing) else float(missing)
     if sentinel is not None and not abs(sentinel) <= float(np.finfo(np.float32).max):
-        raise ModelError(f"missing={sentinel:g}, which is no finite float32 number, is not supported")
+        raise ModelError(
+            f"missing={sentinel:g}, which is no finite float32 number, is not supported",
+            "Train with NaN, or a finite number, for what is missing.",
+        )
     return sentinel
 
 
