@@ -83,16 +83,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
     """Every option checked before any work is done; UsageError names the first that is wrong."""
     _require_local(options)
     name = check_name(options.name) if options.name is not None else name_of(Path(options.model))
-    if options.output not in OUTPUTS:
-        near = did_you_mean(options.output, OUTPUTS)
-        raise UsageError(f"--output {options.output!r}: expected probability, margin or label{near}")
-    if options.label is not None and options.data is None:
-        raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
-    cores = len(os.sched_getaffinity(0))
-    if not 1 <= options.threads <= cores:
-        raise UsageError(f"--threads {options.threads}: expected 1 to {cores}, this machine's cores")
-    if options.tolerance is not None:
-        tolerance.parse(options.tolerance)
+    _require_sense(options)
     where = address.asked(options)
     asked = traffic_of(options.traffic)
     limits = Slo() if options.slo is None else slo.parse(options.slo)
@@ -130,6 +121,20 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         module_path=_module_path(options.module),
     )
     return plan, parse_executor(options.executor)
+
+
+def _require_sense(options: Options) -> None:
+    """UsageError where an option by itself, or beside another, can't be what was meant."""
+    if options.output not in OUTPUTS:
+        near = did_you_mean(options.output, OUTPUTS)
+        raise UsageError(f"--output {options.output!r}: expected probability, margin or label{near}")
+    if options.label is not None and options.data is None:
+        raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
+    cores = len(os.sched_getaffinity(0))
+    if not 1 <= options.threads <= cores:
+        raise UsageError(f"--threads {options.threads}: expected 1 to {cores}, this machine's cores")
+    if options.tolerance is not None:
+        tolerance.parse(options.tolerance)
 
 
 def _require_local(options: Options) -> None:
