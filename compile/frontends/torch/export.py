@@ -7,9 +7,12 @@ depends on the rows for a constant, without a word.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +35,7 @@ EQUAL = 1e-4
 """Of the answers' own size: an exported program runs the same operators, in another order at most."""
 
 
-_PLACE = re.compile(r'(?:File "|\()([^"():]{1,300}\.py)(?:", line |:)(\d{1,7})')
+_PLACE = re.compile(r'File "(/[^"]{1,300}\.py)", line (\d{1,7})')
 """Where torch's errors say that the user's code was."""
 
 
@@ -143,9 +146,21 @@ def _answer(module: nn.Module, run: nn.Module, given: Tensors, said: str) -> tor
 
 def _export(module: nn.Module, inputs: Tensors, *, strict: bool) -> ExportedProgram:
     size = torch.export.Dim("batch")
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _quiet():
         warnings.simplefilter("ignore")
         return torch.export.export(module, inputs, dynamic_shapes=_shapes(module, inputs, size), strict=strict)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Where torch's exporter fails, it prints pages of the graph."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)
 
 
 def _shapes(module: nn.Module, inputs: Tensors, batch: Any) -> Any:

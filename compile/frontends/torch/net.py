@@ -240,10 +240,11 @@ def _of_lookups(graph: onnx.ModelProto) -> tuple[str, ...]:
     for node in graph.graph.node[-2:]:
         value = constants.get(node.input[1]) if node.op_type == "Where" else None
         if value is not None and bool(np.isnan(onnx.numpy_helper.to_array(value)).all()):
-            return (
-                "the net looks up codes that it takes out of its numbers: a row with one that is in none of its tables, "
-                "on which torch fails, is answered NaN",
+            said = (
+                "the net looks up codes that it takes out of its numbers: a row with one that is in none of its "
+                "tables, on which torch fails, is answered NaN"
             )
+            return (said,)
     return ()
 
 
