@@ -217,6 +217,7 @@ def _said(error: Exception) -> str:
         return f"{type(error).__name__}: {' '.join(error.message.split())[:600]}"
     if not str(error).strip():
         return type(error).__name__
-    places = [found for found in _PLACE.findall(str(error)) if "/torch/" not in found[0]]
+    own = str(Path(torch.__file__).parent)
+    places = [found for found in _PLACE.findall(str(error)) if not found[0].startswith(own)]
     at = f" ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else ""
     return f"{type(error).__name__}: {words(error)[:200]}{at}"

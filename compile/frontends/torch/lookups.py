@@ -46,7 +46,8 @@ def _batch(program: ExportedProgram) -> Any:
     for node in program.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
         if node.name in inputs and isinstance(value, torch.Tensor) and value.ndim:
-            return value.shape[0] if isinstance(value.shape[0], torch.SymInt) else None
+            size: Any = value.shape[0]
+            return size if isinstance(size, torch.SymInt) else None
     return None
 
 

@@ -167,6 +167,7 @@ def _package(folder: Path) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize(
     ("make", "said"),
     [
