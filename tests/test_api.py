@@ -19,9 +19,10 @@ from models.jobs import COLUMNS, LABEL, Desk, litter
 from sklearn.model_selection import GridSearchCV
 
 import millwork
-from millwork import errors
+from millwork import api, errors
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.repository import find_version, served_version
+from millwork.errors import UsageError
 from millwork.pipeline.options import Options
 from millwork.values import Record
 
@@ -178,6 +179,30 @@ def test_a_failed_publication_has_its_record(desk: Desk, monkeypatch: pytest.Mon
     assert caught.value.record is not None
     assert caught.value.record.winner is not None
     assert caught.value.record.publication is None
+
+
+def test_a_live_net_and_a_frame_with_its_labels(desk: Desk) -> None:
+    """The label's column is no feature, whether it is named or was taken out as a series."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 3)), columns=["a", "b", "c"])
+    frame["target"] = (frame["a"] > 0).astype(int)
+    net = torch.nn.Linear(3, 1)
+    record = millwork.optimize(net, data=frame, label="target", name="net", task="binary", dry_run=True, **QUICK)
+    assert record.model.features == ("a", "b", "c")
+    assert record.candidates[0].parity is not None
+    assert record.candidates[0].parity.metric is not None
+    for label in ("target", frame["target"]):
+        assert api._features(frame, label, is_data=True) == ["a", "b", "c"]
+    assert api._features(frame, 1 - frame["target"], is_data=True) == ["a", "b", "c", "target"]
+    for label, data, said in (
+        ("targte", frame, "no column 'targte'.*did you mean 'target'"),
+        ("target", frame.assign(d="x"), "column 'd' of the net's example isn't numeric"),
+        ("target", frame[["a", "b", "c"]].to_numpy(), "data is an array, whose columns have no names"),
+        (frame["target"][:50], frame[["a", "b", "c"]].to_numpy(), "50 labels for 120 rows"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            millwork.optimize(net, data=data, label=label, name="net", task="binary", dry_run=True, **QUICK)
 
 
 def test_a_list_of_backends_a_mapping_of_batch_sizes_and_paths(desk: Desk) -> None:

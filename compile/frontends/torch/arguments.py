@@ -131,7 +131,7 @@ def _tensor(part: Any, where: str) -> torch.Tensor:
     if hasattr(part, "to_numpy"):
         part = part.to_numpy()
     try:
-        made = part if isinstance(part, torch.Tensor) else torch.as_tensor(np.asarray(part))
+        made = part if isinstance(part, torch.Tensor) else torch.as_tensor(np.array(part))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"the example's {where} is no array of numbers: {words(error)}", GIVE) from error
     if made.is_complex() or made.layout != torch.strided or made.is_quantized:

@@ -8,9 +8,11 @@ depends on the rows for a constant, without a word.
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,7 @@ EQUAL = 1e-4
 """Of the answers' own size: an exported program runs the same operators, in another order at most."""
 
 
-_PLACE = re.compile(r'(?:File "|\()([^"():]{1,300}\.py)(?:", line |:)(\d{1,7})')
+_PLACE = re.compile(r'File "(/[^"]{1,300}\.py)", line (\d{1,7})')
 """Where torch's errors say that the user's code was."""
 
 
@@ -158,7 +160,8 @@ def _answer(module: nn.Module, run: nn.Module, given: Tensors, said: str) -> tor
 
 def _export(module: nn.Module, inputs: Tensors, *, strict: bool) -> ExportedProgram:
     size = torch.export.Dim("batch")
-    with warnings.catch_warnings(), torch.no_grad(), contextlib.nullcontext() if strict else _AnyBatch():
+    either = contextlib.nullcontext() if strict else _AnyBatch()
+    with warnings.catch_warnings(), torch.no_grad(), _quiet(), either:
         warnings.simplefilter("ignore")
         return torch.export.export(module, inputs, dynamic_shapes=_shapes(module, inputs, size), strict=strict)
 
@@ -168,6 +171,18 @@ class _AnyBatch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return (written_out.distances if func is torch.cdist else func)(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Where torch's exporter fails, it prints pages of the graph."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)
 
 
 def _shapes(module: nn.Module, inputs: Tensors, batch: Any) -> Any:
@@ -224,6 +239,7 @@ def _said(error: Exception) -> str:
         return f"{type(error).__name__}: {' '.join(error.message.split())[:600]}"
     if not str(error).strip():
         return type(error).__name__
-    places = [found for found in _PLACE.findall(str(error)) if "/torch/" not in found[0]]
+    own = str(Path(torch.__file__).parent)
+    places = [found for found in _PLACE.findall(str(error)) if not found[0].startswith(own)]
     at = f" ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else ""
     return f"{type(error).__name__}: {words(error)[:200]}{at}"

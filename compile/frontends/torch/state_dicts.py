@@ -14,7 +14,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 import torch
@@ -198,7 +198,7 @@ def _raw(name: str, entry: dict[str, Any], body: memoryview) -> torch.Tensor:
     return torch.frombuffer(body[ends[0] : ends[1]], dtype=kind).reshape(shape).clone()
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
@@ -228,6 +228,7 @@ def _readings(named: dict[str, Any], wanted: set[str]) -> Iterator[tuple[dict[st
         prefix
         for prefix in _all_prefixes(named)
         if wanted == {name.removeprefix(prefix) for name in named if name.startswith(prefix)}
+        and not (_is_layer(prefix) and len(named) > len(wanted))  # one layer of many is no whole net
     ]
     if len(fits) > 1:
         raise ModelError(
@@ -237,12 +238,16 @@ def _readings(named: dict[str, Any], wanted: set[str]) -> Iterator[tuple[dict[st
     for prefix in fits:
         tensors = {name.removeprefix(prefix): named[name] for name in named if name.startswith(prefix)}
         left = [name for name in named if not name.startswith(prefix)]
-        if not left or not prefix.rstrip(".").rpartition(".")[2].isdigit():  # one layer of many is no whole net
-            told = f"of the state dict only what is under {prefix!r} is read, and not {', '.join(left[:4])}"
-            yield tensors, told + (", …" if len(left) > 4 else "") if left else ""
+        told = f"of the state dict only what is under {prefix!r} is read, and not {', '.join(left[:4])}"
+        yield tensors, told + (", …" if len(left) > 4 else "") if left else ""
     for prefix in _all_prefixes(wanted):
         if {prefix + name for name in named} == wanted:
             yield {prefix + name: tensor for name, tensor in named.items()}, ""
+
+
+def _is_layer(prefix: str) -> bool:
+    """Whether it is a number's, as Sequential has them."""
+    return prefix.rstrip(".").rpartition(".")[2].isdigit()
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Live modules as users have them: what they hold, how they are called, and answers that depend on more than the rows."""
+"""Live modules as users have them: what they hold, how they are called, and answers that depend on more than rows."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def _holding(value: Any) -> nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(
     "make",
     [
