@@ -66,7 +66,7 @@ def tensors(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, Any]]:
 def _category(name: str, value: Any) -> Any:
     if value is None and NO_CATEGORY is None:
         raise ValueError(f"{name} is missing: fill it as you did for training, this model takes no missing category")
-    given = NO_CATEGORY if value is None else value
+    given: Any = NO_CATEGORY if value is None else value
     return int(given) if CATEGORY_TYPE == "INT64" else str(given).encode()
 
 
@@ -102,11 +102,11 @@ def ask_http(url: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=TIMEOUT_S) as reply:
-            content, size = reply.read(), int(reply.headers[length])
+            content, until = reply.read(), int(reply.headers[length])
     except urllib.error.HTTPError as error:
         raise RuntimeError(error.read().decode(errors="replace")) from error
-    answer = json.loads(content[:size])["outputs"][0]
-    return np.frombuffer(content[size:], np.float32).reshape(answer["shape"])
+    answer = json.loads(content[:until])["outputs"][0]
+    return np.frombuffer(content[until:], np.float32).reshape(answer["shape"])
 
 
 def _bytes(values: Any) -> bytes:

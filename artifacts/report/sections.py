@@ -6,7 +6,7 @@ import shlex
 from pathlib import PurePath
 
 from ...triton import install
-from ...values import ModelSummary, PassNote, Record, Value
+from ...values import ModelSummary, PassNote, Publication, Record, Value
 from . import text
 
 MEANINGS = {
@@ -108,7 +108,11 @@ def commands(record: Record, repository: str = "", run_dir: str = "") -> tuple[C
     return (
         # a configuration for a backend that the managed server lacks is for the user's own
         *((Command(purpose="serve it", words=("millwork triton serve", *where, *PORTS)),) if managed else ()),
-        *((Command(purpose="ask it", words=(f"python {shlex.quote(client)}", GRPC)),) if client else ()),
+        *(
+            (Command(purpose="ask it", words=(f"python {shlex.quote(client)}", _asked_at(record.publication))),)
+            if client
+            else ()
+        ),
         Command(purpose="predict", words=("millwork predict", *where, *files)),
         *(
             (Command(purpose="roll back", words=("millwork rollback", *where)),)
@@ -116,6 +120,12 @@ def commands(record: Record, repository: str = "", run_dir: str = "") -> tuple[C
             else ()
         ),
     )
+
+
+def _asked_at(published: Publication) -> str:
+    """The server that verified it, where that one runs; else where ``triton serve`` puts it."""
+    address = published.server.rpartition(" at ")[2]
+    return shlex.quote(address) if address.startswith("grpc") else GRPC
 
 
 def pass_groups(record: Record) -> tuple[PassGroup, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ...units import NONE, bound, duration, figures, size
+from ...units import NONE, bound, common, duration, figures, size, within
 from ...values import Interval
 
 __all__ = [
     "NONE",
     "bound",
+    "common",
     "difference",
     "duration",
     "figures",
@@ -19,6 +20,7 @@ __all__ = [
     "ulps",
     "visible",
     "whole",
+    "within",
 ]
 
 LARGEST = 1e300

@@ -242,6 +242,15 @@ def test_only_what_the_managed_server_can_serve_is_said_to_be_served_by_it(
     assert f"millwork predict --repository {repository}" in file.getvalue()
 
 
+def test_it_is_asked_at_the_server_that_verified_it() -> None:
+    server = "Triton 2.67.0 at grpc://triton.internal:8001"
+    published = msgspec.structs.replace(records.PUBLISHED.publication, server=server)  # type: ignore[type-var]
+    target, file = console(terminal=False, width=300)
+    target.print(outcome(msgspec.structs.replace(records.PUBLISHED, publication=published)))
+    assert "/client.py grpc://triton.internal:8001" in file.getvalue()
+    assert "127.0.0.1" not in file.getvalue()
+
+
 @pytest.mark.parametrize(("categories", "rows"), [((), "rows.npy"), (("carrier",), "rows.parquet")])
 def test_rows_with_categories_are_no_array(categories: tuple[str, ...], rows: str) -> None:
     model = msgspec.structs.replace(records.PUBLISHED.model, categories=categories)

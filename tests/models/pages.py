@@ -200,6 +200,9 @@ class Reader:
                 self.parse(line)
             case ["python", script]:
                 runpy.run_path(str(self.folder / script), run_name="__main__")
+            case ["python", *given]:
+                ended = subprocess.run([sys.executable, *given], cwd=self.folder, capture_output=True, text=True)
+                assert ended.returncode == 0, f"{line}: exit code {ended.returncode}\n{ended.stdout}{ended.stderr}"
             case _:
                 ended = subprocess.run(["bash", "-euc", line], cwd=self.folder, capture_output=True, text=True)
                 assert ended.returncode == 0, f"{line}: exit code {ended.returncode}\n{ended.stderr}"
@@ -210,7 +213,8 @@ class Reader:
         match words:
             case ["pip", "install", *packages]:
                 for package in packages:
-                    _known_extras(Requirement(package))
+                    # a clone's own folder, with extras
+                    _known_extras(Requirement(re.sub(r"^\.(?=\[|$)", "millwork", package)))
             case ["make", *targets]:
                 made = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
                 assert set(targets) <= set(made), line

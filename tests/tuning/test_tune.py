@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -138,7 +139,9 @@ def test_a_limit_that_cannot_be_kept_is_exit_6_and_nothing_is_published(shop):
     assert "no configuration keeps p99<1us under batch=1 clients=2" in said.err
     assert "the closest of" in said.err
     assert "what limits it:" in said.err
+    assert re.search(r"^not met: p99 [\d.]+ .?s of the 1 µs asked$", said.err, re.MULTILINE)
     record = msgspec.json.decode(said.out, type=Record)
+    assert [(limit.asked, limit.met) for limit in record.tuning.limits] == [("p99<1us", False)]
     assert record.publication is None
     assert record.tuning.met is False
     assert record.tuning.best.over > 1

@@ -29,7 +29,7 @@ def chosen(times: dict[str, float], traffic: tuple[Share, ...] = ONE, **noise: A
 def test_the_fastest_wins_beyond_noise() -> None:
     found = chosen({ONNX: 100.0, FIL: 50.0, REFERENCE: 400.0})
     assert found.winner.id == "fil"
-    assert found.winner.why == "2.00 times as fast as onnx on this traffic, beyond noise (50.0 µs a call, in process)"
+    assert found.winner.why == "2.00 times as fast as onnx on this traffic, beyond noise (49.9 µs a call, in process)"
     assert found.lost.keys() == {"onnx", "reference"}
     assert found.lost["onnx"].startswith("2.00x fil's time on this traffic (1.9")
     assert found.lost["reference"].startswith("8.0")

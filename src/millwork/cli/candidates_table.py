@@ -10,7 +10,6 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from .. import units
 from ..artifacts.report import text
 from ..artifacts.report.verdict import standing
 
@@ -133,7 +132,7 @@ def _line_of(candidate: CandidateRecord, batch: int) -> Latency | None:
 
 def _pair(line: Latency, unit: str) -> tuple[str, str]:
     """p50 and p99, a unit of their own once where it is the same."""
-    p50, p99 = units.within(line.p50_us, unit), units.within(line.p99_us, unit)
+    p50, p99 = text.within(line.p50_us, unit), text.within(line.p99_us, unit)
     number, _, own = p50.partition(" ")
     return (number if own and p99.endswith(f" {own}") else p50), p99
 
@@ -141,7 +140,7 @@ def _pair(line: Latency, unit: str) -> tuple[str, str]:
 def _unit(record: Record, batch: int) -> str:
     """The unit of a batch size's column; empty where each time has its own."""
     lines = [line for candidate in record.candidates if (line := _line_of(candidate, batch)) is not None]
-    return units.common(us for line in lines for us in (line.p50_us, line.p99_us) if us is not None)
+    return text.common(us for line in lines for us in (line.p50_us, line.p99_us) if us is not None)
 
 
 def _aligned(lines: Iterable[Latency | None], unit: str) -> list[Text]:
