@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from millwork.triton import config as triton_config
@@ -66,3 +67,27 @@ def test_reasons_stand_above_their_settings_and_survive_another_version():
     assert triton_config.fingerprint(text) == triton_config.fingerprint(triton_config.with_settings(base, CASES[0][1]))
     again = triton_config.with_settings(text, CASES[0][1], {}, "Tuned again.")
     assert "Tuned on a server." not in again
+
+
+@pytest.mark.parametrize("backend", ["python", "onnxruntime", "fil", "millwork", "tensorrt"])
+def test_every_configuration_warms_each_instance_up(backend):
+    """By calls of one row, of the preferred sizes, and of many rows; of every input, categories among them."""
+    asked = msgspec.structs.replace(request(backend), categories=2, category_dtype="string", settings=CASES[0][1])
+    config = triton_config.parse(triton_config.render(asked))
+    assert [warm.batch_size for warm in config.model_warmup] == [1, 8, 64]
+    for warm in config.model_warmup:
+        given = {name: (one.data_type, list(one.dims), one.zero_data) for name, one in warm.inputs.items()}
+        assert given == {tensor.name: (tensor.data_type, list(tensor.dims), True) for tensor in config.input}
+        assert len(given) == 2
+
+
+def test_a_warm_up_follows_the_settings_and_leaves_an_operators_own():
+    base = triton_config.render(request("python"))
+    own = base + 'model_warmup { name: "ours" batch_size: 3 inputs { key: "input__0" value { zero_data: true } } }\n'
+    changed = triton_config.parse(triton_config.with_settings(own, Settings(preferred=(16,), max_batch=32)))
+    assert [(warm.name, warm.batch_size) for warm in changed.model_warmup] == [
+        ("ours", 3),
+        ("millwork: 1 row", 1),
+        ("millwork: 16 rows", 16),
+        ("millwork: 32 rows", 32),
+    ]

@@ -18,7 +18,7 @@ from millwork.pipeline import serve
 from millwork.pipeline.options import Options
 from millwork.triton import server
 from millwork.triton.client import Session
-from millwork.triton.readiness import forget
+from millwork.triton.readiness import backends_of, forget
 
 pytestmark = pytest.mark.triton
 
@@ -194,6 +194,35 @@ def test_a_server_that_has_none_of_the_backends_is_told_so(model_file, tmp_path,
     assert isinstance(error, PublicationError)
     assert "unable to find backend library" in error.message
     assert record.publication is None
+    assert record.candidates[0].status == "unsupported"
+    assert record.candidates[0].latency == (), "it is told before anything is measured"
+
+
+@pytest.mark.parametrize("remote", [("python",)], indirect=True)
+def test_a_server_is_asked_which_backends_it_has_and_stays_ready(remote):
+    with Session(remote.grpc_url) as session:
+        assert backends_of(session, ("millwork", "onnxruntime", "fil", "python")) == ("python",)
+        assert becomes_ready(remote, session)
+        assert session.versions("millwork-asks-for-python") == ()
+
+
+def test_a_server_that_has_our_backend_is_never_made_unready_by_being_asked(remote):
+    with Session(remote.grpc_url) as session:
+        assert backends_of(session, ("millwork",)) == ("millwork",)
+        assert is_ready(remote)
+        assert backends_of(session, ("millwork", "python")) == ("millwork", "python")
+        assert becomes_ready(remote, session), "python's model takes a moment to be unloaded"
+
+
+def test_a_server_that_takes_no_models_by_its_api_is_not_known_to_have_any_backend(triton_installation, tmp_path):
+    (tmp_path / "models").mkdir()
+    none = ("--model-control-mode=none",)
+    with (
+        server.start(triton_installation, tmp_path / "models", log=tmp_path / "triton.log", options=none) as running,
+        Session(running.grpc_url) as session,
+        pytest.raises(PublicationError, match="explicit model load / unload is not allowed"),
+    ):
+        backends_of(session, ("millwork", "python"))
 
 
 def test_a_server_forgets_a_model_that_failed_to_load(remote):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 from models.jobs import LABEL, Desk, millwork
+from tritonclient.grpc import InferenceServerClient
 
 from millwork.artifacts import manifest as manifests
 from millwork.commands import published
+from millwork.triton import config as triton_config
 from millwork.triton import server
 from millwork.triton.client import Session
 from millwork.values import Record
@@ -44,6 +46,10 @@ def stock(shop, triton_installation, tmp_path):
 def test_it_loads_on_a_stock_triton_and_the_other_way_was_measured(shop, stock):
     stock.load(CLICKS)
     assert stock.versions(CLICKS) == (1,)
+    with InferenceServerClient(stock.url.removeprefix("grpc://")) as client:
+        warm = client.get_inference_statistics(CLICKS).model_stats[0].inference_stats
+    instances = triton_config.settings_of((shop.repository / CLICKS / "config.pbtxt").read_text()).instances
+    assert (warm.success.count, warm.fail.count) == (65 * instances, 0), "each instance answered, before any client"
     found = msgspec.json.decode((shop.folder / "record.json").read_bytes(), type=Record)
     assert found.served.triton_backend == "python"
     assert found.served.needs == ()

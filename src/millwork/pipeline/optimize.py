@@ -80,6 +80,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
             _require_some(checked)
             checked = our_backend.servable(checked, serving)
             found = msgspec.structs.replace(found, candidates=_records(checked))
+            our_backend.require_servable(checked)
             if not plan.measurable:
                 checked, absent = absent_target.without_target(run, checked)
                 found = msgspec.structs.replace(found, candidates=_records(checked))

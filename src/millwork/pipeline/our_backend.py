@@ -71,19 +71,22 @@ def settled_for(run: Run, serving: Serving, forms: Iterable[BackendForm]) -> Ser
 
 
 def servable(checked: Sequence[CheckedCandidate], serving: Serving) -> list[CheckedCandidate]:
-    """The candidates; those that passed and that the server has no backend for are out, before anything is measured.
-    PublicationError where that leaves none."""
-    found = [
+    """The candidates; those that passed and that the server has no backend for are out, before anything is measured."""
+    return [
         _unservable(one, serving) if one.passed and not serving.served_by(one.built.artifact.triton_backend) else one
         for one in checked
     ]
-    if any(one.passed for one in checked) and not any(one.passed for one in found):
-        reasons = dict.fromkeys(one.record.reason for one in found if one.candidate is not None)
-        raise PublicationError(
-            f"no candidate can be served: {'; '.join(reasons)}",
-            "Add one of these to the server. The python backend serves any candidate.",
-        )
-    return found
+
+
+def require_servable(checked: Sequence[CheckedCandidate]) -> None:
+    """PublicationError where the server has no backend for any of the candidates that passed."""
+    if any(one.passed for one in checked):
+        return
+    reasons = dict.fromkeys(one.record.reason for one in checked if NO_BACKEND in one.record.reason)
+    raise PublicationError(
+        f"no candidate can be served: {'; '.join(reasons)}",
+        "Add one of these to the server. The python backend serves any candidate.",
+    )
 
 
 def _unservable(checked: CheckedCandidate, serving: Serving) -> CheckedCandidate:
