@@ -30,8 +30,8 @@ class FeatureContract(Value):
     ``category_dtype``: ``string`` (BYTES) or ``int64``. ``categories``: the known values of a category feature, by its
     name, integers as decimal text. ``order``: all names in training order, where there are category names.
     ``category_nulls``: whether a category may be missing (an empty string, or the smallest int64: what isn't known is
-    missing). ``code_counts``: of a net, how many codes each category feature has, from its ``code_lows`` on (0: it takes
-    any); a row with another is answered NaN. ``code_rule``: ``range`` where that says exactly which rows the net
+    missing). ``code_counts``: of a net, how many codes each category feature has, from its ``code_lows`` on (0: it
+    takes any); a row with another is answered NaN. ``code_rule``: ``range`` where that says exactly which rows the net
     answers, ``asked`` where codes of several columns, or numbers, decide it together. ``finite``: the framework fails
     on a number that is NaN or infinite, or no graph answers as it does: a row that holds one is answered NaN.
     """
