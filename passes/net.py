@@ -30,9 +30,10 @@ CARD, GUARD = "millwork.net", "millwork.guard"
 class Interface(Value):
     """F ``features``, C ``codes``, K0 ``outputs`` of the graph. ``code_lows``, ``code_counts`` [C]: a code below its
     column's low, or not below that plus its count, is unknown, and a row that holds one is answered NaN (a count of 0:
-    any is known); where a net has a guard, that says so instead. ``safe_numbers`` [F], ``safe_codes`` [C]: a row that the framework answers, which
-    stands for one that it doesn't. ``answer``: what is made of ``margin``. ``finite``: a row with a number that is NaN
-    or infinite is answered NaN too: the framework fails on it, or no graph answers as it does."""
+    any is known); where a net has a guard, that says so instead. ``safe_numbers`` [F], ``safe_codes`` [C]: a row that
+    the framework answers, which stands for one that it doesn't. ``answer``: what is made of ``margin``. ``finite``: a
+    row with a number that is NaN or infinite is answered NaN too: the framework fails on it, or no graph answers as it
+    does."""
 
     features: int
     codes: int
@@ -55,8 +56,8 @@ class Interface(Value):
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """``guard``: a graph from the same inputs to ``is_answered`` BOOL [N, 1], where ranges of codes don't say which rows
-    the framework answers."""
+    """``guard``: a graph from the same inputs to ``is_answered`` BOOL [N, 1], where ranges of codes don't say which
+    rows the framework answers."""
 
     graph: onnx.ModelProto
     interface: Interface

@@ -124,8 +124,8 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
 class CheckRequest(Value):
     """Paths are absolute. ``rows``: rows.npy, with categories.npy beside it where the model takes them. ``labels``: of
     the last rows, or empty. ``tolerance``: a spec, or empty for the derived. ``adversarial``: how many of the rows
-    are, of which the last ``far`` are far beyond the data. ``own_sha256``: what the artifact's file must have where it is the framework's own, or empty: rows alone don't
-    tell a number that is off by less than sums round."""
+    are, of which the last ``far`` are far beyond the data. ``own_sha256``: what the artifact's file must have where it
+    is the framework's own, or empty: rows alone don't tell a number that is off by less than sums round."""
 
     artifact: Artifact
     folder: FilePath

@@ -3,8 +3,8 @@
 The model's file is a .pt2 (torch.export). Parameters: ``inputs`` (``numbers``, ``codes``: the program's arguments in
 order), ``answer`` (what to make of the raw outputs, as passes/program.py names it), ``outputs`` (K0), ``safe_numbers``
 and ``safe_codes`` (a row that the net answers), ``finite`` (a row with a number that isn't finite is answered NaN),
-``decision`` and ``cut`` where the answer is a label. A row that torch fails on is answered NaN: a batch that it fails on
-is asked by halves, down to single rows, and then again with the safe row in place of those.
+``decision`` and ``cut`` where the answer is a label. A row that torch fails on is answered NaN: a batch that it fails
+on is asked by halves, down to single rows, and then again with the safe row in place of those.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def unknown_codes(own: Given, features: FeatureContract) -> tuple[str, ...]:
     low, count = features.code_lows[column], features.code_counts[column]
     found = (
         f"{rows:,} of {len(own):,} rows hold a code that the net doesn't know, so they are answered NaN: "
-        f"{own.categories[row, column]} in {features.category_names[column]}, which takes {low:,} to {low + count - 1:,}"
+        f"{own.categories[row, column]} in {features.category_names[column]}, which takes {low:,} to "
+        f"{low + count - 1:,}"
     )
     return (found,)
 

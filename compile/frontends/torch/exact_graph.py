@@ -47,13 +47,15 @@ MOVING = (
 """Rules that move values, or leave out what changes none."""
 ROUNDED_ONCE = frozenset({"Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal"})
 """On floats: the number next to the exact result, whoever computes it."""
-PICKED = frozenset(
-    "Abs And Cast CastLike Ceil Concat Equal Expand Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity "
-    "IsInf IsNaN Less LessOrEqual Neg Not Or Pad Range Reshape ScatterElements ScatterND Shape Size Slice Split Squeeze "
-    "Tile Transpose Trilu Unsqueeze Where Xor".split()
+_PICKED = (
+    "Abs And Cast CastLike Ceil Concat Equal Expand Flatten Floor Gather GatherElements GatherND Greater "
+    "GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Neg Not Or Pad Range Reshape ScatterElements "
+    "ScatterND Shape Size Slice Split Squeeze Tile Transpose Trilu Unsqueeze Where Xor"
 )
+PICKED = frozenset(_PICKED.split())
 """Whose results are their inputs' own numbers, or truths and whole numbers about them."""
-WHOLE = frozenset("Max Min Mod Mul Pow ReduceMax ReduceMin ReduceProd ReduceSum CumSum Sign".split())
+_WHOLE = "Max Min Mod Mul Pow ReduceMax ReduceMin ReduceProd ReduceSum CumSum Sign"
+WHOLE = frozenset(_WHOLE.split())
 """Folded of whole numbers alone."""
 CARRIED = ("add.", "sub.", "mul.", "div.", "maximum", "minimum", "where.Scalar", "rsub.")
 """Operators of torch whose floats stand in the graph as they are."""
@@ -101,7 +103,7 @@ def _bits(tensor: Any) -> bytes:
 
 
 def require_constants(program: ExportedProgram, model: onnx.ModelProto, folded: frozenset[bytes]) -> None:
-    """ModelError where a constant of ``program`` that it uses is neither in ``model``, to the bit, nor in ``folded``."""
+    """ModelError where a constant that ``program`` uses is neither in ``model``, to the bit, nor in ``folded``."""
     held = folded | {bytes(onnx.numpy_helper.to_array(own).tobytes()) for own in model.graph.initializer}
     for name, value in _constants(program):
         if value.numpy().tobytes() not in held:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 PLACES = "guard/places"
-SHIFTING = frozenset("Add Cast Concat Flatten Gather Identity Reshape Slice Squeeze Sub Transpose Unsqueeze".split())
+_SHIFTING = "Add Cast Concat Flatten Gather Identity Reshape Slice Squeeze Sub Transpose Unsqueeze"
+SHIFTING = frozenset(_SHIFTING.split())
 """Operators that move codes, or add a constant to them."""
 STRICT = frozenset({torch.ops.aten.index_select.default, torch.ops.aten.one_hot.default})
 """Like ``embedding``, they take no negative place."""
@@ -38,7 +39,8 @@ def guard(
     model: onnx.ModelProto, program: ExportedProgram, rows: dict[str, npt.NDArray[Any]]
 ) -> onnx.ModelProto | None:
     """From the graph's inputs to ``is_answered`` BOOL [N, 1]: whether every place that a row looks up is in its table.
-    None where nothing is looked up. ``rows``: some that the net answers. ModelError where the guard doesn't know them."""
+    None where nothing is looked up. ``rows``: some that the net answers; ModelError where the guard doesn't
+    know them."""
     tables = _tables(program)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {own.name: _dims(own) for own in (*inferred.value_info, *inferred.input)}
@@ -84,7 +86,8 @@ def _asked(model: onnx.ModelProto, rows: dict[str, npt.NDArray[Any]]) -> npt.NDA
 
 
 def ranges(model: onnx.ModelProto, columns: int) -> Ranges | None:
-    """The first code of each column and how many there are (0: any); None where places aren't columns plus constants."""
+    """The first code of each column and how many there are (0: any). None where places aren't columns plus
+    constants."""
     nodes = [node for node in model.graph.node if not node.name.startswith("guard/")]
     constants = {own.name for own in model.graph.initializer}
     reads = {own.name for own in model.graph.input}

@@ -17,7 +17,7 @@ EQUAL = 1e-3
 
 
 class Odd(Value):
-    """``fails``: torch fails on such a row; ``differs``: the graph answers one otherwise, or answers what torch fails on."""
+    """``fails``: torch fails on such a row; ``differs``: the graph answers one otherwise, or one that torch fails on."""
 
     fails: bool
     differs: bool

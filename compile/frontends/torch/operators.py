@@ -101,8 +101,7 @@ def floor_divide(a: Any, b: Any) -> Any:
     """As torch rounds it (c10::div_floor_floating): the quotient of what fmod leaves over."""
     a, b = _both(a, b)
     if a.dtype.is_integer():
-        down = op.Div(op.Sub(a, op.Mod(a, b)), b)
-        return down
+        return op.Div(op.Sub(a, op.Mod(a, b)), b)
     rest = op.Mod(a, b, fmod=1)
     whole = op.Div(op.Sub(a, rest), b)
     whole = op.Where(_of_another_sign(rest, b), op.Sub(whole, number(1.0, a)), whole)
@@ -157,7 +156,7 @@ def heaviside(x: Any, values: Any) -> Any:
     return op.Where(op.Equal(x, zero), values, op.CastLike(op.Greater(x, zero), x))
 
 
-def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+def clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 (torch's names)
     """An engine takes its largest number for a bound that is left out, and would make that of an infinity."""
     if x.dtype.is_integer():
         bounds = [None if bound is None else number(bound, x) for bound in (min, max)]
@@ -165,12 +164,12 @@ def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
     return op.Clip(x, number(-INFINITY if min is None else min, x), number(INFINITY if max is None else max, x))
 
 
-def clamp_min(x: Any, min: Any) -> Any:
-    return clamp(x, min=min)
+def clamp_min(x: Any, bound: Any) -> Any:
+    return clamp(x, min=bound)
 
 
-def clamp_max(x: Any, max: Any) -> Any:
-    return clamp(x, max=max)
+def clamp_max(x: Any, bound: Any) -> Any:
+    return clamp(x, max=bound)
 
 
 def fmax(a: Any, b: Any) -> Any:
@@ -311,11 +310,13 @@ WHERE_SMALL_COUNTS: Translations = {
     aten.selu.default: selu,
     aten.glu.default: glu,
 }
-MAGNIFYING = (
-    "aten.log aten.special_log aten.logit aten.special_logit aten.xlogy aten.special_xlogy aten.rsqrt aten.sqrt "
-    "aten.reciprocal aten.sign aten.sgn aten.pow aten.linalg_vector_norm aten.norm aten.atan2 aten.eq aten.ne aten.gt "
-    "aten.ge aten.lt aten.le aten.div aten.mul aten.std aten.cosine_similarity aten.special_entr aten.float_power"
-).split()
+_MAGNIFYING = (
+    "aten.log aten.special_log aten.logit aten.special_logit aten.xlogy aten.special_xlogy aten.rsqrt "
+    "aten.sqrt aten.reciprocal aten.sign aten.sgn aten.pow aten.linalg_vector_norm aten.norm aten.atan2 "
+    "aten.eq aten.ne aten.gt aten.ge aten.lt aten.le aten.div aten.mul aten.std aten.cosine_similarity "
+    "aten.special_entr aten.float_power"
+)
+MAGNIFYING = tuple(_MAGNIFYING.split())
 """Operators after which a small number counts: it is compared, a root, a logarithm or a divisor."""
 LARGE = 100.0
 

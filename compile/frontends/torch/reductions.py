@@ -37,7 +37,7 @@ def argmin(x: Any, dim: Any = None, keepdim: Any = False) -> Any:
     return _place(op.ArgMin, x, dim, keepdim)
 
 
-def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: Any = False, dtype: Any = None) -> Any:
+def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: Any = False) -> Any:  # noqa: A002 (torch's name)
     """(sum of |x|^ord)^(1/ord); the largest or smallest |x| of an infinite one, how many aren't 0 of none."""
     axes, keep = _axes([dim] if isinstance(dim, int) else dim), int(keepdim)
     if ord in (math.inf, -math.inf):

@@ -49,7 +49,7 @@ def convert(program: ExportedProgram, interface: Interface, rows: tuple[torch.Te
             graph = _named(_exported(program, decomposed=decomposed), interface)
             _require_plain(graph)
             _require_same(graph, program, interface, rows)
-        except Exception as error:  # noqa: BLE001 -- torch's exporters raise all kinds of things
+        except Exception as error:
             lacking = _without_translation(error)
             if lacking:
                 raise ModelError(

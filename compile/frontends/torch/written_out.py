@@ -44,8 +44,8 @@ def _running_extreme(better: Callable[[Tensor, Tensor], Tensor]) -> Callable[...
             here = torch.full_like(step, k, dtype=torch.int64)
             if values:
                 takes = step.isnan() | (better(step, values[-1]) & ~values[-1].isnan())
-                step, here = torch.where(takes, step, values[-1]), torch.where(takes, here, places[-1])
-            values.append(step)
+                here = torch.where(takes, here, places[-1])
+            values.append(torch.where(takes, step, values[-1]) if values else step)
             places.append(here)
         return torch.stack(values, dim), torch.stack(places, dim)
 
@@ -79,7 +79,7 @@ def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[T
     return (value, place) if keepdim else (value.squeeze(dim), place.squeeze(dim))
 
 
-def distances(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
+def distances(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:  # noqa: ARG001
     """torch.cdist as it is for few rows, whatever their number: [.., P, D], [.., R, D] -> [.., P, R]."""
     return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), ord=p, dim=-1)
 
@@ -132,7 +132,11 @@ def bucketize(x: Tensor, borders: Tensor, *, out_int32: bool = False, right: boo
 
 
 def rrelu(
-    x: Tensor, lower: float = 0.125, upper: float = 1 / 3, training: bool = False, generator: Any = None
+    x: Tensor,
+    lower: float = 0.125,
+    upper: float = 1 / 3,
+    training: bool = False,
+    generator: Any = None,  # noqa: ARG001
 ) -> Tensor:
     """In evaluation."""
     return torch.where(x >= 0, x, x * ((lower + upper) / 2))
@@ -147,7 +151,7 @@ WRITTEN: dict[Any, Callable[..., Any]] = {
     aten.nanmedian.dim: nanmedian,
     aten.kthvalue.default: kthvalue,
     aten.cdist.default: distances,
-    aten._cdist_forward.default: distances,
+    aten._cdist_forward.default: distances,  # noqa: SLF001 (what torch.export makes of cdist)
     aten.std.correction: deviation,
     aten.std.dim: deviation_along,
     aten.std_mean.correction: deviation_and_mean,
@@ -159,7 +163,7 @@ WRITTEN: dict[Any, Callable[..., Any]] = {
 
 
 def applied(program: ExportedProgram, *, decomposed: bool) -> ExportedProgram:
-    """``program`` with what is in ``WRITTEN`` written out; with all of torch's own decompositions, where that is asked."""
+    """``program`` with what is in ``WRITTEN`` written out; where that is asked, with all of torch's decompositions."""
     used = {node.target for node in program.graph.nodes if node.op == "call_function"}
     if decomposed:
         return program.run_decompositions({**torch.export.default_decompositions(), **WRITTEN})
