@@ -28,8 +28,8 @@ def save_net(
     ``example``: its arguments, arrays or tensors of at least 2 rows: numbers float32 [N, F], codes int64 [N, C], or a
     tuple of both in the order of ``forward``. It returns margins (or values) [N] or [N, K]. ``task``: regression (the
     default), binary, multiclass or multilabel: what the outputs are margins of. ``names``, ``code_names``: the columns;
-    ``labels``: the classes, or outputs; ``code_counts``: how many codes each column has (found out where not said);
-    ``threshold``: the probability above which a binary net decides for its second class.
+    ``labels``: the classes, or outputs; ``code_counts``: how many codes each column has (the net is asked, so it is not
+    needed); ``threshold``: the probability above which a binary net decides for its second class.
 
     The program is proved against the module at batches of 1, 2, an odd number and a large one. Raises ModelError where
     the module can't be exported, UsageError for a wrong argument, TargetError where torch isn't installed.

@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
 from millwork import triton_releases
 from millwork.compile.backends.onnx.net_graph import finished
 from millwork.compile.frontends.torch import export, net, to_onnx
 from millwork.compile.frontends.torch.model_card import Card
 from millwork.compile.runners.torch_runner import Runner
 from millwork.passes import net as nets
-from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
 Lookup = Callable[["Codes", torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -36,6 +37,7 @@ class Codes(nn.Module):
         return out
 
 
+# ruff: noqa: ARG005 (all lookups take the same)
 LOOKUPS: dict[str, tuple[Lookup, tuple[int, ...], str]] = {
     "as they are": (lambda s, x, c: s.table(c), (0, 0, 7, 7), "range"),
     "from -1 on": (lambda s, x, c: s.table(c + 1), (-1, -1, 7, 7), "range"),
@@ -57,6 +59,7 @@ def rows() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(300, 2)) * 3).astype(np.float32)
     codes = rng.integers(0, 7, (300, 2))
+    codes[60:100] = rng.integers(-1, 2, (40, 2))
     codes[100:] = rng.integers(-9, 12, (200, 2))
     codes[-30:, 0] = 99
     codes[-10:, 1] = np.resize([1 << 40, -(1 << 40), -(1 << 63), (1 << 63) - 1], 10)
@@ -97,3 +100,19 @@ def test_a_row_is_answered_where_torch_answers_it(kind: str, tmp_path: Path) -> 
     torch.export.save(program, tmp_path / "net.pt2")
     oracle = Runner(tmp_path / "net.pt2", net._parameters(found), 1)
     assert np.allclose(oracle.predict(x, codes), wanted, atol=1e-5, rtol=1e-5, equal_nan=True)
+
+
+class Odd(nn.Module):
+    """A window that holds a NaN has no largest number in torch, and has one in ONNX."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool1d(x[:, None], 2).flatten(1)
+
+
+def test_rows_with_nan_are_guarded_where_no_graph_answers_them_as_torch() -> None:
+    program = export.export(Odd().eval(), (torch.rand(4, 4),)).program
+    found, made = net._examined(program, Card(), margin=False)
+    assert made.interface.finite
+    assert "no ONNX graph answers NaN and infinities as torch, so a row that holds one is answered NaN" in net._told(
+        Card(), found
+    )

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import onnx
 import pytest
 import torch
-from millwork.compile.frontends.torch import exact_graph, export, interface, to_onnx
-from millwork.errors import ModelError
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+
+from millwork.compile.frontends.torch import exact_graph, export, interface, to_onnx
+from millwork.errors import ModelError
 
 Operator = Callable[[torch.Tensor], torch.Tensor]
 ONE: dict[str, Operator] = {
