@@ -68,7 +68,7 @@ def _feeds(given: Path, net: Net) -> Feeds:
     feeds = {**feeds, CODES: codes}
     if net.guard is not None:
         asked = {own.name: feeds[own.name] for own in net.guard.graph.input}
-        known = np.asarray(ReferenceEvaluator(net.guard).run(None, asked)[0])[:, 0]
+        known = np.asarray(next(iter(ReferenceEvaluator(net.guard).run(None, asked))))[:, 0]
     else:
-        known = ~unknown_codes(codes, face.code_counts, face.code_lows).any(axis=1)
+        known = np.asarray(~unknown_codes(codes, face.code_counts, face.code_lows).any(axis=1))
     return {name: values[known] for name, values in feeds.items()}

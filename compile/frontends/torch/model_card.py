@@ -20,7 +20,7 @@ TASKS: tuple[NetTask, ...] = ("regression", "binary", "multiclass", "multilabel"
 class Card(Value):
     """``task``: what the outputs are the margins of; empty where nobody said. ``names``, ``code_names``: the columns of
     the numbers and of the codes, ``labels`` the outputs' or classes' names, all empty where there are none.
-    ``code_counts``: how many codes each column of codes has; a code below 0 or not below it is unknown.
+    ``code_counts``: how many codes each column of codes has, as its maker says; the net itself is asked.
     ``threshold``: the probability above which a binary net decides for its second class."""
 
     task: NetTask | Literal[""] = ""

@@ -72,9 +72,9 @@ def of_archive(
 class _Findings(Value):
     """What is found out of a net by asking it. ``known``: a row that it answers, and the codes that it knows.
     ``joint``: ranges of codes don't say which rows it answers. ``independent``: no row affects another's answer.
-    ``finite``: it fails on NaN or infinities (``fails``), or its graph answers them otherwise. ``own``: the activation that
-    it ends in itself, if any; ``answer``: what is made of its raw outputs; ``bounded``: without an activation of its
-    own, all outputs that were seen lie between 0 and 1."""
+    ``finite``: it fails on NaN or infinities (``fails``), or its graph answers them otherwise. ``own``: the activation
+    that it ends in itself, if any; ``answer``: what is made of its raw outputs; ``bounded``: without an activation of
+    its own, all outputs that were seen lie between 0 and 1."""
 
     face: Interface
     known: probing.Known

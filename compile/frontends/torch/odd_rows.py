@@ -17,7 +17,7 @@ EQUAL = 1e-3
 
 
 class Odd(Value):
-    """``fails``: torch fails on such a row; ``differs``: the graph answers one otherwise, or one that torch fails on."""
+    """``fails``: torch fails on such a row; ``differs``: the graph answers one otherwise, or one that torch doesn't."""
 
     fails: bool
     differs: bool
@@ -58,7 +58,8 @@ def _graphs(net: Net, face: Interface, given: tuple[torch.Tensor, ...]) -> Any:
         guard = session(net.guard)
         answered = guard.run([ANSWERED], {own.name: feeds[own.name] for own in guard.get_inputs()})[0][:, 0]
     elif face.codes:
-        answered = ~unknown_codes(feeds[CODES], net.interface.code_counts, net.interface.code_lows).any(axis=1)
+        unknown = unknown_codes(feeds[CODES], net.interface.code_counts, net.interface.code_lows)
+        answered = np.asarray(~unknown.any(axis=1))
     safe = {NUMBERS: net.interface.safe_numbers, CODES: net.interface.safe_codes}
     kept = {name: np.where(answered[:, None], part, np.array([safe[name]], part.dtype)) for name, part in feeds.items()}
     rows = []

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript import opset20 as op
+import onnxscript
 
+op: Any = onnxscript.opset20
+"""The operators, which append themselves to the graph that is being made."""
 ERFC = (
     0.17087277,
     -0.82215223,

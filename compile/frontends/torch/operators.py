@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnxscript import opset20 as op
 
 from . import reductions
-from .onnx_parts import erfc_scaled, expm1, is_negative, log1p, number, sigmoid
+from .onnx_parts import erfc_scaled, expm1, is_negative, log1p, number, op, sigmoid
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript import opset20 as op
 
-from .onnx_parts import number
+from .onnx_parts import number, op
 
 
 def amax(x: Any, dim: Any = (), keepdim: Any = False) -> Any:

@@ -124,7 +124,8 @@ def searchsorted(
     right = right or side == "right"
     apart = x.unsqueeze(-1)
     passed = ~(apart < borders) if right else ~(apart <= borders)
-    return passed.sum(-1).to(torch.int32 if out_int32 else torch.int64)
+    count: Tensor = passed.sum(-1).to(torch.int32 if out_int32 else torch.int64)
+    return count
 
 
 def bucketize(x: Tensor, borders: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
@@ -135,7 +136,7 @@ def rrelu(
     x: Tensor,
     lower: float = 0.125,
     upper: float = 1 / 3,
-    training: bool = False,
+    training: bool = False,  # noqa: ARG001 (torch's)
     generator: Any = None,  # noqa: ARG001
 ) -> Tensor:
     """In evaluation."""
@@ -165,8 +166,9 @@ WRITTEN: dict[Any, Callable[..., Any]] = {
 def applied(program: ExportedProgram, *, decomposed: bool) -> ExportedProgram:
     """``program`` with what is in ``WRITTEN`` written out; where that is asked, with all of torch's decompositions."""
     used = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    made: ExportedProgram = program
     if decomposed:
-        return program.run_decompositions({**torch.export.default_decompositions(), **WRITTEN})
-    if not used.intersection(WRITTEN):
-        return program
-    return program.run_decompositions(dict(WRITTEN))
+        made = program.run_decompositions({**torch.export.default_decompositions(), **WRITTEN})
+    elif used.intersection(WRITTEN):
+        made = program.run_decompositions(dict(WRITTEN))
+    return made
