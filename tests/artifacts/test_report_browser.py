@@ -185,6 +185,13 @@ def test_every_metric_is_on_the_page_and_on_paper_without_scrolling(
 
 
 @pytest.mark.parametrize("name", RECORDS)
+def test_on_paper_no_table_is_wider_than_the_page(name: str, browser: Browser, tmp_path: Path) -> None:
+    browser.open(report.write(RECORDS[name], tmp_path))
+    browser.look(width=PAPER, media="print")
+    assert browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
+@pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("width", [420, 1400])
 def test_no_word_of_a_picture_is_cut_or_too_small_to_read(
     width: int, name: str, browser: Browser, tmp_path: Path

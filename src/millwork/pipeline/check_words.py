@@ -13,6 +13,6 @@ def in_words(name: str, verdict: Verdict, *, net: bool) -> str:
     near = "near enough" if lowered else "equal"
     found = near if verdict.passed else f"NOT {near}"
     leaves = "" if net else f"{parity.leaf_mismatches or 0:,} wrong leaves, "
-    off = "no answer differs" if parity.max_abs == 0 else f"answers differ by {difference(parity.max_abs)} at most"
+    off = "no answer differs" if parity.max_abs == 0 else f"answers within {difference(parity.max_abs)}"
     flips = f", {parity.decision_flips:,} rows are decided differently" if lowered else ""
     return f"{name}: {found} on {parity.rows:,} rows, {leaves}{off}{flips}"

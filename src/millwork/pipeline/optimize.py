@@ -265,7 +265,8 @@ def _tune(
         if run.plan.tune_asked and traffic.assumed == "":
             run.progress.note(f"the configuration isn't tuned: {why_not}")
         return untuned(run, model, choice.winner.id)
-    assumed = f" ({traffic.assumed} assumed)" if traffic.assumed else ""
+    said = "" if traffic.assumed == traffic.words else f"{traffic.assumed} "
+    assumed = f" ({said}assumed)" if traffic.assumed else ""
     run.progress.begin("tune", f"{traffic.words}{assumed}")
     few = [_named(checked, name) for name in best_few(choice)]
     decision = tune(run, model, truth, few, serving, found)
