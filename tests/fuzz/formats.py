@@ -48,6 +48,12 @@ def _archive(path: Path) -> Any:
     return archive.read(path.read_bytes())
 
 
+def _weights(path: Path) -> Any:
+    from millwork.compile.frontends.torch import state_dicts
+
+    return state_dicts.read(path.read_bytes())
+
+
 def _net(path: Path, _: Any) -> None:
     """torch takes what passed; a net in another shape than its card says is torch's own error, in its own process."""
     from millwork.compile.frontends.read import read
@@ -128,6 +134,7 @@ FORMATS = {
     "pkl": Format(".pkl", _model, _framework),
     "joblib": Format(".joblib", _model, _framework),
     "pt2": Format(".pt2", _archive, _net),
+    "weights": Format(".pt", _weights),
     "onnx": Format(".onnx", _nothing, _onnx),
     "packed": Format(".packed", _nothing, _packed, may_crash=False),
     "manifest": Format(".json", _manifest, may_crash=False),

@@ -132,6 +132,24 @@ def _pt2() -> Iterator[bytes]:
             yield millwork.save_net(net, ROWS, Path(folder) / "net.pt2", task=task).read_bytes()
 
 
+def _weights() -> Iterator[bytes]:
+    """A state dict by torch.save, in both of its formats, and by safetensors."""
+    import io
+    import json
+
+    import torch
+
+    torch.manual_seed(3)
+    state = torch.nn.Linear(3, 1).state_dict()
+    for zipped in (True, False):
+        out = io.BytesIO()
+        torch.save(state, out, _use_new_zipfile_serialization=zipped)
+        yield out.getvalue()
+    places = {"weight": ([1, 3], [0, 12]), "bias": ([1], [12, 16])}
+    header = json.dumps({n: {"dtype": "F32", "shape": s, "data_offsets": at} for n, (s, at) in places.items()}).encode()
+    yield len(header).to_bytes(8, "little") + header + b"".join(state[name].numpy().tobytes() for name in places)
+
+
 def _manifest() -> Iterator[bytes]:
     from millwork.artifacts import manifest
     from millwork.values import (
@@ -251,6 +269,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "pkl": _pkl,
     "joblib": _joblib,
     "pt2": _pt2,
+    "weights": _weights,
     "onnx": lambda: _built("onnx"),
     "packed": lambda: _built("native"),
     "manifest": _manifest,

@@ -36,7 +36,7 @@ campaign = _beside("campaign")
 def test_mutants_are_answered_or_refused(name: str, tmp_path: Path) -> None:
     if sandbox.missing():
         pytest.skip(sandbox.missing())
-    mutants = OF_NETS if name == "pt2" else MUTANTS
+    mutants = OF_NETS if name in ("pt2", "weights") else MUTANTS
     found = campaign.run(name, tmp_path, mutants)
     tally = found.tally
     assert found.broken == []

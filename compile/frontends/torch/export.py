@@ -36,6 +36,7 @@ EQUAL = 1e-4
 """Of the answers' own size: an exported program runs the same operators, in another order at most."""
 
 
+UNKNOWN = "Give an example whose codes are all in the module's tables. (Served, a row with another is answered NaN.)"
 _PLACE = re.compile(r'File "(/[^"]{1,300}\.py)", line (\d{1,7})')
 """Where torch's errors say that the user's code was."""
 
@@ -154,7 +155,7 @@ def _answer(module: nn.Module, run: nn.Module, given: Tensors, said: str) -> tor
             else f"the module fails on a batch of {len(given[0])}: {words(error)}",
             "Call .float() on the module, and export that."
             if floats
-            else said or "It must accept any number of rows, also one.",
+            else said or (UNKNOWN if isinstance(error, IndexError) else "It must accept any number of rows, also one."),
         ) from error
 
 

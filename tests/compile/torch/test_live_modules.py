@@ -184,6 +184,7 @@ def test_an_example_is_read_as_the_module_takes_it(module: nn.Module, example: A
         (nn.Linear(3, 1), None, "an example of the net's inputs is missing"),
         (nn.Linear(3, 1), {}, "an example of the net's inputs is missing"),
         (nn.Linear(3, 1), pd.DataFrame({"a": ["x", "y"]}), "argument 1 is no array of numbers"),
+        (Optional(), (None, CODES + 9), "(?s)index out of range.*whose codes are all in the module's tables"),
         (OfBatch(), {"numbers": ROWS, "codes": CODES[:4]}, "as many rows as one another"),
         (nn.Bilinear(3, 3, 1), (ROWS, ROWS), "two tensors of numbers"),
     ],
