@@ -198,7 +198,7 @@ def test_a_live_net_and_a_frame_with_its_labels(desk: Desk) -> None:
     for label, data, said in (
         ("targte", frame, "no column 'targte'.*did you mean 'target'"),
         ("target", frame.assign(d="x"), "column 'd' of the net's example isn't numeric"),
-        ("target", frame[["a", "b", "c"]].to_numpy(), "data is an array, whose columns have no names"),
+        ("target", frame[["a", "b", "c"]].to_numpy(), "names a column, and data has no names"),
         (frame["target"][:50], frame[["a", "b", "c"]].to_numpy(), "50 labels for 120 rows"),
     ):
         with pytest.raises(UsageError, match=said):

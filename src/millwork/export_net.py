@@ -32,7 +32,8 @@ def save_net(
     The module returns margins (or values) [N] or [N, K], the same ones for the same rows, and is afterwards as it was.
     ``task``: regression (the default), binary, multiclass or multilabel: what the outputs are margins of. ``names``,
     ``code_names``: the columns; ``labels``: the classes, or outputs; ``code_counts``: how many codes each column has
-    (the net is asked, so it isn't needed); ``threshold``: the probability above which a binary net decides for its second class.
+    (the net is asked, so it isn't needed); ``threshold``: the probability above which a binary net decides for its
+    second class.
 
     The program is proved against the module at batches of 1, 2, an odd number and a large one. Raises ModelError where
     the module can't be exported, UsageError for a wrong argument, TargetError where torch isn't installed.

@@ -247,7 +247,7 @@ class Running:
 
     grpc_url, http_url, metrics_url, log = "grpc://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", EVIL
 
-    def wait(self) -> int:
+    def ended(self, _seconds: float) -> int | None:
         raise KeyboardInterrupt
 
 

@@ -47,8 +47,10 @@ def _line(trial: TrialRecord, mark: str) -> tuple[Text, ...]:
 
 def _told(tuning: Tuning) -> list[str]:
     measured = sum(trial.figures is not None for trial in tuning.trials)
+    found = text.tried(measured, tuning.considered)
+    found = f"closest: {found}" if tuning.met is False else f"★ is {found}"
     lines = [
-        f"★ is {text.tried(measured, tuning.considered)} in {text.seconds(tuning.seconds)}: {tuning.why}",
+        f"{found} in {text.seconds(tuning.seconds)}: {tuning.why}",
         f"on {tuning.server} under {tuning.traffic}",
         f"where the time goes: {tuning.limited_by}",
     ]
