@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from .. import __version__
 from ..artifacts import client, report, signing
 from ..artifacts.bundle import Bundle
 from ..artifacts.repository.base import Sign
@@ -18,7 +17,6 @@ from ..compile.kernel import TRITON_BACKEND
 from ..errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
 from ..progress import Progress, Silent
 from ..storage.run_directory import RunDirectory
-from ..targets import instead, measured_here
 from ..triton import control
 from ..triton import serving as servers
 from ..triton.serving import Serving
@@ -30,8 +28,8 @@ from ..validators import gate_steps
 from ..validators.choose_candidate import Choice, best_few, choose
 from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
-from ..values import SCHEMA, CandidateRecord, ModelSummary, Record, Status, Tuning, Winner
-from . import absent_target, given, our_backend, publish, serve, stages
+from ..values import CandidateRecord, Record, Status, Tuning, Winner
+from . import absent_target, given, our_backend, publish, run_record, serve, stages
 from .check_words import in_words
 from .options import Options
 from .plan import Plan, understand
@@ -48,9 +46,6 @@ class Outcome(NamedTuple):
     error: MillworkError | None
 
 
-TRUSTED = "--trust: the steps that read and run this model had no sandbox"
-
-
 def optimize(options: Options, progress: Progress | None = None) -> Outcome:
     """The whole job. Raises MillworkError where nothing could be judged; what came after that is in the outcome."""
     plan, executor = understand(options)
@@ -65,13 +60,13 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         run = Run(plan, given.look_at(plan), directory, executor, progress)
         client.forget(plan.run_dir)
         if plan.trust:
-            progress.note(TRUSTED)
+            progress.note(run_record.TRUSTED)
         model = stages.load(run)
         require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
         serving = _prepare_server(run, model)
         truth = stages.judge_by(run, model)
         checked = [_check(run, model, truth, form, serving.release) for form in _forms(run, model)]
-        found = _record(plan, model, truth, checked)
+        found = run_record.of_checked(plan, model, truth, checked)
         for record in found.candidates:
             if record.status == "error":
                 progress.note(f"{record.id} died and isn't compared: {record.reason.splitlines()[0]}")
@@ -79,14 +74,14 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         try:
             _require_some(checked)
             checked = our_backend.servable(checked, serving)
-            found = msgspec.structs.replace(found, candidates=_records(checked))
+            found = msgspec.structs.replace(found, candidates=run_record.candidates(checked))
             our_backend.require_servable(checked)
             if not plan.measurable:
                 checked, absent = absent_target.without_target(run, checked)
-                found = msgspec.structs.replace(found, candidates=_records(checked))
+                found = msgspec.structs.replace(found, candidates=run_record.candidates(checked))
                 raise absent
             checked, choice = _choose(run, truth, checked)
-            found = msgspec.structs.replace(found, candidates=_records(checked), winner=choice.winner)
+            found = msgspec.structs.replace(found, candidates=run_record.candidates(checked), winner=choice.winner)
             decision = _tune(run, model, truth, checked, choice, serving, found)
             found = _with_decision(found, decision)
             if decision.error is not None:
@@ -353,49 +348,3 @@ def _with_bundle(found: Record, decision: Decision, bundle: Bundle) -> Record:
             for record in found.candidates
         ),
     )
-
-
-# ── the record ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _record(plan: Plan, model: Model, truth: Truth, checked: Sequence[CheckedCandidate]) -> Record:
-    """What is known once all candidates were checked."""
-    died = (
-        f"{candidate.record.id} died and isn't compared" for candidate in checked if candidate.record.status == "error"
-    )
-    trusted = (TRUSTED,) if plan.trust else ()
-    elsewhere = (f"measured on {instead(plan.target)}",) if plan.other_gpu and instead(plan.target) else ()
-    notes = (*trusted, *elsewhere, *model.signature.notes, *truth.rows.notes, truth.interpreter.note, *died)
-    return Record(
-        schema=SCHEMA,
-        model=_summary(model, truth),
-        target=measured_here(plan.target, other_gpu=plan.other_gpu),
-        candidates=_records(checked),
-        notes=tuple(note for note in notes if note),
-        run_dir=str(plan.run_dir),
-        millwork=__version__,
-    )
-
-
-def _summary(model: Model, truth: Truth) -> ModelSummary:
-    signature = model.signature
-    return ModelSummary(
-        framework=signature.provenance.framework,
-        objective=signature.objective,
-        sha256=signature.provenance.sha256,
-        features=signature.features.names,
-        outputs=signature.output.labels,
-        framework_version=signature.provenance.framework_version,
-        oracle_version=truth.interpreter.version,
-        path=signature.provenance.path,
-        trees=model.lowered.trees,
-        output_kind=signature.output.kind,
-        missing=signature.features.missing,
-        notes=signature.notes,
-        categories=signature.features.category_names,
-        category_dtype=signature.features.category_dtype,
-    )
-
-
-def _records(checked: Sequence[CheckedCandidate]) -> tuple[CandidateRecord, ...]:
-    return tuple(candidate.record for candidate in checked)
