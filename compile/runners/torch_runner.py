@@ -28,7 +28,7 @@ class Runner:
         self.inputs = parameters["inputs"].split(",")
         self.answer = parameters["answer"]
         self.outputs = int(parameters["outputs"])
-        self.safe = {
+        self.safe: dict[str, Any] = {
             "numbers": np.array([float(x) for x in parameters.get("safe_numbers", "").split(",") if x], np.float32),
             "codes": np.array([int(x) for x in parameters.get("safe_codes", "").split(",") if x], np.int64),
         }

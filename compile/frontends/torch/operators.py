@@ -317,7 +317,13 @@ _MAGNIFYING = (
 )
 MAGNIFYING = tuple(_MAGNIFYING.split())
 """Operators after which a small number counts: it is compared, a root, a logarithm or a divisor."""
-LARGE = 100.0
+_MIXING = (
+    "aten.linear aten.matmul aten.mm aten.bmm aten.addmm aten.baddbmm aten.einsum aten.conv1d aten.batch_norm "
+    "aten.layer_norm aten.native_layer_norm aten.group_norm aten.softmax aten.scaled_dot_product_attention"
+)
+MIXING = frozenset(_MIXING.split())
+"""Operators that add a small number to others of usual size, where it no longer counts."""
+LARGE, TINY = 100.0, 1e-3
 
 
 def table(program: ExportedProgram) -> dict[Any, Callable[..., Any]]:
@@ -336,8 +342,19 @@ def _magnifies(program: ExportedProgram) -> bool:
         elif any(given in after for given in node.all_input_nodes):
             if _magnifying(node, after):
                 return True
-            after.add(node)
+            if not _mixes(node, after):
+                after.add(node)
     return False
+
+
+def _mixes(node: Any, after: set[Any]) -> bool:
+    name = str(node.target).rpartition(".")[0]
+    if name in ("aten.add", "aten.sub", "aten.add_", "aten.sub_"):
+        return any(
+            part not in after if not isinstance(part, float | int) else name == "aten.add" and abs(part) > TINY
+            for part in node.args[:2]
+        )
+    return name in MIXING
 
 
 def _magnifying(node: Any, after: set[Any]) -> bool:

@@ -81,7 +81,8 @@ def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[T
 
 def distances(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:  # noqa: ARG001
     """torch.cdist as it is for few rows, whatever their number: [.., P, D], [.., R, D] -> [.., P, R]."""
-    return torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), ord=p, dim=-1)
+    apart: Tensor = torch.linalg.vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), ord=p, dim=-1)
+    return apart
 
 
 def deviation(x: Tensor, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> Tensor:
