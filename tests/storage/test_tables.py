@@ -604,6 +604,30 @@ def test_only_the_categories_of_a_csv_are_texts(tmp_path: Path) -> None:
     assert found.categories.tolist() == [["01", "2024-01-05"], ["02", "2024-01-06"]]
 
 
+@pytest.mark.parametrize("word", ["007", "+7", " 7", "7.0", "\u0667"])
+def test_a_text_that_is_another_category_than_the_integer_is_not_taken_for_it(word: str, tmp_path: Path) -> None:
+    """CatBoost knows 7 by the hash of "7", and not the others."""
+    path = parquet({"place": ["7", word], "size": [1.0, 2.0]}, tmp_path / "rows.parquet")
+    features = FeatureContract(
+        names=("size",),
+        named=True,
+        categories={"place": ("7",)},
+        category_names=("place",),
+        category_dtype="int64",
+        order=("place", "size"),
+    )
+    with pytest.raises(UsageError, match="the model's categories are integers, but those of 'place' aren't"):
+        read(path, features)
+
+
+def test_columns_that_are_numbers_are_the_features_of_those_numbers(tmp_path: Path) -> None:
+    """Where the model doesn't name them: in whatever order, and beside others."""
+    frame = FRAME[["score", "age", "income", "y"]].rename(columns={"age": "0", "income": "1", "score": "2"})
+    found = read(save(frame, tmp_path / "rows.parquet"), UNNAMED)
+    assert np.array_equal(found.rows, VALUES, equal_nan=True)
+    assert found.notes == ("the model doesn't name its features, so columns were taken by their numbers",)
+
+
 def test_a_csvs_integers_for_a_model_of_integers(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("kind,age,place\n01,1,02134\n2,1,7\n")
     found = read(tmp_path / "rows.csv", INTEGERS).categories

@@ -279,7 +279,7 @@ def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> C
     columns = []
     for name, column in zip(features.category_names, texts, strict=True):
         try:
-            columns.append(np.array([int(text) for text in column], np.int64))
+            columns.append(np.array([_integer(text) for text in column], np.int64))
         except (ValueError, OverflowError) as error:
             odd = next((text for text in column if whole_of(text)), "")
             raise UsageError(
@@ -289,6 +289,15 @@ def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> C
                 else "",
             ) from error
     return np.stack(columns, axis=1)
+
+
+def _integer(text: str) -> int:
+    """The integer that ``text`` writes. ValueError for 007 and +7, too: the framework takes them for other categories
+    than 7."""
+    value = int(text)
+    if str(value) != text:
+        raise ValueError(f"{text!r} isn't {value} as the model writes it")
+    return value
 
 
 def _columns(
@@ -307,6 +316,9 @@ def _columns(
         extra = len(candidates) - len(features.all_names)
         left = "ignored 1 column" if extra == 1 else f"ignored {extra} columns"
         return features.all_names, (f"{left} that the model doesn't take",) if extra else ()
+    numbers = [str(place) for place in range(len(features.all_names))]
+    if set(numbers) <= set(candidates) and candidates != numbers:
+        return numbers, ("the model doesn't name its features, so columns were taken by their numbers",)
     if len(candidates) != len(features.all_names):
         raise UsageError(
             f"{path}: the file has {len(candidates)} columns besides the label; "
