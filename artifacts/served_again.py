@@ -36,10 +36,12 @@ def again(
     is served. Its configuration keeps all that isn't the Triton backend's own."""
     manifest = bundle.manifest
     folder.mkdir(parents=True)
-    python_only = {MODEL_PY.name, RUNNER_FILE, *(path.name for path in runners.beside(manifest.runner))}
     python = triton_backend == "python"
+    python_only: set[str] = set()
+    if not python and triton_backend != manifest.triton_backend:
+        python_only = {MODEL_PY.name, RUNNER_FILE, *(path.name for path in runners.beside(manifest.runner))}
     for entry in manifest.files:
-        if python or entry.path not in python_only:
+        if entry.path not in python_only:
             (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.folder / entry.path, folder / entry.path)
     config = bundle.config

@@ -114,7 +114,7 @@ def _net_rows(request: RowsRequest, folder: Path) -> RowsReply:
         adversarial=len(made),
         user=0 if own is None else len(own),
         labelled=labels is not None,
-        coverage=net_rows.COVERAGE,
+        coverage=net_rows.COVERAGE + (net_rows.FAR_COVERAGE if far else ""),
         notes=notes,
         calibration=0 if own is None else len(apart),
         far=far,

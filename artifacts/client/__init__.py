@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import units
 from ...errors import ModelError, UsageError
 from ...storage.files import atomic_write, refusal
 from ...values import Example, FeatureContract, Manifest
@@ -133,7 +134,8 @@ def _facts(manifest: Manifest, given: Given, answers: Any) -> Iterable[str]:
 
 
 def _sentinel(features: FeatureContract) -> str:
-    return "" if features.missing is None or math.isnan(features.missing) else f", and so is {features.missing:g}"
+    sentinel = features.missing
+    return "" if sentinel is None or math.isnan(sentinel) else f", and so is {units.exact(sentinel)}"
 
 
 def _names(names: Sequence[str]) -> str:

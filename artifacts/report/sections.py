@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePath
 
+from ... import units
 from ...triton import install
 from ...values import ModelSummary, PassNote, Publication, Record, Value
 from . import text
@@ -161,7 +162,7 @@ def tensors(record: Record) -> tuple[Fact, ...]:
 
 def _missing(model: ModelSummary) -> tuple[str, ...]:
     """How a client says that a value is missing."""
-    sentinel = f", or as {model.missing:g}" if model.missing is not None else ""
+    sentinel = f", or as {units.exact(model.missing)}" if model.missing is not None else ""
     numbers = (
         f"a number is sent as NaN{sentinel}",
         "in JSON that is the bare word NaN, which Triton reads although JSON has none; it refuses null",

@@ -39,10 +39,18 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
+RATIOS = {
+    "throughput": "the rows/s of Triton's default",
+    "latency": "as fast as Triton's default",
+    "cost": "as cheap as Triton's default",
+}
+"""What a tuned configuration's gain is a ratio of, by objective."""
+
+
 def tried(measured: int, considered: int) -> str:
     """Of how many something is the best: what was tried of what there is."""
     if measured >= considered:
-        return f"the best of all {measured}" if measured > 1 else "the only one there is"
+        return f"the best of all {measured}" if measured > 1 else "the only configuration there is"
     return f"the best of the {measured} of {considered} tried"
 
 

@@ -69,6 +69,7 @@ def tuned(record: Record) -> Tuned | None:
 def _facts(record: Record, tuning: Tuning) -> tuple[Fact, ...]:
     assumed = f"assumed: {tuning.assumed}" if tuning.assumed else ""
     measured = sum(trial.figures is not None for trial in tuning.trials)
+    found = "the closest" if tuning.met is False else "the choice"
     lines = {
         "Traffic": (tuning.traffic, assumed, f"sent by {GENERATORS.get(tuning.generator, tuning.generator)}"),
         "Limit": (tuning.slo or "none was given", *(limits(record) or (_kept(tuning),))),
@@ -77,7 +78,7 @@ def _facts(record: Record, tuning: Tuning) -> tuple[Fact, ...]:
         "Limited by": (tuning.limited_by,),
         "Head-room": _headroom(tuning),
         "Search": (
-            f"what was chosen is {text.tried(measured, tuning.considered)} in {text.seconds(tuning.seconds)}",
+            f"{found} is {text.tried(measured, tuning.considered)}, found in {text.seconds(tuning.seconds)}",
             f"on {tuning.server}",
             f"the search ended: {tuning.why}" if tuning.why else "",
         ),
@@ -102,11 +103,7 @@ def _chosen(tuning: Tuning) -> tuple[str, ...]:
     if tuning.gain is not None:
         spread = tuning.gain_ci
         within = f" (95% interval {spread.low:.2f} to {spread.high:.2f})" if spread is not None and spread.high else ""
-        what = {
-            "throughput": "the rows/s of Triton's default",
-            "latency": "as fast as Triton's default",
-            "cost": "as cheap as Triton's default",
-        }.get(tuning.objective, "the default")
+        what = text.RATIOS.get(tuning.objective, "the default")
         lines.append(f"{tuning.gain:.2f} times {what}{within}")
     return tuple(lines)
 

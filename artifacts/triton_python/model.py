@@ -41,8 +41,8 @@ class TritonPythonModel:
             return
         with np.load(golden) as found:
             parts = [found["x"], found["c"]] if self.categories else [found["x"]]
-        if parts[-1].dtype.kind == "U":  # as Triton hands over BYTES
-            parts[-1] = np.array([[word.encode() for word in row] for row in parts[-1].tolist()], object)
+        if self.categories:
+            parts[-1] = _as_sent(parts[-1])
         for rows in ([part[:1] for part in parts], parts):
             self.runner.predict(*rows)
 
@@ -90,6 +90,20 @@ def _answer(part: Any) -> Any:
     if isinstance(part, np.ndarray):
         return pb_utils.Tensor("output__0", np.ascontiguousarray(part))
     return pb_utils.Tensor.from_dlpack("output__0", part)
+
+
+def _as_sent(categories: Any) -> Any:
+    """[N, C] as Triton hands them over: integers as they are, text as bytes. A file that holds text which numpy's own
+    type would cut holds it as JSON (storage/texts.py)."""
+    if categories.dtype == np.uint8 and categories.ndim == 1:
+        shape, words = json.loads(categories.tobytes())
+    elif categories.dtype.kind == "U":
+        shape, words = categories.shape, categories.ravel().tolist()
+    else:
+        return categories
+    sent = np.empty(len(words), object)
+    sent[:] = [word.encode() for word in words]
+    return sent.reshape(shape)
 
 
 def _lies_on_a_gpu(request: Any) -> bool:

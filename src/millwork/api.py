@@ -179,6 +179,7 @@ def _features(frame: Any, label: object, *, is_data: bool) -> list[Any]:
     if label is None:
         return columns
     if named_rows.is_name(label):
+        label = label if label in columns else str(label)  # a table of arrow has texts for names
         if is_data and label not in columns:
             near = did_you_mean(str(label), map(str, columns))
             raise UsageError(f"data has no column {label!r} (label){near}", f"It has {_some(columns)}.")

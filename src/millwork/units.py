@@ -21,6 +21,13 @@ def figures(value: float) -> str:
     return f"{rounded:,.{max(digits, 0)}f}"
 
 
+def exact(value: float) -> str:
+    """All of a number, with as few digits as say it: -9999999, 0.1, 1e+30."""
+    if value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return next((short for digits in range(1, 18) if float(short := f"{value:.{digits}g}") == value), repr(value))
+
+
 def duration(us: float | None) -> str:
     """Microseconds, in the unit that suits them: 6.3 µs, 412 µs, 26.4 ms, 1.24 s. Calls are timed to a tenth of a
     microsecond at best, so no digit goes below it."""

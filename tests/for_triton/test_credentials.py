@@ -28,6 +28,7 @@ from millwork.tuning.load.load_steps import LoadRequest, Where, load
 from millwork.tuning.load.tensors import save
 from millwork.validators import traffic
 from millwork.validators.rows.given import Given
+from millwork.worker.variables import for_server
 
 if TYPE_CHECKING:
     from millwork.triton.install import Installation
@@ -245,10 +246,16 @@ def test_certificates_without_tls_are_refused(keys: Path, text: str) -> None:
     assert "grpcs://HOST:PORT" in caught.value.hint
 
 
-def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+@pytest.mark.parametrize("rest", ["localhost:8001", "localhost:80x1", "[::1", ""])
+def test_a_password_in_an_address_is_refused_and_not_shown(rest: str) -> None:
     with pytest.raises(UsageError, match="no user and no password") as caught:
-        parse(f"grpcs://me:{SECRET}@localhost:8001")
+        parse(f"grpcs://me:{SECRET}@{rest}")
     assert SECRET not in str(caught.value)
+
+
+def test_no_header_reaches_a_server_of_ours() -> None:
+    headers = dict.fromkeys(("MILLWORK_TRITON_HEADERS", "MILLWORK_METRICS_HEADERS"), f"authorization: {SECRET}")
+    assert for_server({"PATH": "/bin", **headers}, store=False) == {"PATH": "/bin"}
 
 
 # ── a metrics page ────────────────────────────────────────────────────────────────────────────────────────

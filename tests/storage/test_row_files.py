@@ -94,6 +94,18 @@ def test_a_folder_of_parquet_is_its_files_one_after_the_other(tmp_path: Path) ->
     assert found.labels.tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "types", [("int64", "float64"), ("float64", "int64"), ("int32", "int64"), ("float32", "float64")]
+)
+def test_files_of_a_folder_may_write_numbers_in_other_types(types: tuple[str, str], tmp_path: Path) -> None:
+    """One file with a missing integer has floats."""
+    parts = [(f"{i}.parquet", FRAME[i : i + 1].astype({"y": kind})) for i, kind in enumerate(types)]
+    found = read(folder(tmp_path / "rows", *parts), FEATURES, "y")
+    np.testing.assert_array_equal(found.rows, VALUES[:2])
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1]
+
+
 def test_the_names_of_hive_folders_are_columns(tmp_path: Path) -> None:
     parts = [(f"y={y}/kind=a%20b/{i}.parquet", FRAME.drop(columns="y")[i : i + 1]) for i, y in enumerate(FRAME.y)]
     features = FeatureContract(

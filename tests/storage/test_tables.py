@@ -620,6 +620,25 @@ def test_a_text_that_is_another_category_than_the_integer_is_not_taken_for_it(wo
         read(path, features)
 
 
+@pytest.mark.parametrize("order", [("city", "zone", "member"), ("member", "zone", "city"), ("zone", "member", "city")])
+def test_truth_values_of_a_csv_are_read_as_such_whatever_stands_before_them(
+    order: tuple[str, ...], tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"city": ["a", "b"], "zone": [1, 2], "member": [True, False]})
+    features = FeatureContract(
+        names=(),
+        named=True,
+        categories={"city": ("a", "b"), "zone": ("1", "2"), "member": ("0", "1")},
+        category_names=order,
+        category_dtype="string",
+        order=order,
+        truths=("0", "1"),
+    )
+    found = read(save(frame, tmp_path / "rows.csv"), features)
+    assert found.categories is not None
+    assert found.categories[:, order.index("member")].tolist() == ["1", "0"]
+
+
 def test_columns_that_are_numbers_are_the_features_of_those_numbers(tmp_path: Path) -> None:
     """Where the model doesn't name them: in whatever order, and beside others."""
     frame = FRAME[["score", "age", "income", "y"]].rename(columns={"age": "0", "income": "1", "score": "2"})

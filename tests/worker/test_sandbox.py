@@ -20,6 +20,7 @@ from millwork.compile import compile_steps
 from millwork.compile.frontends.loaded_model import Oracle, Signature
 from millwork.errors import TargetError
 from millwork.pipeline import optimize as pipeline
+from millwork.pipeline import run_record
 from millwork.pipeline.options import Options
 from millwork.validators.gate_steps import RowsRequest
 from millwork.values import FeatureContract, OutputContract, Provenance
@@ -356,6 +357,7 @@ def test_a_step_is_told_its_profile(gpu: bool, tmp_path: Path) -> None:
 SECRETS = (
     "MILLWORK_KEY_PASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AZURE_STORAGE_ACCOUNT_KEY", "PIP_INDEX_URL",
     "GOOGLE_SERVICE_ACCOUNT_KEY", "HF_TOKEN", "TORCH_HUB_TOKEN", "HTTPS_PROXY", "DATABASE_URL", "ORT_SECRET",
+    "MILLWORK_TRITON_HEADERS", "MILLWORK_METRICS_HEADERS",
 )  # fmt: skip
 
 
@@ -476,4 +478,4 @@ def test_trust_runs_the_whole_job_without_it_and_says_so(tmp_path: Path, monkeyp
         pipeline.optimize(options)
     found, error = pipeline.optimize(msgspec.structs.replace(options, trust=True))
     assert error is None
-    assert pipeline.TRUSTED in found.notes
+    assert run_record.TRUSTED in found.notes

@@ -18,8 +18,10 @@ from .given import Given
 
 COVERAGE = (
     "columns mixed, each at its least, its largest and beyond, tiny numbers, zeros of both signs, NaN, infinities, "
-    "codes known and unknown; each column and all at 10, 100 and 10,000 times the range of the data"
+    "codes known and unknown"
 )
+FAR_COVERAGE = "; each column and all at 10, 100 and 10,000 times the range of the data"
+"""The same, where rows are asked far out, too."""
 CALIBRATION_SHARE, CALIBRATION_ROWS, FEWEST = 0.2, 2000, 40
 """Of the user's rows so many calibrate and judge nothing; none where there are fewer than 40."""
 BEYOND = 4.0

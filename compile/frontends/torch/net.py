@@ -314,6 +314,11 @@ def _told(card: Card, found: _Findings) -> tuple[str, ...]:
             else "no ONNX graph answers NaN and infinities as torch"
         )
         notes.append(f"{why}, so a row that holds one is answered NaN")
+    if found.joint:
+        notes.append(
+            "what the net looks up depends on several columns together, or on numbers: a row on which torch fails is "
+            "answered NaN"
+        )
     if not found.independent:
         notes.append(
             "in this net, rows of a batch affect each other's answers, so a request is never batched with others"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .. import units
 from ..commands.options import InspectOptions
 from .command import AsJson, command
 
@@ -80,7 +81,7 @@ def _table(found: Inspected) -> Table:
         "objective": signature.objective if signature.is_net else f"{signature.objective} ({signature.output.task})",
         "features": shown + ("" if signature.features.named else " (the model doesn't name them)"),
         **({"categories": _categories(signature.features)} if signature.features.category_names else {}),
-        "missing": "NaN" if missing is None else f"NaN and {missing:g}",
+        "missing": "NaN" if missing is None else f"NaN and {units.exact(missing)}",
         "output": f"{signature.output.kind}: {', '.join(signature.output.labels[:8])}",
         **_size(found),
         **{f"  {note.name}": note.summary for note in found.lowered.notes if note.modified},

@@ -61,6 +61,13 @@ def requested(options: RetuneOptions) -> RetuneRequest:
     """The options, understood; UsageError names the first that is wrong."""
     if not options.metrics and not options.prometheus:
         raise UsageError("neither --metrics nor --prometheus", "Such as --metrics http://HOST:8002/metrics.")
+    for name, url in (("--metrics", options.metrics), ("--prometheus", options.prometheus)):
+        scheme, _, rest = (url or "").partition("://")
+        if "@" in rest.partition("/")[0]:  # before any message that shows the address
+            raise UsageError(
+                f"{name} {scheme}://…: an address holds no user and no password",
+                f"Give them as a header: --metrics-header, or {counters.HEADERS_VARIABLE} in the environment.",
+            )
     seconds = options.seconds if options.seconds is not None else (3600.0 if options.prometheus else 10.0)
     if not 0 < seconds <= LONGEST_LOOK_S:
         raise UsageError(f"--seconds {seconds:g}: expected above 0, at most 30 days")

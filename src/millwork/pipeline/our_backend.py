@@ -56,9 +56,10 @@ def settled(
     if not known:
         return serving
     if sure:
+        was = f"the last publication into {into.url} was" if known == "recorded" and into else "the run was"
         progress.note(
-            f"the last publication into {into.url if into else 'it'} was for a server with our Triton backend, and "
-            f"{serving.words} hasn't it: what is published is for a server without"
+            f"{was} for a server with our Triton backend, and {serving.words} doesn't have it: what is "
+            "published is for a server without"
         )
         return serving
     return _with_ours(serving, known)

@@ -167,7 +167,7 @@ def _asker(name: str, into: Repository, serving: Serving, progress: Progress) ->
                 ready = ", ".join(map(str, server.versions(name))) or "none"
                 raise PublicationError(
                     f"Triton at {server.url} has version {ready} of {name!r} ready, not version {version}",
-                    f"Does that server read {into.url}, in explicit mode?",
+                    f"Does that server read {into.url}{', in explicit mode' if serving.explicit else ''}?",
                 )
             if manifest is not None:
                 _require_golden(server, name, version, folder, manifest)

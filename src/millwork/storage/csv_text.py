@@ -34,10 +34,10 @@ def with_texts(path: Path, table: Any, known: Mapping[str, Sequence[str]], truth
             present = texts.column(name).filter(column.is_valid()).to_pylist()
             if values or all(map(whole_of, present)):
                 continue  # they are refused as what they are
-        gone = column.is_null().to_pylist()
+        gone, own = column.is_null().to_pylist(), truths
         if not all(missing or _TRUTH.fullmatch(word) for word, missing in zip(words, gone, strict=True)):
-            truths = ("", "")  # a "true" among other words is text
-        chosen = [_own_word(word, missing, values, truths) for word, missing in zip(words, gone, strict=True)]
+            own = ("", "")  # a "true" among other words is text
+        chosen = [_own_word(word, missing, values, own) for word, missing in zip(words, gone, strict=True)]
         table = table.set_column(table.column_names.index(name), name, pa.array(chosen, pa.string()))
     return table
 

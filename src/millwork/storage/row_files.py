@@ -170,14 +170,21 @@ def _folder(folder: Path) -> Any:
                 f"{folder}: {lacks.relative_to(folder)} has no column {odd[0]!r}, which {has.relative_to(folder)} has"
             )
     partitioning = pyarrow.dataset.partitioning(flavor="hive")
-    whole = pyarrow.dataset.dataset(
-        [str(file) for file in files], format="parquet", partitioning=partitioning, partition_base_dir=str(folder)
-    )
+
+    def dataset(schema: Any) -> Any:
+        return pyarrow.dataset.dataset(
+            [str(file) for file in files],
+            format="parquet",
+            schema=schema,
+            partitioning=partitioning,
+            partition_base_dir=str(folder),
+        )
+
     types = pa.unify_schemas([schema.remove_metadata() for schema in schemas.values()], promote_options="permissive")
-    for field in whole.schema:
+    for field in dataset(None).schema:  # those that the folders' names are
         if field.name not in types.names:
             types = types.append(field)
-    return whole.replace_schema(types).to_table()
+    return dataset(types).to_table()
 
 
 def _arrow(path: Path) -> Any:

@@ -105,16 +105,17 @@ def parse(text: str, given: Credentials = NONE) -> Address:
 
 
 def _remote(text: str, given: Credentials) -> Remote:
+    scheme, _, rest = text.partition("://")
+    if "@" in rest.partition("/")[0]:  # before any message that shows the address
+        raise UsageError(
+            f"--triton {scheme}://…: an address holds no user and no password",
+            f"Give them as a header: --triton-header, or {HEADERS_VARIABLE} in the environment.",
+        )
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:  # a port that isn't a number, or brackets that don't close
         raise UsageError(f"--triton {text}: {error}", EXPECTED) from error
-    if parts.username is not None:
-        raise UsageError(
-            f"--triton {parts.scheme}://…: an address holds no user and no password",
-            f"Give them as a header: --triton-header, or {HEADERS_VARIABLE} in the environment.",
-        )
     if (given.ca or given.cert) and parts.scheme != "grpcs":
         raise UsageError(
             f"--triton-{'ca' if given.ca else 'cert'} with --triton {text}: certificates are for TLS",

@@ -11,14 +11,11 @@ import contextlib
 from collections.abc import Iterable
 
 from ..errors import PublicationError
-from .client import Session
+from .client import NOT_EXPLICIT, Session
 from .probes import Probe, probe
 
 NO_BACKEND = "unable to find backend library"
 """What Triton says of a model whose backend it lacks."""
-
-NOT_ASKED = "explicit model load / unload is not allowed"
-"""What it says of any model in poll and none mode."""
 
 Good = Probe
 """A model that the server is known to load."""
@@ -45,7 +42,7 @@ def backends_of(session: Session, wanted: Iterable[str]) -> tuple[str, ...]:
         try:
             session.load(name, config(name), files)
         except PublicationError as error:
-            if NOT_ASKED in error.message:
+            if NOT_EXPLICIT in error.message:
                 raise
             failed.append(name)
             if NO_BACKEND not in error.message:  # refused for what it is

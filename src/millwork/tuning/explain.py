@@ -6,6 +6,8 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+import msgspec
+
 from .. import units
 from ..artifacts.report import text
 from ..values import Figures, Interval
@@ -54,8 +56,12 @@ def _said(figures: Figures) -> str:
 
 
 def _tried(found: Found) -> str:
-    there = {(t.candidate.id, t.candidate.backend, t.settings.words) for t in (*found.space, *found.state.trials)}
-    return text.tried(len(found.state.rounds), len(there))
+    return text.tried(len(found.state.rounds), len({place(trial) for trial in (*found.space, *found.state.trials)}))
+
+
+def place(trial: Trial) -> tuple[str, str, bytes]:
+    """What tells a configuration from the others."""
+    return trial.candidate.id, trial.candidate.backend, msgspec.json.encode(trial.settings)
 
 
 def gain(state: SearchState, winner: Trial) -> tuple[float, Interval] | None:

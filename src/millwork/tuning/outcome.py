@@ -35,13 +35,6 @@ class Setup(Value):
     other_settings: Settings | None = None
 
 
-RATIOS = {
-    "throughput": "the rows/s of Triton's default",
-    "latency": "as fast as Triton's default",
-    "cost": "as cheap as Triton's default",
-}
-"""What a gain is a ratio of, by objective."""
-
 LARGEST = 1e6
 """A limit missed by more is missed by this much in the record: JSON has no infinity."""
 
@@ -64,7 +57,7 @@ def words(decision: Decision, traffic: str) -> str:
         return f"{traffic}: nothing was measured"
     best = found.best.figures
     figure = f"{units.figures(best.rows_per_s)} rows/s, p99 {units.duration(best.p99_us)}"
-    gain = f"; {found.gain:.2f} times {RATIOS[found.objective]}" if found.gain is not None else ", the default"
+    gain = f"; {found.gain:.2f} times {text.RATIOS[found.objective]}" if found.gain is not None else ", the default"
     kept = "".join(f"; {limit_answers.in_words(limit)}" for limit in found.limits)
     return f"{traffic}: {found.best.candidate}, {found.best.words}: {figure}{gain}{kept}; {tried(found)}"
 
@@ -154,7 +147,7 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
         headroom=tuned.headroom,
         server=serving.words,
         generator=tuned.generator,
-        considered=len({_place(trial) for trial in (*tuned.found.space, *state.trials)}),
+        considered=len({explain.place(trial) for trial in (*tuned.found.space, *state.trials)}),
         seconds=round(state.spent_s, 1),
         limits=limit_answers.answers(best.figures, problem.slo) if best and best.figures else (),
         other=_other_record(tuned.other) if tuned.other is not None else None,
@@ -172,10 +165,6 @@ def _other_record(other: Other) -> TrialRecord:
         figures=other.figures,
         over=other.way.over,
     )
-
-
-def _place(trial: Trial) -> tuple[str, str, bytes]:
-    return trial.candidate.id, trial.candidate.backend, msgspec.json.encode(trial.settings)
 
 
 def _trial_record(tuned: Tuned, trial: Trial) -> TrialRecord:

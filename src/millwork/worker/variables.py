@@ -21,7 +21,7 @@ MORE = "MILLWORK_STEP_VARIABLES"
 PINNING = frozenset({"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"})
 """libgomp then sets each thread's cores by the thread's number, which the sandbox refuses, and ends the process."""
 
-_SECRET = re.compile(r"TOKEN(?!IZ)|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY", re.IGNORECASE)
+_SECRET = re.compile(r"TOKEN(?!IZ)|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|^MILLWORK_\w+_HEADERS$", re.IGNORECASE)
 """In a name; TOKENIZERS_PARALLELISM is none."""
 OF_STORES = ("AWS_", "AZURE_", "GOOGLE_", "TRITON_CLOUD_CREDENTIAL_")
 """Triton's own names for an object store's credentials, and for where the store is."""
