@@ -76,7 +76,7 @@ class Place(Value):
     @property
     def notes_access(self) -> Access:
         """Who may read and write our state: whoever may the repository."""
-        return permissions.of(self.root)
+        return permissions.of(self.root) if self.root.is_dir() else permissions.nearest(self.root)
 
     @property
     def access(self) -> Access:

@@ -92,7 +92,7 @@ def test_an_installation_that_lacks_it_is_not_talked_into_it(tmp_path):
     into.keep_server_notes(ServerNotes(millwork_backend=True))
     found = settled(serving, into=into, progress=told)
     assert found.served_by("millwork") == ("python",)
-    assert "hasn't it" in told.notes[0]
+    assert "doesn't have it" in told.notes[0]
 
 
 def test_a_stock_container_has_tensorrts_backend():

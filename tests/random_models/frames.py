@@ -128,9 +128,9 @@ def categories(rng: Rng, count: int, *, hard: bool) -> list[Column]:
     return made
 
 
-def pandas_categories(rng: Rng, count: int) -> list[Column]:
-    """As XGBoost takes them: pandas' categoricals of text or of integers, some missing; in the order of training, or in
-    another."""
+def pandas_categories(rng: Rng, count: int, *, reordered: bool) -> list[Column]:
+    """As XGBoost takes them: pandas' categoricals of text or of integers, some missing. ``reordered``: in another order
+    than in training, when they are asked."""
     made = []
     for _ in range(count):
         text = chance(rng, 0.6)
@@ -142,7 +142,7 @@ def pandas_categories(rng: Rng, count: int) -> list[Column]:
         gaps = pick(rng, 0.0, 0.1)
 
         def make(rng: Rng, rows: int, unseen: bool, known: list[Any] = known, gaps: float = gaps) -> Any:
-            order = list(reversed(known)) if unseen else known
+            order = list(reversed(known)) if unseen and reordered else known
             codes = rng.integers(0, len(known), rows)
             codes[: len(known)] = np.arange(len(known))
             codes[len(known) :][rng.random(rows - len(known)) < gaps] = -1

@@ -77,7 +77,6 @@ def test_rows_of_a_request_on_average() -> None:
         "batch=1:" + "9" * 400,
         "rate=1/s rate=2/s",
         "batch=1  clients=1 clients=1",
-        "nothing.csv",
     ],
 )
 def test_what_is_no_traffic(spec: str) -> None:
@@ -88,6 +87,7 @@ def test_what_is_no_traffic(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "phrase"),
     [
+        ("nothing.csv", "nothing.csv: there is no such file"),
         ("rate=0/s", "rate=0/s isn't a number of requests a second"),
         ("rate=fast", "rate=fast isn't"),
         ("rate=3/day", "rate=3/day isn't"),

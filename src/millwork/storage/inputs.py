@@ -43,18 +43,19 @@ class Stamp(NamedTuple):
 
 class Input(NamedTuple):
     """A file, or the files of a folder, as it was looked at. ``sha256`` is of its content, and of a folder of names and
-    contents."""
+    contents. ``of_rows``: a folder of rows, in which a file may come up later."""
 
     path: Path
     sha256: str
     stamps: tuple[Stamp, ...]
     racy: bool
+    of_rows: bool = False
 
     def changed(self) -> bool:
         """Whether its content isn't what was digested; a file that has gone has changed."""
         files = [Path(stamp.path) for stamp in self.stamps]
         try:
-            found = row_files.parts(self.path) if self.path.is_dir() else files
+            found = row_files.parts(self.path) if self.of_rows else files
             if tuple(map(_stamp, found)) == self.stamps and not self.racy:
                 return False
             return _digest(self.path, found) != self.sha256
@@ -76,7 +77,9 @@ def rows(path: Path) -> Input:
     """A file or folder of rows. UsageError where there is none, or it can't be read."""
     row_files.require(path)
     try:
-        return look_at(path, row_files.parts(path) if path.is_dir() else None)
+        if not path.is_dir():
+            return look_at(path)
+        return look_at(path, row_files.parts(path))._replace(of_rows=True)
     except OSError as error:
         raise UsageError(f"{refusal(error, path)}") from error
 
