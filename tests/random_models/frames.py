@@ -105,7 +105,7 @@ def _among(known: list[Any], unknown: list[Any], dtype: Any) -> Values:
 
 def categories(rng: Rng, count: int, *, hard: bool) -> list[Column]:
     """As CatBoost takes them: text, integers or truth values, some of which training never saw. ``hard``: of text that
-    a csv can't tell from another, too."""
+    a csv can't tell from another, too (00 from 0)."""
     made = []
     for _ in range(count):
         kind = pick(
@@ -118,7 +118,7 @@ def categories(rng: Rng, count: int, *, hard: bool) -> list[Column]:
         make = {
             "words": lambda w=words, n=few: _among(w[:n], w[n : n + 2], None),
             "many words": lambda: _among([f"user {i}" for i in range(40)], ["nobody", "user 40"], None),
-            "digits": lambda n=few: _among([str(i) for i in range(n)], [str(n), "00"], None),
+            "digits": lambda n=few: _among([str(i) for i in range(n)], [str(n), *(["00"] if hard else [])], None),
             "integers": lambda i=integers: _among(i[:-2], i[-2:], "int64"),
             "negative integers": lambda i=integers: _among(i[:-2], i[-2:], "int32"),
             "bools": lambda: _among([True, False], [], "bool"),
