@@ -20,6 +20,7 @@ from ... import units
 from ...errors import ModelError, UsageError
 from ...storage.files import atomic_write, refusal
 from ...values import Example, FeatureContract, Manifest
+from ...values.contracts import NO_CATEGORY, NO_INTEGER
 from .. import bundle_rehearsal
 from ..report.sections import CLIENT_FILE, MEANINGS
 
@@ -33,8 +34,6 @@ MOST_ROWS, MANY_FEATURES = 3, 50
 """Rows that a client asks; one where the model has more features."""
 FEW_VALUES = 5
 """Known values of a category that are listed."""
-NO_INTEGER = -(2**63)
-"""What stands for a missing category among integers; among texts the empty one does."""
 
 
 def write(bundle: Bundle, folder: Path) -> Example:
@@ -111,7 +110,7 @@ def _facts(manifest: Manifest, given: Given, answers: Any) -> Iterable[str]:
         yield from (_known(name, features.categories.get(name, ())) for name in features.category_names)
         yield f"CATEGORIES: tuple[str, ...] = {_names(words)}"
         yield f'CATEGORY_TYPE = "{kind}"'
-        nothing = (NO_INTEGER if integers else "") if features.category_nulls else None
+        nothing = (NO_INTEGER if integers else NO_CATEGORY) if features.category_nulls else None
         yield "# what stands for a missing category; None: there is none, fill it as you did for training"
         yield f"NO_CATEGORY: str | int | None = {nothing!r}"
     else:

@@ -24,9 +24,9 @@ from millwork.compile.frontends.loaded_model import LoadedModel, Signature
 from millwork.compile.frontends.read import read
 from millwork.errors import ModelError, UsageError
 from millwork.passes.program import Program, run
-from millwork.storage.tables import NO_INTEGER
 from millwork.storage.tables import read as read_rows
 from millwork.values import Provenance
+from millwork.values.contracts import NO_INTEGER
 
 XGBOOST_FORMATS = ["model.json", "model.ubj", "model.pkl", "model.joblib"]
 CATBOOST_FORMATS = ["model.cbm", "model.json", "model.pkl", "model.joblib"]

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from millwork.errors import UsageError
-from millwork.storage.tables import NO_CATEGORY, NO_INTEGER, distinct_categories, read
+from millwork.storage.tables import distinct_categories, read
 from millwork.values import FeatureContract
+from millwork.values.contracts import NO_CATEGORY, NO_INTEGER
 
 NAMED = FeatureContract(names=("age", "income", "score"), named=True)
 UNNAMED = FeatureContract(names=("f0", "f1", "f2"), named=False)

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from ....errors import ModelError
-from ....storage.tables import NO_CATEGORY, NO_INTEGER
 from ....values import FeatureContract, OutputKind, Provenance, Task
+from ....values.contracts import NO_CATEGORY, NO_INTEGER
 from .. import objectives
 from .categories import CategoryValues
 

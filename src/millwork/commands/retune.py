@@ -20,7 +20,7 @@ from ..triton import address, control, counters
 from ..triton import config as triton_config
 from ..triton.address import Address
 from ..triton.counters import Observed
-from ..triton.credentials import NONE, Credentials, credentials, with_variable
+from ..triton.credentials import NONE, Credentials, credentials, refuse_user, with_variable
 from ..tuning import fitness, knobs, service_times
 from ..tuning import tune as tuning
 from ..tuning.fitness import Fitness, TunedFor
@@ -62,12 +62,7 @@ def requested(options: RetuneOptions) -> RetuneRequest:
     if not options.metrics and not options.prometheus:
         raise UsageError("neither --metrics nor --prometheus", "Such as --metrics http://HOST:8002/metrics.")
     for name, url in (("--metrics", options.metrics), ("--prometheus", options.prometheus)):
-        scheme, _, rest = (url or "").partition("://")
-        if "@" in rest.partition("/")[0]:  # before any message that shows the address
-            raise UsageError(
-                f"{name} {scheme}://…: an address holds no user and no password",
-                f"Give them as a header: --metrics-header, or {counters.HEADERS_VARIABLE} in the environment.",
-            )
+        refuse_user(name, url or "", "metrics", counters.HEADERS_VARIABLE)
     seconds = options.seconds if options.seconds is not None else (3600.0 if options.prometheus else 10.0)
     if not 0 < seconds <= LONGEST_LOOK_S:
         raise UsageError(f"--seconds {seconds:g}: expected above 0, at most 30 days")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..values import FeatureContract
+from ..values.contracts import NO_CATEGORY, NO_INTEGER
 from . import archives, csv_text, named_rows, row_files, suggestions, unknown
 from . import texts as packing
 from .csv_text import readings, whole_of
@@ -23,10 +24,6 @@ from .row_files import readable
 
 Rows = npt.NDArray[np.float32]
 Categories = npt.NDArray[Any]
-
-NO_CATEGORY = ""
-NO_INTEGER = int(np.iinfo(np.int64).min)
-"""What stands for a missing value among strings and among integers, where the model takes one for missing."""
 
 
 @dataclass(frozen=True, eq=False)

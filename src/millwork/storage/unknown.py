@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ..values import FeatureContract
+from ..values.contracts import NO_CATEGORY, NO_INTEGER
 
 MOST_COLUMNS = 8
 
@@ -21,7 +22,7 @@ def notes(categories: npt.NDArray[Any] | None, features: FeatureContract) -> tup
     for name, column in zip(features.category_names, categories.T, strict=True):
         known = set(features.categories.get(name, ()))
         if features.category_nulls:
-            known |= {"", str(-(2**63))}  # what stands for a missing one is no unknown one
+            known |= {NO_CATEGORY, str(NO_INTEGER)}  # what stands for a missing one is no unknown one
         counted = Counter({word: n for word, n in Counter(map(str, column.tolist())).items() if word not in known})
         if counted and features.categories.get(name):
             rows, (word, _) = counted.total(), counted.most_common(1)[0]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from ..errors import UsageError
 from ..storage.files import exists
 from ..values import Value
-from .credentials import NONE, Credentials, credentials, with_variable
+from .credentials import NONE, Credentials, credentials, refuse_user, with_variable
 
 EXPECTED = (
     "Give managed, none, grpc://HOST:PORT (grpcs:// with TLS, unix:///SOCKET), or the path of a tritonserver "
@@ -105,12 +105,7 @@ def parse(text: str, given: Credentials = NONE) -> Address:
 
 
 def _remote(text: str, given: Credentials) -> Remote:
-    scheme, _, rest = text.partition("://")
-    if "@" in rest.partition("/")[0]:  # before any message that shows the address
-        raise UsageError(
-            f"--triton {scheme}://…: an address holds no user and no password",
-            f"Give them as a header: --triton-header, or {HEADERS_VARIABLE} in the environment.",
-        )
+    refuse_user("--triton", text, "triton", HEADERS_VARIABLE)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port

@@ -44,6 +44,16 @@ def credentials(kind: str, ca: str | None, cert: str | None, key: str | None, he
     return Credentials(**found, headers=tuple(_header(f"--{kind}-header", text) for text in headers))
 
 
+def refuse_user(option: str, url: str, kind: str, variable: str) -> None:
+    """UsageError where ``option``'s URL holds a user or a password; before any message that shows the address."""
+    scheme, _, rest = url.partition("://")
+    if "@" in rest.partition("/")[0]:
+        raise UsageError(
+            f"{option} {scheme}://…: an address holds no user and no password",
+            f"Give them as a header: --{kind}-header, or {variable} in the environment.",
+        )
+
+
 def authorities(given: Credentials) -> bytes | None:
     """The certificates of those who may vouch for a server, PEM: the user's, else this machine's. None: the gRPC
     library's own list."""

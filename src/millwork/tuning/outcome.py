@@ -155,30 +155,27 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
 
 
 def _other_record(other: Other) -> TrialRecord:
-    trial = other.trial
-    return TrialRecord(
-        id=trial.id,
-        candidate=trial.candidate.id,
-        backend=trial.candidate.backend,
-        settings=as_text(trial.settings),
-        words=trial.settings.words,
-        figures=other.figures,
-        over=other.way.over,
-    )
+    return _measured(other.trial, other.figures, other.way.over)
 
 
 def _trial_record(tuned: Tuned, trial: Trial) -> TrialRecord:
     state = tuned.found.state
     known = trial.id in state.rounds
     reason = tuned.refused.get(trial.id, state.failed.get(trial.id, ""))
+    if not known:
+        return _measured(trial, None, 0.0, reason)
+    return _measured(trial, state.figures(trial), min(state.over(trial)[0], LARGEST), reason)
+
+
+def _measured(trial: Trial, figures: Figures | None, over: float, reason: str = "") -> TrialRecord:
     return TrialRecord(
         id=trial.id,
         candidate=trial.candidate.id,
         backend=trial.candidate.backend,
         settings=as_text(trial.settings),
         words=trial.settings.words,
-        figures=state.figures(trial) if known else None,
-        over=min(state.over(trial)[0], LARGEST) if known else 0.0,
+        figures=figures,
+        over=over,
         reason=reason,
     )
 

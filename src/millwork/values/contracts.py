@@ -11,6 +11,10 @@ from .base import Value
 MAX_BATCH = 4096
 """Rows that a request, a batch of the server's and an engine take; more where the traffic says so."""
 
+NO_CATEGORY = ""
+NO_INTEGER = -(2**63)
+"""What stands for a missing value among strings and among integers, where the model takes one for missing."""
+
 Framework = Literal["xgboost", "catboost", "torch"]
 
 
