@@ -2,8 +2,9 @@
 pandas (which CatBoost needs) and the runner.
 
     frame.npz    columns   uint8: JSON, [name, kind] of each feature in training order
-                 c{i}      the values of column i: booleans, integers, floats; texts as ask.py reads them, [N, 1]
-                 k{i}      of a column of kind "category": the place of each row's value among those of c{i}
+                 c{i}      the values of column i: booleans, integers, floats
+                 t{i}      or its texts as ask.py reads them, [N, 1]
+                 k{i}      of a column of kind "category": the place of each row's value among those of c{i} or t{i}
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ def _read(path: Path, texts: Callable[[Any], Any]) -> tuple[list[Any], list[list
         kinds = json.loads(held["columns"].tobytes())
         columns: list[Any] = []
         for i, (_, kind) in enumerate(kinds):
-            values = texts(held[f"c{i}"])
-            values = _objects(values[:, 0]) if values.ndim == 2 else values
+            values = _objects(texts(held[f"t{i}"])[:, 0]) if f"t{i}" in held else held[f"c{i}"]
             columns.append(pd.Categorical.from_codes(held[f"k{i}"], values) if kind == "category" else values)
     return columns, kinds
 

@@ -213,6 +213,23 @@ def test_a_json_that_has_lost_nothing_is_read(settings: dict[str, Any], tmp_path
     np.testing.assert_allclose(answers(made, data, tmp_path), wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("borders", [1, 3])
+def test_means_of_targets_are_whole_numbers_in_a_json_or_its_refused(borders: int, tmp_path: Path) -> None:
+    means = f"BinarizedTargetMeanValue:TargetBorderCount={borders}"
+    model, frame = _of_targets({"simple_ctr": [means], "combinations_ctr": [means]}, tmp_path)
+    data = tmp_path / "rows.parquet"
+    wanted = np.asarray(model.predict(frame)).reshape(300, -1)
+    made = read(tmp_path / "model.cbm", tmp_path, LoadOptions(data=data))
+    np.testing.assert_allclose(answers(made, data, tmp_path), wanted, rtol=1e-6, atol=1e-9)
+    if borders > 1:
+        with pytest.raises(ModelError, match="its BinarizedTargetMeanValue tables hold fractions") as refused:
+            read(tmp_path / "model.json", tmp_path, LoadOptions(data=data))
+        assert 'save_model("model.cbm")' in refused.value.hint
+        return
+    made = read(tmp_path / "model.json", tmp_path, LoadOptions(data=data))
+    np.testing.assert_allclose(answers(made, data, tmp_path), wanted, rtol=1e-6, atol=1e-9)
+
+
 # ── sums of models ────────────────────────────────────────────────────────────────────────────────────────
 
 

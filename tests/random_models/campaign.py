@@ -35,6 +35,9 @@ from millwork.errors import MillworkError  # noqa: E402
 REFUSALS: tuple[str, ...] = (
     "the model.s categories are integers, but those of",  # 00 is another category than 0, and input__1 takes integers
     "CatBoost.s JSON has lost tables of this model",
+    "CatBoost reads a JSON of this model otherwise than it wrote it",
+    "a leaf value is NaN, and so is XGBoost.s own answer",
+    "the framework.s answers to all of the [0-9,]* rows are NaN",
 )
 """What we say we don't take (docs/reference/models.md), as patterns of the messages."""
 

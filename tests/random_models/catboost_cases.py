@@ -41,6 +41,8 @@ def make(rng: Rng, folder: Path) -> RandomCase:
     number = frames.number_of(rng, given)
     label = _label(rng, kind, number)
     settings = _settings(rng, kind)
+    if settings["loss_function"] == "CrossEntropy":
+        label = np.asarray(pd.factorize(label)[0], float)
     categories = [name for name, column in zip(names, columns, strict=True) if column.category]
     model, how = _trained(rng, kind, settings, given, label, categories)
     expected = two_dimensional(_asked(model, kind, settings, asked, categories))
@@ -121,8 +123,6 @@ def _trained(
     rng: Rng, kind: str, settings: dict[str, Any], given: Any, label: Any, categories: list[str]
 ) -> tuple[Any, str]:
     estimator = cb.CatBoostClassifier if kind in ("binary", "multiclass", "multilabel") else cb.CatBoostRegressor
-    if settings["loss_function"] == "CrossEntropy":
-        label = np.asarray(pd.factorize(label)[0], float)
     more: dict[str, Any] = {}
     how = pick(rng, "plain", "plain", "plain", "scaled", "ignored", "dropped", "absent class", "sum", "threshold")
     if how in ("ignored", "dropped") and given.shape[1] > 1:

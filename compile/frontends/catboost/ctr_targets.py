@@ -2,7 +2,9 @@
 several targets, or counts one target above several sets of borders, its tables have the same name, and all but one are
 lost: CatBoost itself then answers otherwise than the model.
 
-A .cbm holds every table, so its export is mended (:func:`named_apart`). A JSON is refused (:func:`require_apart`).
+A .cbm holds every table, so its export is mended (:func:`named_apart`). A JSON is refused (:func:`require_apart`), and
+so is one whose means of targets aren't whole numbers: CatBoost reads 0 for the 0.67 that it wrote there
+(:func:`require_whole`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from .information import loss
 
 Document = Mapping[str, Any]
 
+MEANS = "BinarizedTargetMeanValue"
 OF_NO_TARGET = frozenset({"Counter", "FeatureFreq"})
 SEVERAL_TARGETS = frozenset({"MultiRMSE", "MultiRMSEWithMissingValues", "MultiLogloss", "MultiCrossEntropy"})
 
@@ -64,6 +67,19 @@ def require_apart(document: Document) -> None:
             "different targets (or borders of one), and one table is left for them",
             'Save it as .cbm, which holds all of them: model.save_model("model.cbm").',
         )
+
+
+def require_whole(document: Document) -> None:
+    """ModelError for a JSON with a table of targets' means that CatBoost itself reads otherwise than it wrote it."""
+    means = {str(ctr["identifier"]) for ctr in document["features_info"].get("ctrs") or () if ctr["ctr_type"] == MEANS}
+    for name in sorted(means):
+        table = (document.get("ctr_data") or {}).get(name)
+        if table and any(float(total) % 1 for total in table["hash_map"][1 :: table["hash_stride"]]):
+            raise ModelError(
+                f"CatBoost reads a JSON of this model otherwise than it wrote it: its {MEANS} tables hold fractions, "
+                "and CatBoost drops what stands behind the point",
+                'Save it as .cbm: model.save_model("model.cbm").',
+            )
 
 
 def _several_borders(information: Document, ctrs: list[Document]) -> bool:

@@ -62,6 +62,7 @@ def _load(
 ) -> LoadedModel:
     if native.name.endswith(".json"):
         ctr_targets.require_apart(document)
+        ctr_targets.require_whole(document)
     else:
         ctr_targets.named_apart(document, native.content)
     information = document["model_info"]

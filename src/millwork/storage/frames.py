@@ -26,26 +26,32 @@ def save(path: Path, frame: Any, categories: tuple[str, ...]) -> None:
         kind = str(column.type)
         if name not in categories:
             held[f"c{i}"] = _numbers(column)
-        elif kind.startswith("dictionary"):
-            kind, (held[f"k{i}"], held[f"c{i}"]) = "category", _category(column)
         else:
-            held[f"c{i}"] = _values(column)
+            if kind.startswith("dictionary"):
+                kind, held[f"k{i}"], column = "category", *_category(column)
+            held[f"{'c' if _is_whole(column) else 't'}{i}"] = _values(column)
         kinds.append((name, kind))
     held["columns"] = np.frombuffer(json.dumps(kinds).encode(), np.uint8)
     with path.open("wb") as file:
         np.savez(file, **held)  # type: ignore[arg-type]
 
 
-def _category(column: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _category(column: Any) -> tuple[npt.NDArray[Any], Any]:
+    """The rows' places among the categories, and those."""
     whole = column.unify_dictionaries().combine_chunks()
     whole = whole.chunk(0) if hasattr(whole, "chunk") else whole
-    return whole.indices.to_numpy(zero_copy_only=False).astype(np.int32), _values(whole.dictionary)
+    return whole.indices.to_numpy(zero_copy_only=False).astype(np.int32), whole.dictionary
+
+
+def _is_whole(column: Any) -> bool:
+    """Whether it holds truth values or integers."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_boolean(column.type) or pa.types.is_integer(column.type))
 
 
 def _values(column: Any) -> npt.NDArray[Any]:
-    import pyarrow as pa
-
-    if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
+    if _is_whole(column):
         return np.asarray(column.to_numpy(zero_copy_only=False))
     return texts.packed(texts.column([str(value) for value in column.to_pylist()])[:, None])
 
