@@ -12,6 +12,7 @@ Until config.pbtxt names it, no server looks at the new folder: the configuratio
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,7 +150,7 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
             restore_config(place, transaction.pinned)
         if _is_ours(place, transaction):
             step("undo: take the version's folder out")
-            place.version(transaction.version).rename(place.trash / str(transaction.version))
+            place.version(transaction.version).rename(_trashed(place, str(transaction.version)))
     if transaction.pinned != transaction.original and config_bytes(place) == transaction.pinned:
         step("undo: put the configuration back as it was written")
         restore_config(place, transaction.original)
@@ -157,7 +158,7 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     if place.model.is_dir():
         fsync_folder(place.model)
     fsync_folder(place.root)
-    remove(place.trash)
+    discard(place.trash)
     step("undo: remove what was staged")
     remove(place.staging)
     step("undo: write the ledger")
@@ -171,12 +172,17 @@ def _take_out(place: Place, transaction: Transaction, *, committed: bool) -> Non
     """Take a new model's folder out of the repository; or where a publisher works, or worked, in it, what it put there:
     the configuration first."""
     if not (place.inside or place.work.is_dir()):
-        place.model.rename(place.trash / "model")
+        place.model.rename(_trashed(place, "model"))
         return
     if committed or config_bytes(place) == _NOT_YET:
-        place.config.rename(place.trash / manifests.CONFIG_FILE)
+        place.config.rename(_trashed(place, manifests.CONFIG_FILE))
     if _is_ours(place, transaction):
-        place.version(transaction.version).rename(place.trash / str(transaction.version))
+        place.version(transaction.version).rename(_trashed(place, str(transaction.version)))
+
+
+def _trashed(place: Place, name: str) -> Path:
+    """Where it goes in the trash; what lies there by that name may be held open by a server, and can't go yet."""
+    return place.trash / f"{name}-{secrets.token_hex(4)}"
 
 
 def is_committed(place: Place, transaction: Transaction) -> bool:
@@ -242,8 +248,12 @@ def mend(place: Place, version: int) -> None:
 def sweep(place: Place) -> None:
     """Remove what killed publishers left in the state folder: this model's, and others' whose lock is free."""
     ledgers.drop_unfinished(place)
-    remove(place.staging)
-    remove(place.trash)
+    discard(place.trash)
+    try:
+        remove(place.staging)
+    except OSError:
+        _own_folder(place, place.trash)
+        place.staging.rename(_trashed(place, "staging"))
     if place.inside:
         return
     if place.work.is_dir():  # of one that worked in the repository itself
@@ -255,7 +265,7 @@ def sweep(place: Place) -> None:
             if is_name(left.name) and left.is_dir():  # what else is there isn't ours
                 with hold_if_free(msgspec.structs.replace(place, name=left.name)) as held:
                     if held:
-                        remove(left)
+                        discard(left)
 
 
 def remove(path: Path) -> None:
@@ -264,6 +274,13 @@ def remove(path: Path) -> None:
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
+
+
+def discard(path: Path) -> None:
+    """:func:`remove` as far as it goes: a file that a server on NFS has open stays (``.nfs…``) until it is closed, and
+    the next publisher sweeps."""
+    with contextlib.suppress(OSError):
+        remove(path)
 
 
 def _own_folder(place: Place, folder: Path) -> None:

@@ -36,6 +36,7 @@ from ..errors import InternalError, MillworkError, ModelError, UsageError
 from ..values import SCHEMA, FileDigest, Record, Value
 from . import wire
 from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, read_ends, refusal, remove_tree
+from .strays import is_stray
 
 R = TypeVar("R")
 
@@ -327,7 +328,11 @@ def changes(folder: Path) -> list[str]:
     try:
         done = wire.decode((folder / DONE_FILE).read_bytes(), Done)
         listed = {file.path for file in done.files} | {DONE_FILE}
-        added = [f"{file.path} was added" for file in digests(folder) if file.path not in listed]
+        added = [
+            f"{path.relative_to(folder)} was added"
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.relative_to(folder).as_posix() not in listed and not is_stray(path)
+        ]
         return [*_differences(folder, done), *added]
     except (OSError, msgspec.DecodeError) as error:
         return [f"{DONE_FILE} can't be read: {error}"]
