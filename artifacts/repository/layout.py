@@ -20,8 +20,8 @@ from beside the repository into it (it is a mount of its own, as in most contain
     <repository>/.millwork.json             what is known of the server
     <repository>/<name>/00/                 staging, trash and the holder, while somebody publishes
 
-Tried in each of Triton's control modes: files in the root are no models to it; a folder in the root is one, whatever its
-name. In a model's folder ``00`` is no version, and what changes in it is no change of a version: nothing is loaded
+Tried in each of Triton's control modes: files in the root are no models to it; a folder in the root is one, whatever
+its name. In a model's folder ``00`` is no version, and what changes in it is no change of a version: nothing is loaded
 again, as it is for ``.millwork`` there. But a name that goes from the root while Triton lists it makes a polling server
 drop all its models for a round. So a file in the root is made once, and replaced by rename from elsewhere.
 
@@ -142,7 +142,7 @@ def locate(repository: Path, name: str) -> Place:
         if state.is_relative_to(root):
             raise UsageError(
                 f"{state}: the staging folder is inside the repository {root}, where Triton would take it for a model",
-                f"{ELSEWHERE} Unset it where there is none: a place in the repository that Triton ignores is then used.",
+                f"{ELSEWHERE} Unset it where there is none: what Triton ignores in the repository is then used.",
             )
         return Place(root=root, name=name, state=state)
     state = root.parent / f".{root.name}.millwork"
@@ -150,7 +150,7 @@ def locate(repository: Path, name: str) -> Place:
 
 
 def _only_inside(root: Path, name: str, state: Path) -> bool:
-    """Whether nothing can be renamed from ``state``, or the folder that it would be made in, into the model's folder."""
+    """Whether nothing can be renamed into the model's folder from ``state``, or the folder that it would be made in."""
     if state.is_relative_to(root):  # the repository is the root of the file system
         return True
     if not exists(root):  # made by us, and then its parent is writable

@@ -20,7 +20,6 @@ from ...storage.files import atomic_write, read_limited, refusal
 from ...values import Value
 from .layout import Place, locate
 
-
 LONGEST = 256 << 20
 """Bytes of a ledger that are read; a thousand versions take half of one."""
 _MEND = "Let this user read it. Or remove it: the next version's number then follows from the folders that are there."

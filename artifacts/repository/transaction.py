@@ -39,8 +39,8 @@ _PINNED = "pinned.pbtxt"
 _RESERVES = ("reserve.pbtxt", "original.pbtxt")
 _FIRST = "first.pbtxt"
 _NOT_YET = b"# millwork is publishing the first version of this model.\nname:\n"
-"""Stands where a new model's config.pbtxt will, once its version is there and before it may serve. Triton can't read it,
-and so doesn't guess a configuration."""
+"""Stands where a new model's config.pbtxt will, until its version is there and may serve. Triton can't read it, and so
+doesn't guess a configuration."""
 
 
 def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Transaction:

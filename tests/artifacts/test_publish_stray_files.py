@@ -13,7 +13,16 @@ from millwork.artifacts.repository.local import LocalRepository
 from millwork.storage.run_directory import RunDirectory, changes
 from millwork.storage.strays import is_stray
 
-STRAYS = (".DS_Store", "._m", ".nfs0000000000000001", "m.json~", ".m.json.swp", "#m#", "Thumbs.db", "an operator's notes")
+STRAYS = (
+    ".DS_Store",
+    "._m",
+    ".nfs0000000000000001",
+    "m.json~",
+    ".m.json.swp",
+    "#m#",
+    "Thumbs.db",
+    "an operator's notes",
+)
 
 
 @pytest.fixture
@@ -85,7 +94,7 @@ def test_stray_files_in_a_run_directory_are_no_change_of_it(tmp_path: Path) -> N
         strays = [path for path in scatter(folder, folder.parent) if is_stray(path) and path.parent == folder]
         (folder / "an operator's notes").unlink()
         run.require_unchanged()
-        assert run.stage("load", {}, lambda at: 2, int).cached
+        assert run.stage("load", {}, lambda _: 2, int).cached
     assert len(strays) == len(STRAYS) - 1
     assert changes(folder) == []
     (folder / "planted.py").write_text("")

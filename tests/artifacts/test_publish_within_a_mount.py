@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,9 +25,8 @@ NOTES = {".m.millwork.lock", ".m.millwork.json"}
 
 
 @pytest.fixture
-def within(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def within(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_only_inside", lambda *_: True)
-    yield
 
 
 @pytest.fixture

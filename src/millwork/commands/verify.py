@@ -104,7 +104,9 @@ def _files(folder: Path) -> list[str]:
         return [error.message]
     listed = {entry.path for entry in manifest.files} | manifests.UNLISTED
     there = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not (path.is_dir() or is_stray(path))
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not (path.is_dir() or is_stray(path))
     )
     added = [f"{path} was added: the manifest doesn't list it" for path in there if path not in listed]
     return [*manifests.verify_files(folder, manifest), *added]

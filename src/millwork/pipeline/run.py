@@ -114,7 +114,8 @@ class Candidate:
 @dataclass(frozen=True)
 class CheckedCandidate:
     """What the gate said of a candidate: its record in the report. ``candidate``: None where nothing could be built.
-    ``missing``: for want of an extra. ``allowed``: how far its answers may be from the framework's. ``engine``: what
+    ``missing``: for want of an extra. ``died``: how its step ended, where that gave no answer.
+    ``allowed``: how far its answers may be from the framework's. ``engine``: what
     ran it."""
 
     record: CandidateRecord
@@ -122,6 +123,7 @@ class CheckedCandidate:
     missing: bool = False
     allowed: Tolerance | None = None
     engine: str = ""
+    died: str = ""
 
     @property
     def passed(self) -> bool:

@@ -21,6 +21,7 @@ from typing import BinaryIO, Literal
 
 import psutil
 
+from ..storage import machine
 from ..storage.files import remove_tree
 from ..storage.scratch import folder
 from ..values import Value
@@ -57,7 +58,8 @@ class Ending(Value, frozen=True):
     """How a process ended: ``status`` as :mod:`subprocess` gives it (negative: a signal), and what it left.
 
     ``stopped``: the limit for which it was killed here. ``oom_killed``: the kernel killed some process for want
-    of memory while it ran. ``last_bytes`` and ``peak_bytes``: its resident memory, sampled.
+    of memory while it ran. ``full``: the folder that it wrote to, if its disk was full at the end.
+    ``last_bytes`` and ``peak_bytes``: its resident memory, sampled.
     """
 
     status: int
@@ -70,6 +72,7 @@ class Ending(Value, frozen=True):
     last_bytes: int
     peak_bytes: int
     oom_killed: bool
+    full: Path | None = None
 
 
 class _Watched:
@@ -115,6 +118,7 @@ def supervise(
         seen = _run(partial(_start, command, variables, given, printed, log.parent), limits)
         seconds = time.monotonic() - started
         tail = _tail(printed, offset)
+        full = machine.full((log.parent, scratch))
     return Ending(
         status=seen.process.returncode,
         stopped=seen.stopped,
@@ -126,6 +130,7 @@ def supervise(
         last_bytes=seen.last_bytes,
         peak_bytes=seen.peak_bytes,
         oom_killed=_oom_kills() > kills,
+        full=full,
     )
 
 
