@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .. import __version__, surroundings
+from .. import __version__
+from ..commands import surroundings
+from ..commands.faults import known
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
 from .command import alone
 from .early import begun
-from .faults import known
 from .help import NAMES, Group, completing
 
 MODELS, PUBLISHED, TOOLS = "Models", "Published models", "Tools"

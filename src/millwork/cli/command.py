@@ -16,8 +16,8 @@ from typing import Annotated, Any, Concatenate, TypeVar, get_type_hints, overloa
 import typer
 from typer.core import TyperCommand
 
+from ..commands.surroundings import require_text
 from ..pipeline.option import ADVANCED, PANELS, Arg, Declared, Opt, declare, declared
-from ..storage import machine
 from .help import NAMES, Command, Group, completing
 
 O = TypeVar("O")  # noqa: E741 -- the options
@@ -50,7 +50,7 @@ def command(options: type[Any] | None = None) -> Callable[[Callable[..., int | N
         def called(**given: Any) -> int | None:
             if options is None:
                 return function(**given)
-            _require_text(given)
+            require_text(given)
             said = {field.name: _value(field, given.pop(field.name)) for field in fields}
             return function(options(**said), **given)
 
@@ -126,14 +126,6 @@ def _parameter(declared: Declared, default: Any) -> inspect.Parameter:
 
 def _value(declared: Declared, given: Any) -> Any:
     return tuple(given or ()) if declared.kind is list else given
-
-
-def _require_text(given: dict[str, Any]) -> None:
-    """UsageError for a value that isn't text, as the name of a file may be: it couldn't be written into any record."""
-    for name, value in given.items():
-        for each in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(each, str) and not machine.is_text(each):
-                raise machine.not_text(name.upper() if name == "model" else f"--{name.replace('_', '-')}", each)
 
 
 def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:

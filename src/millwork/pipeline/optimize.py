@@ -188,7 +188,7 @@ def _choose(run: Run, truth: Truth, checked: Sequence[CheckedCandidate]) -> tupl
             why, _ = reason(error)
             died = _who_dies(run, truth, built, batches)
             if error.failure.from_outside and len(died) in (0, len(built)):
-                error.failure.raise_(subject="Measuring")
+                msgspec.structs.replace(error.failure, log="").raise_(subject="Measuring")
             if not died:
                 raise InternalError(f"measuring failed: {why}") from error
             found = [_out(candidate, died) for candidate in found]

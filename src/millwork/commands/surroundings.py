@@ -12,10 +12,11 @@ import resource
 import signal
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import MachineError, UsageError
-from .storage.machine import fault, is_text, no_temporary_folder, not_text
+from ..errors import MachineError, UsageError
+from ..storage.machine import fault, is_text, no_temporary_folder, not_text
 
 FILES_WANTED, FILES_NEEDED = 4096, 64
 PROCESSES_LOOKED_AT = 4096
@@ -35,6 +36,14 @@ def require() -> None:
     _require_files()
     _require_memory()
     _require_processes()
+
+
+def require_text(given: Mapping[str, object]) -> None:
+    """UsageError for an option's value that isn't text, as a file's name may be: no record could hold it."""
+    for name, value in given.items():
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, str) and not is_text(each):
+                raise not_text(name.upper() if name == "model" else f"--{name.replace('_', '-')}", each)
 
 
 def _require_working_folder() -> None:
