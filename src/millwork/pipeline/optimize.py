@@ -91,7 +91,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         except MillworkError as stopped:
             error = stopped
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
-        found = run.given.noted(found, progress.note)
+        found = run.given.noted(msgspec.structs.replace(found, notes=(*found.notes, *run.told)), progress.note)
         report.keep(found, directory, progress)
         return Outcome(found, error)
 

@@ -380,6 +380,7 @@ def measure(run: Run, truth: Truth, candidates: list[Candidate], batches: tuple[
     wanted = {(candidate.id, batch) for candidate in candidates for batch in batches}
 
     def produce(folder: Path) -> MeasureReply:
+        run.look_around()
         reply = run_step(run, step, folder).value
         _require_measured(reply, folder, wanted)
         return reply
