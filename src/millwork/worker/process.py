@@ -25,6 +25,7 @@ from ..storage import machine
 from ..storage.files import remove_tree
 from ..storage.scratch import folder
 from ..values import Value
+from . import memory
 
 TICK_MS = 50
 """How often memory and time are looked at; a process can outgrow its limit by what it touches in this time."""
@@ -38,7 +39,7 @@ TAIL_LINES = 30
 LONGEST_REPLY = 128 << 20
 """Bytes that a process may reply with: it may be in a hostile model's hands, and this one keeps them in memory."""
 
-MOST_MEMORY = int(psutil.virtual_memory().total * 0.8)
+MOST_MEMORY = memory.most()
 """Bytes that a step which reads somebody's model may hold: more of the machine, and others on it are killed too."""
 
 Stopped = Literal["", "time", "memory", "reply"]
@@ -103,6 +104,8 @@ def supervise(
     the log can't be written or the program can't be started.
     """
     kills = _oom_kills()
+    if limits.memory_bytes is not None:  # what is free may be less than anyone may hold
+        limits = Limits(seconds=limits.seconds, memory_bytes=min(limits.memory_bytes, memory.free()))
     with (
         folder("step") as scratch,
         tempfile.TemporaryFile() as given,
