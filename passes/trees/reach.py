@@ -73,8 +73,8 @@ def _deep_trees(forest: Forest) -> Ints:
 
 
 def _walk_down(forest: Forest, own: slice, strict: npt.NDArray[np.float32], found: Reach) -> None:
-    """Fill in ``found`` for one tree, whose nodes are ``own``, depth first. What is known of a feature is set on the way
-    into a child, and put back on the way out: ``todo`` holds nodes, and what to set, in that order."""
+    """Fill in ``found`` for one tree, whose nodes are ``own``, depth first. What is known of a feature is set on the
+    way into a child, and put back on the way out: ``todo`` holds nodes, and what to set, in that order."""
     feature, bound = forest.feature[own].tolist(), strict[own].tolist()
     left, right = (forest.left[own] - own.start).tolist(), (forest.right[own] - own.start).tolist()
     categorical, default_left = forest.is_categorical[own].tolist(), forest.default_left[own].tolist()
