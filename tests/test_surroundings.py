@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,7 @@ def test_ctrl_c_while_the_program_is_imported_is_one_word() -> None:
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in []"), 2, "no temporary folder"),
         (UnicodeEncodeError("utf-8", "m\udce9.json", 1, 2, "surrogates not allowed"), 2, "isn't text"),
         (PermissionError(errno.EACCES, "denied", "/srv/models/m"), 2, "/srv/models/m: permission denied"),
+        (PermissionError(errno.EACCES, "denied", f"{tempfile.gettempdir()}/millwork-x"), 2, "millwork-x: permission"),
         (IsADirectoryError(errno.EISDIR, "folder", "/srv/models/m"), 2, "/srv/models/m: this is a folder"),
     ],
 )

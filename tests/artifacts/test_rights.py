@@ -70,7 +70,12 @@ PLACES = {
 
 
 @pytest.mark.parametrize("command", ["verify", "rollback"])
-def test_no_rights_on_a_part_are_said_with_its_path(repository: Path, tmp_path: Path, command: str) -> None:
+def test_no_rights_on_a_part_are_said_with_its_path(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (everybodys := tmp_path / "tmp").mkdir()
+    everybodys.chmod(0o1777)
+    monkeypatch.setattr("tempfile.tempdir", str(everybodys))
     millwork(*words(command, repository))  # imports what it needs, while it may be read
     for name, place in PLACES.items():
         path = repository.parent / place

@@ -138,6 +138,8 @@ def _of(error: BaseException, where: tuple[Path, ...]) -> MillworkError | None:
             return _error("memory", error, where)
         if number == errno.EAGAIN:
             return _error("processes", error, where)
+        if isinstance(error.filename, str) and _is_temporary(Path(error.filename)):
+            return UsageError(refusal(error), SET_TEMPORARY)
         if number in _DAMAGE:
             return UsageError(refusal(error, where[0] if where else None), "Look at that disk or mount.")
     if isinstance(error, MemoryError) and memory_limited():
@@ -188,6 +190,11 @@ def _usual() -> tuple[Path, ...]:
         return (Path(tempfile.gettempdir()),)
     except OSError:
         return (Path("/tmp"),)  # noqa: S108 -- looked at, not written
+
+
+def _is_temporary(path: Path) -> bool:
+    """Whether it is a folder or file of ours that should have been made in the temporary folder."""
+    return path.parent in _usual() and path.name.startswith(("millwork-", tempfile.gettempprefix()))
 
 
 def _room(path: Path) -> str:

@@ -21,6 +21,7 @@ from typing import BinaryIO, Literal
 
 import psutil
 
+from ..errors import MachineError
 from ..storage import machine
 from ..storage.files import remove_tree
 from ..storage.scratch import folder
@@ -103,6 +104,11 @@ def supervise(
     that goes when it ends. ``heading`` is the log's first line and no part of its tail. Raises ``OSError`` where
     the log can't be written or the program can't be started.
     """
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # the kernel then reaps it, and nobody knows how it ended
+        raise MachineError(
+            "this process ignores SIGCHLD, so that the end of a step can't be waited for",
+            "Set it back: signal.signal(signal.SIGCHLD, signal.SIG_DFL).",
+        )
     kills = _oom_kills()
     if limits.memory_bytes is not None:  # what is free may be less than anyone may hold
         limits = Limits(seconds=limits.seconds, memory_bytes=min(limits.memory_bytes, memory.free()))
