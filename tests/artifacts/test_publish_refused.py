@@ -158,6 +158,9 @@ def test_a_repository_that_is_its_own_file_system(
     assert publish(make_bundle(), repository).version == 1
     assert rollback(repository, "m", 1).version == 1
     assert not (small_disk / ".models.millwork").exists()
+    monkeypatch.delenv("MILLWORK_STAGING")
+    assert publish(make_bundle(), small_disk).version == 1
+    assert not (tmp_path / ".disk.millwork").exists()
 
 
 def test_staging_inside_the_repository_is_refused(

@@ -34,7 +34,7 @@ from ..worker import MOST_MEMORY, NO_SANDBOX, Failure, Limits
 from ..worker.busy import others
 from .figures import Round
 from .load import samples
-from .load.load_steps import LoadReply, LoadRequest, Where
+from .load.load_steps import SERVER_ENDED, LoadReply, LoadRequest, Where
 from .loaded_models import Golden, Loadable, LoadedModels
 from .trials import ServedCandidate, Trial, TrialError
 
@@ -226,7 +226,8 @@ class TuningSession:
             self._models.session.server_version()
             self._models.drop(trial.id)
         except PublicationError:
-            self._require_ours(failure.message)
+            gone = f"exit status {SERVER_ENDED}" in failure.message
+            self._require_ours("it was killed, or crashed" if gone else failure.message)
 
     def _require_ours(self, why: str) -> None:
         """The server is gone. One of ours is started again for the next round; PublicationError for the user's."""
