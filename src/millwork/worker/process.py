@@ -104,14 +104,8 @@ def supervise(
     that goes when it ends. ``heading`` is the log's first line and no part of its tail. Raises ``OSError`` where
     the log can't be written or the program can't be started.
     """
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # the kernel then reaps it, and nobody knows how it ended
-        raise MachineError(
-            "this process ignores SIGCHLD, so that the end of a step can't be waited for",
-            "Set it back: signal.signal(signal.SIGCHLD, signal.SIG_DFL).",
-        )
+    limits = _limits_now(limits)
     kills = _oom_kills()
-    if limits.memory_bytes is not None:  # what is free may be less than anyone may hold
-        limits = Limits(seconds=limits.seconds, memory_bytes=min(limits.memory_bytes, memory.free()))
     with (
         folder("step") as scratch,
         tempfile.TemporaryFile() as given,
@@ -141,6 +135,19 @@ def supervise(
         oom_killed=_oom_kills() > kills,
         full=full,
     )
+
+
+def _limits_now(limits: Limits) -> Limits:
+    """The limits by what memory is free, which may be less than anyone may hold. MachineError where nobody could know
+    how the process ended: the kernel reaps what is ignored."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        raise MachineError(
+            "this process ignores SIGCHLD, so that the end of a step can't be waited for",
+            "Set it back: signal.signal(signal.SIGCHLD, signal.SIG_DFL).",
+        )
+    if limits.memory_bytes is None:
+        return limits
+    return Limits(seconds=limits.seconds, memory_bytes=min(limits.memory_bytes, memory.free()))
 
 
 def _start(
