@@ -88,7 +88,8 @@ def model_name(record: Record) -> str:
 
 def notes(record: Record) -> tuple[str, ...]:
     """The run's notes and the model's, each once."""
-    return tuple(dict.fromkeys((*record.model.notes, *record.notes)))
+    conditions = record.tuning.conditions if record.tuning is not None else ()
+    return tuple(dict.fromkeys((*record.model.notes, *record.notes, *conditions)))
 
 
 def _published(record: Record) -> Verdict:

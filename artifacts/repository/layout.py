@@ -5,18 +5,32 @@
 
 What is made there is readable as the folder that it goes into says (:mod:`millwork.storage.permissions`).
 
-    <parent>/.<repository>.millwork/        not inside: Triton takes every folder of the root as a model
-        locks/<name>.lock, .holder          who publishes now
+    <repository>/.<name>.millwork.lock      held by who publishes: in the repository itself, so that it is one lock for
+                                            everyone, by whatever mount
+    <parent>/.<repository>.millwork/        beside it: Triton takes every folder of the root as a model
+        locks/<name>.holder                 who publishes now
         ledger/<name>.json                  what was published, and what is under way
         server.json                         what is known of the server that reads the repository
-        staging/<name>/, trash/<name>/      on their way in and out by rename: the same file system
+        staging/<name>/, trash/<name>/      on their way in and out by rename: the same mount
 
-``MILLWORK_STAGING`` names another folder for that state, on the repository's file system. Whoever publishes into
-one repository must use the same, or the locks exclude nobody.
+``MILLWORK_STAGING`` names another folder for that state, on the repository's file system. Where nothing can be renamed
+from beside the repository into it (it is a mount of its own, as in most containers) or this user can't write there:
+
+    <repository>/.<name>.millwork.json      the ledger
+    <repository>/.millwork.json             what is known of the server
+    <repository>/<name>/00/                 staging, trash and the holder, while somebody publishes
+
+Tried in each of Triton's control modes: files in the root are no models to it; a folder in the root is one, whatever
+its name. In a model's folder ``00`` is no version, and what changes in it is no change of a version: nothing is loaded
+again, as it is for ``.millwork`` there. But a name that goes from the root while Triton lists it makes a polling server
+drop all its models for a round. So a file in the root is made once, and replaced by rename from elsewhere.
+
+A ledger in the repository is everyone's from then on: :mod:`.ledger`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -36,14 +50,18 @@ LONGEST_CONFIG = 4 << 20
 STAGING_VARIABLE = "MILLWORK_STAGING"
 MEND_LINK = "Let it point at a folder that is there, or remove it."
 ELSEWHERE = f"Set {STAGING_VARIABLE} to a writable folder on the repository's file system, outside the repository."
+WORK = "00"
+"""A folder in a model's that Triton takes for no version, nor what is in it for a change of one."""
 
 
 class Place(Value):
-    """One model's place in one repository. ``root`` and ``state`` are absolute, symbolic links followed."""
+    """One model's place in one repository. ``root`` and ``state`` are absolute, symbolic links followed.
+    ``inside``: nothing can be renamed from ``state``, so that we work in the repository itself."""
 
     root: Path
     name: str
     state: Path
+    inside: bool = False
 
     @property
     def model(self) -> Path:
@@ -54,24 +72,45 @@ class Place(Value):
         return self.model / CONFIG_FILE
 
     @property
+    def work(self) -> Path:
+        """Our folder in the model's, where we work inside; one that is left is a killed publisher's."""
+        return self.model / WORK
+
+    @property
     def staging(self) -> Path:
-        return self.state / "staging" / self.name
+        return self.work / "staging" if self.inside else self.state / "staging" / self.name
 
     @property
     def trash(self) -> Path:
-        return self.state / "trash" / self.name
+        return self.work / "trash" if self.inside else self.state / "trash" / self.name
 
     @property
     def ledger(self) -> Path:
+        """The ledger that is written: in the repository where one is there, or we can't work beside it."""
+        own = self.root / f".{self.name}.millwork.json"
+        return own if self.inside or exists(own) else self.ledger_beside
+
+    @property
+    def ledger_beside(self) -> Path:
         return self.state / "ledger" / f"{self.name}.json"
 
     @property
+    def aside(self) -> Path:
+        """Where a new ledger is written before it is renamed: never in the root."""
+        return self.work if self.inside else self.ledger_beside.parent
+
+    @property
+    def server_notes(self) -> Path:
+        own = self.root / ".millwork.json"
+        return own if self.inside or exists(own) else self.state / "server.json"
+
+    @property
     def lock(self) -> Path:
-        return self.state / "locks" / f"{self.name}.lock"
+        return self.root / f".{self.name}.millwork.lock"
 
     @property
     def holder(self) -> Path:
-        return self.state / "locks" / f"{self.name}.holder"
+        return self.work / "holder" if self.inside else self.state / "locks" / f"{self.name}.holder"
 
     @property
     def notes_access(self) -> Access:
@@ -100,14 +139,42 @@ def locate(repository: Path, name: str) -> Place:
     if chosen := os.environ.get(STAGING_VARIABLE):
         unique = hashlib.sha256(str(root).encode()).hexdigest()[:12]
         state = Path(chosen).resolve() / f"{root.name}-{unique}.millwork"
-    else:
-        state = root.parent / f".{root.name}.millwork"
-    if state.is_relative_to(root):
-        raise UsageError(
-            f"{state}: the staging folder is inside the repository {root}, where Triton would take it for a model",
-            ELSEWHERE,
-        )
-    return Place(root=root, name=name, state=state)
+        if state.is_relative_to(root):
+            raise UsageError(
+                f"{state}: the staging folder is inside the repository {root}, where Triton would take it for a model",
+                f"{ELSEWHERE} Unset it where there is none: what Triton ignores in the repository is then used.",
+            )
+        return Place(root=root, name=name, state=state)
+    state = root.parent / f".{root.name}.millwork"
+    return Place(root=root, name=name, state=state, inside=_only_inside(root, name, state))
+
+
+def _only_inside(root: Path, name: str, state: Path) -> bool:
+    """Whether nothing can be renamed into the model's folder from ``state``, or the folder that it would be made in."""
+    if state.is_relative_to(root):  # the repository is the root of the file system
+        return True
+    if not exists(root):  # made by us, and then its parent is writable
+        return False
+    target = root / name if (root / name).is_dir() else root
+    beside = state if exists(state) else root.parent
+    try:
+        return _mount(beside) != _mount(target) or not os.access(beside, os.W_OK | os.X_OK)
+    except OSError:
+        return True
+
+
+def _mount(path: Path) -> tuple[int, str]:
+    """Its file system, and by which mount: from one mount to another of the same nothing can be renamed either."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        device = os.fstat(descriptor).st_dev
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines():
+                if line.startswith("mnt_id:"):
+                    return device, line.split()[1]
+        return device, ""
+    finally:
+        os.close(descriptor)
 
 
 def of_all(repository: Path) -> Place:
@@ -139,9 +206,11 @@ def prepare(place: Place) -> None:
     except OSError as error:
         raise PublicationError(*_no_repository(place, error)) from error
     _require_folder(place, place.root)
+    if place.inside:  # begin_work does the rest, under the lock
+        return
     try:
         like = place.notes_access
-        for part in (place.staging, place.trash, place.ledger, place.lock):
+        for part in (place.staging, place.trash, place.ledger_beside, place.holder):
             make_folder(part.parent, like)
             permissions.correct(part.parent, like)
         permissions.correct(place.state, like)
@@ -153,12 +222,38 @@ def prepare(place: Place) -> None:
     if not writable:
         raise PublicationError(f"{place.state}: the staging folder isn't writable", ELSEWHERE)
     target = place.model if place.model.is_dir() else place.root
-    if target.stat().st_dev != place.state.stat().st_dev:
+    if _mount(target) != _mount(place.state):
         raise PublicationError(
-            f"{place.state}: the staging folder is on another file system than {target}, "
-            "so no file can be renamed into it",
+            f"{place.state}: the staging folder is on another file system than {target}, or another mount of it, "
+            "so no file can be renamed from it",
             ELSEWHERE,
         )
+
+
+def begin_work(place: Place) -> None:
+    """Make what :func:`prepare` couldn't without the lock. :class:`PublicationError` where it can't be made."""
+    if place.inside:
+        try:
+            make_folder(place.model, permissions.of(place.root))
+            make_folder(place.work, place.notes_access)
+        except OSError as error:
+            raise PublicationError(
+                f"the staging folder in the model's can't be made: {refusal(error, place.work)}", ELSEWHERE
+            ) from error
+
+
+def end_work(place: Place) -> None:
+    """Take our folder out of the model's, and a model's folder in which nothing is left; what is needed to undo a
+    publication that is under way stays."""
+    if place.inside:
+        for folder in (place.work, place.model):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def is_new(place: Place) -> bool:
+    """Whether the model has no folder yet, or one with nothing but ours in it."""
+    return not place.model.exists() or (place.work.is_dir() and [path.name for path in _entries(place)] == [WORK])
 
 
 def _require_folder(place: Place, folder: Path) -> None:

@@ -2,6 +2,9 @@
 
 It is read and written under the model's lock. Without it (someone removed the state folder) publishing still works:
 versions count up from the folders that are there, and a rollback goes to the next lower version.
+
+It lies beside the repository, or in it, where somebody publishes who can't reach beside (a container that mounts only
+the repository). Once there is one in it, everyone writes that one; what is noted beside it only is read, too.
 """
 
 from __future__ import annotations
@@ -13,9 +16,13 @@ import msgspec
 
 from ...errors import PublicationError
 from ...storage import wire
-from ...storage.files import atomic_write
+from ...storage.files import atomic_write, read_limited, refusal
 from ...values import Value
 from .layout import Place, locate
+
+LONGEST = 256 << 20
+"""Bytes of a ledger that are read; a thousand versions take half of one."""
+_MEND = "Let this user read it. Or remove it: the next version's number then follows from the folders that are there."
 
 
 class Transaction(Value):
@@ -54,27 +61,51 @@ class Ledger(Value):
 
 def read(place: Place) -> Ledger:
     """The model's ledger, an empty one where there is none yet."""
+    found = _read(place.ledger)
+    if place.ledger == place.ledger_beside:
+        return found or Ledger()
+    return _joined(found, _read(place.ledger_beside))
+
+
+def _joined(own: Ledger | None, beside: Ledger | None) -> Ledger:
+    """The ledger in the repository, with what only the one beside it has. A publication that is under way there was
+    seen to already where its version is among those of the own."""
+    if own is None or beside is None:
+        return own or beside or Ledger()
+    joined: dict[str, object] = {"high_water": max(own.high_water, beside.high_water)}
+    for field in msgspec.structs.fields(Ledger):
+        mine, theirs = getattr(own, field.name), getattr(beside, field.name)
+        if isinstance(mine, dict):
+            joined[field.name] = {**theirs, **mine}
+    flight = beside.transaction
+    if own.transaction is None and flight is not None and flight.version > own.high_water:
+        joined["transaction"] = flight
+    return msgspec.structs.replace(own, **joined)
+
+
+def _read(path: Path) -> Ledger | None:
     try:
-        return wire.decode(place.ledger.read_bytes(), Ledger)
+        return wire.decode(read_limited(path, LONGEST), Ledger)
     except FileNotFoundError:
-        return Ledger()
-    except msgspec.DecodeError as error:
+        return None
+    except OSError as error:
         raise PublicationError(
-            f"{place.ledger}: not a ledger of millwork: {error}",
-            "Remove it: the next version's number then follows from the folders that are there.",
+            f"the ledger of what was published can't be read: {refusal(error, path)}", _MEND
         ) from error
+    except msgspec.DecodeError as error:
+        raise PublicationError(f"{path}: not a ledger of millwork: {error}", _MEND) from error
 
 
 def write(place: Place, ledger: Ledger) -> None:
     """Replace the model's ledger, durably; ``OSError`` where that fails, and then the old one stands, or the new one
     that a power cut may take back."""
-    atomic_write(place.ledger, msgspec.json.encode(ledger), place.notes_access)
+    atomic_write(place.ledger, msgspec.json.encode(ledger), place.notes_access, aside=place.aside)
 
 
 def drop_unfinished(place: Place) -> None:
-    """Remove what a killed :func:`write` left beside the ledger."""
-    for path in place.ledger.parent.glob(f".{place.ledger.name}.tmp-*"):
-        with contextlib.suppress(FileNotFoundError):
+    """Remove what a killed :func:`write` left."""
+    for path in place.aside.glob(f".{place.ledger.name}.tmp-*"):
+        with contextlib.suppress(OSError):
             path.unlink()
 
 

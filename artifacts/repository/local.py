@@ -60,11 +60,12 @@ class LocalRepository(Value):
         return listing.unreadable(self.root, name, version)
 
     def server_notes(self) -> ServerNotes | None:
-        return server_notes.read(layout.of_all(self.root).state)
+        return server_notes.read(layout.of_all(self.root).server_notes)
 
     def keep_server_notes(self, notes: ServerNotes) -> None:
         place = layout.of_all(self.root)
-        server_notes.write(place.state, notes, place.notes_access)
+        write = server_notes.write_in_root if place.server_notes.parent == place.root else server_notes.write
+        write(place.server_notes, notes, place.notes_access)
 
     def publish(
         self,

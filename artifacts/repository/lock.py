@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from ...errors import PublicationError
 from ...storage import permissions, wire
 from ...storage.files import refusal
 from ...values import Value
-from .layout import Place
+from .flock import FileLock, LockTimeoutError
+from .layout import Place, begin_work, end_work
 
 
 class Holder(Value):
@@ -36,7 +36,7 @@ def hold(place: Place, timeout: float) -> Iterator[None]:
     try:
         permissions.touch(place.lock, place.notes_access)
         lock.acquire(timeout=timeout)
-    except Timeout as error:
+    except LockTimeoutError as error:
         raise PublicationError(
             f"{place.name} in {place.root} is being published by {_holder(place)}; waited {timeout:g} s",
             "Wait until that process ends, and publish again.",
@@ -44,11 +44,13 @@ def hold(place: Place, timeout: float) -> Iterator[None]:
     except OSError as error:
         raise PublicationError(f"the lock can't be taken: {refusal(error, place.lock)}") from error
     try:
+        begin_work(place)
         _sign(place)
         yield
     finally:
         with contextlib.suppress(OSError):
             place.holder.unlink(missing_ok=True)
+        end_work(place)
         lock.release()
 
 
@@ -57,8 +59,9 @@ def hold_if_free(place: Place) -> Iterator[bool]:
     """Hold the lock if nobody does, without waiting; says whether it is held."""
     lock = FileLock(place.lock)
     try:
+        permissions.touch(place.lock, place.notes_access)
         lock.acquire(timeout=0)
-    except (Timeout, OSError):
+    except (LockTimeoutError, OSError):
         yield False
         return
     try:

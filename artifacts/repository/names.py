@@ -22,6 +22,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_name(name: str) -> bool:
+    """Whether it can be a model's name: what else lies in a folder of ours is a stray file."""
+    return _NAME.fullmatch(name) is not None
+
+
 def local_path(url: str) -> Path:
     """The folder that ``url`` names: a path, or ``file:///…``. :class:`UsageError` for anything else."""
     if not url:

@@ -1,16 +1,18 @@
 """What publishers know of the server that reads a repository: one small file in our folder beside it.
 
-<parent>/.<repository>.millwork/server.json        in a folder
+<parent>/.<repository>.millwork/server.json        beside a folder
+<repository>/.millwork.json                        in a folder that is a mount of its own
 s3://bucket/.<prefix>.millwork/server.json         in an object store
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
-from ...storage import wire
+from ...storage import permissions, wire
 from ...storage.files import atomic_write, make_folder, read_limited
 from ...storage.permissions import Access
 from ...values import Value
@@ -37,15 +39,25 @@ def encoded(notes: ServerNotes) -> bytes:
     return wire.encode(notes) + b"\n"
 
 
-def read(state: Path) -> ServerNotes | None:
-    """The notes in the state folder; None where there are none."""
+def read(path: Path) -> ServerNotes | None:
+    """The notes in that file; None where there are none."""
     try:
-        return decoded(read_limited(state / SERVER_FILE, LONGEST))
+        return decoded(read_limited(path, LONGEST))
     except OSError:
         return None
 
 
-def write(state: Path, notes: ServerNotes, like: Access) -> None:
-    """Replace them, whole or not at all, for whoever ``like`` says. OSError where they can't be written."""
-    make_folder(state, like)
-    atomic_write(state / SERVER_FILE, encoded(notes), like)
+def write(path: Path, notes: ServerNotes, like: Access) -> None:
+    """Replace them for whoever ``like`` says, whole or not at all. OSError where they can't be written."""
+    make_folder(path.parent, like)
+    atomic_write(path, encoded(notes), like)
+
+
+def write_in_root(path: Path, notes: ServerNotes, like: Access) -> None:
+    """The same in the repository's root, where no other name may come and go. A power cut can leave none."""
+    permissions.touch(path, like)
+    with path.open("r+b") as file:
+        file.write(encoded(notes))
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())

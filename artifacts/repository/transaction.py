@@ -12,6 +12,7 @@ Until config.pbtxt names it, no server looks at the new folder: the configuratio
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,15 +27,20 @@ from .. import manifest as manifests
 from ..bundle import Bundle
 from . import ledger as ledgers
 from .base import Sign
-from .layout import Place, config_bytes, highest, served_by, unreadable_for, version_folders
+from .layout import WORK, Place, config_bytes, highest, is_new, served_by, unreadable_for, version_folders
 from .ledger import Transaction
 from .lock import hold_if_free
+from .names import is_name
 
 Step = Callable[[str], None]
 """Called with a few words before each change of the file system: where a test kills the publisher."""
 
 _PINNED = "pinned.pbtxt"
 _RESERVES = ("reserve.pbtxt", "original.pbtxt")
+_FIRST = "first.pbtxt"
+_NOT_YET = b"# millwork is publishing the first version of this model.\nname:\n"
+"""Stands where a new model's config.pbtxt will, until its version is there and may serve. Triton can't read it, and so
+doesn't guess a configuration."""
 
 
 def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Transaction:
@@ -64,6 +70,8 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
     (place.staging / manifests.CONFIG_FILE).write_bytes(config)
     if transaction.pinned is not None and transaction.pinned != transaction.original:
         (place.staging / _PINNED).write_bytes(transaction.pinned)
+    if transaction.first and place.inside:
+        (place.staging / _FIRST).write_bytes(_NOT_YET)
     if not transaction.first:
         reserve_config(place, transaction.pinned, transaction.original)
     step("let those read it who read the repository")
@@ -77,12 +85,15 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
 
 def commit(place: Place, transaction: Transaction, step: Step) -> None:
     """Make the staged version the one that serves."""
-    if transaction.first:
+    if transaction.first and not place.inside:
         step("rename the model's folder into the repository")
         place.staging.rename(place.model)
         step("sync the repository")
         fsync_folder(place.root)
         return
+    if transaction.first:
+        step("let no server guess the new model's configuration")
+        _rename_in(place.staging / _FIRST, place.config)
     if (place.staging / _PINNED).exists():
         step("pin the version that serves now")
         _rename_in(place.staging / _PINNED, place.config)
@@ -128,9 +139,9 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     committed = is_committed(place, transaction)
     ledger = ledgers.read(place)
     _own_folder(place, place.trash)
-    if transaction.first and _is_ours(place, transaction) and _nothing_else(place, transaction):
+    if transaction.first and _nothing_else(place, transaction):
         step("undo: take the model's folder out")
-        place.model.rename(place.trash / "model")
+        _take_out(place, transaction, committed=committed)
         if unseen:
             ledger = msgspec.structs.replace(ledger, high_water=transaction.version - 1)
     elif place.model.is_dir():
@@ -139,7 +150,7 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
             restore_config(place, transaction.pinned)
         if _is_ours(place, transaction):
             step("undo: take the version's folder out")
-            place.version(transaction.version).rename(place.trash / str(transaction.version))
+            place.version(transaction.version).rename(_trashed(place, str(transaction.version)))
     if transaction.pinned != transaction.original and config_bytes(place) == transaction.pinned:
         step("undo: put the configuration back as it was written")
         restore_config(place, transaction.original)
@@ -147,7 +158,7 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     if place.model.is_dir():
         fsync_folder(place.model)
     fsync_folder(place.root)
-    remove(place.trash)
+    discard(place.trash)
     step("undo: remove what was staged")
     remove(place.staging)
     step("undo: write the ledger")
@@ -155,6 +166,23 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     before = {version: earlier for version, earlier in ledger.before.items() if version != transaction.version}
     ledgers.write(place, msgspec.structs.replace(ledger, before=before, manifests=noted, transaction=None))
     return committed
+
+
+def _take_out(place: Place, transaction: Transaction, *, committed: bool) -> None:
+    """Take a new model's folder out of the repository; or where a publisher works, or worked, in it, what it put there:
+    the configuration first."""
+    if not (place.inside or place.work.is_dir()):
+        place.model.rename(_trashed(place, "model"))
+        return
+    if committed or config_bytes(place) == _NOT_YET:
+        place.config.rename(_trashed(place, manifests.CONFIG_FILE))
+    if _is_ours(place, transaction):
+        place.version(transaction.version).rename(_trashed(place, str(transaction.version)))
+
+
+def _trashed(place: Place, name: str) -> Path:
+    """Where it goes in the trash; what lies there by that name may be held open by a server, and can't go yet."""
+    return place.trash / f"{name}-{secrets.token_hex(4)}"
 
 
 def is_committed(place: Place, transaction: Transaction) -> bool:
@@ -220,19 +248,39 @@ def mend(place: Place, version: int) -> None:
 def sweep(place: Place) -> None:
     """Remove what killed publishers left in the state folder: this model's, and others' whose lock is free."""
     ledgers.drop_unfinished(place)
-    remove(place.staging)
-    remove(place.trash)
+    discard(place.trash)
+    try:
+        remove(place.staging)
+    except OSError:
+        _own_folder(place, place.trash)
+        place.staging.rename(_trashed(place, "staging"))
+    if place.inside:
+        return
+    if place.work.is_dir():  # of one that worked in the repository itself
+        remove(place.work)
+        with contextlib.suppress(OSError):
+            place.model.rmdir()
     for folder in (place.staging.parent, place.trash.parent):
         for left in sorted(folder.iterdir()):
-            with hold_if_free(msgspec.structs.replace(place, name=left.name)) as held:
-                if held:
-                    remove(left)
+            if is_name(left.name) and left.is_dir():  # what else is there isn't ours
+                with hold_if_free(msgspec.structs.replace(place, name=left.name)) as held:
+                    if held:
+                        discard(left)
 
 
 def remove(path: Path) -> None:
-    """Remove a folder and all in it; one that isn't there is fine."""
-    if path.exists():
+    """Remove a folder and all in it, or a file in its place; one that isn't there is fine."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)
+
+
+def discard(path: Path) -> None:
+    """:func:`remove` as far as it goes: a file that a server on NFS has open stays (``.nfs…``) until it is closed, and
+    the next publisher sweeps."""
+    with contextlib.suppress(OSError):
+        remove(path)
 
 
 def _own_folder(place: Place, folder: Path) -> None:
@@ -260,7 +308,7 @@ def _transaction(place: Place, bundle: Bundle, digest: str, version: int) -> Tra
         version=version,
         digest=digest,
         manifest_sha256=bundle.manifest_sha256,
-        first=not place.model.exists(),
+        first=is_new(place),
         before=max(served, default=None),
         original=original,
         pinned=pinned,
@@ -275,7 +323,12 @@ def _is_ours(place: Place, transaction: Transaction) -> bool:
 
 
 def _nothing_else(place: Place, transaction: Transaction) -> bool:
-    return {path.name for path in place.model.iterdir()} <= {str(transaction.version), manifests.CONFIG_FILE}
+    """Whether all of the new model's folder is ours: as we renamed it in, or beside the folder that we work in."""
+    if not place.model.is_dir():
+        return False
+    names = {path.name for path in place.model.iterdir()}
+    whole = _is_ours(place, transaction) or WORK in names
+    return whole and names <= {str(transaction.version), manifests.CONFIG_FILE, WORK}
 
 
 def _own_config(place: Place, version: int) -> bytes | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     InternalError,
+    MachineError,
     MillworkError,
     ModelError,
     ParityError,
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "InternalError",
+    "MachineError",
     "MillworkError",
     "ModelError",
     "ParityError",

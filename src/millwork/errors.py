@@ -5,6 +5,7 @@
     ├── ModelError         3   the model is unreadable, or refused by name
     ├── ParityError        4   no candidate answers as the framework does
     ├── TargetError        5   the target (its hardware, or an extra it needs) isn't here
+    │   └── MachineError       the machine has too little of something, or ended a step of ours
     ├── SloError           6   the latency limit isn't met
     ├── PublicationError   7   publishing failed; the version that served before still serves
     └── InternalError     70   a bug of ours
@@ -69,6 +70,10 @@ class TargetError(MillworkError):
     exit_code = 5
 
 
+class MachineError(TargetError):
+    """The machine has too little memory, too few processes or open files, or ended a step of ours (exit code 5)."""
+
+
 class SloError(MillworkError):
     """The latency limit isn't met (exit code 6)."""
 
@@ -89,7 +94,16 @@ class InternalError(MillworkError):
 
 BY_NAME: dict[str, type[MillworkError]] = {
     kind.__name__: kind
-    for kind in (UsageError, ModelError, ParityError, TargetError, SloError, PublicationError, InternalError)
+    for kind in (
+        UsageError,
+        ModelError,
+        ParityError,
+        MachineError,
+        TargetError,
+        SloError,
+        PublicationError,
+        InternalError,
+    )
 }
 """A worker sends an error home by its name."""
 

@@ -23,8 +23,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from .errors import InternalError, MillworkError, UsageError
-from .storage import wire
-from .storage.files import FULL, refusal
+from .storage import machine, wire
 
 LONGEST_MESSAGE = 4000
 """Characters of an exception's message that go home; native libraries put whole stack traces in theirs."""
@@ -117,12 +116,8 @@ def _request(asked: Call, kind: type) -> object:
         raise UsageError(f"{asked.step} expects a {kind.__name__} as its request: {error}") from error
 
 
-def _problem(error: Exception) -> Problem:
+def _problem(raised: Exception) -> Problem:
+    error = machine.blame(raised, [Path.cwd()])  # what stops the run with a plain message, whichever candidate it met
     if isinstance(error, MillworkError):
         return Problem(type(error).__name__, error.message[:LONGEST_MESSAGE], error.hint)
-    if isinstance(error, OSError) and error.errno in FULL:
-        # The machine's fault, not the candidate's: it must stop the run with a plain message.
-        return Problem(
-            UsageError.__name__, refusal(error, Path.cwd()), "Free some space, or choose another folder (--run-dir)."
-        )
     return Problem(type(error).__name__, str(error)[:LONGEST_MESSAGE])

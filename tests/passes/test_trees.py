@@ -15,6 +15,7 @@ from millwork.passes.base import run
 from millwork.passes.forest import Ints, leaves, margins
 from millwork.passes.program import Program, encode, first_trees
 from millwork.passes.program import run as answers
+from millwork.passes.trees import reach
 from millwork.passes.trees.tree_pass import leaf_map
 
 SHAPES = st.fixed_dictionaries(
@@ -150,3 +151,27 @@ def test_early_stopping_keeps_whole_rounds():
     assert rewrite.program.forest.n_trees == 4
     assert "4 of 6" in rewrite.summary
     assert np.array_equal(rewrite.program.forest.feature, first_trees(program.forest, 4).feature)
+
+
+@given(shape=SHAPES)
+@settings(max_examples=60, deadline=None)
+def test_deep_trees_are_walked_down_to_the_same_bounds(shape):
+    """Chains of any length are walked from their root; what reaches a node is the same as by walking up."""
+    forest = random_forest(**shape)
+    up = reach.reach(forest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reach, "DEEP", 1)
+        down = reach.reach(forest)
+    for name in ("low", "high", "nan"):
+        assert same_bits(getattr(up, name)[~forest.is_leaf], getattr(down, name)[~forest.is_leaf])
+
+
+def test_a_chain_of_twenty_thousand_tests_is_lowered():
+    """As many steps as it has tests: the square of them would take hours. Equal leaves of it merge in one pass."""
+    length = 20_000
+    tests = [(float(i), False) for i in range(length)]
+    program = chain(tests, leaf_values=[float(i % 7) for i in range(length + 1)])
+    lowered = run(pass_table.LOWERING, program).program
+    assert lowered.forest.n_nodes == program.forest.n_nodes
+    same = chain(tests, leaf_values=[1.0] * (length + 1))
+    assert run(pass_table.LOWERING, same).program.forest.n_nodes == 1

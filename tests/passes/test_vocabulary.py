@@ -123,7 +123,7 @@ def test_rewrites_in_a_row_are_one_rewrite() -> None:
     whole = UntilStable(steps).apply(program)
     rounds = run(steps * 20, program)
     said = [note.summary for note in rounds.notes if note.modified]
-    assert len(said) > 2
+    assert len(said) > 1
     assert whole.summary == "; ".join(said)
     assert np.array_equal(whole.leaf_map, leaf_map(program, rounds.rewrites))
     assert np.array_equal(whole.program.forest.feature, rounds.program.forest.feature)

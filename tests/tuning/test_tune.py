@@ -293,8 +293,10 @@ def test_an_open_loop_does_not_wait_for_the_server(running, triton_installation,
         assert client.get_inference_statistics("theirs") == before
 
 
-def test_a_server_that_a_configuration_kills_is_started_again(triton_installation, tmp_path, monkeypatch):
-    """Our own: that trial has failed, and the next one is measured."""
+def test_a_server_that_ends_while_it_is_tuned_is_started_again_and_that_is_said(
+    triton_installation, tmp_path, monkeypatch
+):
+    """Our own, which somebody killed: the trial that was lost is tried again as long as there is time."""
     rows = tmp_path / "rows.npz"
     np.savez(rows, input__0=np.ones((64, 3), np.float32))
     serving = Serving(release=triton_releases.newest(), backends=("python",), installation=triton_installation)
@@ -304,15 +306,20 @@ def test_a_server_that_a_configuration_kills_is_started_again(triton_installatio
     with RunDirectory(tmp_path / "run") as directory:
         desk = session.TuningSession(directory, LocalExecutor(), Silent(), serving, [], "mine", rows, 0.3)
         with desk:
-            kills = f"import os; os.kill({desk.models().pid}, 9)"
-            for number, (source, killed) in enumerate([(kills, True), (SLEEPS, False)]):
-                trial = SimpleNamespace(id=number, candidate=SimpleNamespace(bundle=loadable(source=source)))
-                (folder := tmp_path / str(number)).mkdir()
-                if killed:
-                    with pytest.raises(TrialError, match="this configuration made the server stop"):
-                        desk._round(trial, 1, asked, "", folder)
-                else:
-                    assert desk._round(trial, 1, asked, "", folder).load is not None
+            pid = desk.models().pid
+            once = f"import os\ntry:\n    os.kill({pid}, 9)\nexcept ProcessLookupError:\n    pass\n{SLEEPS}"
+            trial = SimpleNamespace(id=1, words="one", candidate=SimpleNamespace(bundle=loadable(source=once)))
+            (folder := tmp_path / "folder").mkdir()
+            assert desk._lasting(trial, 1, asked, "", folder).load is not None
+            lost = "a trial was lost, the server ended while it was tried (one)"
+            assert [text.startswith(lost) for text in desk.conditions if "busy" not in text] == [True]
+            assert desk.conditions[-1].endswith("it was tried again")
+            desk.budget_s = 0.0
+            source = f"import os; os.kill({desk.models().pid}, 9)"
+            trial = SimpleNamespace(id=2, words="two", candidate=SimpleNamespace(bundle=loadable(source=source)))
+            with pytest.raises(TrialError, match="the server ended while it was tried"):
+                desk._lasting(trial, 1, asked, "", folder)
+            assert desk.conditions[-1].endswith("there was no time to try it again")
 
 
 def test_a_winner_that_fails_while_it_is_asked_more_is_out():

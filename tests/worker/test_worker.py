@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from millwork import executors, worker
-from millwork.errors import InternalError, ModelError, TargetError, UsageError
+from millwork.errors import InternalError, MachineError, MillworkError, ModelError, TargetError, UsageError
 from millwork.targets import Target
 from millwork.values import TargetSummary
 from millwork.worker import Done, Failure, Limits
@@ -134,6 +134,24 @@ def test_a_crash_is_raised_as_the_caller_says(tmp_path: Path) -> None:
 def test_a_full_disk_in_a_step_is_the_users_to_solve(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the disk is full"):
         failed(run("disk_full", tmp_path)).raise_()
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "said"),
+    [("says_damaged_of_a_full_disk", 2, "the disk is full"), ("no_threads", 5, "no more threads or processes")],
+)
+def test_the_machines_fault_is_not_the_models(tmp_path: Path, step: str, code: int, said: str) -> None:
+    with pytest.raises(MillworkError, match=said) as raised:
+        failed(run(step, tmp_path)).raise_(ModelError, "Reading model.ubj")
+    assert raised.value.exit_code == code
+    assert raised.value.hint
+
+
+def test_a_step_that_somebody_kills_is_tried_once_more(tmp_path: Path) -> None:
+    assert done(run("killed_once", tmp_path)) == "hello"
+    with pytest.raises(MachineError, match=r"Reading model.ubj was killed from outside \(SIGKILL\)\.") as raised:
+        failed(run("killed", tmp_path)).raise_(ModelError, "Reading model.ubj")
+    assert raised.value.exit_code == 5
 
 
 def test_a_reply_of_another_type_is_a_failure(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from .pool import Pool, nudge
 
 VARIANTS = 4
 """Rows a test node: below, at, above its threshold; NaN."""
+PATH_STEPS = 20_000_000
+"""Tests above those that rows are made for, in all: of a tree that is a long chain fewer are tried."""
 INFINITE = 0.5
 """Share of the rows that belong to no test in which infinities stand."""
 
@@ -67,6 +69,7 @@ def adversarial(program: Program, *, limit: int, seed: int = 0) -> Adversarial:
         rows = linear_rows(program.linear, program.n_columns, _loose(limit), rng)
         return Adversarial(Given(_with_sentinels(program, rows, rng)), 0, 0, 0, 0, linear=True)
     tests = np.flatnonzero(~forest.is_leaf)
+    limit = min(limit, VARIANTS * (PATH_STEPS // max(forest.depth(), 1)))
     chosen, distinct, covered = _choose(forest, tests, limit // VARIANTS, rng)
     if program.categories is not None and program.categories.ctrs:
         found = find(program, rng.permutation(chosen), limit, rng)

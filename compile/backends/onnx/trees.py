@@ -20,6 +20,9 @@ from .probe import asked
 from .writer import BASE_TREE, TREES, write
 
 MODEL_FILE = "model.onnx"
+DEEPEST = 5_000
+"""Tests above a leaf: ONNX Runtime reads a tree by a function that calls itself, so that a chain of 100,000 ends the
+process that loads it, Triton too."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class OnnxTrees:
             return Unsupported(
                 reason="onnx: the model averages its trees, and base scores added as a first tree would be averaged too"
             )
+        if (deep := program.forest.depth()) > DEEPEST:
+            return Unsupported(reason=f"onnx: a tree is {deep:,} tests deep; ONNX Runtime takes {DEEPEST:,} at most")
         operators = write(program, release, source.signature.provenance.sha256, folder / MODEL_FILE)
         return Artifact(
             backend=self.name,

@@ -9,6 +9,10 @@ when it runs.
 
 from __future__ import annotations
 
-from .app import main, optimize_main
+from .early import guarded
+
+guarded()
+
+from .app import main, optimize_main  # noqa: E402 -- what takes long to import comes after
 
 __all__ = ["main", "optimize_main"]

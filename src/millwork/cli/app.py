@@ -12,8 +12,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
+from ..commands import surroundings
+from ..commands.faults import known
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
 from .command import alone
+from .early import begun
 from .help import NAMES, Group, completing
 
 MODELS, PUBLISHED, TOOLS = "Models", "Published models", "Tools"
@@ -93,17 +96,22 @@ millwork = _group()
 
 def main() -> None:
     """``millwork``."""
+    begun()
     sys.exit(run(millwork, sys.argv[1:]))
 
 
 def optimize_main() -> None:
     """``optimize``: the same as ``millwork optimize``."""
+    begun()
     sys.exit(run(load("optimize", completion=True), sys.argv[1:], "optimize"))
 
 
 def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str = "millwork") -> int:
     """Run a command; its exit code. Whatever goes wrong is one message on stderr, never a traceback."""
+    name = program if program in COMMANDS else next(iter(arguments), "")
     try:
+        if arguments and not {"--help", "-h", "--version"} & set(arguments):
+            surroundings.require()
         returned = _invoked(command, arguments, program)
         return returned if isinstance(returned, int) else 0
     except typer.Exit as end:
@@ -114,12 +122,14 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
         message = error.format_message()  # none where nothing was typed: then help was shown
         return _said(UsageError(_plain(error, message), _usage(error))) if message else UsageError.exit_code
     except MillworkError as error:
-        return _said(error)
+        return _said(known(error, name) or error)
     except KeyboardInterrupt:
         return _stopped(arguments)
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
+        if (said := known(error, name)) is not None:
+            return _said(said)
         report = _report(error, arguments)
         return _said(InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
 

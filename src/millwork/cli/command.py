@@ -16,6 +16,7 @@ from typing import Annotated, Any, Concatenate, TypeVar, get_type_hints, overloa
 import typer
 from typer.core import TyperCommand
 
+from ..commands.surroundings import require_text
 from ..pipeline.option import ADVANCED, PANELS, Arg, Declared, Opt, declare, declared
 from .help import NAMES, Command, Group, completing
 
@@ -49,6 +50,7 @@ def command(options: type[Any] | None = None) -> Callable[[Callable[..., int | N
         def called(**given: Any) -> int | None:
             if options is None:
                 return function(**given)
+            require_text(given)
             said = {field.name: _value(field, given.pop(field.name)) for field in fields}
             return function(options(**said), **given)
 

@@ -10,6 +10,7 @@ from ..errors import ModelError, UsageError
 from ..pipeline import serve
 from ..storage import scratch
 from ..storage.run_directory import STAGES, changes
+from ..storage.strays import is_stray
 from ..triton import config as triton_config
 from ..values import Manifest, Value
 from .options import VerifyOptions
@@ -69,7 +70,7 @@ def run(run_dir: Path, key: Path | None) -> Verified:
     """The same for the files in a run directory: every stage, and the bundles that it chose."""
     if key is not None:
         raise UsageError("--key with a run directory: only what is published is signed", "Leave one of the two out.")
-    folders = sorted(path for path in (run_dir / STAGES).glob("*") if path.is_dir() and ".tmp-" not in path.name)
+    folders = sorted(path for path in (run_dir / STAGES).glob("*") if _is_stage(path))
     if not folders:
         raise UsageError(f"{run_dir}: no run in it", "Give the folder that --run-dir named.")
     told = [f"{STAGES}/{folder.name}: {change}" for folder in folders for change in changes(folder)]
@@ -77,6 +78,10 @@ def run(run_dir: Path, key: Path | None) -> Verified:
     if not told and (run_dir / serve.CHOSEN_FILE).exists():
         serve.chosen(run_dir)
     return Verified(where=str(run_dir), files=count, problems=tuple(told))
+
+
+def _is_stage(folder: Path) -> bool:
+    return folder.is_dir() and ".tmp-" not in folder.name and not is_stray(folder)
 
 
 def _verified(place: str, folder: Path, told: list[str], key: Path | None) -> Verified:
@@ -99,7 +104,9 @@ def _files(folder: Path) -> list[str]:
         return [error.message]
     listed = {entry.path for entry in manifest.files} | manifests.UNLISTED
     there = sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not (path.is_dir() or is_stray(path))
     )
     added = [f"{path} was added: the manifest doesn't list it" for path in there if path not in listed]
     return [*manifests.verify_files(folder, manifest), *added]

@@ -14,7 +14,7 @@ from ..artifacts.repository.base import Sign
 from ..compile.backends.forms import BackendForm, forms, require_forms
 from ..compile.backends.table import PRECISIONS
 from ..compile.kernel import TRITON_BACKEND
-from ..errors import InternalError, MillworkError, ParityError, PublicationError, TargetError
+from ..errors import InternalError, MachineError, MillworkError, ParityError, PublicationError, TargetError
 from ..progress import Progress, Silent
 from ..storage.run_directory import RunDirectory
 from ..triton import control
@@ -91,7 +91,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         except MillworkError as stopped:
             error = stopped
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
-        found = run.given.noted(found, progress.note)
+        found = run.given.noted(msgspec.structs.replace(found, notes=(*found.notes, *run.told)), progress.note)
         report.keep(found, directory, progress)
         return Outcome(found, error)
 
@@ -134,9 +134,10 @@ def _check(run: Run, model: Model, truth: Truth, form: BackendForm, release: Rel
         stage = stages.check(run, model, truth, built)
     except StepError as error:
         why, missing = reason(error)
+        died = error.failure.kind
         run.progress.end(f"{form.short}: {'not installed' if missing else why.splitlines()[0]}", ok=missing)
         status: Status = "unsupported" if missing else "error"
-        return CheckedCandidate(msgspec.structs.replace(record, status=status, reason=why), None, missing)
+        return CheckedCandidate(msgspec.structs.replace(record, status=status, reason=why), None, missing, died=died)
     verdict = stage.value
     run.progress.end(in_words(record.id, verdict, net=model.signature.is_net), cached=stage.cached, ok=verdict.passed)
     status = "passed" if verdict.passed else "failed"
@@ -164,6 +165,9 @@ def _require_some(checked: Sequence[CheckedCandidate]) -> None:
     reasons = "\n".join(f"  {candidate.record.id}: {candidate.record.reason}" for candidate in checked)
     if checked and all(candidate.missing for candidate in checked):
         raise TargetError(f"no candidate could be built here:\n{reasons}", "Install what is named above.")
+    failed = any(candidate.record.status == "failed" for candidate in checked)
+    if not failed and any(candidate.died in ("killed", "out-of-memory") for candidate in checked):
+        raise MachineError(f"no candidate could be built and checked here:\n{reasons}", "See what ended them.")
     raise ParityError(f"no candidate answers as the framework does, so nothing is published:\n{reasons}")
 
 
@@ -181,9 +185,12 @@ def _choose(run: Run, truth: Truth, checked: Sequence[CheckedCandidate]) -> tupl
             stage = stages.measure(run, truth, built, batches)
             break
         except StepError as error:
+            why, _ = reason(error)
             died = _who_dies(run, truth, built, batches)
+            if error.failure.from_outside and len(died) in (0, len(built)):
+                msgspec.structs.replace(error.failure, log="").raise_(subject="Measuring")
             if not died:
-                raise InternalError(f"measuring failed: {reason(error)[0]}") from error
+                raise InternalError(f"measuring failed: {why}") from error
             found = [_out(candidate, died) for candidate in found]
             _require_some(found)
     run.progress.end(f"{len(built)} candidates", cached=stage.cached)

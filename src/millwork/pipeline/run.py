@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..artifacts.assemble import Evidence
@@ -20,6 +20,7 @@ from ..validators.gate_steps import RowsReply
 from ..validators.oracle import Interpreter
 from ..validators.tolerance import Tolerance
 from ..values import CandidateRecord, Record
+from ..worker.busy import others
 from .given import Given
 from .plan import Plan
 
@@ -33,6 +34,18 @@ class Run:
     directory: RunDirectory
     executor: Executor
     progress: Progress
+    told: list[str] = field(default_factory=list)
+    """Notes of what went on while it ran, for the record."""
+
+    def tell(self, text: str) -> None:
+        """A note on the screen and in the record."""
+        self.told.append(text)
+        self.progress.note(text)
+
+    def look_around(self) -> None:
+        """Say, before something is measured, where others use the machine; nothing of ours runs just now."""
+        if busy := others():
+            self.tell(busy)
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,8 @@ class Candidate:
 @dataclass(frozen=True)
 class CheckedCandidate:
     """What the gate said of a candidate: its record in the report. ``candidate``: None where nothing could be built.
-    ``missing``: for want of an extra. ``allowed``: how far its answers may be from the framework's. ``engine``: what
+    ``missing``: for want of an extra. ``died``: how its step ended, where that gave no answer.
+    ``allowed``: how far its answers may be from the framework's. ``engine``: what
     ran it."""
 
     record: CandidateRecord
@@ -122,6 +136,7 @@ class CheckedCandidate:
     missing: bool = False
     allowed: Tolerance | None = None
     engine: str = ""
+    died: str = ""
 
     @property
     def passed(self) -> bool:

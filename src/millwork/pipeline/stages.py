@@ -41,8 +41,8 @@ from .run import Candidate, Model, Run, Truth
 from .step import LIMITS, Required, Step, StepError, missing_files, on_gpu, required, run_step, succeeded
 
 CELLS = 60_000_000
-FEWEST_ROWS = 2000
-"""Rows times features, and rows times trees, that a check may hold at once; and rows that it has all the same."""
+FEWEST_ROWS, WIDE, LEAST_ROWS = 2000, 30_000, 50
+"""Rows times features, trees or outputs that a check may hold at once; and rows that it has all the same."""
 
 
 # ── load and lower ────────────────────────────────────────────────────────────────────────────────────────
@@ -110,11 +110,9 @@ def _described(model: Model) -> str:
     """The model in a line."""
     signature, lowered = model.signature, model.lowered
     wrote = f"{signature.provenance.framework} {signature.provenance.framework_version}".strip()
-    size = (
-        f"{lowered.nodes:,} operators, {model.loaded.parameters:,} parameters"
-        if signature.is_net
-        else f"{lowered.trees:,} trees, {lowered.nodes:,} nodes"
-    )
+    size = f"{lowered.trees:,} trees, {lowered.nodes:,} nodes"
+    if signature.is_net:
+        size = f"{lowered.nodes:,} operators, {model.loaded.parameters:,} parameters"
     return f"{wrote}, {signature.objective}, {size}, {len(signature.features.all_names):,} features"
 
 
@@ -165,7 +163,7 @@ def judge_by(run: Run, model: Model) -> Truth:
 def _rows(run: Run, model: Model) -> Stage[RowsReply]:
     plan, signature = run.plan, model.signature
     run.progress.begin("rows", str(plan.data) if plan.data else "adversarial rows only")
-    adversarial, user = _row_limits(len(signature.features.all_names), model.lowered.trees)
+    adversarial, user = _row_limits(model)
     if signature.is_net:
         adversarial, user = net_rows.limits(signature.output)
     request = RowsRequest(
@@ -197,10 +195,12 @@ def _rows(run: Run, model: Model) -> Stage[RowsReply]:
     return rows
 
 
-def _row_limits(features: int, trees: int) -> tuple[int, int]:
-    """How many adversarial rows and how many of the user's: fewer where rows are wide or trees many, so that the
-    [rows, features] and [rows, trees] matrices of a check stay within some hundred megabytes each."""
-    most = max(min(CELLS // max(features, 1), CELLS // max(trees, 1)), FEWEST_ROWS)
+def _row_limits(model: Model) -> tuple[int, int]:
+    """How many adversarial rows and how many of the user's: fewer where features, trees or outputs are many, so that
+    the matrices of a check, [rows, each of them], stay within some hundred megabytes each."""
+    features, output = model.signature.features, model.signature.output
+    widest = max(len(features.all_names), model.lowered.trees, len(output.labels), len(output.classes), 1)
+    most = max(CELLS // widest, FEWEST_ROWS if widest <= WIDE else LEAST_ROWS)
     return min(gate_steps.ADVERSARIAL_ROWS, most * 6 // 10), min(gate_steps.USER_ROWS, most * 4 // 10)
 
 
@@ -380,6 +380,7 @@ def measure(run: Run, truth: Truth, candidates: list[Candidate], batches: tuple[
     wanted = {(candidate.id, batch) for candidate in candidates for batch in batches}
 
     def produce(folder: Path) -> MeasureReply:
+        run.look_around()
         reply = run_step(run, step, folder).value
         _require_measured(reply, folder, wanted)
         return reply

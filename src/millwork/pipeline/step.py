@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from ..artifacts.manifest import stays_inside
-from ..errors import ModelError, TargetError, UsageError
+from ..errors import MachineError, ModelError, TargetError, UsageError
 from ..storage.run_directory import Stage
 from ..worker import MOST_MEMORY, Done, Failure, Limits, Sandbox
 from .run import Run
@@ -110,10 +110,10 @@ def missing_files(folder: Path, names: Iterable[str]) -> str:
 
 
 def reason(error: StepError) -> tuple[str, bool]:
-    """Why a candidate's step failed, and whether that is for want of something that could be installed. A disk that
-    is full, or another UsageError, ends the run instead."""
+    """Why a candidate's step failed, and whether that is for want of something that could be installed. What is the
+    machine's fault (a disk that is full, a limit), or another UsageError, ends the run instead."""
     failure = error.failure
-    if failure.error_type == UsageError.__name__:
+    if failure.error_type in (UsageError.__name__, MachineError.__name__):
         failure.raise_()
     missing = failure.error_type == TargetError.__name__
     hint = f" ({failure.error_hint})" if failure.error_hint else ""

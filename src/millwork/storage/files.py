@@ -257,15 +257,16 @@ def digests(folder: Path) -> tuple[FileDigest, ...]:
     return tuple(digest(path, folder) for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def atomic_write(path: Path, content: bytes, like: Access | None = None) -> None:
+def atomic_write(path: Path, content: bytes, like: Access | None = None, *, aside: Path | None = None) -> None:
     """Replace ``path`` by ``content``: a reader, or a machine that comes up again, sees the old file or the new.
     ``like``: whose group and mode it gets; None for those of any new file.
 
-    Written beside it, fsynced, renamed, and the folder fsynced. On failure (``OSError``) the old file stands
-    and nothing half-written is left; but where it is the folder's fsync that failed, the new one is there, and may
+    Written beside it (or in the folder ``aside``, of the same mount), fsynced, renamed, and the folder fsynced. On
+    failure (``OSError``) the old file stands and nothing half-written is left; but where it is the folder's fsync that
+    failed, the new one is there, and may
     not outlive a power cut.
     """
-    beside = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    beside = (aside or path.parent) / f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         with beside.open("xb") as file:
             if like is not None:

@@ -34,8 +34,9 @@ import msgspec
 from .. import __version__
 from ..errors import InternalError, MillworkError, ModelError, UsageError
 from ..values import SCHEMA, FileDigest, Record, Value
-from . import wire
+from . import machine, wire
 from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, read_ends, refusal, remove_tree
+from .strays import is_stray
 
 R = TypeVar("R")
 
@@ -132,7 +133,7 @@ class RunDirectory:
         except OSError as error:
             if error.errno in FULL or self._owns(error.filename):
                 raise self._unwritable(error) from error
-            raise
+            raise machine.blame(error, [self.path]) from error
 
     def require_unchanged(self) -> None:
         """:class:`ModelError` names a file of a stage of this run that isn't as the stage left it: before anything made
@@ -182,10 +183,16 @@ class RunDirectory:
             else:
                 left.unlink()
 
+    def _names(self, error: MillworkError) -> bool:
+        return str(self.path) in error.message
+
     def _owns(self, filename: object) -> bool:
         return isinstance(filename, str) and Path(filename).is_relative_to(self.path)
 
-    def _unwritable(self, error: OSError) -> UsageError:
+    def _unwritable(self, error: OSError) -> MillworkError:
+        elsewhere = machine.fault(error, [self.path]) if error.errno in FULL else None
+        if elsewhere is not None and not self._names(elsewhere):
+            return elsewhere
         step = "Free some space, or choose" if error.errno in FULL else "Choose"
         return UsageError(
             f"can't write the run directory {self.path}: {refusal(error)}",
@@ -327,7 +334,11 @@ def changes(folder: Path) -> list[str]:
     try:
         done = wire.decode((folder / DONE_FILE).read_bytes(), Done)
         listed = {file.path for file in done.files} | {DONE_FILE}
-        added = [f"{file.path} was added" for file in digests(folder) if file.path not in listed]
+        added = [
+            f"{path.relative_to(folder)} was added"
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.relative_to(folder).as_posix() not in listed and not is_stray(path)
+        ]
         return [*_differences(folder, done), *added]
     except (OSError, msgspec.DecodeError) as error:
         return [f"{DONE_FILE} can't be read: {error}"]

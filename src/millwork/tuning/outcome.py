@@ -151,6 +151,7 @@ def tuning_record(tuned: Tuned, winner: Trial | None, serving: Serving) -> Tunin
         seconds=round(state.spent_s, 1),
         limits=limit_answers.answers(best.figures, problem.slo) if best and best.figures else (),
         other=_other_record(tuned.other) if tuned.other is not None else None,
+        conditions=tuned.conditions,
     )
 
 

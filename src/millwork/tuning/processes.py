@@ -44,3 +44,11 @@ def _seconds(process: psutil.Process) -> float:
     except psutil.Error:  # it ended meanwhile
         return 0.0
     return float(times.user + times.system)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

@@ -7,6 +7,7 @@ none: the search takes the same steps until it comes to a round that isn't there
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -30,9 +31,10 @@ from ..triton.serving import Serving, opened
 from ..validators.traffic import Traffic
 from ..values import Value
 from ..worker import MOST_MEMORY, NO_SANDBOX, Failure, Limits
+from ..worker.busy import others
 from .figures import Round
 from .load import samples
-from .load.load_steps import LoadReply, LoadRequest, Where
+from .load.load_steps import SERVER_ENDED, LoadReply, LoadRequest, Where
 from .loaded_models import Golden, Loadable, LoadedModels
 from .trials import ServedCandidate, Trial, TrialError
 
@@ -64,6 +66,14 @@ class TuningSession:
     """Whether the engines' own times are taken in a sandbox, as all that reads a model is unless the user trusts it."""
     memory: dict[int, int] = field(default_factory=dict)
     generator: str = ""
+    budget_s: float = math.inf
+    """Seconds that rounds may take before nothing is tried a second time."""
+    conditions: list[str] = field(default_factory=list)
+    """What else went on, in words: trials that were lost, a busy machine."""
+    _spent_s: float = 0.0
+    _died: str = ""
+    """Why a server of ours has ended in the round that is under way; empty while it hasn't."""
+    _looked: bool = False
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _models: LoadedModels | None = None
     _credentials: str = ""
@@ -107,7 +117,7 @@ class TuningSession:
             "release": self.serving.release.name,
         }
         stage = self.directory.stage(
-            what, key, lambda folder: self._round(trial, sweep, traffic, config, folder), TrialReply
+            what, key, lambda folder: self._lasting(trial, sweep, traffic, config, folder), TrialReply
         )
         reply = stage.value
         if reply.load is None:
@@ -123,6 +133,43 @@ class TuningSession:
             spent_s=reply.spent_s,
         )
 
+    def _lasting(self, trial: Trial, sweep: int, traffic: Traffic, config: str, folder: Path) -> TrialReply:
+        """One round; where a server of ours ended in it, once more as long as there is time. Nobody may have had to do
+        with the trial who ended it, so a round that is lost isn't kept."""
+        self._look()
+        reply = self._timed_round(trial, sweep, traffic, config, folder)
+        if not self._died:
+            return reply
+        lost = f"a trial was lost, the server ended while it was tried ({trial.words}): {self._died}"
+        if self._spent_s > self.budget_s:
+            self._tell(f"{lost}; there was no time to try it again")
+            raise TrialError(f"the server ended while it was tried: {self._died}", reply.spent_s)
+        self._tell(f"{lost}; it was tried again")
+        again = self._timed_round(trial, sweep, traffic, config, folder)
+        if self._died:
+            self._tell(f"the server ended again ({trial.words}), so this configuration is out")
+            raise TrialError(f"the server ended twice while it was tried: {self._died}", again.spent_s)
+        return again
+
+    def _timed_round(self, trial: Trial, sweep: int, traffic: Traffic, config: str, folder: Path) -> TrialReply:
+        self._died = ""
+        began = time.monotonic()
+        try:
+            return self._round(trial, sweep, traffic, config, folder)
+        finally:
+            self._spent_s += time.monotonic() - began
+
+    def _tell(self, text: str) -> None:
+        self.conditions.append(text)
+        self.progress.note(text)
+
+    def _look(self) -> None:
+        """Say, before the first round that is measured, whether others use the machine."""
+        if not self._looked and self._models is None:
+            self._looked = True
+            if busy := others():
+                self._tell(busy)
+
     def _round(self, trial: Trial, sweep: int, traffic: Traffic, config: str, folder: Path) -> TrialReply:
         began = time.monotonic()
         models = self.models()
@@ -132,9 +179,7 @@ class TuningSession:
             return TrialReply(failed=str(failed), spent_s=time.monotonic() - began)
         except PublicationError as gone:
             self._require_ours(gone.message)
-            raise TrialError(
-                f"this configuration made the server stop: {gone.message}", time.monotonic() - began
-            ) from gone
+            return TrialReply(failed=gone.message, spent_s=time.monotonic() - began)
         request = LoadRequest(
             where=self._where(models),
             model=served,
@@ -181,11 +226,13 @@ class TuningSession:
             self._models.session.server_version()
             self._models.drop(trial.id)
         except PublicationError:
-            self._require_ours(failure.message)
+            gone = f"exit status {SERVER_ENDED}" in failure.message
+            self._require_ours("it was killed, or crashed" if gone else failure.message)
 
     def _require_ours(self, why: str) -> None:
         """The server is gone. One of ours is started again for the next round; PublicationError for the user's."""
         self.close()
+        self._died = why
         if self.serving.url:
             raise PublicationError(
                 f"the server at {self.serving.url} has stopped: {why}",

@@ -47,6 +47,8 @@ class Tuned:
     seconds: float
     other: Other | None = None
     """The other way to serve, beside the winner."""
+    conditions: tuple[str, ...] = ()
+    """What else went on meanwhile."""
 
 
 def tune(
@@ -67,6 +69,7 @@ def tune(
             f"millwork can't see how many cores {session.serving.url} has. It tries up to "
             f"{problem.workload.cores} instances times threads, the cores of this machine"
         )
+    session.budget_s = problem.budget_s
     share = HEADROOM_SHARE if problem.budget_s >= HEADROOM_FROM_S else 0.0
     candidates = _with_service_times(problem, candidates, session)
     narrowed = replace(problem, budget_s=problem.budget_s * (1 - share))
@@ -86,7 +89,9 @@ def tune(
     room = (
         _headroom(problem, session, found, winner, problem.budget_s * share) if winner is not None and share else None
     )
-    return Tuned(found, winner, room, refused, session.generator, time.monotonic() - began, other)
+    return Tuned(
+        found, winner, room, refused, session.generator, time.monotonic() - began, other, tuple(session.conditions)
+    )
 
 
 def _timed(aside: Sequence[ServedCandidate], candidates: Sequence[ServedCandidate]) -> list[ServedCandidate]:

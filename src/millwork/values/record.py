@@ -158,7 +158,8 @@ class Tuning(Value):
     ``default`` is what Triton does with a configuration that says nothing, ``best`` what was chosen, both measured side
     by side, ``gain`` the ratio of their scores with its interval. ``limited_by`` says where the time goes. ``other``:
     the winner by the Triton backend that a stock Triton lacks, measured beside the best and not a choice. ``limits``:
-    each limit that was given, and what ``best`` did.
+    each limit that was given, and what ``best`` did. ``conditions``: what else went on while it was measured: a trial
+    that was lost, a busy machine.
     """
 
     triton: str
@@ -184,6 +185,7 @@ class Tuning(Value):
     seconds: float = 0.0
     other: TrialRecord | None = None
     limits: tuple[LimitAnswer, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 class Publication(Value):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from ..storage import wire
 from ..storage.files import excess
 from . import variables
 from .confinement import NO_SANDBOX, USUAL_SANDBOX, Sandbox, is_path, paths_in, variables_of
-from .outcome import Done, Failure, Kind, excessive, failure, raised
+from .outcome import Done, Failure, Kind, blamed, excessive, failure, raised
 from .process import MOST_MEMORY, USUAL, Ending, Limits, supervise
 from .start import LARGEST_FILE
 
@@ -76,16 +76,20 @@ def run(
     """
     call = wire.encode(Call(step, msgspec.Raw(wire.encode(request))))
     extra = [] if extra_path is None else [str(extra_path.resolve())]
-    ending = supervise(
-        [sys.executable, str(START), str(os.getpid()), "step", *extra],
-        stdin=call,
-        log=folder.resolve() / f"{step.rpartition(':')[2]}.log",
-        heading=f"millwork worker <<< {call.decode()}",
-        environment=_environment(threads, confined=sandbox.on)
-        | variables_of(sandbox, folder, [*extra, *paths_in(request)]),
-        limits=limits,
-    )
-    return _fit(_reply(ending, reply), ending, folder)
+
+    def once() -> Done[R] | Failure:
+        ending = supervise(
+            [sys.executable, str(START), str(os.getpid()), "step", *extra],
+            stdin=call,
+            log=folder.resolve() / f"{step.rpartition(':')[2]}.log",
+            heading=f"millwork worker <<< {call.decode()}",
+            environment=_environment(threads, confined=sandbox.on)
+            | variables_of(sandbox, folder, [*extra, *paths_in(request)]),
+            limits=limits,
+        )
+        return _fit(_reply(ending, reply), ending, folder)
+
+    return _again(once)
 
 
 def run_script(
@@ -108,18 +112,29 @@ def run_script(
     Raises as :func:`run` does, and :class:`TargetError` where ``python`` isn't there.
     """
     work = [str(script.resolve()), *arguments]
-    ending = supervise(
-        [_interpreter(python), "-I", "-X", "faulthandler", str(START), str(os.getpid()), "script", *work],
-        stdin=b"",
-        log=folder.resolve() / f"{script.stem}.log",
-        heading=" ".join([python, *work]),
-        environment=_environment(threads, confined=sandbox.on)
-        | variables_of(sandbox, folder, [str(script.resolve().parent), *filter(is_path, arguments)]),
-        limits=limits,
-    )
-    if ending.status == 0 and not ending.stopped:
-        return _fit(Done(value=ending.reply, seconds=ending.seconds, peak_bytes=ending.peak_bytes), ending, folder)
-    return _uncaught(ending) or failure(ending)
+
+    def once() -> Done[bytes] | Failure:
+        ending = supervise(
+            [_interpreter(python), "-I", "-X", "faulthandler", str(START), str(os.getpid()), "script", *work],
+            stdin=b"",
+            log=folder.resolve() / f"{script.stem}.log",
+            heading=" ".join([python, *work]),
+            environment=_environment(threads, confined=sandbox.on)
+            | variables_of(sandbox, folder, [str(script.resolve().parent), *filter(is_path, arguments)]),
+            limits=limits,
+        )
+        if ending.status == 0 and not ending.stopped:
+            return _fit(Done(value=ending.reply, seconds=ending.seconds, peak_bytes=ending.peak_bytes), ending, folder)
+        return blamed(_uncaught(ending) or failure(ending), ending)
+
+    return _again(once)
+
+
+def _again(once: Callable[[], Done[R] | Failure]) -> Done[R] | Failure:
+    """A step's outcome; where somebody else killed it (an operator, the kernel for another's want of memory), the
+    outcome of a second try."""
+    outcome = once()
+    return once() if isinstance(outcome, Failure) and outcome.from_outside else outcome
 
 
 def read_reply(done: Done[bytes], kind: type[R]) -> R | Failure:
@@ -132,7 +147,9 @@ def read_reply(done: Done[bytes], kind: type[R]) -> R | Failure:
 
 def _fit(outcome: Done[R] | Failure, ending: Ending, folder: Path) -> Done[R] | Failure:
     """A step that left more in its folder than can be read and hashed has failed."""
-    left = excess(folder, LARGEST_FILE) if isinstance(outcome, Done) else ""
+    if isinstance(outcome, Failure):
+        return blamed(outcome, ending)
+    left = excess(folder, LARGEST_FILE)
     return excessive(ending, left) if left else outcome
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import signal
 from typing import Generic, Literal, NoReturn, TypeVar
 
-from ..errors import BY_NAME, InternalError, MillworkError
+from ..errors import BY_NAME, InternalError, MachineError, MillworkError, UsageError
+from ..storage import machine
 from ..values import Value
 from .process import LONGEST_REPLY, Ending
 
 R = TypeVar("R")
 
-Kind = Literal["segfault", "abort", "out-of-memory", "hang", "killed", "exit", "error"]
+Kind = Literal["segfault", "abort", "out-of-memory", "hang", "killed", "exit", "error", "machine"]
 
 GIB = 1 << 30
 
@@ -27,6 +28,13 @@ _SIGNALS: dict[int, tuple[Kind, str]] = {
     signal.SIGFPE: ("abort", "crashed with an arithmetic error"),
 }
 """What a signal that a process brings on itself means."""
+
+_ENDED = {
+    "killed": "Find out who killed it (an operator, a limit of the container), and run it again.",
+    "out-of-memory": "Free memory, raise the container's limit, or run it on a machine with more.",
+}
+
+BY_THE_SYSTEM = "was killed by the system because memory ran out"
 
 _NEAR = 0.9
 """A SIGKILL from outside, with this share of the memory limit in use when last seen, counts as out of memory."""
@@ -59,6 +67,11 @@ class Failure(Value, frozen=True):
     peak_bytes: int = 0
 
     @property
+    def from_outside(self) -> bool:
+        """Whether somebody else ended the process: that may not happen again."""
+        return self.kind == "killed" or self.message == BY_THE_SYSTEM
+
+    @property
     def refused(self) -> bool:
         """Whether the step itself raised one of millwork's errors, meant for the user as it stands."""
         return self.error_type in BY_NAME
@@ -68,7 +81,10 @@ class Failure(Value, frozen=True):
         if self.refused:
             raise BY_NAME[self.error_type](self.message, self.error_hint)
         verb = "failed: " if self.kind == "error" else ""
-        raise otherwise(f"{subject} {verb}{self.message}.", f"Its log: {self.log}" if self.log else "")
+        log = f"Its log: {self.log}" if self.log else ""
+        if self.kind in ("killed", "out-of-memory"):  # no word of the model, whatever was to be found out
+            raise MachineError(f"{subject} {verb}{self.message}.", f"{_ENDED[self.kind]} {log}".rstrip())
+        raise otherwise(f"{subject} {verb}{self.message}.", log)
 
 
 def failure(ending: Ending) -> Failure:
@@ -83,6 +99,26 @@ def raised(ending: Ending, error_type: str, message: str, hint: str = "") -> Fai
         return _of(ending, "out-of-memory", "ran out of memory", error_type)
     text = message if error_type in BY_NAME else f"{error_type}: {message}".removesuffix(": ")
     return _of(ending, "error", text, error_type, hint)
+
+
+def blamed(failed: Failure, ending: Ending) -> Failure:
+    """The same failure, or the machine's where it is that: by what the step said and printed, or since a disk that it
+    wrote to is full by now."""
+    if failed.error_type in _ITS_OWN or ending.stopped:
+        return failed
+    found: MillworkError | None = None
+    if failed.kind != "hang":
+        found = machine.in_words(
+            f"{failed.message if not failed.refused else ''}\n{ending.log_tail}", [ending.log.parent]
+        )
+    if ending.full is not None:
+        found = machine.disk_full(ending.full)
+    if found is None:
+        return failed
+    return _of(ending, "machine", found.message, type(found).__name__, found.hint)
+
+
+_ITS_OWN = (UsageError.__name__, MachineError.__name__)
 
 
 def excessive(ending: Ending, message: str) -> Failure:
@@ -114,7 +150,7 @@ def _diagnosis(ending: Ending) -> tuple[Kind, str]:
     if ending.status == -signal.SIGKILL:
         near = limits.memory_bytes is not None and ending.last_bytes >= _NEAR * limits.memory_bytes
         if ending.oom_killed or near:
-            return "out-of-memory", "was killed by the system because memory ran out"
+            return "out-of-memory", BY_THE_SYSTEM
         return "killed", "was killed from outside (SIGKILL)"
     if ending.status == -signal.SIGABRT and "std::bad_alloc" in ending.log_tail:
         return "out-of-memory", "ran out of memory"

@@ -21,9 +21,12 @@ from typing import BinaryIO, Literal
 
 import psutil
 
+from ..errors import MachineError
+from ..storage import machine
 from ..storage.files import remove_tree
 from ..storage.scratch import folder
 from ..values import Value
+from . import memory
 
 TICK_MS = 50
 """How often memory and time are looked at; a process can outgrow its limit by what it touches in this time."""
@@ -37,7 +40,7 @@ TAIL_LINES = 30
 LONGEST_REPLY = 128 << 20
 """Bytes that a process may reply with: it may be in a hostile model's hands, and this one keeps them in memory."""
 
-MOST_MEMORY = int(psutil.virtual_memory().total * 0.8)
+MOST_MEMORY = memory.most()
 """Bytes that a step which reads somebody's model may hold: more of the machine, and others on it are killed too."""
 
 Stopped = Literal["", "time", "memory", "reply"]
@@ -57,7 +60,8 @@ class Ending(Value, frozen=True):
     """How a process ended: ``status`` as :mod:`subprocess` gives it (negative: a signal), and what it left.
 
     ``stopped``: the limit for which it was killed here. ``oom_killed``: the kernel killed some process for want
-    of memory while it ran. ``last_bytes`` and ``peak_bytes``: its resident memory, sampled.
+    of memory while it ran. ``full``: the folder that it wrote to, if its disk was full at the end.
+    ``last_bytes`` and ``peak_bytes``: its resident memory, sampled.
     """
 
     status: int
@@ -70,6 +74,7 @@ class Ending(Value, frozen=True):
     last_bytes: int
     peak_bytes: int
     oom_killed: bool
+    full: Path | None = None
 
 
 class _Watched:
@@ -99,6 +104,7 @@ def supervise(
     that goes when it ends. ``heading`` is the log's first line and no part of its tail. Raises ``OSError`` where
     the log can't be written or the program can't be started.
     """
+    limits = _limits_now(limits)
     kills = _oom_kills()
     with (
         folder("step") as scratch,
@@ -115,6 +121,7 @@ def supervise(
         seen = _run(partial(_start, command, variables, given, printed, log.parent), limits)
         seconds = time.monotonic() - started
         tail = _tail(printed, offset)
+        full = machine.full((log.parent, scratch))
     return Ending(
         status=seen.process.returncode,
         stopped=seen.stopped,
@@ -126,7 +133,21 @@ def supervise(
         last_bytes=seen.last_bytes,
         peak_bytes=seen.peak_bytes,
         oom_killed=_oom_kills() > kills,
+        full=full,
     )
+
+
+def _limits_now(limits: Limits) -> Limits:
+    """The limits by what memory is free, which may be less than anyone may hold. MachineError where nobody could know
+    how the process ended: the kernel reaps what is ignored."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        raise MachineError(
+            "this process ignores SIGCHLD, so that the end of a step can't be waited for",
+            "Set it back: signal.signal(signal.SIGCHLD, signal.SIG_DFL).",
+        )
+    if limits.memory_bytes is None:
+        return limits
+    return Limits(seconds=limits.seconds, memory_bytes=min(limits.memory_bytes, memory.free()))
 
 
 def _start(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from ...triton import channel
 from ...triton.credentials import Credentials
 from ...validators.traffic import Traffic
 from ...values import Value
+from ...worker.start import REPLY
 from .. import processes
 from . import generator, perf_analyzer, samples, schedule, tensors
 from .perf_analyzer import ClosedLoop, PerfAnalyzer
@@ -25,6 +30,12 @@ WARM_UP_S = 0.12
 
 SETTLED_S, LONGEST_SETTLE_S = 0.1, 10.0
 """A server that answers nothing for so long, or for three calls, has nothing left of a round; the longest wait."""
+
+
+LOOK_S = 0.2
+"""How often it is looked whether the server is there."""
+SERVER_ENDED = 75
+"""The exit status that says that it isn't."""
 
 
 class Where(Value):
@@ -81,7 +92,12 @@ def generator_for(traffic: Traffic, where: Where) -> str:
 
 
 def load(request: LoadRequest) -> LoadReply:
-    """One round. PublicationError where nothing was answered."""
+    """One round. PublicationError where nothing was answered. Where a server of ours ends, so does this process."""
+    with _ends_with(request.where.pid):
+        return _round(request)
+
+
+def _round(request: LoadRequest) -> LoadReply:
     given = tensors.read(Path(request.rows))
     messages = {batch: tensors.requests(request.model, given, batch) for batch in _sizes(request)}
     _warm_up(request, messages)
@@ -94,6 +110,24 @@ def load(request: LoadRequest) -> LoadReply:
         raise PublicationError(f"{request.model} answered none of {len(seen.latency_us):,} requests")
     samples.save(seen, Path.cwd() / samples.SAMPLES_FILE)
     return LoadReply(generator=by, server=_difference(before, after))
+
+
+@contextlib.contextmanager
+def _ends_with(server: int) -> Iterator[None]:
+    """End this process, which is a step's, as soon as the server's is gone: a load generator would wait for minutes."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(LOOK_S):
+            if not processes.alive(server) and not done.is_set():
+                os._exit(SERVER_ENDED)
+
+    if server and REPLY in os.environ:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def _settle(request: LoadRequest) -> None:
