@@ -1,0 +1,140 @@
+"""Storms over a repository: publishers, rollbacks, signals, wrong versions, silent servers, full disks, a failing store;
+and all the while looks at what serves, as Triton reads it, and clients of a real Triton.
+
+    python tests/artifacts/storms/campaign.py [--storms explicit,poll,store] [--seed 1] [--together 8]
+        [--publications 500] [--kills 250] [--looks 20000] [--requests 20000] [--out build/storms.json] [--keep FOLDER]
+
+What it did is printed in numbers and written to --out. Ends with 1 where anything was not as promised, with how to have
+the same storm again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
+for quiet in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # this process forks, so it may have no threads
+    os.environ[quiet] = "1"
+
+from storms import known as knowns  # noqa: E402
+from storms import surroundings  # noqa: E402
+from storms.storm import Amount, Storm, Weather  # noqa: E402
+
+import millwork  # noqa: E402
+from millwork.triton import install  # noqa: E402
+
+WEATHERS = {
+    "explicit": Weather("explicit"),
+    "poll": Weather("poll", triton="poll", verified=0.1),
+    "store": Weather("store", store=True, verified=0.4),
+    "bare": Weather("bare", triton=""),
+}
+"""A Triton that is told what to load, one that polls, one that reads an object store; none at all."""
+WHOLE = "explicit,poll,store"
+IN_NAMESPACE = "MILLWORK_STORM_MOUNTS"
+SUBREAPER = 36
+SHOWN = 30
+
+
+def main() -> int:
+    words = asked()
+    if surroundings.may_mount() and not os.environ.get(IN_NAMESPACE):  # the disks go with the last process
+        os.environ[IN_NAMESPACE] = "1"
+        os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])  # noqa: S606, S607
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)  # what killed processes leave becomes a child of this one
+    names = words.storms.split(",")
+    with tempfile.TemporaryDirectory(prefix="storms-") as temporary:
+        folder = (words.keep or Path(temporary)).absolute()
+        runs = words.runs.absolute() if words.runs else folder / "runs"
+        if not (runs / knowns.FILE).exists():
+            prepare(runs, words.backend)
+        known = knowns.load(runs)
+        share = Amount(
+            publications=-(-words.publications // len(names)),
+            kills=-(-words.kills // len(names)),
+            looks=-(-words.looks // len(names)),
+            requests=-(-words.requests // len(names)),
+            most=words.most,
+        )
+        began = time.monotonic()
+        found = {}
+        for number, name in enumerate(names):
+            weather = replace(WEATHERS[name], name=f"{name}-{number}")
+            seed = words.seed + number
+            storm = Storm(weather, seed, words.together, share, known, folder / weather.name)
+            found[weather.name] = {"seed": seed, **storm.run()}
+            print(f"{weather.name}: {found[weather.name]}", flush=True)  # noqa: T201
+    figures = document(found, words, time.monotonic() - began)
+    words.out.parent.mkdir(parents=True, exist_ok=True)
+    words.out.write_text(json.dumps(figures, indent=1) + "\n")
+    return told(figures, words)
+
+
+def asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storms", default=WHOLE)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--together", type=int, default=8)
+    for name, least in (("publications", 500), ("kills", 250), ("looks", 20_000), ("requests", 20_000)):
+        parser.add_argument(f"--{name}", type=int, default=least)
+    parser.add_argument("--most", type=int, default=100_000, help="commands of a storm")
+    parser.add_argument("--backend", default="native", help="of the models")
+    parser.add_argument("--runs", type=Path, help="run directories that prepare.py has made")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "storms.json")
+    parser.add_argument("--keep", type=Path, help="a folder for all that is made; it must be empty")
+    return parser.parse_args()
+
+
+def prepare(runs: Path, backend: str) -> None:
+    """In a process of its own, which has threads."""
+    subprocess.run([sys.executable, "-W", "ignore", str(HERE / "prepare.py"), str(runs), "--backend", backend], check=True)
+
+
+def document(found: dict[str, dict[str, Any]], words: argparse.Namespace, seconds: float) -> dict[str, Any]:
+    """The figures: of each storm, and of all."""
+    counted = [name for name, value in next(iter(found.values())).items() if isinstance(value, int) and name != "seed"]
+    return {
+        "together": words.together,
+        "storms": found,
+        "all": {name: sum(storm[name] for storm in found.values()) for name in counted},
+        "seconds": round(seconds, 1),
+        "violations": sum(len(storm["violations"]) for storm in found.values()),
+        "versions": {
+            "millwork": millwork.__version__,
+            "python": platform.python_version(),
+            "kernel": platform.release(),
+            "triton": install.TRITON_VERSION,
+        },
+    }
+
+
+def told(figures: dict[str, Any], words: argparse.Namespace) -> int:
+    """Print what was done, and what wasn't as promised; the exit code."""
+    lines = [f"{len(figures['storms'])} storms of {words.together} commands at once, {figures['seconds']:.0f} s"]
+    lines += [f"  {count:>8,} {name.replace('_', ' ')}" for name, count in figures["all"].items()]
+    for number, (name, storm) in enumerate(figures["storms"].items()):
+        for violation in storm["violations"][:SHOWN]:
+            lines.append(f"{name}: {violation}")
+        if storm["violations"]:
+            kind = words.storms.split(",")[number]
+            lines.append(f"  again: python {sys.argv[0]} --storms {kind} --seed {storm['seed']} --keep FOLDER")
+    lines.append(f"{figures['violations']} violations; all figures: {words.out}")
+    print("\n".join(lines), flush=True)  # noqa: T201
+    return 1 if figures["violations"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

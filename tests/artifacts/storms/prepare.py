@@ -1,0 +1,168 @@
+"""Make the run directories of a storm: a few tiny models, each optimized under each name, and wrong ones.
+
+    python tests/artifacts/storms/prepare.py FOLDER [--variants 3] [--backend native]
+
+A process of its own: what trains has threads, and the storm forks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import xgboost as xgb  # noqa: E402
+from cryptography.hazmat.primitives import serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
+from models.jobs import millwork  # noqa: E402
+from storms.known import (  # noqa: E402
+    ANSWERS,
+    DAMAGED,
+    FILE,
+    KEY,
+    MISJUDGED,
+    PUBLIC,
+    ROWS,
+    SIGNED,
+    SWAPPED,
+    sha256,
+)
+
+NAMES = ("plain", "other", SIGNED)
+COLUMNS = list("abcd")
+ASKED = 16
+STRANGER = "stranger"
+"""A model whose file is only ever found in the place of another's."""
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("folder", type=Path)
+    asked.add_argument("--variants", type=int, default=3)
+    asked.add_argument("--backend", default="native")
+    words = asked.parse_args()
+    prepare(words.folder.absolute(), words.variants, words.backend)
+
+
+def prepare(folder: Path, count: int, backend: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(200, len(COLUMNS))).astype("f4"), columns=COLUMNS)
+    frame.to_parquet(folder / "rows.parquet")
+    variants = [f"v{number}" for number in range(count)]
+    answers = {name: trained(folder, frame, seed, name) for seed, name in enumerate([*variants, STRANGER])}
+    contents: dict[str, str] = {}
+    for variant in (*variants, STRANGER):
+        first = folder / f"{NAMES[0]}-{variant}"
+        for name in NAMES if variant != STRANGER else NAMES[:1]:
+            run = folder / f"{name}-{variant}"
+            if run != first:
+                shutil.copytree(first, run)
+            optimized(folder, variant, name, run, backend)
+        if variant != STRANGER:
+            contents[sha256(model_file(chosen(first)))] = variant
+    for name in NAMES:
+        wrong_ones(folder, name, variants[0])
+    keys(folder)
+    np.save(folder / ROWS, frame.to_numpy()[:ASKED])
+    np.savez(folder / ANSWERS, **{variant: answers[variant] for variant in variants})
+    (folder / FILE).write_text(json.dumps({"names": NAMES, "variants": variants, "contents": contents}))
+
+
+def trained(folder: Path, frame: pd.DataFrame, seed: int, name: str) -> np.ndarray:
+    """A model whose answers to each of the asked rows are no other's; its answers [N, 2]."""
+    label = (frame.a * (seed + 1) + frame.b > 0.1 * seed).astype(int)
+    model = xgb.XGBClassifier(n_estimators=4 + seed, max_depth=3, learning_rate=0.2 + 0.05 * seed, n_jobs=1)
+    model.fit(frame, label)
+    model.get_booster().save_model(folder / f"{name}.json")
+    return np.asarray(model.predict_proba(frame.iloc[:ASKED]), np.float32)
+
+
+def optimized(folder: Path, variant: str, name: str, run: Path, backend: str) -> None:
+    said = millwork(
+        "optimize",
+        folder / f"{variant}.json",
+        *("--data", folder / "rows.parquet", "--repository", folder / "nowhere", "--name", name, "--dry-run"),
+        *("--backends", backend, "--triton", "none", "--traffic", "batch=1", "--run-dir", run),
+        *(("--millwork-backend",) if backend == "native" else ()),
+    )
+    if said.code:
+        raise AssertionError(said.err)
+
+
+def chosen(run: Path) -> Path:
+    """The stage of what a run would publish first."""
+    return run / "stages" / str(json.loads((run / "chosen.json").read_text())[0])
+
+
+def model_file(stage: Path) -> Path:
+    version = stage / "version"
+    return version / str(json.loads((version / "manifest.json").read_text())["model_file"])
+
+
+# ── wrong ones ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def wrong_ones(folder: Path, name: str, variant: str) -> None:
+    for wrong in (DAMAGED, MISJUDGED, SWAPPED):
+        run = folder / f"{name}-{wrong}"
+        shutil.copytree(folder / f"{name}-{variant}", run)
+        stage = chosen(run)
+        if wrong == DAMAGED:
+            content = bytearray(model_file(stage).read_bytes())
+            content[len(content) // 2] ^= 4
+            model_file(stage).write_bytes(content)
+            continue
+        if wrong == SWAPPED:
+            model_file(stage).write_bytes(model_file(chosen(folder / f"{NAMES[0]}-{STRANGER}")).read_bytes())
+        else:
+            misjudge(stage / "version" / "golden.npz")
+        forge(stage)
+
+
+def misjudge(golden: Path) -> None:
+    with np.load(golden) as found:
+        arrays = {name: found[name] for name in found.files}
+    arrays["y"] = arrays["y"] + np.float32(0.25)
+    np.savez(golden, **arrays)
+
+
+def forge(stage: Path) -> None:
+    """Write the digests again, as whoever may write the run directory can."""
+    manifest = stage / "version" / "manifest.json"
+    said = json.loads(manifest.read_text())
+    for entry in said["files"]:
+        path = manifest.parent / entry["path"]
+        entry.update(sha256=sha256(path), bytes=path.stat().st_size)
+    manifest.write_text(json.dumps(said))
+    done = json.loads((stage / "done").read_text())
+    for entry in done["files"]:
+        path = stage / entry["path"]
+        entry.update(sha256=sha256(path), bytes=path.stat().st_size)
+    (stage / "done").write_text(json.dumps(done))
+
+
+def keys(folder: Path) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    (folder / KEY).write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+    )
+    (folder / PUBLIC).write_bytes(
+        private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
