@@ -17,11 +17,9 @@ from storms.checker import There
 from storms.known import Known
 
 from millwork.artifacts import signing
-from millwork.artifacts.repository import Repository, at, lock
-from millwork.artifacts.repository import layout
+from millwork.artifacts.repository import Repository, at, layout, lock
 from millwork.artifacts.repository import ledger as ledgers
-from millwork.artifacts.repository.object_store import ObjectRepository, records
-from millwork.artifacts.repository.object_store import address
+from millwork.artifacts.repository.object_store import ObjectRepository, address, records
 from millwork.pipeline import serve
 
 ENDS_S = 20.0
@@ -30,7 +28,7 @@ BEAT_S = 0.2
 
 
 def found(work: Path, repository: str, known: Known, direct: dict[str, str]) -> tuple[There, list[str]]:
-    """What is there, and what is left over, a line each. Found in a process of its own: a store's client has threads."""
+    """What is there, and what is left over, a line each. A store's client has threads: a forked process reads it."""
     out = work / "there.json"
     if not (pid := os.fork()):
         code = 1

@@ -1,5 +1,5 @@
-"""Storms over a repository: publishers, rollbacks, signals, wrong versions, silent servers, full disks, a failing store;
-and all the while looks at what serves, as Triton reads it, and clients of a real Triton.
+"""Storms over a repository: publishers, rollbacks, signals, wrong versions, silent servers, full disks, a store that
+fails; and all the while looks at what serves, as Triton reads it, and clients of a real Triton.
 
     python tests/artifacts/storms/campaign.py [--storms explicit,poll,store] [--seed 1] [--together 8]
         [--publications 500] [--kills 250] [--looks 20000] [--requests 20000] [--out build/storms.json] [--keep FOLDER]
@@ -39,8 +39,8 @@ from millwork.triton import install  # noqa: E402
 WEATHERS = {
     "explicit": Weather("explicit"),
     "poll": Weather("poll", triton="poll", verified=0.1),
-    "store": Weather("store", store=True, verified=0.4),
-    "bare": Weather("bare", triton=""),
+    "store": Weather("store", store=True, verified=0.25),
+    "bare": Weather("bare", triton="", wrong=(knowns.DAMAGED,)),
 }
 """A Triton that is told what to load, one that polls, one that reads an object store; none at all."""
 WHOLE = "explicit,poll,store"
@@ -53,14 +53,14 @@ def main() -> int:
     words = asked()
     if surroundings.may_mount() and not os.environ.get(IN_NAMESPACE):  # the disks go with the last process
         os.environ[IN_NAMESPACE] = "1"
-        os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])  # noqa: S606, S607
+        os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])  # noqa: S606
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)  # what killed processes leave becomes a child of this one
     names = words.storms.split(",")
     with tempfile.TemporaryDirectory(prefix="storms-") as temporary:
         folder = (words.keep or Path(temporary)).absolute()
         runs = words.runs.absolute() if words.runs else folder / "runs"
         if not (runs / knowns.FILE).exists():
-            prepare(runs, words.backend)
+            prepare(runs)
         known = knowns.load(runs)
         share = Amount(
             publications=-(-words.publications // len(names)),
@@ -73,6 +73,8 @@ def main() -> int:
         found = {}
         for number, name in enumerate(names):
             weather = replace(WEATHERS[name], name=f"{name}-{number}")
+            if words.wrong:
+                weather = replace(weather, wrong=tuple(words.wrong.split(",")))
             seed = words.seed + number
             storm = Storm(weather, seed, words.together, share, known, folder / weather.name)
             found[weather.name] = {"seed": seed, **storm.run()}
@@ -91,16 +93,16 @@ def asked() -> argparse.Namespace:
     for name, least in (("publications", 500), ("kills", 250), ("looks", 20_000), ("requests", 20_000)):
         parser.add_argument(f"--{name}", type=int, default=least)
     parser.add_argument("--most", type=int, default=100_000, help="commands of a storm")
-    parser.add_argument("--backend", default="native", help="of the models")
+    parser.add_argument("--wrong", help="what is wrong with wrong ones: damaged,misjudged,swapped")
     parser.add_argument("--runs", type=Path, help="run directories that prepare.py has made")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "storms.json")
     parser.add_argument("--keep", type=Path, help="a folder for all that is made; it must be empty")
     return parser.parse_args()
 
 
-def prepare(runs: Path, backend: str) -> None:
+def prepare(runs: Path) -> None:
     """In a process of its own, which has threads."""
-    subprocess.run([sys.executable, "-W", "ignore", str(HERE / "prepare.py"), str(runs), "--backend", backend], check=True)
+    subprocess.run([sys.executable, "-W", "ignore", str(HERE / "prepare.py"), str(runs)], check=True)
 
 
 def document(found: dict[str, dict[str, Any]], words: argparse.Namespace, seconds: float) -> dict[str, Any]:

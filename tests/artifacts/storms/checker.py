@@ -8,6 +8,7 @@ what was seen and what is there.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -27,7 +28,8 @@ MISSED = "<missed>"
 """The content of a version that wasn't what is known of any, or couldn't be read."""
 ENDS = frozenset({0, 2, 3, 4, 5, 7, 129, 130, 143})
 """Exit codes that are documented."""
-SHOWN = 40
+IGNORED = re.compile(r"Exception ignored in: .*\nTraceback")
+"""What Python says of a library's object that a Ctrl-C found half made."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Watcher:
         if problem and text is not None and self._same(name, text):
             again, problem = self._problem(name, text)
             if problem and self._same(name, text):
-                self.seen.violations.append(f"{name}: version {again} serves: {problem}")
+                told = f"{name}: version {again} serves: {problem}"
+                self.seen.violations += [] if told in self.seen.violations else [told]
         self._note(name, version, began)
 
     def _config(self, name: str) -> str | None:
@@ -134,8 +137,8 @@ class Watcher:
     def _note(self, name: str, version: int | None, began: float) -> None:
         before = self.served.get(name)
         now = time.monotonic()
-        if before is None or before[0] != version:
-            self.seen.changes.append(Change(name, version, before[1] if before else began, now))
+        if before is not None and before[0] != version:
+            self.seen.changes.append(Change(name, version, before[1], now))
         self.served[name] = (version, began)
 
 
@@ -217,7 +220,8 @@ def answered(answers: dict[str, dict[str, int]], contents: dict[str, str]) -> li
 
 def _documented(one: Ended) -> bool:
     by_its_signal = one.job.doom and one.code == -one.job.doom
-    return bool(by_its_signal) or (one.code in ENDS and "Traceback" not in one.said)
+    said = IGNORED.sub("", one.said)
+    return bool(by_its_signal) or (one.code in ENDS and "Traceback" not in said)
 
 
 def _published(one: Ended) -> bool:

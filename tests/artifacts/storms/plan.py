@@ -10,14 +10,14 @@ import random
 import signal
 from dataclasses import dataclass
 
-from storms.known import DAMAGED, MISJUDGED, SWAPPED, Known
+from storms.known import Known
 
 PUBLISH, WRONG, ROLLBACK, SILENT, SMALL = "publish", "wrong", "rollback", "silent", "small"
 """A good version; one that must be refused; an earlier one; a good one whose server falls silent; a good one by a
 process that may write no large file."""
 
 REAL = 12
-"""One of so many commands is a process of its own from the start; the others are forked from one that has imported all."""
+"""One of so many commands is a process of its own from the start; the others are forked from one that imported all."""
 DOOMS = {signal.SIGKILL: 0.34, signal.SIGTERM: 0.07, signal.SIGINT: 0.07}
 """The share of commands that get each signal."""
 SIZES = (0, 3000, 300_000)
@@ -46,18 +46,18 @@ class Job:
         return f"job {self.number}: {self.kind} {self.name} {self.variant}{' (real)' if self.real else ''}{end}"
 
 
-def drawn(rng: random.Random, number: int, known: Known, kinds: dict[str, float]) -> Job:
-    """The next command. ``kinds``: how often each comes, as weights."""
+def drawn(rng: random.Random, number: int, known: Known, kinds: dict[str, float], wrong: tuple[str, ...]) -> Job:
+    """The next command. ``kinds``: how often each comes, as weights. ``wrong``: what is wrong with wrong ones."""
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     doom = rng.choices([0, *DOOMS], [1 - sum(DOOMS.values()), *DOOMS.values()])[0]
     after = rng.uniform(0.02, LATEST)
     real = rng.randrange(REAL) == 0 and kind != SMALL
-    wrong = rng.choice((DAMAGED, MISJUDGED, SWAPPED))
+    what = rng.choice(wrong)
     return Job(
         number=number,
         kind=kind,
         name=rng.choice(known.names),
-        variant={WRONG: wrong, ROLLBACK: ""}.get(kind, rng.choice(known.variants)),
+        variant={WRONG: what, ROLLBACK: ""}.get(kind, rng.choice(known.variants)),
         doom=int(doom or (signal.SIGKILL if kind == SILENT else 0)),
         after=after,
         real=real,

@@ -1,6 +1,6 @@
 """Make the run directories of a storm: a few tiny models, each optimized under each name, and wrong ones.
 
-    python tests/artifacts/storms/prepare.py FOLDER [--variants 3] [--backend native]
+    python tests/artifacts/storms/prepare.py FOLDER [--variants 3] [--names 5]
 
 A process of its own: what trains has threads, and the storm forks.
 """
@@ -8,6 +8,7 @@ A process of its own: what trains has threads, and the storm forks.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
@@ -35,9 +36,10 @@ from storms.known import (  # noqa: E402
     sha256,
 )
 
-NAMES = ("plain", "other", SIGNED)
+NAMES = (SIGNED, "plain", "other", "third", "fourth")
 COLUMNS = list("abcd")
 ASKED = 16
+NEAREST = 1e-3
 STRANGER = "stranger"
 """A model whose file is only ever found in the place of another's."""
 
@@ -46,33 +48,42 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("folder", type=Path)
     asked.add_argument("--variants", type=int, default=3)
-    asked.add_argument("--backend", default="native")
+    asked.add_argument("--names", type=int, default=len(NAMES))
     words = asked.parse_args()
-    prepare(words.folder.absolute(), words.variants, words.backend)
+    prepare(words.folder.absolute(), words.variants, NAMES[: words.names])
 
 
-def prepare(folder: Path, count: int, backend: str) -> None:
+def prepare(folder: Path, count: int, names: tuple[str, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(200, len(COLUMNS))).astype("f4"), columns=COLUMNS)
     frame.to_parquet(folder / "rows.parquet")
     variants = [f"v{number}" for number in range(count)]
     answers = {name: trained(folder, frame, seed, name) for seed, name in enumerate([*variants, STRANGER])}
+    for one, other in itertools.combinations(answers.values(), 2):
+        assert np.abs(one - other).min() > NEAREST, "each row's answers tell whose they are"
     contents: dict[str, str] = {}
     for variant in (*variants, STRANGER):
-        first = folder / f"{NAMES[0]}-{variant}"
-        for name in NAMES if variant != STRANGER else NAMES[:1]:
+        first = folder / f"{names[0]}-{variant}"
+        for name in names if variant != STRANGER else names[:1]:
             run = folder / f"{name}-{variant}"
             if run != first:
                 shutil.copytree(first, run)
-            optimized(folder, variant, name, run, backend)
+            optimized(folder, variant, name, run)
         if variant != STRANGER:
             contents[sha256(model_file(chosen(first)))] = variant
-    for name in NAMES:
+    for name in names:
         wrong_ones(folder, name, variants[0])
+    write(folder, names, contents, frame.to_numpy()[:ASKED], {variant: answers[variant] for variant in variants})
+
+
+def write(
+    folder: Path, names: tuple[str, ...], contents: dict[str, str], rows: np.ndarray, answers: dict[str, np.ndarray]
+) -> None:
+    """What is known of the run directories in ``folder``, and keys to sign by."""
     keys(folder)
-    np.save(folder / ROWS, frame.to_numpy()[:ASKED])
-    np.savez(folder / ANSWERS, **{variant: answers[variant] for variant in variants})
-    (folder / FILE).write_text(json.dumps({"names": NAMES, "variants": variants, "contents": contents}))
+    np.save(folder / ROWS, rows)
+    np.savez(folder / ANSWERS, **answers)
+    (folder / FILE).write_text(json.dumps({"names": names, "variants": list(answers), "contents": contents}))
 
 
 def trained(folder: Path, frame: pd.DataFrame, seed: int, name: str) -> np.ndarray:
@@ -84,13 +95,12 @@ def trained(folder: Path, frame: pd.DataFrame, seed: int, name: str) -> np.ndarr
     return np.asarray(model.predict_proba(frame.iloc[:ASKED]), np.float32)
 
 
-def optimized(folder: Path, variant: str, name: str, run: Path, backend: str) -> None:
+def optimized(folder: Path, variant: str, name: str, run: Path) -> None:
     said = millwork(
         "optimize",
         folder / f"{variant}.json",
         *("--data", folder / "rows.parquet", "--repository", folder / "nowhere", "--name", name, "--dry-run"),
-        *("--backends", backend, "--triton", "none", "--traffic", "batch=1", "--run-dir", run),
-        *(("--millwork-backend",) if backend == "native" else ()),
+        *("--backends", "native", "--millwork-backend", "--triton", "none", "--traffic", "batch=1", "--run-dir", run),
     )
     if said.code:
         raise AssertionError(said.err)
@@ -109,21 +119,25 @@ def model_file(stage: Path) -> Path:
 # ── wrong ones ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def wrong_ones(folder: Path, name: str, variant: str) -> None:
-    for wrong in (DAMAGED, MISJUDGED, SWAPPED):
+def wrong_ones(folder: Path, name: str, variant: str, which: tuple[str, ...] = (DAMAGED, MISJUDGED, SWAPPED)) -> None:
+    for wrong in which:
         run = folder / f"{name}-{wrong}"
         shutil.copytree(folder / f"{name}-{variant}", run)
         stage = chosen(run)
         if wrong == DAMAGED:
-            content = bytearray(model_file(stage).read_bytes())
-            content[len(content) // 2] ^= 4
-            model_file(stage).write_bytes(content)
+            damage(model_file(stage))
             continue
         if wrong == SWAPPED:
             model_file(stage).write_bytes(model_file(chosen(folder / f"{NAMES[0]}-{STRANGER}")).read_bytes())
         else:
             misjudge(stage / "version" / "golden.npz")
         forge(stage)
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
 
 
 def misjudge(golden: Path) -> None:
@@ -158,9 +172,7 @@ def keys(folder: Path) -> None:
         )
     )
     (folder / PUBLIC).write_bytes(
-        private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
 
 

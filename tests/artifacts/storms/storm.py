@@ -21,17 +21,17 @@ from typing import Any
 
 from models import s3
 from storms import calm, checker, clients, surroundings
-from storms.checker import Seen, Watcher
+from storms.checker import Watcher
 from storms.clients import Asked
 from storms.jobs import Ended, Yard, arguments, import_everything
-from storms.known import Known
+from storms.known import DAMAGED, MISJUDGED, SIGNED, SWAPPED, Known
 from storms.plan import PUBLISH, ROLLBACK, SILENT, SMALL, WRONG, Job, drawn
 
 from millwork.artifacts.repository import at
 from millwork.triton import install, server
 from millwork.triton.server import RunningServer
 
-LOOK_S, ASK_S = 0.006, 0.012
+LOOK_S, ASK_S = 0.012, 0.02
 """Between two looks, and between two requests."""
 START_S = 60.0
 MEGABYTES = 3000
@@ -40,19 +40,19 @@ SHARE = 0.25
 """Of an object store's requests, those that fail."""
 POLLED = ("--model-control-mode=poll", "--repository-poll-secs=1")
 ALL = {PUBLISH: 0.68, WRONG: 0.1, ROLLBACK: 0.12, SILENT: 0.05, SMALL: 0.05}
-VERIFIED = {"explicit": 1.0, "poll": 0.1, "": 0.0}
-"""The share of good publications that are verified on the Triton, by how it is controlled."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """``triton``: how it is controlled; empty: there is none. ``kinds``: what the commands are, as weights."""
+    """``triton``: how it is controlled; empty: there is none. ``verified``: the share of good publications that are
+    verified on it; all wrong ones are. ``kinds``: what the commands are, as weights."""
 
     name: str
     store: bool = False
     triton: str = "explicit"
     verified: float = 1.0
     kinds: dict[str, float] = field(default_factory=lambda: dict(ALL))
+    wrong: tuple[str, ...] = (DAMAGED, MISJUDGED, SWAPPED)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Storm:
             stack.enter_context(temporary_folder(self.work / "tmp"))
             repository = self._repository(stack)
             yard = Yard(arguments(self.known, repository, self._server_of, ("--millwork-backend",)), self.together)
-            warm = Job(-1, PUBLISH, self.known.names[-1], self.known.variants[0])
+            warm = Job(-1, PUBLISH, SIGNED, self.known.variants[0])
             import_everything(yard.arguments(warm))
             self._require(yard, self._first())
             if self.weather.triton:
@@ -103,7 +103,7 @@ class Storm:
                 self._watch(helpers, repository)
                 yard.ended, yard.each = [], self.disk.look if self.disk else lambda: None
                 yard.run(self._jobs(yard))
-                stormed = len(yard.ended)
+                stormed, yard.each = len(yard.ended), lambda: None
                 self._clear()
                 self._require(yard, self._last())
             return self._judged(yard.ended, stormed, repository, time.monotonic() - began)
@@ -115,11 +115,11 @@ class Storm:
             published = sum(one.code == 0 and one.job.kind != ROLLBACK for one in yard.ended)
             killed = sum(one.code == -signal.SIGKILL for one in yard.ended)
             looks, requests = struct.unpack("qq", self.counters[:16])
-            enough = requests >= self.amount.requests or not self.weather.triton
-            if published >= self.amount.publications and killed >= self.amount.kills:
-                if looks >= self.amount.looks and enough:
-                    return
-            yield drawn(rng, number, self.known, self.weather.kinds)
+            found = (published, killed, looks, requests if self.weather.triton else self.amount.requests)
+            wanted = (self.amount.publications, self.amount.kills, self.amount.looks, self.amount.requests)
+            if all(one >= least for one, least in zip(found, wanted, strict=True)):
+                return
+            yield drawn(rng, number, self.known, self.weather.kinds, self.weather.wrong)
 
     def _first(self) -> list[Job]:
         return [Job(-1, PUBLISH, name, self.known.variants[0]) for name in self.known.names]

@@ -179,6 +179,9 @@ class Disk:
 
 def may_mount() -> bool:
     """Whether this process may make such a disk."""
-    return os.geteuid() == 0 and not subprocess.run(
-        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-    ).returncode
+    return (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+        ).returncode
+    )
