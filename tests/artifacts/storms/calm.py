@@ -49,7 +49,7 @@ def found(work: Path, repository: str, known: Known, direct: dict[str, str]) -> 
 
 def _found(repository: str, known: Known, temporary: Path) -> dict[str, Any]:
     opened = at(repository)
-    left: list[str] = []
+    left = [f"{one} is left in the repository" for one in opened.models() if one not in known.names]
     for name in known.names:
         left += _left_in_store(repository, name, known) if "://" in repository else _left_in_folder(opened, name)
     there = asdict(checker.inventory(opened, known, signing.problems))
@@ -61,8 +61,7 @@ def _left_in_folder(repository: Repository, name: str) -> list[str]:
     place = layout.locate(Path(repository.url), name)
     listed = {str(entry.version) for entry in repository.versions(name)}
     left = [path for path in place.model.iterdir() if path.name not in {"config.pbtxt", *listed}]
-    for part in (place.staging, place.trash):
-        left += [part] if part.exists() else []
+    left += [part for part in (place.staging, place.trash, place.holder) if part.exists()]
     left += [path for path in place.ledger.parent.iterdir() if ".tmp-" in path.name]
     said = [f"{path} is left" for path in left]
     if ledgers.read(place).transaction is not None:

@@ -2,7 +2,8 @@
 fails; and all the while looks at what serves, as Triton reads it, and clients of a real Triton.
 
     python tests/artifacts/storms/campaign.py [--storms explicit,poll,store] [--seed 1] [--together 8]
-        [--publications 500] [--kills 250] [--looks 20000] [--requests 20000] [--out build/storms.json] [--keep FOLDER]
+        [--publications 500] [--kills 250] [--looks 20000] [--requests 20000]
+        [--out build/storms.json] [--docs] [--keep FOLDER]
 
 What it did is printed in numbers and written to --out. Ends with 1 where anything was not as promised, with how to have
 the same storm again.
@@ -14,7 +15,6 @@ import argparse
 import ctypes
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -29,12 +29,9 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
 for quiet in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # this process forks, so it may have no threads
     os.environ[quiet] = "1"
 
+from storms import figures, surroundings  # noqa: E402
 from storms import known as knowns  # noqa: E402
-from storms import surroundings  # noqa: E402
 from storms.storm import Amount, Storm, Weather  # noqa: E402
-
-import millwork  # noqa: E402
-from millwork.triton import install  # noqa: E402
 
 WEATHERS = {
     "explicit": Weather("explicit"),
@@ -79,10 +76,12 @@ def main() -> int:
             storm = Storm(weather, seed, words.together, share, known, folder / weather.name)
             found[weather.name] = {"seed": seed, **storm.run()}
             print(f"{weather.name}: {found[weather.name]}", flush=True)  # noqa: T201
-    figures = document(found, words, time.monotonic() - began)
+    made = figures.document(found, words.together, time.monotonic() - began)
     words.out.parent.mkdir(parents=True, exist_ok=True)
-    words.out.write_text(json.dumps(figures, indent=1) + "\n")
-    return told(figures, words)
+    words.out.write_text(json.dumps(made, indent=1) + "\n")
+    if words.docs:
+        figures.write(made, ROOT / "docs" / "trust.md")
+    return told(made, words)
 
 
 def asked() -> argparse.Namespace:
@@ -96,6 +95,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--wrong", help="what is wrong with wrong ones: damaged,misjudged,swapped")
     parser.add_argument("--runs", type=Path, help="run directories that prepare.py has made")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "storms.json")
+    parser.add_argument("--docs", action="store_true", help="write the figures into docs/trust.md, too")
     parser.add_argument("--keep", type=Path, help="a folder for all that is made; it must be empty")
     return parser.parse_args()
 
@@ -105,37 +105,17 @@ def prepare(runs: Path) -> None:
     subprocess.run([sys.executable, "-W", "ignore", str(HERE / "prepare.py"), str(runs)], check=True)
 
 
-def document(found: dict[str, dict[str, Any]], words: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    """The figures: of each storm, and of all."""
-    counted = [name for name, value in next(iter(found.values())).items() if isinstance(value, int) and name != "seed"]
-    return {
-        "together": words.together,
-        "storms": found,
-        "all": {name: sum(storm[name] for storm in found.values()) for name in counted},
-        "seconds": round(seconds, 1),
-        "violations": sum(len(storm["violations"]) for storm in found.values()),
-        "versions": {
-            "millwork": millwork.__version__,
-            "python": platform.python_version(),
-            "kernel": platform.release(),
-            "triton": install.TRITON_VERSION,
-        },
-    }
-
-
-def told(figures: dict[str, Any], words: argparse.Namespace) -> int:
+def told(found: dict[str, Any], words: argparse.Namespace) -> int:
     """Print what was done, and what wasn't as promised; the exit code."""
-    lines = [f"{len(figures['storms'])} storms of {words.together} commands at once, {figures['seconds']:.0f} s"]
-    lines += [f"  {count:>8,} {name.replace('_', ' ')}" for name, count in figures["all"].items()]
-    for number, (name, storm) in enumerate(figures["storms"].items()):
-        for violation in storm["violations"][:SHOWN]:
-            lines.append(f"{name}: {violation}")
+    lines = figures.lines(found)
+    for number, (name, storm) in enumerate(found["storms"].items()):
+        lines += [f"{name}: {violation}" for violation in storm["violations"][:SHOWN]]
         if storm["violations"]:
             kind = words.storms.split(",")[number]
             lines.append(f"  again: python {sys.argv[0]} --storms {kind} --seed {storm['seed']} --keep FOLDER")
-    lines.append(f"{figures['violations']} violations; all figures: {words.out}")
+    lines.append(f"{found['violations']} violations; all figures: {words.out}")
     print("\n".join(lines), flush=True)  # noqa: T201
-    return 1 if figures["violations"] else 0
+    return 1 if found["violations"] else 0
 
 
 if __name__ == "__main__":

@@ -115,9 +115,7 @@ class Yard:
         return True
 
 
-def arguments(
-    known: Known, repository: str, servers: Callable[[Job], str], more: tuple[str, ...] = ()
-) -> Callable[[Job], list[str]]:
+def arguments(known: Known, repository: str, servers: Callable[[Job], str]) -> Callable[[Job], list[str]]:
     """The command line of a job. ``servers``: which --triton it names."""
 
     def words(job: Job) -> list[str]:
@@ -125,7 +123,7 @@ def arguments(
         if job.kind == ROLLBACK:
             return ["rollback", "--name", job.name, *to]
         signed = ["--sign", str(known.key)] if job.name == SIGNED else []
-        return ["publish", str(known.run(job.name, job.variant)), *to, *signed, *more]
+        return ["publish", str(known.run(job.name, job.variant)), *to, *signed, "--millwork-backend"]
 
     return words
 

@@ -13,7 +13,6 @@ import struct
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from models import s3
 from storms import calm, checker, clients, surroundings
 from storms.checker import Watcher
 from storms.clients import Asked
+from storms.figures import numbers
 from storms.jobs import Ended, Yard, arguments, import_everything
 from storms.known import DAMAGED, MISJUDGED, SIGNED, SWAPPED, Known
 from storms.plan import PUBLISH, ROLLBACK, SILENT, SMALL, WRONG, Job, drawn
@@ -92,21 +92,23 @@ class Storm:
         with contextlib.ExitStack() as stack:
             stack.enter_context(temporary_folder(self.work / "tmp"))
             repository = self._repository(stack)
-            yard = Yard(arguments(self.known, repository, self._server_of, ("--millwork-backend",)), self.together)
+            yard = Yard(arguments(self.known, repository, self._server_of), self.together)
             warm = Job(-1, PUBLISH, SIGNED, self.known.variants[0])
             import_everything(yard.arguments(warm))
-            self._require(yard, self._first())
+            failed = self._calmly(yard, self._first())
             if self.weather.triton:
                 self._start(stack, repository)
-                self._require(yard, self._first())
+                failed += self._calmly(yard, self._first())
+            if failed:
+                raise AssertionError(f"{self.weather.name}: before the storm: {failed}")
             with contextlib.ExitStack() as helpers:
                 self._watch(helpers, repository)
                 yard.ended, yard.each = [], self.disk.look if self.disk else lambda: None
                 yard.run(self._jobs(yard))
                 stormed, yard.each = len(yard.ended), lambda: None
                 self._clear()
-                self._require(yard, self._last())
-            return self._judged(yard.ended, stormed, repository, time.monotonic() - began)
+                failed = self._calmly(yard, self._last())
+            return self._judged(yard.ended, stormed, repository, failed, time.monotonic() - began)
 
     def _jobs(self, yard: Yard) -> Iterator[Job]:
         """Until there was enough of everything."""
@@ -129,16 +131,13 @@ class Storm:
         jobs = [Job(-1, PUBLISH, name, variant) for name in self.known.names for variant in self.known.variants[:2]]
         return sorted(jobs, key=lambda job: job.variant)
 
-    def _require(self, yard: Yard, jobs: list[Job]) -> None:
-        """Run them one after another; all must succeed."""
-        for job in jobs:
-            together, yard.together = yard.together, 1
-            before = len(yard.ended)
-            yard.run(iter([job]))
-            yard.together = together
-            (ended,) = yard.ended[before:]
-            if ended.code:
-                raise AssertionError(f"{self.weather.name}, seed {self.seed}: in the calm, {ended.words}")
+    def _calmly(self, yard: Yard, jobs: list[Job]) -> list[str]:
+        """Run them one after another; each that doesn't succeed, in words."""
+        before = len(yard.ended)
+        together, yard.together = yard.together, 1
+        yard.run(iter(jobs))
+        yard.together = together
+        return [f"in the calm: {one.words}" for one in yard.ended[before:] if one.code]
 
     # ── what is around ────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,11 +223,13 @@ class Storm:
 
     # ── the judgement ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _judged(self, ended: list[Ended], stormed: int, repository: str, seconds: float) -> dict[str, Any]:
+    def _judged(
+        self, ended: list[Ended], stormed: int, repository: str, failed: list[str], seconds: float
+    ) -> dict[str, Any]:
         seen = checker.read(self.work / "seen.json")
         asked = clients.read(self.work / "asked.json") if self.server else Asked()
         there, left = calm.found(self.work, repository, self.known, self.direct)
-        violations = [*seen.violations, *checker.judge(ended, seen.changes, there), *left]
+        violations = [*failed, *seen.violations, *checker.judge(ended, seen.changes, there), *left]
         violations += checker.answered(asked.answers, {**seen.contents, **there.contents})
         violations += [f"{asked.failed} requests failed: {asked.failures}"] if asked.failed else []
         (self.work / "ended.json").write_text(json.dumps([asdict(one) for one in ended], indent=1))
@@ -251,26 +252,6 @@ class Storm:
             return {"store_requests": 0, "store_faults": 0}
         said = surroundings.told(path)
         return {"store_requests": said.get("requests", 0), "store_faults": said.get("faults", 0)}
-
-
-def numbers(ended: list[Ended]) -> dict[str, Any]:
-    """What the commands were, and how they ended."""
-    said_done = [one for one in ended if one.code == 0]
-    codes = Counter(one.code for one in ended)
-    return {
-        "commands": len(ended),
-        "publications": sum(one.job.kind != ROLLBACK for one in said_done),
-        "rollbacks": sum(one.job.kind == ROLLBACK for one in said_done),
-        "signed": sum(one.job.name == "signed" and one.job.kind != ROLLBACK for one in said_done),
-        "wrong_refused": sum(one.job.kind == WRONG and one.code > 0 for one in ended),
-        "silent_servers": sum(one.job.kind == SILENT for one in ended),
-        "small_files": sum(one.job.kind == SMALL and one.code != 0 for one in ended),
-        "own_processes": sum(one.job.real for one in ended),
-        "sigkills": codes[-signal.SIGKILL],
-        "sigterms": sum(one.job.doom == signal.SIGTERM and one.code in (-signal.SIGTERM, 143, 7) for one in ended),
-        "sigints": sum(one.job.doom == signal.SIGINT and one.code in (-signal.SIGINT, 130, 7) for one in ended),
-        "ends": {str(code): count for code, count in sorted(codes.items())},
-    }
 
 
 @contextlib.contextmanager
