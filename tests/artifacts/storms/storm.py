@@ -78,6 +78,7 @@ class Storm:
     work: Path
     counters: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 16))
     server: str = ""
+    running: RunningServer | None = None
     silent: str = ""
     direct: dict[str, str] = field(default_factory=dict)
     disk: surroundings.Disk | None = None
@@ -107,7 +108,7 @@ class Storm:
                 yard.run(self._jobs(yard))
                 stormed, yard.each = len(yard.ended), lambda: None
                 self._clear()
-                failed = self._calmly(yard, self._last())
+                failed = self._calmly(yard, self._last()) + self._dead_server()
             return self._judged(yard.ended, stormed, repository, failed, time.monotonic() - began)
 
     def _jobs(self, yard: Yard) -> Iterator[Job]:
@@ -172,7 +173,7 @@ class Storm:
             running: RunningServer = stack.enter_context(
                 server.start(install.install(), where, log=self.work / "triton.log", options=options)
             )
-        self.server = running.grpc_url
+        self.server, self.running = running.grpc_url, running
         ready = self.work / "silent.json"
         port = running.ports.grpc
         stack.enter_context(
@@ -220,6 +221,13 @@ class Storm:
         if self.disk is not None:
             self.disk.empty()
         os.environ.update(self.direct)
+
+    def _dead_server(self) -> list[str]:
+        """That the Triton is dead, in words: then what clients say of it isn't the publishers' fault."""
+        if self.running is None or self.running.ended(0.0) is None:
+            return []
+        signals = [line for line in self.running.log.read_text(errors="replace").splitlines() if "Signal (" in line]
+        return [f"the Triton died by itself: {' '.join(signals) or self.running.log_tail()}"]
 
     # ── the judgement ─────────────────────────────────────────────────────────────────────────────────────
 
