@@ -109,7 +109,8 @@ class Storm:
                 stormed, yard.each = len(yard.ended), lambda: None
                 self._clear()
                 failed = self._calmly(yard, self._last()) + self._dead_server()
-            return self._judged(yard.ended, stormed, repository, failed, time.monotonic() - began)
+            found = self._judged(yard.ended, stormed, repository, failed, time.monotonic() - began)
+        return {**found, **self._store_numbers()}
 
     def _jobs(self, yard: Yard) -> Iterator[Job]:
         """Until there was enough of everything."""
@@ -249,7 +250,6 @@ class Storm:
             "requests": asked.requests,
             "requests_failed": asked.failed,
             "full_disks": self.disk.full if self.disk is not None else 0,
-            **self._store_numbers(),
             "seconds": round(seconds, 1),
             "violations": violations,
         }
