@@ -26,6 +26,8 @@ BEAT_S = 0.004
 STARTED_S = {False: 0.5, True: 2.5}
 """What a command takes, until one has ended: forked, and a process of its own."""
 FORGETS = 0.8
+INTERRUPTED = 130
+HELD = (signal.SIGINT, signal.SIGTERM)
 TOO_LONG_S = 150.0
 """A command that still runs then gets SIGKILL, and is told as one that hung."""
 
@@ -136,21 +138,27 @@ def _spawned(words: list[str], pipe: int) -> int:
 
 
 def _forked(words: list[str], pipe: int, limit: int) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # what comes at once mustn't find the child in its parent's code
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         return pid
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         for descriptor in (1, 2):
             os.dup2(pipe, descriptor)
         if limit >= 0:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         code = _command(words)
+    except KeyboardInterrupt:  # before the command had begun
+        code = INTERRUPTED
     except BaseException:  # noqa: BLE001 -- the end of a forked child, which mustn't run its parent's code
         traceback.print_exc()
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

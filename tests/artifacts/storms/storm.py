@@ -57,13 +57,14 @@ class Weather:
 
 @dataclass(frozen=True)
 class Amount:
-    """A storm lasts until it had at least all of these, or so many commands."""
+    """A storm lasts until it had at least all of these, or so many commands; it fails after ``seconds``."""
 
     publications: int
     kills: int
     looks: int
     requests: int
     most: int = 100_000
+    seconds: float = 1800.0
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Storm:
 
     def _jobs(self, yard: Yard) -> Iterator[Job]:
         """Until there was enough of everything."""
-        rng = random.Random(self.seed)
+        rng, began = random.Random(self.seed), time.monotonic()
         for number in range(self.amount.most):
             published = sum(one.code == 0 and one.job.kind != ROLLBACK for one in yard.ended)
             killed = sum(one.code == -signal.SIGKILL for one in yard.ended)
@@ -123,6 +124,8 @@ class Storm:
             wanted = (self.amount.publications, self.amount.kills, self.amount.looks, self.amount.requests)
             if all(one >= least for one, least in zip(found, wanted, strict=True)):
                 return
+            if time.monotonic() - began > self.amount.seconds:
+                raise AssertionError(f"{self.weather.name}: {found} of {wanted} after {self.amount.seconds:.0f} s")
             yield drawn(rng, number, self.known, self.weather.kinds, self.weather.wrong)
 
     def _first(self) -> list[Job]:
