@@ -145,6 +145,15 @@ def _forked(words: list[str], pipe: int, limit: int) -> int:
         return pid
     code = 1
     try:
+        code = _in_child(words, pipe, limit)
+    finally:
+        os._exit(code)
+
+
+def _in_child(words: list[str], pipe: int, limit: int) -> int:
+    """The exit code of the command, signals held again."""
+    code = 1
+    try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
@@ -153,16 +162,16 @@ def _forked(words: list[str], pipe: int, limit: int) -> int:
         if limit >= 0:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         code = _command(words)
-    except KeyboardInterrupt:  # before the command had begun
-        code = INTERRUPTED
-    except BaseException:  # noqa: BLE001 -- the end of a forked child, which mustn't run its parent's code
-        traceback.print_exc()
-    finally:
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+    except KeyboardInterrupt:  # before the command had begun, or once it had ended
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        code = INTERRUPTED
+    except BaseException:  # noqa: BLE001 -- mustn't run its parent's code
+        traceback.print_exc()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
 
 
 def _command(words: list[str]) -> int:
