@@ -179,9 +179,7 @@ class Disk:
 
 def may_mount() -> bool:
     """Whether this process may make such a disk."""
-    return (
-        os.geteuid() == 0
-        and not subprocess.run(
-            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-        ).returncode
-    )
+    if os.geteuid() or shutil.which("unshare") is None:
+        return False
+    tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return not subprocess.run(tried, capture_output=True, check=False).returncode
