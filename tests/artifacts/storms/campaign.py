@@ -44,6 +44,7 @@ WHOLE = "explicit,poll,store"
 IN_NAMESPACE = "MILLWORK_STORM_MOUNTS"
 SUBREAPER = 36
 SHOWN = 30
+ASKED = ("storms", "seed", "publications", "kills", "looks", "requests", "wrong")
 
 
 def main() -> int:
@@ -76,7 +77,8 @@ def main() -> int:
             storm = Storm(weather, seed, words.together, share, known, folder / weather.name)
             found[weather.name] = {"seed": seed, **storm.run()}
             print(f"{weather.name}: {found[weather.name]}", flush=True)  # noqa: T201
-    made = figures.document(found, words.together, time.monotonic() - began)
+    asked_for = " ".join(f"--{name} {value}" for name, value in vars(words).items() if name in ASKED and value)
+    made = figures.document(found, words.together, time.monotonic() - began, asked_for)
     words.out.parent.mkdir(parents=True, exist_ok=True)
     words.out.write_text(json.dumps(made, indent=1) + "\n")
     if words.docs:

@@ -66,10 +66,11 @@ def numbers(ended: Iterable[Ended]) -> dict[str, Any]:
     }
 
 
-def document(found: dict[str, dict[str, Any]], together: int, seconds: float) -> dict[str, Any]:
-    """The figures: of each storm, and of all."""
+def document(found: dict[str, dict[str, Any]], together: int, seconds: float, words: str) -> dict[str, Any]:
+    """The figures: of each storm, and of all. ``words``: what was asked for, but for paths."""
     return {
         "together": together,
+        "asked": words,
         "storms": found,
         "all": {name: sum(storm[name] for storm in found.values()) for name in LABELS},
         "seconds": round(seconds, 1),
@@ -77,7 +78,7 @@ def document(found: dict[str, dict[str, Any]], together: int, seconds: float) ->
         "versions": {
             "millwork": millwork.__version__,
             "python": platform.python_version(),
-            "kernel": platform.release(),
+            "kernel": platform.release().partition("-")[0],
             "triton": install.TRITON_VERSION,
         },
     }
@@ -104,7 +105,7 @@ def section(figures: dict[str, Any]) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows))
     when = datetime.now(UTC).date().isoformat()
     return (
-        f"`make faults` on {when}: millwork {versions['millwork']}, Python {versions['python']}, "
+        f"`make faults STORM='{figures['asked']}'` on {when}: millwork {versions['millwork']}, Python {versions['python']}, "
         f"Triton {versions['triton']}, Linux {versions['kernel']}, {figures['together']} commands at once.\n\n{table}"
     )
 
