@@ -25,7 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
+sys.path += [str(HERE.parents[1]), str(HERE.parent)]  # last: pytest finds conftest.py by this list, too
 for quiet in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # this process forks, so it may have no threads
     os.environ[quiet] = "1"
 

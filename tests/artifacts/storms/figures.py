@@ -104,10 +104,9 @@ def section(figures: dict[str, Any]) -> str:
     rows.append(["seconds", *(f"{storm['seconds']:.0f}" for storm in storms.values()), f"{figures['seconds']:.0f}"])
     table = "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows))
     when = datetime.now(UTC).date().isoformat()
-    return (
-        f"`make faults STORM='{figures['asked']}'` on {when}: millwork {versions['millwork']}, Python {versions['python']}, "
-        f"Triton {versions['triton']}, Linux {versions['kernel']}, {figures['together']} commands at once.\n\n{table}"
-    )
+    asked = f"`make faults STORM='{figures['asked']}'`, {figures['together']} commands at once"
+    where = f"Python {versions['python']}, Triton {versions['triton']}, Linux {versions['kernel']}"
+    return f"{asked}, on {when}: millwork {versions['millwork']}, {where}.\n\n{table}"
 
 
 def write(figures: dict[str, Any], page: Path) -> None:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
+sys.path += [str(HERE.parents[1]), str(HERE.parent)]  # last: pytest finds conftest.py by this list, too
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
