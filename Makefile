@@ -55,8 +55,11 @@ test-native: setup ## The kernel under sanitizers: its tests, and a million dama
 cuda: setup ## Compile the CUDA kernel by nvcc for sm_75 to sm_90, and keep what each kernel takes (1 minute, no GPU)
 	$(BIN)/python compile/kernel/build_cuda.py --table benchmarks/results/cuda.json
 
-faults: setup ## Publishers that die, are refused, or lose their power at every system call, all of it (5 minutes)
+# Such as STORM='--storms store --seed 7 --publications 50 --kills 20': tests/artifacts/storms/campaign.py --help.
+STORM ?=
+faults: setup ## Publishers that die at every system call, then storms of them beside a real Triton (25 minutes)
 	MILLWORK_TEST_FAULTS=every nice $(BIN)/pytest -q tests/artifacts/test_publish_system_calls.py
+	$(BIN)/python -W ignore tests/artifacts/storms/campaign.py $(STORM)
 
 MUTANTS ?= 10000
 fuzz: setup ## Damaged files, 10,000 of each format, through the readers and the engines behind them (10 minutes)

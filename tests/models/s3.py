@@ -110,7 +110,8 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> 
 
 @dataclass
 class Proxy:
-    """Passes requests on, but for the one numbered ``at``, which meets ``fault``. ``before``: told each number."""
+    """Passes requests on, but for the one numbered ``at``, which meets ``fault``. ``before``: told each number.
+    ``choose``: the fault that each number meets, instead."""
 
     upstream: int
     at: int = -1
@@ -118,6 +119,7 @@ class Proxy:
     seen: int = 0
     port: int = 0
     before: Callable[[int], None] = lambda _: None
+    choose: Callable[[int], str] | None = None
     log: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -144,9 +146,12 @@ def proxied(upstream: int) -> Iterator[Proxy]:  # noqa: C901 -- one handler, a c
         def passed(self) -> None:
             with proxy.lock:
                 number, proxy.seen = proxy.seen, proxy.seen + 1
-                proxy.log.append(f"{self.command} {self.path.partition('?')[0]}")
+                if proxy.choose is None:
+                    proxy.log.append(f"{self.command} {self.path.partition('?')[0]}")
+                    fault = proxy.fault if number == proxy.at else ""
+                else:
+                    fault = proxy.choose(number)
             proxy.before(number)
-            fault = proxy.fault if number == proxy.at else ""
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if fault == "lost before":
                 self.hang_up()
