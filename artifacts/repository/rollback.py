@@ -19,6 +19,7 @@ from .base import Restored, Verify
 from .layout import MEND_LINK, Place, config_bytes, locate, prepare, served_by, served_now, version_folders
 from .lock import hold
 from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
+from .terms import ANY, Terms, require_expected
 from .transaction import Step
 
 
@@ -29,6 +30,7 @@ def rollback(
     *,
     verify: Verify | None = None,
     restored: Restored | None = None,
+    terms: Terms = ANY,
     timeout: float = TIMEOUT_S,
     step: Step = no_step,
 ) -> Publication:
@@ -45,6 +47,7 @@ def rollback(
         )
     prepare(place)
     with hold(place, timeout):
+        _require_expected(place, to, terms)
         try:
             undone = settle(place, restored, step)
             transactions.sweep(place)
@@ -70,6 +73,17 @@ def rollback(
         manifest_sha256=manifests.sha256(folder) if ours else "",
         verified=verify is not None,
     )
+
+
+def _require_expected(place: Place, to: int | None, terms: Terms) -> None:
+    """Refused where another version serves than was read, before what a killed publisher left is undone; but where
+    ``to`` serves already."""
+    try:
+        serves = served_now(place)
+    except ModelError as error:
+        raise PublicationError(error.message, error.hint) from error
+    if to is None or serves != to:
+        require_expected(place.name, serves, terms)
 
 
 def _before(place: Place, present: int | None) -> int | None:

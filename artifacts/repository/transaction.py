@@ -24,6 +24,7 @@ from ...storage import permissions
 from ...storage.files import atomic_write, fsync_folder, fsync_tree, sha256_file
 from ...triton import config as triton_config
 from .. import manifest as manifests
+from .. import signing
 from ..bundle import Bundle
 from . import ledger as ledgers
 from .base import Sign
@@ -67,6 +68,9 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
     if sign is not None:
         step("sign")
         sign(folder)
+    transaction = msgspec.structs.replace(
+        transaction, config_sha256=manifests.sha256_of(config), signer=signing.signed_by(folder)
+    )
     (place.staging / manifests.CONFIG_FILE).write_bytes(config)
     if transaction.pinned is not None and transaction.pinned != transaction.original:
         (place.staging / _PINNED).write_bytes(transaction.pinned)
@@ -118,11 +122,9 @@ def finish(place: Place, transaction: Transaction, step: Step) -> None:
         kept[transaction.before] = transaction.pinned
         if transaction.pinned == _own_config(place, transaction.before):
             del kept[transaction.before]
-    published = {**ledger.manifests, transaction.version: transaction.manifest_sha256}
+    ledger = ledgers.published(ledger, transaction)
     step("write the ledger: finished")
-    ledgers.write(
-        place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, transaction=None)
-    )
+    ledgers.write(place, msgspec.structs.replace(ledger, before=before, kept=kept, transaction=None))
     with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
         step("remove the staging folder")
         remove(place.staging)
@@ -162,9 +164,7 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     step("undo: remove what was staged")
     remove(place.staging)
     step("undo: write the ledger")
-    noted = {version: digest for version, digest in ledger.manifests.items() if version != transaction.version}
-    before = {version: earlier for version, earlier in ledger.before.items() if version != transaction.version}
-    ledgers.write(place, msgspec.structs.replace(ledger, before=before, manifests=noted, transaction=None))
+    ledgers.write(place, msgspec.structs.replace(ledgers.without(ledger, transaction.version), transaction=None))
     return committed
 
 

@@ -31,7 +31,7 @@ State = Literal["uploading", "committing", "finished", "withdrawn"]
 class VersionRecord(Value):
     """``before``: the version that served when this one was committed, and ``config_before`` the config.pbtxt that it
     served by (None: none did). ``digest``: of the bundle's content. ``token``: makes each text of a record its own.
-    ``since``: ISO 8601, UTC.
+    ``since``: ISO 8601, UTC. ``config_sha256``: of the version's own config.pbtxt; ``signer``: whose key signed it.
     """
 
     version: int
@@ -44,6 +44,8 @@ class VersionRecord(Value):
     token: str
     before: int | None = None
     config_before: bytes | None = None
+    config_sha256: str = ""
+    signer: str = ""
 
     @property
     def who(self) -> str:

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from ....errors import PublicationError, UsageError
 from ....triton import config as triton_config
 from ..base import Restored, Verify
+from ..terms import Terms, require_expected
 from . import listing, records
 from .address import Place
 from .listing import Served
-from .publication import explain, stamp, still_serves
+from .pinning import stamp
+from .publication import explain, still_serves
 from .records import VersionRecord
 from .store import Store
 
 
-def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, restored: Restored | None) -> int:
-    """The version that serves now: ``to``, or the one that served before the present one.
+def rollback(
+    store: Store, place: Place, to: int | None, verify: Verify | None, restored: Restored | None, terms: Terms
+) -> tuple[int, tuple[str, ...]]:
+    """The version that serves now, ``to`` or the one that served before the present one, and what to say of it.
 
     If ``verify`` raises, the present configuration is put back, and :class:`PublicationError` raised; so it is where
     somebody publishes at the same moment. :class:`UsageError` for a version that isn't there.
@@ -28,6 +32,8 @@ def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, 
             "Check --repository and --name.",
         )
     now = listing.served_now(store, place)
+    if to is None or now is None or now.version != to:
+        require_expected(place.name, None if now is None else now.version, terms)
     known = records.read_all(store, place)
     there = [n for n in there if n not in known or known[n].state == "finished" or (now and n == now.version)]
     target, text = _target(store, place, now, known, there, to)
@@ -45,7 +51,7 @@ def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, 
             verify(target)
         except BaseException as error:
             raise _back(store, place, now, target, error, restored) from error
-    return target
+    return target, ()
 
 
 def _target(

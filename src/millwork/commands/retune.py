@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -146,7 +146,8 @@ def _retuned(
     )
     if not request.apply or judged.fits:
         return found, None
-    record, error = tune_command.tune(_tune_request(request, name, workload, was), progress)
+    tuned = replace(_tune_request(request, name, workload, was), read=tune_command.terms_of(bundle))
+    record, error = tune_command.tune(tuned, progress)
     return msgspec.structs.replace(found, record=record), error
 
 

@@ -333,7 +333,9 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
         return found
     run.directory.require_unchanged()
     run.progress.begin("publish", f"{run.plan.repository.url}/{run.plan.name}")
-    publication, bundle = publish.publish(served, run.plan.repository, serving, run.progress, _signer(run.plan))
+    publication, bundle = publish.publish(
+        served, run.plan.repository, serving, run.progress, _signer(run.plan), run.plan.terms
+    )
     run.progress.end(publish.words(publication))
     return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)
 
