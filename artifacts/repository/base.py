@@ -10,6 +10,7 @@ from ...errors import PublicationError
 from ...values import Manifest, Publication, Value
 from ..bundle import Bundle
 from .server_notes import ServerNotes
+from .standard import Noted
 from .terms import ANY, Incumbent, Terms
 
 Verify = Callable[[int], None]
@@ -68,6 +69,9 @@ class Repository(Protocol):
 
     def manifest_sha256(self, name: str, version: int) -> str:
         """Of the manifest that was published, by what is noted beside the repository; empty where nothing is."""
+
+    def noted(self, name: str, version: int) -> Noted:
+        """What is noted beside the repository of the version, as it was published."""
 
     def unreadable(self, name: str, version: int) -> str:
         """Who may read the repository, and can't read this version, in words; empty where there is nobody."""

@@ -19,6 +19,7 @@ from ...storage import wire
 from ...storage.files import atomic_write, read_limited, refusal
 from ...values import Value
 from .layout import Place, locate
+from .standard import Noted
 
 LONGEST = 256 << 20
 """Bytes of a ledger that are read; a thousand versions take half of one."""
@@ -44,6 +45,11 @@ class Transaction(Value):
     pinned: bytes | None
     config_sha256: str = ""
     signer: str = ""
+
+    @property
+    def noted(self) -> Noted:
+        """What will be known of the version."""
+        return Noted(manifest_sha256=self.manifest_sha256, config_sha256=self.config_sha256, signer=self.signer)
 
 
 class Ledger(Value):
@@ -77,6 +83,9 @@ def read(place: Place) -> Ledger:
 def published(ledger: Ledger, transaction: Transaction) -> Ledger:
     """With what is known of the version that ``transaction`` published."""
     version = transaction.version
+    before = dict(ledger.before)
+    if transaction.before is not None and transaction.pinned is not None:
+        before[version] = transaction.before
     configs, signers = dict(ledger.configs), dict(ledger.signers)
     if transaction.config_sha256:
         configs[version] = transaction.config_sha256
@@ -84,9 +93,19 @@ def published(ledger: Ledger, transaction: Transaction) -> Ledger:
         signers[version] = transaction.signer
     return msgspec.structs.replace(
         ledger,
+        before=before,
         manifests={**ledger.manifests, version: transaction.manifest_sha256},
         configs=configs,
         signers=signers,
+    )
+
+
+def noted(ledger: Ledger, version: int) -> Noted:
+    """What is known of the version as it was published."""
+    return Noted(
+        manifest_sha256=ledger.manifests.get(version, ""),
+        config_sha256=ledger.configs.get(version, ""),
+        signer=ledger.signers.get(version, ""),
     )
 
 

@@ -14,6 +14,7 @@ from . import ledger as ledgers
 from . import rollback as back
 from .base import Restored, Sign, Verify, VersionEntry
 from .server_notes import ServerNotes
+from .standard import Noted
 from .terms import ANY, Incumbent, Terms
 
 
@@ -56,6 +57,9 @@ class LocalRepository(Value):
 
     def manifest_sha256(self, name: str, version: int) -> str:
         return ledgers.read(layout.locate(self.root, name)).manifests.get(version, "")
+
+    def noted(self, name: str, version: int) -> Noted:
+        return ledgers.noted(ledgers.read(layout.locate(self.root, name)), version)
 
     def unreadable(self, name: str, version: int) -> str:
         return listing.unreadable(self.root, name, version)

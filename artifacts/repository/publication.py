@@ -27,7 +27,7 @@ from ...values import Publication
 from .. import manifest as manifests
 from ..bundle import Bundle, content_digest
 from . import ledger as ledgers
-from . import listing
+from . import listing, standard
 from . import transaction as transactions
 from .base import NoBackendError, Restored, Sign, Verify
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
@@ -96,7 +96,10 @@ def _judged(
     signs = sign is not None
     if incumbent.signed and not signs and not committed and _served_with(place, digest) is not None:
         return ()  # it serves already: nothing is replaced
-    return judge(incumbent, bundle, terms, signs=signs)
+    notes = judge(incumbent, bundle, terms, signs=signs)
+    if incumbent.version is None and config_bytes(place) is not None and not committed:
+        return (*notes, f"{place.config} served no version: it is replaced, and kept in our notes ({place.ledger})")
+    return notes
 
 
 def _replaced(place: Place, committed: Transaction | None) -> Incumbent:
@@ -158,6 +161,14 @@ def _begin(
         transaction.digest == digest
         and transactions.is_committed(place, transaction)
         and _signed_as_asked(place, transaction.version, sign)
+        and not standard.problems(
+            place.version(transaction.version),
+            place.name,
+            transaction.version,
+            transaction.noted,
+            inert=True,
+            bytecode=True,
+        )
     ):
         settle(place, restored, step)
         transaction = None
@@ -191,12 +202,14 @@ def _served_with(place: Place, digest: str) -> int | None:
     version, config = served_now(place), config_bytes(place)
     if version is None or config is None:
         return None
+    folder = place.version(version)
     try:
-        manifest = manifests.read_intact(place.version(version))
-        same = content_digest(manifest, config.decode()) == digest
+        same = content_digest(manifests.read(folder), config.decode()) == digest
     except (ModelError, UnicodeDecodeError):
         return None
-    return version if same else None
+    noted = ledgers.noted(ledgers.read(place), version)
+    told = same and standard.problems(folder, place.name, version, noted, inert=True, bytecode=True)
+    return version if same and not told else None
 
 
 def _undone(

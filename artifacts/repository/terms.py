@@ -9,7 +9,7 @@ from ...errors import PublicationError, UsageError
 from ...triton import config as triton_config
 from ...values import Manifest, Value
 from ..bundle import Bundle
-from . import contract
+from . import contract, standard
 
 NONE = 0
 """As an expected version: none serves."""
@@ -75,6 +75,8 @@ def judge(incumbent: Incumbent, bundle: Bundle, terms: Terms, *, signs: bool) ->
     """What to say of a bundle that replaces what serves; UnsignedError where a signature would be lost, RefusedError
     where its clients would meet another contract."""
     require_signature(bundle.name, incumbent, terms, signs=signs)
+    if astray := standard.leads_out(bundle.config):
+        raise RefusedError(f"{bundle.name}: {'; '.join(astray)}", "Nothing was changed. Make the bundle again.")
     changes = contract.changes(incumbent.manifest, incumbent.config, bundle.manifest, bundle.config)
     return require_contract(bundle.name, incumbent, changes, terms)
 
@@ -86,6 +88,18 @@ def require_signature(name: str, incumbent: Incumbent, terms: Terms, *, signs: b
             f"{name}: version {incumbent.version}, which serves, is signed, and the new one wouldn't be",
             "Give the key with --sign, or say --allow-unsigned.",
         )
+
+
+def noted_back(serves: Incumbent, target: Incumbent) -> tuple[str, ...]:
+    """What to say of an earlier version that is to serve again in place of ``serves``: who asks has named it."""
+    if target.version == serves.version or target.manifest is None or serves.version is None:
+        return ()
+    changes = contract.changes(serves.manifest, serves.config, target.manifest, target.config)
+    listed = "".join(f"\n  {change}" for change in changes)
+    told = [f"version {target.version} has another contract than version {serves.version}:{listed}"] if changes else []
+    if serves.signed and not target.signed:
+        told.append(f"version {target.version} isn't signed, and version {serves.version} is")
+    return tuple(told)
 
 
 def require_contract(name: str, incumbent: Incumbent, changes: list[str], terms: Terms) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ import msgspec
 from ....errors import PublicationError
 from ....storage import wire
 from ....values import Value
+from ..standard import Noted
 from .address import Place
 from .store import Store, Tag
 
@@ -46,6 +47,11 @@ class VersionRecord(Value):
     config_before: bytes | None = None
     config_sha256: str = ""
     signer: str = ""
+
+    @property
+    def noted(self) -> Noted:
+        """What is known of the version as it was published."""
+        return Noted(manifest_sha256=self.manifest_sha256, config_sha256=self.config_sha256, signer=self.signer)
 
     @property
     def who(self) -> str:

@@ -14,6 +14,7 @@ from ...bundle import Bundle
 from ..base import Restored, Sign, Verify, VersionEntry
 from ..names import check_name
 from ..server_notes import SERVER_FILE, ServerNotes, decoded, encoded
+from ..standard import NOTHING, Noted
 from ..terms import ANY, Incumbent, Terms
 from . import listing, publication, records
 from . import rollback as back
@@ -76,6 +77,10 @@ class ObjectRepository:
     def manifest_sha256(self, name: str, version: int) -> str:
         held = records.held(self.store, self._place(name), version)
         return "" if held is None else held.record.manifest_sha256
+
+    def noted(self, name: str, version: int) -> Noted:
+        held = records.held(self.store, self._place(name), version)
+        return NOTHING if held is None else held.record.noted
 
     def unreadable(self, name: str, version: int) -> str:
         return ""  # who may read objects is the bucket's to say
