@@ -40,10 +40,8 @@ def serving(ledger: Ledger, place: Place, version: int) -> tuple[bytes | None, t
     if mine is None or version not in ledger.manifests:  # somebody else's: it served by that
         return last, ()
     if standard.fits(last, place.name):
-        return last, (f"version {version} serves by the {CONFIG_FILE} that was edited after it was published",)
-    return mine, (
-        f"version {version} serves by its own {CONFIG_FILE}: the one that it served by last isn't a whole one",
-    )
+        return last, (standard.EDITED.format(version=version),)
+    return mine, (standard.NOT_WHOLE.format(version=version),)
 
 
 def _pinned(text: bytes, version: int) -> bytes:

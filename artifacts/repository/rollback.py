@@ -23,9 +23,6 @@ from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
 from .terms import ANY, Terms, noted_back, require_expected
 from .transaction import Step
 
-SHOWN = 8
-"""Problems in a message."""
-
 
 def rollback(
     repository: Path,
@@ -120,8 +117,9 @@ def _require_sound(place: Place, version: int) -> None:
         return  # somebody else's: nobody knows how it was
     transactions.drop_bytecode(place, version)
     if told := standard.problems(folder, place.name, version, ledgers.noted(ledger, version), inert=True):
+        why = "; ".join(told[: standard.SHOWN])
         raise PublicationError(
-            f"{place.name}: version {version} can't serve again: {'; '.join(told[:SHOWN])}; {still_serves(place)}",
+            f"{place.name}: version {version} can't serve again: {why}; {still_serves(place)}",
             f"Roll back to another version. The versions here: {_listed(place)}.",
         )
 

@@ -15,6 +15,12 @@ from .. import signing
 from .layout import LONGEST_CONFIG
 
 INERT = ("", ".txt", ".md", ".log")
+"""How names end that no server loads by themselves."""
+SHOWN = 8
+"""Problems in a message."""
+EDITED = "version {version} serves by the config.pbtxt that was edited after it was published"
+NOT_WHOLE = "version {version} serves by its own config.pbtxt: the one that it served by last isn't a whole one"
+"""What to say of the configuration by which a version serves again."""
 ENVIRONMENT = "EXECUTION_ENV_PATH"
 """The parameter by which Triton's python backend is told of an archive whose Python it runs."""
 
@@ -34,8 +40,8 @@ NOTHING = Noted()
 def problems(
     folder: Path, name: str, version: int, noted: Noted, *, inert: bool = False, bytecode: bool = False
 ) -> list[str]:
-    """Why ``version`` isn't as it was published, a sentence each. Passed over: with ``inert`` what somebody added that no
-    server would run, with ``bytecode`` what a server's Python leaves beside code."""
+    """Why ``version`` isn't as it was published, a sentence each. Passed over: with ``inert`` what somebody added that
+    no server would run, with ``bytecode`` what a server's Python leaves beside code."""
     return [
         *_files(folder, inert=inert, bytecode=bytecode),
         *_manifest(folder, noted),

@@ -121,7 +121,12 @@ def finish(place: Place, transaction: Transaction, step: Step) -> None:
     fsync_folder(place.model)
     fsync_folder(place.root)
     ledger = ledgers.read(place)
-    ledger = kept.keeping(ledgers.published(ledger, transaction), place, transaction.before, transaction.pinned)
+    ledger = kept.keeping(
+        ledgers.published(ledger, transaction),
+        place,
+        transaction.before,
+        transaction.original if transaction.before is None else transaction.pinned,
+    )
     step("write the ledger: finished")
     ledgers.write(place, msgspec.structs.replace(ledger, transaction=None))
     with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
@@ -305,7 +310,7 @@ def _transaction(place: Place, bundle: Bundle, digest: str, version: int) -> Tra
     pinned = original
     if served and original is None and (own := kept.own(place, max(served))) is not None:
         pinned = own  # somebody removed it
-    elif served:
+    elif original is not None or served:
         try:
             pinned = triton_config.pinned((original or b"").decode(), served).encode()
         except ModelError as error:

@@ -11,7 +11,7 @@ import msgspec
 from ....errors import ModelError, PublicationError, UsageError
 from ....storage import wire
 from ....triton import config as triton_config
-from ....values import FileDigest, Manifest
+from ....values import Manifest
 from ... import manifest as manifests
 from ..base import VersionEntry
 from ..terms import NOBODY, Incumbent
@@ -147,23 +147,6 @@ def download(store: Store, place: Place, version: int, into: Path) -> Path:
     return folder
 
 
-def problems(store: Store, place: Place, version: int, expected: tuple[FileDigest, ...]) -> list[str]:
-    """What is wrong with the files that the store gives back, one sentence each."""
-    found = []
-    for entry in expected:
-        try:
-            digest, size = store.digest(f"{place.version(version)}/{entry.path}")
-        except FileNotFoundError:
-            found.append(f"{entry.path} is missing")
-            continue
-        if (digest, size) != (entry.sha256, entry.bytes):
-            found.append(
-                f"{entry.path} was changed: sha256 {digest[:12]}… of {size} bytes, expected "
-                f"{entry.sha256[:12]}… of {entry.bytes}"
-            )
-    return found
-
-
 class Before(NamedTuple):
     """What served before a version: its number, where it is one of the folders, and its config.pbtxt."""
 
@@ -184,13 +167,12 @@ def before(record: VersionRecord, known: Mapping[int, VersionRecord]) -> Before 
     return None
 
 
-def kept_config(store: Store, place: Place, version: int, known: Mapping[int, VersionRecord]) -> str | None:
-    """The config.pbtxt that ``version`` served by last, or its own; None where there is neither."""
+def config_before(version: int, known: Mapping[int, VersionRecord]) -> bytes | None:
+    """The config.pbtxt that ``version`` served by when it was last replaced, as the records have it."""
     later = [known[number] for number in sorted(known, reverse=True) if known[number].before == version]
-    if later and (text := later[0].config_before) is not None:
-        return triton_config.unstamped(text.decode())
-    own = store.read(f"{place.version(version)}/{manifests.CONFIG_FILE}")
-    return None if own is None else own.content.decode()
+    if not later or (text := later[0].config_before) is None:
+        return None
+    return triton_config.unstamped(text.decode()).encode()
 
 
 def read_manifest(store: Store, place: Place, version: int) -> Manifest | None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from ....errors import ModelError, PublicationError
 from ....triton import config as triton_config
-from . import listing, records
+from ... import manifest as manifests
+from . import kept, listing, records
 from .address import Place
 from .listing import Served
 from .store import Store
@@ -21,20 +22,18 @@ def stamp(text: str, version: int | None) -> str:
 
 def pinned(store: Store, place: Place) -> Served | None:
     """What serves, by a configuration that names its version: one that says "the latest" would serve what is being
-    uploaded, and is first replaced by its twin that doesn't. Somebody else's model without any, which a server
-    completes by itself, is given one that names its highest version and no more."""
+    uploaded, and is first replaced by its twin that doesn't. A model without any, which a server completes by
+    itself, is given one that names its highest version: the version's own, or of somebody else's no more than that."""
     while True:
         now = listing.served_now(store, place)
         if now is None:
-            there = others(store, place)
-            if not there:
+            last, text = _last(store, place)
+            if last is None:
                 return None
-            store.create(place.config, stamp(triton_config.pinned("", (there[-1],)), there[-1]).encode())
+            store.create(place.config, stamp(text, last).encode())
             continue
-        if now.version is None:
-            return now
         try:
-            pinned = triton_config.pinned(now.text, (now.version,))
+            pinned = triton_config.pinned(now.text, () if now.version is None else (now.version,))
         except ModelError as error:
             raise PublicationError(
                 f"{place.config}: its version_policy can't be rewritten: {error.message}",
@@ -42,7 +41,23 @@ def pinned(store: Store, place: Place) -> Served | None:
             ) from error
         if pinned == now.text:
             return now
+        if now.version is None:
+            kept.keep(store, place, now)
         store.swap(place.config, stamp(pinned, now.version).encode(), now.tag)
+
+
+def _last(store: Store, place: Place) -> tuple[int | None, str]:
+    """The highest version that may serve, and a configuration that names it: of ours its own, which somebody
+    removed."""
+    there = others(store, place)
+    for number in reversed(records.numbers(store, place)):
+        if there and number < there[-1]:
+            break
+        held = records.held(store, place, number)
+        own = store.read(f"{place.version(number)}/{manifests.CONFIG_FILE}")
+        if held is not None and held.record.state == "finished" and own is not None:
+            return number, own.content.decode()
+    return (there[-1], triton_config.pinned("", (there[-1],))) if there else (None, "")
 
 
 def others(store: Store, place: Place) -> list[int]:

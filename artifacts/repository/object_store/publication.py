@@ -32,7 +32,7 @@ from ... import signing
 from ...bundle import Bundle, content_digest
 from ..base import Restored, Sign, Verify
 from ..terms import RefusedError, Terms, UnsignedError, judge, require_expected
-from . import listing, pinning, records
+from . import kept, listing, pinning, records, sound
 from .address import Place
 from .listing import Served
 from .pinning import stamp
@@ -225,6 +225,8 @@ def _adopted(store: Store, place: Place, now: Served | None, digest: str) -> Hel
     held = records.held(store, place, now.version)
     if held is None or held.record.state != "committing" or held.record.digest != digest:
         return None
+    if sound.problems(store, place, now.version, held.record.noted):
+        return None
     return records.changed(store, place, held)
 
 
@@ -254,10 +256,11 @@ def _committed(
             )
             if ready is not None:
                 transaction = ready
+                told = kept.keep(store, place, base)
                 if not _passed(transaction.record, base, records.read_all(store, place)) and _commit(
                     store, place, bundle, transaction.record.version, base
                 ):
-                    return transaction, notes
+                    return transaction, (*notes, *told)
                 if not _passed(transaction.record, listing.served_now(store, place), records.read_all(store, place)):
                     continue
                 _withdraw(store, place, transaction)
@@ -363,7 +366,7 @@ def _served_with(store: Store, place: Place, now: Served | None, digest: str) ->
         same = content_digest(manifest, now.text) == digest
     except ModelError:
         return None
-    return now.version if same and not listing.problems(store, place, now.version, manifest.files) else None
+    return now.version if same and not sound.problems(store, place, now.version, held.record.noted) else None
 
 
 def _asked(place: Place, store: Store, version: int, verify: Verify) -> None:

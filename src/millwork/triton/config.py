@@ -258,6 +258,7 @@ def tolerant(text: str) -> ModelConfig:
 
 
 def _serve_only(config: ModelConfig, *versions: int) -> None:
+    config.version_policy.specific.SetInParent()  # of no versions, too: without a policy it would be the latest
     config.version_policy.specific.versions[:] = versions
 
 
