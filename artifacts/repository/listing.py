@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...errors import ModelError, UsageError
+from ...errors import ModelError, PublicationError, UsageError
 from ...storage import permissions
 from ...storage.files import broken_link, refusal
 from ...values import Manifest
@@ -79,8 +79,14 @@ def incumbent(place: Place, version: int | None = None) -> Incumbent:
     number = _served_now(place) if version is None else version
     if number is None:
         return NOBODY
+    try:
+        return _incumbent(place, number, config_bytes(place) if version is None else None)
+    except OSError as error:
+        raise PublicationError(refusal(error, place.version(number)), "Let this user read it.") from error
+
+
+def _incumbent(place: Place, number: int, text: bytes | None) -> Incumbent:
     folder = place.version(number)
-    text = config_bytes(place) if version is None else None
     if text is None and (folder / manifests.CONFIG_FILE).is_file():
         text = (folder / manifests.CONFIG_FILE).read_bytes()
     return Incumbent(

@@ -104,7 +104,10 @@ def retune(request: RetuneRequest, progress: Progress) -> tuple[Retuned, Millwor
         control.foresee(request.triton, progress.note, tuned="--apply")
     name = request.name or _only_one(request)
     with scratch.folder("published") as copies:
-        return _retuned(request, name, published(request.repository, name, copies), progress)
+        bundle = published(request.repository, name, copies)
+        if request.apply and request.sign is None:  # before the counters are watched
+            tune_command.require_unsigned(name, bundle, "Give the key with --sign, or leave --apply out to look only.")
+        return _retuned(request, name, bundle, progress)
 
 
 def _retuned(

@@ -13,12 +13,12 @@ from ..artifacts import manifest as manifests
 from ..artifacts import report, signing
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import golden_rows
-from ..artifacts.repository import Repository, at, check_name, reading
+from ..artifacts.repository import Repository, at, check_name, reading, standard
 from ..artifacts.repository.base import Sign
 from ..artifacts.repository.terms import ANY, Terms, require_expected
 from ..artifacts.served_again import again, native_of
 from ..compile.kernel import TRITON_BACKEND
-from ..errors import MillworkError, PublicationError, SloError, UsageError
+from ..errors import MillworkError, ModelError, PublicationError, SloError, UsageError
 from ..executors import LocalExecutor
 from ..pipeline import our_backend, publish
 from ..pipeline.plan import objective_of, traffic_of
@@ -106,6 +106,14 @@ def published(repository: Repository, name: str, scratch: Path) -> Bundle:
     folder = found.folder
     if not (folder / manifests.MANIFEST_FILE).exists():
         raise UsageError(f"{folder}: millwork didn't publish this version", "Publish it with optimize first.")
+    if told := standard.problems(
+        folder, name, found.version, repository.noted(name, found.version), inert=True, bytecode=True
+    ):
+        raise ModelError(
+            f"{name}: version {found.version}, which serves, isn't as it was published: "
+            f"{'; '.join(told[: standard.SHOWN])}",
+            "Publish the model again, or roll back to another version.",
+        )
     manifest = manifests.read_intact(folder)
     return Bundle(
         folder=folder,
@@ -114,6 +122,12 @@ def published(repository: Repository, name: str, scratch: Path) -> Bundle:
         manifest=manifest,
         manifest_sha256=manifests.sha256(folder),
     )
+
+
+def require_unsigned(name: str, bundle: Bundle, hint: str) -> None:
+    """UsageError where what serves is signed: the tuned one wouldn't be."""
+    if (bundle.folder / manifests.SIGNATURE_FILE).exists():
+        raise UsageError(f"{name}: the version that serves is signed, and the tuned one wouldn't be", hint)
 
 
 def terms_of(bundle: Bundle) -> Terms:
@@ -135,11 +149,8 @@ def _tune(
     request: TuneRequest, bundle: Bundle, copies: Path, progress: Progress
 ) -> tuple[Record, MillworkError | None]:
     seal = None if request.sign is None else signing.signer(request.sign)
-    if seal is None and not request.dry_run and (bundle.folder / manifests.SIGNATURE_FILE).exists():
-        raise UsageError(
-            f"{request.name}: the version that serves is signed, and the tuned one wouldn't be",
-            "Give the key with --sign, or --dry-run to look only.",
-        )
+    if seal is None and not request.dry_run:
+        require_unsigned(request.name, bundle, "Give the key with --sign, or --dry-run to look only.")
     serving = servers.prepare(request.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from ..artifacts import manifest as manifests
 from ..artifacts import repository, signing
 from ..artifacts.repository import reading, standard
@@ -29,6 +31,7 @@ class Verified(Value):
     problems: tuple[str, ...]
     manifest_sha256: str = ""
     signed: bool | None = None
+    version: int | None = None
 
 
 def verify(options: VerifyOptions) -> Verified:
@@ -54,6 +57,14 @@ def version(url: str, name: str, number: int | None, key: Path | None) -> Verifi
     """Compare a published version with its manifest, its configuration with the one it was published with, and with
     ``key`` its signature. UsageError for what isn't there."""
     where = repository.at(url)
+    for _ in range(reading.TRIES):
+        seen = _version(where, name, number, key)
+        if number is not None or not seen.problems or seen.version == where.serves(name):
+            break  # else it was taken back while it was read
+    return seen
+
+
+def _version(where: repository.Repository, name: str, number: int | None, key: Path | None) -> Verified:
     with scratch.folder("verify") as copies:
         read = reading.found(where, name, number, copies)
         found, folder = read.version, read.folder
@@ -64,7 +75,7 @@ def version(url: str, name: str, number: int | None, key: Path | None) -> Verifi
             *standard.problems(folder, name, found, where.noted(name, found)),
             *_configuration(where, name, found, folder),
         ]
-        return _verified(place, folder, told, key)
+        return msgspec.structs.replace(_verified(place, folder, told, key), version=found)
 
 
 def run(run_dir: Path, key: Path | None) -> Verified:
