@@ -8,8 +8,8 @@ from ...errors import ModelError
 from ...triton import config as triton_config
 from ..manifest import CONFIG_FILE
 from . import standard
-from .layout import Place
-from .ledger import Ledger
+from .layout import Place, config_bytes
+from .ledger import Ledger, Transaction
 
 
 def own(place: Place, version: int) -> bytes | None:
@@ -29,6 +29,14 @@ def keeping(ledger: Ledger, place: Place, version: int | None, text: bytes | Non
     if text != own(place, version):
         kept[version] = _pinned(text, version)
     return msgspec.structs.replace(ledger, kept=kept)
+
+
+def edited(ledger: Ledger, place: Place, transaction: Transaction) -> Ledger:
+    """With config.pbtxt, where somebody has edited it since ``transaction`` was committed, which is to be undone."""
+    text = config_bytes(place)
+    if text is None or text == own(place, transaction.version):
+        return ledger
+    return keeping(ledger, place, None, text)
 
 
 def serving(ledger: Ledger, place: Place, version: int) -> tuple[bytes | None, tuple[str, ...]]:

@@ -145,6 +145,8 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     committed = is_committed(place, transaction)
     ledger = ledgers.read(place)
     _own_folder(place, place.trash)
+    if committed:
+        ledger = kept.edited(ledger, place, transaction)
     if transaction.first and _nothing_else(place, transaction):
         step("undo: take the model's folder out")
         _take_out(place, transaction, committed=committed)

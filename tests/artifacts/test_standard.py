@@ -195,6 +195,25 @@ def test_a_deleted_configuration_stays_deleted_where_the_publication_fails(make_
     assert sorted(path.name for path in (repository / "m").iterdir()) == ["1"]
 
 
+def test_an_edit_while_a_version_is_verified_is_kept_though_that_fails(
+    anywhere: Repository, make_bundle, edit: Edit
+) -> None:
+    anywhere.publish(make_bundle(b"1"))
+    by_hand: list[str] = []
+
+    def verify(_: int) -> None:
+        by_hand.append(triton_config.unstamped(anywhere.config("m").replace("count: 1", "count: 3")))
+        edit("m/config.pbtxt", by_hand[0])
+        raise ParityError("wrong")
+
+    with pytest.raises(PublicationError, match="wrong; version 1 still serves"):
+        anywhere.publish(make_bundle(b"2"), verify=verify)
+    assert kept_texts(anywhere) == by_hand
+    with pytest.raises(PublicationError, match="wrong"):
+        anywhere.publish(make_bundle(b"3"), verify=lambda _: (_ for _ in ()).throw(ParityError("wrong")))
+    assert kept_texts(anywhere) == by_hand, "what nobody edited isn't kept"
+
+
 def test_an_edit_while_a_version_is_staged_is_not_overwritten(make_bundle, repository: Path) -> None:
     from millwork.artifacts.repository import publish
 

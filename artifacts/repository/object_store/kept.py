@@ -18,12 +18,15 @@ from .records import VersionRecord
 from .store import Store
 
 
-def keep(store: Store, place: Place, now: Served | None) -> tuple[str, ...]:
-    """Keep the configuration that is about to be replaced, and say so where nobody could know of it."""
+def keep(store: Store, place: Place, now: Served | None, *, withdrawn: bool = False) -> tuple[str, ...]:
+    """Keep the configuration that is about to be replaced, and say so where nobody could know of it. ``withdrawn``: the
+    version that it serves is given up."""
     if now is None:
         return ()
     text = triton_config.unstamped(now.text).encode()
-    if now.version is None:
+    if now.version is None or withdrawn:
+        if text == (withdrawn and now.version and _own(store, place, now.version)):
+            return ()
         key = _other(store, place, text.decode()) or place.other(manifests.sha256_of(text)[:12])
         store.create(key, text)
         return (f"{place.config} served no version: it is replaced, and kept as {place.address.bucket_url}/{key}",)

@@ -147,6 +147,7 @@ def undone(
         if committed and now is not None:
             if restored is not None:
                 time.sleep(CLOCK_S)
+            kept.keep(store, place, now, withdrawn=True)
             _put_back(store, place, now, transaction.record)
         _withdraw(store, place, transaction)
         serves = listing.served_now(store, place)
