@@ -11,9 +11,11 @@ from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 from ..pipeline.options import (
     MANAGED,
     Backends,
+    ExpectVersion,
     MillworkBackend,
     ModelFile,
     ObjectiveKind,
+    ReplacingOptions,
     RepositoryUrl,
     ServerCredentials,
     SigningKey,
@@ -111,7 +113,7 @@ class InspectOptions(Value, kw_only=True):
 # ── what is published ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class PublishOptions(ServerCredentials, kw_only=True):
+class PublishOptions(ReplacingOptions, kw_only=True):
     """What ``publish`` publishes, and where."""
 
     run_dir: RunDirectory
@@ -135,6 +137,7 @@ class RollbackOptions(ServerCredentials, kw_only=True):
             panel=PUBLICATION,
         ),
     ] = None
+    expect_version: ExpectVersion = None
     triton: TritonServer = MANAGED
 
 

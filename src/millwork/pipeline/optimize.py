@@ -29,7 +29,7 @@ from ..validators.choose_candidate import Choice, best_few, choose
 from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
 from ..values import CandidateRecord, Record, Status, Tuning, Winner
-from . import absent_target, given, our_backend, publish, run_record, serve, stages
+from . import absent_target, given, our_backend, publish, replacing, run_record, serve, stages
 from .check_words import in_words
 from .options import Options
 from .plan import Plan, understand
@@ -51,6 +51,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
     plan, executor = understand(options)
     if plan.repository is not None:
         plan.repository.foresee(plan.name)
+    replacing.foresee(plan)
     _signer(plan)  # a key that can't sign should be known before a long run
     progress = progress or Silent()
     tuned = "a configuration is tuned under load" if plan.tune_asked and plan.tune_budget else ""
@@ -62,6 +63,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         if plan.trust:
             progress.note(run_record.TRUSTED)
         model = stages.load(run)
+        replacing.foresee_contract(plan, model)
         require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
         serving = _prepare_server(run, model)
         truth = stages.judge_by(run, model)
@@ -333,7 +335,9 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
         return found
     run.directory.require_unchanged()
     run.progress.begin("publish", f"{run.plan.repository.url}/{run.plan.name}")
-    publication, bundle = publish.publish(served, run.plan.repository, serving, run.progress, _signer(run.plan))
+    publication, bundle = publish.publish(
+        served, run.plan.repository, serving, run.progress, _signer(run.plan), run.plan.terms
+    )
     run.progress.end(publish.words(publication))
     return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)
 

@@ -182,6 +182,35 @@ class ServerCredentials(Value, kw_only=True):
     ] = ()
 
 
+ExpectVersion = Annotated[
+    int | None,
+    Opt(
+        "--expect-version",
+        metavar="N",
+        help="Only if version N serves now (0: if none does). Default: whichever serves.",
+        panel=PUBLICATION,
+    ),
+]
+
+
+class ReplacingOptions(ServerCredentials, kw_only=True):
+    """What a publication may replace."""
+
+    allow_unsigned: Annotated[
+        bool,
+        Opt("--allow-unsigned", help="Replace a signed version by one that isn't signed.", panel=PUBLICATION),
+    ] = False
+    allow_contract_change: Annotated[
+        bool,
+        Opt(
+            "--allow-contract-change",
+            help="Replace a version by one that takes or gives something else: features, types, outputs, classes.",
+            panel=PUBLICATION,
+        ),
+    ] = False
+    expect_version: ExpectVersion = None
+
+
 MillworkBackend = Annotated[
     bool,
     Opt(
@@ -205,7 +234,7 @@ SigningKey = Annotated[
 # ── optimize ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class SharedOptions(ServerCredentials, kw_only=True):
+class SharedOptions(ReplacingOptions, kw_only=True):
     """What the command line and Python take alike; None where nothing was said."""
 
     task: Task = None

@@ -17,6 +17,7 @@ from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import ask_golden
 from ..artifacts.repository import Repository
 from ..artifacts.repository.base import Sign
+from ..artifacts.repository.terms import ANY, Terms
 from ..errors import PublicationError
 from ..progress import Progress
 from ..storage import scratch
@@ -31,7 +32,12 @@ from . import our_backend
 
 
 def publish(
-    bundles: Sequence[Bundle], into: Repository, serving: Serving, progress: Progress, sign: Sign | None = None
+    bundles: Sequence[Bundle],
+    into: Repository,
+    serving: Serving,
+    progress: Progress,
+    sign: Sign | None = None,
+    terms: Terms = ANY,
 ) -> tuple[Publication, Bundle]:
     """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
     if it was taken back. ``sign``: puts a signature beside the files before that."""
@@ -50,7 +56,9 @@ def publish(
     for bundle in fitting:
         verify = _asker(bundle.name, into, serving, progress)
         try:
-            published = into.publish(bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign)
+            published = into.publish(
+                bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign, terms=terms
+            )
         except PublicationError as error:
             if bundle is fitting[-1] or NO_BACKEND not in error.message:
                 raise
@@ -61,7 +69,7 @@ def publish(
             if published.version == before:
                 again = "verified again, " if published.verified else ""
                 progress.note(f"version {before} serves this content already: {again}nothing new is published")
-            _note_unreadable(into, published, progress)
+            _note(into, published, progress)
             our_backend.note(into, serving, progress)
             return msgspec.structs.replace(published, server=serving.words), bundle
     raise PublicationError("there is nothing to publish")
@@ -121,16 +129,20 @@ def words(publication: Publication) -> str:
     return f"version {publication.version} of {publication.name}, {verified}"
 
 
-def rollback(into: Repository, name: str, to: int | None, serving: Serving, progress: Progress) -> Publication:
+def rollback(
+    into: Repository, name: str, to: int | None, serving: Serving, progress: Progress, terms: Terms = ANY
+) -> Publication:
     """Let an earlier version serve again, and verify it as a new one is."""
     asked = _asker(name, into, serving, progress)
-    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving))
-    _note_unreadable(into, back, progress)
+    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving), terms=terms)
+    _note(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
 
 
-def _note_unreadable(into: Repository, done: Publication, progress: Progress) -> None:
-    """A server of this user's reads what another's can't: the file modes are looked at, too."""
+def _note(into: Repository, done: Publication, progress: Progress) -> None:
+    """What it replaced; and a server of this user's reads what another's can't: the file modes are looked at, too."""
+    for note in done.notes:
+        progress.note(note)
     if why := into.unreadable(done.name, done.version):
         progress.note(f"{why}, who may read the repository: a server of another user may not load it (see chmod)")
 

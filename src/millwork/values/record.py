@@ -189,7 +189,8 @@ class Tuning(Value):
 
 
 class Publication(Value):
-    """``verified``: golden rows were asked of a real Triton after the commit and agreed with the framework."""
+    """``verified``: golden rows were asked of a real Triton after the commit and agreed with the framework. ``notes``:
+    what there is to say of what it replaced."""
 
     repository: str
     name: str
@@ -197,6 +198,7 @@ class Publication(Value):
     manifest_sha256: str
     verified: bool = False
     server: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Example(Value):
