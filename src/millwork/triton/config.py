@@ -224,10 +224,13 @@ def served(text: str, existing: Iterable[int]) -> tuple[int, ...]:
     return tuple(there[-count:])
 
 
-def fingerprint(text: str) -> str:
-    """One sha256 for all texts that mean the same configuration, whichever version they serve."""
+def fingerprint(text: str, without: Iterable[str] = ()) -> str:
+    """One sha256 for all texts that mean the same configuration, whichever version they serve. ``without``: parameters
+    that don't count."""
     config = parse(text)
     config.ClearField("version_policy")
+    for name in without:
+        config.parameters.pop(name, None)
     return hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest()
 
 
