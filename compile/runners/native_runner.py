@@ -3,8 +3,8 @@ model's file, or beside millwork's own kernel sources.
 
 Parameters: ``decision`` and ``cut`` (as passes/program.py has them, where labels are asked for), ``isa`` (avx512, avx2,
 portable; the best that the CPU has where it isn't given), ``plan`` (auto, rows, blocks), ``crossover``: rows from which
-on blocks are faster than rows, as it was timed where the artifact was built. What is timed isn't in the model's file: the
-same model is the same file.
+on blocks are faster than rows, as it was timed where the artifact was built. It isn't in the model's file: the same
+model is the same file.
 """
 
 from __future__ import annotations

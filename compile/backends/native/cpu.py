@@ -1,8 +1,8 @@
 """``native``: the forest packed for our own kernel, which lies beside it: C++ and SIMD, no framework, no code a model.
 
-The kernel and its plans are in ``compile/kernel``; the file's layout in ``native_file``. Which number of rows is many
-is timed here, on the machine that builds, and goes into the artifact's parameters: never into the file, which is the same
-whenever it is built.
+The kernel and its plans are in ``compile/kernel``; the file's layout in ``native_file``. From how many rows on blocks
+are faster is timed here, on the machine that builds. It goes into the artifact's parameters and never into the file,
+which is the same whenever it is built.
 """
 
 from __future__ import annotations

@@ -14,12 +14,14 @@ from ..pipeline.options import (
     MillworkBackend,
     ModelFile,
     ObjectiveKind,
+    RehearseOnServer,
     RepositoryUrl,
     ServerCredentials,
     SigningKey,
     SloSpec,
     Task,
     Threads,
+    Tolerance,
     TrafficSpec,
     TritonRelease,
     TritonServer,
@@ -119,6 +121,18 @@ class PublishOptions(ServerCredentials, kw_only=True):
     sign: SigningKey = None
     triton: TritonServer = MANAGED
     millwork_backend: MillworkBackend = False
+    rehearse_on_server: RehearseOnServer = False
+    tolerance: Tolerance = None
+    model: Annotated[
+        str | None,
+        Opt(
+            "--model",
+            metavar="FILE",
+            help="The model's file: what is published is checked against it again. Default: where the run read it, if "
+            "it is there as it was.",
+            panel=MODEL,
+        ),
+    ] = None
 
 
 class RollbackOptions(ServerCredentials, kw_only=True):

@@ -36,7 +36,8 @@ class Plan(Value):
 
     ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
     ``named``: the repository that was named, though it be a dry run's: then all is done as if for it.
-    ``millwork_backend``: whether somebody said that the server has our Triton backend.
+    ``millwork_backend``: whether somebody said that the server has our Triton backend. ``rehearse_on_server``: whether
+    a version is to be asked on the user's own server before it serves.
     """
 
     model: Path
@@ -67,6 +68,7 @@ class Plan(Value):
     other_gpu: bool = False
     named: Repository | None = None
     millwork_backend: bool = False
+    rehearse_on_server: bool = False
 
     @property
     def rehearsed(self) -> bool:
@@ -116,6 +118,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         other_gpu=_other_gpu(options, target),
         named=repository,
         millwork_backend=options.millwork_backend,
+        rehearse_on_server=options.rehearse_on_server,
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),

@@ -25,16 +25,33 @@ from ..triton.client import Session
 from ..triton.control import POLL_S
 from ..triton.readiness import NO_BACKEND, forget
 from ..triton.serving import Serving, session
-from ..values import Manifest, Publication
+from ..values import Manifest, Publication, Value
 from ..values.tensorrt_plan import Place, misfit
-from . import our_backend
+from . import our_backend, rehearsal
+
+
+class Rehearsal(Value):
+    """Where what is published answers before it serves. ``done``: in words, where it did already; else it is asked now,
+    with ``on_server`` on the very server. ``needs``: bytes of memory that it takes, as far as that is known."""
+
+    done: str = ""
+    on_server: bool = False
+    needs: int = 0
+
+
+NOT_YET = Rehearsal()
 
 
 def publish(
-    bundles: Sequence[Bundle], into: Repository, serving: Serving, progress: Progress, sign: Sign | None = None
+    bundles: Sequence[Bundle],
+    into: Repository,
+    serving: Serving,
+    progress: Progress,
+    sign: Sign | None = None,
+    rehearsed: Rehearsal = NOT_YET,
 ) -> tuple[Publication, Bundle]:
-    """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
-    if it was taken back. ``sign``: puts a signature beside the files before that."""
+    """Rehearse and commit the first bundle whose backend the server has, and verify what the server has loaded.
+    PublicationError if it fails that, and was taken back. ``sign``: puts a signature beside the files before that."""
     fitting = [bundle for bundle in bundles if serving.takes(bundle.manifest.triton_backend)]
     if not fitting:
         raise our_backend.unfit([bundle.manifest.triton_backend for bundle in bundles], serving)
@@ -47,7 +64,11 @@ def publish(
     into.foresee(fitting[0].name)
     before = _present(into, fitting[0].name, progress)
     _require_own_model(into, fitting[0].name, serving)
+    rehearsal.require_sense(serving, on_server=rehearsed.on_server)
     for bundle in fitting:
+        where = rehearsed.done or rehearsal.before(
+            bundle, serving, progress, on_server=rehearsed.on_server, needs=rehearsed.needs
+        )
         verify = _asker(bundle.name, into, serving, progress)
         try:
             published = into.publish(bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign)
@@ -63,7 +84,7 @@ def publish(
                 progress.note(f"version {before} serves this content already: {again}nothing new is published")
             _note_unreadable(into, published, progress)
             our_backend.note(into, serving, progress)
-            return msgspec.structs.replace(published, server=serving.words), bundle
+            return msgspec.structs.replace(published, server=serving.words, rehearsed=where), bundle
     raise PublicationError("there is nothing to publish")
 
 
@@ -117,8 +138,9 @@ def _present(into: Repository, name: str, progress: Progress) -> int | None:
 
 def words(publication: Publication) -> str:
     """A publication in a line."""
+    rehearsed = f"rehearsed on {publication.rehearsed}, " if publication.rehearsed else ""
     verified = f"verified on {publication.server}" if publication.verified else "NOT verified: no server was asked"
-    return f"version {publication.version} of {publication.name}, {verified}"
+    return f"version {publication.version} of {publication.name}, {rehearsed}{verified}"
 
 
 def rollback(into: Repository, name: str, to: int | None, serving: Serving, progress: Progress) -> Publication:

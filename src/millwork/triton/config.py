@@ -234,6 +234,16 @@ def fingerprint(text: str, without: Iterable[str] = ()) -> str:
     return hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest()
 
 
+def differing(text: str, other: str) -> list[str]:
+    """The fields of the configuration in which two texts differ, whichever version they serve; parameters by name."""
+    one, two = parse(text), parse(other)
+    for config in (one, two):
+        config.ClearField("version_policy")
+    named = {key for key in (*one.parameters, *two.parameters) if one.parameters[key] != two.parameters[key]}
+    fields = {field.name for field in (*one.DESCRIPTOR.fields,) if getattr(one, field.name) != getattr(two, field.name)}
+    return sorted((fields - {"parameters"}) | {f"parameters[{key[:60]}]" for key in named})
+
+
 # ── the message ───────────────────────────────────────────────────────────────────────────────────────────
 
 
