@@ -44,7 +44,7 @@ def publish(options: PublishOptions, progress: Progress) -> None:
         of_run=known,
     )
     needs = max((line.memory_bytes or 0 for line in record.candidates if line.status == "passed"), default=0)
-    asked = Rehearsal(on_server=options.rehearse_on_server, needs=needs)
+    asked = Rehearsal(asked=rehearsal.Asked(on_server=options.rehearse_on_server, needs=needs))
     with scratch.folder("publish") as own:
         written = [_renewed(bundle, own / f"bundle-{i}", progress) for i, bundle in enumerate(bundles)]
         evidence = proof.Source(

@@ -356,7 +356,7 @@ def _rehearsal(winner: BundleSource, decision: Decision, found: Record) -> Rehea
         done = f"the managed {serving.words}" if serving.installation.environment is not None else serving.words
     elif decision.setup.backend and serving.there:
         done = f"{serving.words}, under another name while it was tuned"
-    return Rehearsal(done=done, on_server=asked, needs=taken)
+    return Rehearsal(done=done, asked=rehearsal.Asked(on_server=asked, needs=taken))
 
 
 def _signer(plan: Plan) -> Sign | None:

@@ -24,6 +24,7 @@ from ..compile.backends.base import Artifact
 from ..errors import MillworkError, ModelError, ParityError, UsageError
 from ..progress import Progress, Silent
 from ..storage.files import refusal, sha256_file
+from ..storage.run_cover import record_changes
 from ..storage.run_directory import RunDirectory
 from ..validators import oracle
 from ..validators.parity import Verdict
@@ -59,7 +60,10 @@ class NotProvedError(Exception):
 
 def require_verdict(run_dir: Path, record: Record, bundles: Sequence[Bundle]) -> None:
     """The record says that this candidate passed and was chosen, and what the bundles say of it is what the record
-    says. ParityError where its figures are of one that failed, ModelError where the two don't agree."""
+    says. ParityError where its figures are of one that failed, ModelError where the two don't agree, or the record was
+    changed since."""
+    if told := record_changes(run_dir):
+        raise ModelError(f"{run_dir}: not as the run left it: {'; '.join(told)}", AGAIN)
     for bundle in bundles:
         manifest, name = bundle.manifest, bundle.manifest.candidate_id
         found = [line for line in record.candidates if line.id == name]

@@ -31,12 +31,11 @@ from . import our_backend, rehearsal
 
 
 class Rehearsal(Value):
-    """Where what is published answers before it serves. ``done``: in words, where it did already; else it is asked now,
-    with ``on_server`` on the very server. ``needs``: bytes of memory that it takes, as far as that is known."""
+    """Where what is published answers before it serves. ``done``: in words, where it did already; else it is ``asked``
+    now."""
 
     done: str = ""
-    on_server: bool = False
-    needs: int = 0
+    asked: rehearsal.Asked = rehearsal.Asked()
 
 
 NOT_YET = Rehearsal()
@@ -64,11 +63,9 @@ def publish(
     into.foresee(fitting[0].name)
     before = _present(into, fitting[0].name, progress)
     _require_own_model(into, fitting[0].name, serving)
-    rehearsal.require_sense(serving, on_server=rehearsed.on_server)
+    asked = msgspec.structs.replace(rehearsed.asked, serves=before)
     for bundle in fitting:
-        where = rehearsed.done or rehearsal.before(
-            bundle, serving, progress, on_server=rehearsed.on_server, needs=rehearsed.needs
-        )
+        where = rehearsed.done or rehearsal.before(bundle, serving, asked, progress)
         verify = _asker(bundle.name, into, serving, progress)
         try:
             published = into.publish(bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign)

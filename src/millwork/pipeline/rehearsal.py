@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .. import triton_releases
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import Rehearsed, rehearse
 from ..errors import PublicationError, UsageError
@@ -19,6 +20,7 @@ from ..triton import counters, install
 from ..triton.readiness import NO_BACKEND
 from ..triton.serving import Serving, session
 from ..units import size
+from ..values import Value
 
 METRICS = "http://{host}:8002/metrics"
 """Where a Triton has its metrics unless it is told otherwise."""
@@ -36,39 +38,51 @@ def require_sense(serving: Serving, *, on_server: bool) -> None:
         )
 
 
-def before(bundle: Bundle, serving: Serving, progress: Progress, *, on_server: bool, needs: int = 0) -> str:
+class Asked(Value):
+    """What is asked: with ``on_server`` on the very server. ``needs``: bytes of memory that a version takes, as far as
+    that is known. ``serves``: the version that serves now, for a message."""
+
+    on_server: bool = False
+    needs: int = 0
+    serves: int | None = None
+
+
+def before(bundle: Bundle, serving: Serving, asked: Asked, progress: Progress) -> str:
     """Where ``bundle`` was rehearsed, in words; empty where it couldn't be, with a note why. PublicationError where it
-    isn't loaded or answers wrong. ``needs``: bytes of memory that it takes, as far as that is known."""
+    isn't loaded or answers wrong."""
     if not serving.there:
         return ""
-    if on_server and serving.url:
-        _require_room(bundle, serving, needs, progress)
-        found = _asked(bundle, serving, progress)
-        where = f"{found.server} at {serving.url}, under another name"
+    if asked.on_server and serving.url:
+        _require_room(bundle, serving, asked.needs, progress)
+        found = _rehearsed(bundle, serving, progress)
         if NO_BACKEND in found.reason:
             return ""  # publication tries the next one
-        return _agreed(bundle, found, where)
+        return _agreed(bundle, found, f"{found.server} at {serving.url}, under another name", asked.serves)
     managed = install.find() if serving.installation is None else serving.installation
     if lacks := _lacks(bundle, serving):
         hint = f" ({OTHER})" if serving.explicit else ""
         progress.note(f"not rehearsed before it serves: {lacks}{hint}")
         return ""
-    found = _asked(bundle, msgspec.structs.replace(serving, installation=managed, url=""), progress)
+    found = _rehearsed(bundle, msgspec.structs.replace(serving, installation=managed, url=""), progress)
     own = managed is not None and managed.environment is not None
     where = f"the managed {found.server}" if own else found.server
-    if not found.agreed and not found.loaded and serving.installation is None:
+    if not found.loaded and serving.installation is None and serving.release.name != _managed_release():
         progress.note(f"not rehearsed before it serves: {where} doesn't load it: {found.reason}")
         return ""
-    return _agreed(bundle, found, where)
+    return _agreed(bundle, found, where, asked.serves)
 
 
-def _agreed(bundle: Bundle, found: Rehearsed, where: str) -> str:
+def _agreed(bundle: Bundle, found: Rehearsed, where: str, serves: int | None) -> str:
     if found.agreed:
         return where
-    raise PublicationError(
-        f"{bundle.name}: rehearsed on {where}, it fails: {found.reason}; nothing was committed",
-        "What serves now still does.",
-    )
+    what = f"answers wrong: {found.reason}" if found.loaded else f"isn't loaded: {found.reason}"
+    still = "no version of the model serves" if serves is None else f"version {serves} still serves"
+    raise PublicationError(f"{bundle.name}: rehearsed on {where}, it {what}; nothing was committed; {still}")
+
+
+def _managed_release() -> str:
+    found = triton_releases.from_server_version(install.TRITON_VERSION)
+    return found.name if found is not None else ""
 
 
 def _lacks(bundle: Bundle, serving: Serving) -> str:
@@ -81,12 +95,12 @@ def _lacks(bundle: Bundle, serving: Serving) -> str:
     return "" if install.find() is not None else "the managed Triton isn't installed (millwork triton install)"
 
 
-def _asked(bundle: Bundle, serving: Serving, progress: Progress) -> Rehearsed:
+def _rehearsed(bundle: Bundle, serving: Serving, progress: Progress) -> Rehearsed:
     progress.detail(f"rehearsing on {serving.url or 'a Triton of its own'}")
     if serving.installation is not None and bundle.manifest.triton_backend == "python":
         install.provide(serving.installation, bundle.manifest.requirements, progress.detail)
-    with session(serving) as asked:
-        return rehearse(asked, bundle, tidy=bool(serving.url))
+    with session(serving) as talking:
+        return rehearse(talking, bundle, tidy=bool(serving.url))
 
 
 def _require_room(bundle: Bundle, serving: Serving, needs: int, progress: Progress) -> None:
