@@ -1,4 +1,4 @@
-"""A run directory is data: whoever made it, nothing of it runs, and what it claims is looked at before it is published."""
+"""A run directory is data: whoever made it, nothing of it runs, and what it claims is looked at before publication."""
 
 from __future__ import annotations
 
@@ -109,11 +109,7 @@ def test_a_file_that_millwork_does_not_write_is_refused(native: Desk) -> None:
         ('default_model_filename: "../../other/1/model.py"', "default_model_filename"),
         ('parameters { key: "EXECUTION_ENV_PATH" value { string_value: "/nowhere/env" } }', "EXECUTION_ENV_PATH"),
         ('model_operations { op_library_filename: "/nowhere/evil.so" }', "model_operations"),
-        (
-            'model_warmup { name: "w" inputs { key: "input__0" value { data_type: TYPE_FP32 dims: 5 '
-            'input_data_file: "../../x" } } }',
-            "model_warmup",
-        ),
+        ('model_warmup { inputs { key: "input__0" value { input_data_file: "../../x" } } }', "model_warmup"),
     ],
 )
 def test_a_configuration_that_millwork_does_not_write_is_refused(native: Desk, line: str, field: str) -> None:
