@@ -9,6 +9,7 @@ from typing import Protocol
 from ...errors import PublicationError
 from ...values import Manifest, Publication, Value
 from ..bundle import Bundle
+from .lock import USUAL, Waiting
 from .server_notes import ServerNotes
 from .standard import Noted
 from .terms import ANY, Incumbent, Terms
@@ -96,6 +97,7 @@ class Repository(Protocol):
         restored: Restored | None = None,
         sign: Sign | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
         """Publish ``bundle`` as the next version, or leave everything as it was."""
 
@@ -107,5 +109,6 @@ class Repository(Protocol):
         verify: Verify | None = None,
         restored: Restored | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
         """Let version ``to`` serve; without it the one that served before the present one."""

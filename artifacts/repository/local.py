@@ -13,6 +13,7 @@ from . import layout, listing, publication, server_notes
 from . import ledger as ledgers
 from . import rollback as back
 from .base import Restored, Sign, Verify, VersionEntry
+from .lock import USUAL, Waiting
 from .server_notes import ServerNotes
 from .standard import Noted
 from .terms import ANY, Incumbent, Terms
@@ -86,8 +87,11 @@ class LocalRepository(Value):
         restored: Restored | None = None,
         sign: Sign | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
-        return publication.publish(bundle, self.root, verify=verify, restored=restored, sign=sign, terms=terms)
+        return publication.publish(
+            bundle, self.root, verify=verify, restored=restored, sign=sign, terms=terms, waiting=waiting
+        )
 
     def rollback(
         self,
@@ -97,5 +101,6 @@ class LocalRepository(Value):
         verify: Verify | None = None,
         restored: Restored | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
-        return back.rollback(self.root, name, to, verify=verify, restored=restored, terms=terms)
+        return back.rollback(self.root, name, to, verify=verify, restored=restored, terms=terms, waiting=waiting)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from ... import interrupts
 from ...errors import MillworkError, ModelError, PublicationError
 from ...storage.files import FULL, refusal
 from ...values import Publication
@@ -32,11 +33,9 @@ from . import transaction as transactions
 from .base import NoBackendError, Restored, Sign, Verify
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
 from .ledger import Transaction
-from .lock import hold
+from .lock import USUAL, Waiting, hold
 from .terms import ANY, NOBODY, Incumbent, RefusedError, Terms, UnsignedError, judge, require_expected
 from .transaction import Step
-
-TIMEOUT_S = 60.0
 
 
 def no_step(_: str) -> None:
@@ -51,17 +50,17 @@ def publish(
     restored: Restored | None = None,
     sign: Sign | None = None,
     terms: Terms = ANY,
-    timeout: float = TIMEOUT_S,
+    waiting: Waiting = USUAL,
     step: Step = no_step,
 ) -> Publication:
     """Publish ``bundle``; the module's docstring has the rules.
 
-    ``timeout``: seconds to wait for another publisher of the same model. Raises :class:`UsageError` for a name that
+    ``waiting``: how long for another publisher of the same model. A signal that comes while it is undone waits. Raises :class:`UsageError` for a name that
     can't be one, :class:`PublicationError` for all else; then the version that served before still serves.
     """
     place = locate(repository, bundle.name)
     prepare(place)
-    with hold(place, timeout):
+    with interrupts.undoing(), hold(place, waiting):
         transaction = ledgers.read(place).transaction
         try:
             notes = _judged(place, bundle, transaction, sign, terms)
@@ -71,7 +70,8 @@ def publish(
         except (RefusedError, UnsignedError):  # nothing was begun
             raise
         except BaseException as error:
-            raise _undone(place, transaction, error, restored, step) from error
+            with interrupts.held_back():
+                raise _undone(place, transaction, error, restored, step) from error
     return Publication(
         repository=str(place.root),
         name=place.name,
@@ -125,7 +125,7 @@ def explain(error: BaseException, place: Place) -> tuple[str, str]:
     if isinstance(error, MillworkError):
         return error.message, error.hint
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", ""
+        return f"interrupted by {interrupts.name_of(error)}", ""
     if not isinstance(error, OSError):
         return f"{type(error).__name__}: {error}", ""
     if error.errno in FULL:

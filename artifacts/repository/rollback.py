@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from ... import interrupts
 from ...errors import ModelError, PublicationError, UsageError
 from ...storage.files import broken_link, refusal
 from ...values import Publication
@@ -18,8 +19,8 @@ from . import ledger as ledgers
 from . import transaction as transactions
 from .base import Restored, Verify
 from .layout import MEND_LINK, Place, config_bytes, locate, prepare, served_by, served_now, version_folders
-from .lock import hold
-from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
+from .lock import USUAL, Waiting, hold
+from .publication import explain, no_step, settle, still_serves
 from .terms import ANY, Terms, noted_back, require_expected
 from .transaction import Step
 
@@ -32,7 +33,7 @@ def rollback(
     verify: Verify | None = None,
     restored: Restored | None = None,
     terms: Terms = ANY,
-    timeout: float = TIMEOUT_S,
+    waiting: Waiting = USUAL,
     step: Step = no_step,
 ) -> Publication:
     """Let version ``to`` serve; without it the one that served before the present one.
@@ -47,10 +48,11 @@ def rollback(
             f"{place.root}: there is no model called {name!r} in this repository", "Check --repository and --name."
         )
     prepare(place)
-    with hold(place, timeout):
+    with interrupts.undoing(), hold(place, waiting):
         _require_expected(place, to, terms)
         try:
-            undone = settle(place, restored, step)
+            with interrupts.held_back():
+                undone = settle(place, restored, step)
             transactions.sweep(place)
             present = served_now(place)
         except OSError as error:
@@ -156,7 +158,8 @@ def _switch(
             step("verify")
             verify(target)
     except BaseException as error:
-        raise _back(place, target, present, error, restored) from error
+        with interrupts.held_back():
+            raise _back(place, target, present, error, restored) from error
     finally:
         with contextlib.suppress(OSError):  # what can't be removed now, the next publisher sweeps
             transactions.remove(place.staging)

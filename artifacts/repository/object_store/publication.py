@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from .... import interrupts
 from ....errors import MillworkError, ModelError, PublicationError
 from ....storage.files import digests, sha256_file
 from ....storage.scratch import folder as scratch_folder
@@ -92,7 +93,8 @@ def publish(
                 f"another publication replaced version {transaction.record.version} at the same time"
             )
     except BaseException as error:
-        raise undone(store, place, transaction, error, restored) from error
+        with interrupts.held_back():
+            raise undone(store, place, transaction, error, restored) from error
     sweep(store, place, grace)
     return transaction.record.version, notes
 
@@ -167,7 +169,9 @@ def explain(error: BaseException) -> tuple[str, str]:
     """What went wrong, and the next step, for the message to the user."""
     if isinstance(error, MillworkError):
         return error.message, error.hint
-    return ("interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"), ""
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted by {interrupts.name_of(error)}", ""
+    return f"{type(error).__name__}: {error}", ""
 
 
 def still_serves(now: Served | None) -> str:
@@ -269,7 +273,8 @@ def _committed(
         raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
     except (RefusedError, UnsignedError):
         if transaction is not None:
-            _withdraw(store, place, transaction)
+            with interrupts.held_back():
+                _withdraw(store, place, transaction)
         raise
     except LostAnswerError as error:
         raise PublicationError(
@@ -281,7 +286,8 @@ def _committed(
         if transaction is None:
             reason, hint = explain(error)
             raise PublicationError(f"{place.name}: publishing failed: {reason}", hint) from error
-        raise undone(store, place, transaction, error, None) from error
+        with interrupts.held_back():
+            raise undone(store, place, transaction, error, None) from error
 
 
 def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .. import __version__
+from .. import __version__, interrupts
 from ..commands import surroundings
 from ..commands.faults import known
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
@@ -40,7 +42,8 @@ COMMANDS = {
 """Command -> where it stands in the help. Each is in the module of this package that has its name, imported when it is
 asked for: a function, or a group of them (``typer.Typer``)."""
 
-INTERRUPTED = 130
+SIGNALLED = 128
+"""And the signal's number, where one stopped it: 130 for Ctrl-C."""
 
 
 def load(name: str, *, completion: bool = False) -> TyperCommand | TyperGroup:
@@ -123,8 +126,8 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
         return _said(UsageError(_plain(error, message), _usage(error))) if message else UsageError.exit_code
     except MillworkError as error:
         return _said(known(error, name) or error)
-    except KeyboardInterrupt:
-        return _stopped(arguments)
+    except KeyboardInterrupt as error:
+        return _stopped(arguments, error)
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
@@ -142,12 +145,15 @@ def _said(error: MillworkError) -> int:
     return error.exit_code
 
 
-def _stopped(arguments: list[str]) -> int:
+def _stopped(arguments: list[str], error: KeyboardInterrupt) -> int:
     from .console import Console
 
+    number = interrupts.number_of(error)
+    by = "" if number == signal.SIGINT else f" by {interrupts.name_of(error)}"
     kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
-    Console().print(f"\nstopped{kept}", style="dim", soft_wrap=True)
-    return INTERRUPTED
+    with contextlib.suppress(OSError):  # the terminal that hung up
+        Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
+    return SIGNALLED + number
 
 
 def _reader_left() -> bool:

@@ -16,7 +16,7 @@ from ..pipeline.plan import terms_of
 from ..pipeline.publish import Rehearsal
 from ..progress import Progress
 from ..storage import scratch
-from ..triton import address, control
+from ..triton import address, control, patience
 from ..triton import serving as servers
 from ..validators import tolerance
 from .options import PublishOptions
@@ -28,13 +28,13 @@ def publish(options: PublishOptions, progress: Progress) -> None:
     if options.tolerance is not None:
         tolerance.parse(options.tolerance)
     seal = None if options.sign is None else signer(Path(options.sign))
-    terms = terms_of(options)
+    terms, verify_s = terms_of(options), patience.checked(options.verify_timeout)
     run_dir = Path(options.run_dir).absolute()
     bundles, known = serve.chosen_for(run_dir)
     record = run_record.read(run_dir)
     proof.require_verdict(run_dir, record, bundles)
     into = at(str(options.repository))
-    serving = servers.prepare(address.asked(options), None, progress.detail)
+    serving = servers.prepare(address.asked(options), None, progress.detail, verify_s=verify_s)
     control.note(serving.url, progress.note, explicit=serving.explicit)
     rehearsal.require_sense(serving, on_server=options.rehearse_on_server)
     serving = our_backend.settled(

@@ -106,7 +106,9 @@ def _prepare_server(run: Run, model: Model) -> Serving:
     run.progress.begin("triton", "which release, which backends")
     tunes = run.plan.tune_asked and bool(run.plan.tune_budget)
     needed = (run.plan.rehearsed or tunes) and run.plan.measurable
-    serving = servers.prepare(run.plan.triton, run.plan.triton_release, run.progress.detail, start=needed)
+    serving = servers.prepare(
+        run.plan.triton, run.plan.triton_release, run.progress.detail, start=needed, verify_s=run.plan.verify_s
+    )
     what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
     unasked = run.plan.measurable and not run.plan.rehearsed and not serving.there and run.plan.tune_budget
     why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if unasked else ""

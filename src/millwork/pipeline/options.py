@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+from ..triton.patience import VERIFY_S
 from ..values import Value
 from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 
@@ -146,7 +147,8 @@ TritonRelease = Annotated[
 
 
 class ServerCredentials(Value, kw_only=True):
-    """How a Triton that runs already is met; every command that talks to one has these."""
+    """How a Triton that runs already is met, and how long any is waited for; every command that talks to one has
+    these."""
 
     triton_ca: Annotated[
         str | None,
@@ -180,6 +182,16 @@ class ServerCredentials(Value, kw_only=True):
             panel=PUBLICATION,
         ),
     ] = ()
+    verify_timeout: Annotated[
+        float,
+        Opt(
+            "--verify-timeout",
+            metavar="SECONDS",
+            help="How long the server may take to load a version and to answer its golden rows; and, where that fails, "
+            "to load the version before again.",
+            panel=PUBLICATION,
+        ),
+    ] = VERIFY_S
 
 
 ExpectVersion = Annotated[

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 
-from .. import gpus
+from .. import gpus, interrupts
 from ..artifacts import manifest as manifests
 from ..artifacts import repository
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import ask_golden
 from ..artifacts.repository import Repository
 from ..artifacts.repository.base import Sign
+from ..artifacts.repository.lock import Waiting
 from ..artifacts.repository.terms import ANY, Terms
 from ..errors import PublicationError
 from ..progress import Progress
@@ -71,10 +72,15 @@ def publish(
         verify = _asker(bundle.name, into, serving, progress)
         try:
             published = into.publish(
-                bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign, terms=terms
+                bundle,
+                verify=verify,
+                restored=_restorer(bundle.name, serving),
+                sign=sign,
+                terms=terms,
+                waiting=_waiting(serving, progress),
             )
         except PublicationError as error:
-            if bundle is fitting[-1] or NO_BACKEND not in error.message:
+            if bundle is fitting[-1] or NO_BACKEND not in error.message or interrupts.held():
                 raise
             progress.note(
                 f"the server has no {bundle.manifest.triton_backend} backend: trying the next that could serve"
@@ -149,7 +155,14 @@ def rollback(
 ) -> Publication:
     """Let an earlier version serve again, and verify it as a new one is."""
     asked = _asker(name, into, serving, progress)
-    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving), terms=terms)
+    back = into.rollback(
+        name,
+        to,
+        verify=asked,
+        restored=_restorer(name, serving),
+        terms=terms,
+        waiting=_waiting(serving, progress),
+    )
     _note(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
 
@@ -160,6 +173,11 @@ def _note(into: Repository, done: Publication, progress: Progress) -> None:
         progress.note(note)
     if why := into.unreadable(done.name, done.version):
         progress.note(f"{why}, who may read the repository: a server of another user may not load it (see chmod)")
+
+
+def _waiting(serving: Serving, progress: Progress) -> Waiting:
+    """Others are told how long our server may take: for the new version, and for the one before again."""
+    return Waiting(takes=2 * serving.verify_s if serving.there else 0.0, say=progress.note)
 
 
 def _asker(name: str, into: Repository, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
@@ -179,7 +197,10 @@ def _asker(name: str, into: Repository, serving: Serving, progress: Progress) ->
         manifest = manifests.read(folder) if (folder / manifests.MANIFEST_FILE).exists() else None
         if manifest is not None and serving.installation is not None:
             install.provide(serving.installation, manifest.requirements, progress.detail)
-        with session(serving, into.for_triton or _copy(into, name, folder, copies)) as server:
+        with (
+            session(serving, into.for_triton or _copy(into, name, folder, copies)) as server,
+            server.within(serving.verify_s),
+        ):
             try:
                 if serving.explicit:
                     server.load(name)
@@ -222,7 +243,7 @@ def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | Non
         return None
 
     def restored(version: int | None) -> None:
-        with session(serving) as server:
+        with session(serving) as server, server.within(serving.verify_s):
             if version is None:
                 if serving.explicit:
                     forget(server, name)
