@@ -143,7 +143,9 @@ DOES = {name: next((room for room in ("commands", "pipeline") if f"{room}.{name}
 DOES["toolchain"] = "toolchains"
 """Where what a command does is done. The one exception, ``toolchain``: a table that compile/ uses, too."""
 
-PARSES_WITH = {"", "api", "cli", "commands", "errors", "interrupts", "pipeline", "progress", "toolchains", "units", "values"}
+PARSES_WITH = {
+    "", "api", "cli", "commands", "errors", "interrupts", "pipeline", "progress", "toolchains", "units", "values"
+}  # fmt: skip
 SHOWS_WITH = "artifacts.report"
 """All that a module of cli/ may import; of artifacts/ only how the report says things."""
 

@@ -9,10 +9,11 @@ from ...storage.files import refusal
 from ...values import Publication, Value
 from ..bundle import Bundle
 from ..manifest import CONFIG_FILE
-from . import layout, listing, publication, server_notes
+from . import cut_off, layout, listing, publication, server_notes
 from . import ledger as ledgers
 from . import rollback as back
 from .base import Restored, Sign, Verify, VersionEntry
+from .cut_off import Unfinished
 from .lock import USUAL, Waiting
 from .server_notes import ServerNotes
 from .standard import Noted
@@ -78,6 +79,9 @@ class LocalRepository(Value):
 
     def incumbent(self, name: str) -> Incumbent:
         return listing.incumbent(layout.locate(self.root, name))
+
+    def unfinished(self, name: str) -> Unfinished | None:
+        return cut_off.found(layout.locate(self.root, name))
 
     def publish(
         self,

@@ -55,8 +55,9 @@ def publish(
 ) -> Publication:
     """Publish ``bundle``; the module's docstring has the rules.
 
-    ``waiting``: how long for another publisher of the same model. A signal that comes while it is undone waits. Raises :class:`UsageError` for a name that
-    can't be one, :class:`PublicationError` for all else; then the version that served before still serves.
+    ``waiting``: how long for another publisher of the same model. A signal that comes while it is undone waits. Raises
+    :class:`UsageError` for a name that can't be one, :class:`PublicationError` for all else; then the version that
+    served before still serves.
     """
     place = locate(repository, bundle.name)
     prepare(place)
@@ -144,6 +145,15 @@ def still_serves(place: Place) -> str:
     return f"version {version} still serves" if version is not None else "no version of the model serves"
 
 
+def serves_now(place: Place) -> str:
+    """The same where it may be what nobody wants."""
+    try:
+        version = served_now(place)
+    except (ModelError, OSError):
+        return f"what serves now is what {place.config} says, which can't be read"
+    return f"version {version} serves now" if version is not None else "no version of the model serves now"
+
+
 def _begin(
     place: Place,
     bundle: Bundle,
@@ -224,7 +234,7 @@ def _undone(
     except (OSError, PublicationError) as second:
         why, _ = explain(second, place)
         return PublicationError(
-            f"{failed}; the undo failed too: {why}",
+            f"{failed}; the undo failed too: {why}; {serves_now(place)}",
             "Fix that. The next publication or rollback then finishes the undo.",
         )
     if committed and restored is not None:

@@ -20,7 +20,7 @@ from . import transaction as transactions
 from .base import Restored, Verify
 from .layout import MEND_LINK, Place, config_bytes, locate, prepare, served_by, served_now, version_folders
 from .lock import USUAL, Waiting, hold
-from .publication import explain, no_step, settle, still_serves
+from .publication import explain, no_step, serves_now, settle, still_serves
 from .terms import ANY, Terms, noted_back, require_expected
 from .transaction import Step
 
@@ -56,7 +56,8 @@ def rollback(
             transactions.sweep(place)
             present = served_now(place)
         except OSError as error:
-            raise PublicationError(f"{name}: an interrupted publication can't be undone: {refusal(error)}") from error
+            why = f"an interrupted publication can't be undone: {refusal(error)}"
+            raise PublicationError(f"{name}: {why}; {serves_now(place)}") from error
         target = to
         if target is None:
             target = present if undone else _before(place, present)
@@ -183,7 +184,7 @@ def _back(
             restored(served_now(place))
     except Exception as second:  # noqa: BLE001 -- the caller's own code among it: said, not lost
         why, _ = explain(second, place)
-        return PublicationError(f"{failed}; the undo failed too: {why}", hint)
+        return PublicationError(f"{failed}; the undo failed too: {why}; {serves_now(place)}", hint)
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
 
 

@@ -241,6 +241,7 @@ def _committed(
     """The version once config.pbtxt names it, and what to say of what it replaced, which is judged before each attempt:
     the put is made on the condition that it serves still. What isn't committed is taken away again."""
     transaction: Held | None = None
+    whole = False
     try:
         for _ in range(ROUNDS):
             if transaction is None:
@@ -260,7 +261,7 @@ def _committed(
                 signer=signing.signed_by(folder),
             )
             if ready is not None:
-                transaction = ready
+                transaction, whole = ready, True
                 told = kept.keep(store, place, base)
                 if not _passed(transaction.record, base, records.read_all(store, place)) and _commit(
                     store, place, bundle, transaction.record.version, base
@@ -269,7 +270,7 @@ def _committed(
                 if not _passed(transaction.record, listing.served_now(store, place), records.read_all(store, place)):
                     continue
                 _withdraw(store, place, transaction)
-            transaction = None
+            transaction, whole = None, False
         raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
     except (RefusedError, UnsignedError):
         if transaction is not None:
@@ -277,6 +278,8 @@ def _committed(
                 _withdraw(store, place, transaction)
         raise
     except LostAnswerError as error:
+        if not whole:
+            raise _nothing_serves(store, place, error) from error
         raise PublicationError(
             f"{place.name}: publishing failed: {error.message}; the version is complete, but it isn't known whether "
             "it serves",
@@ -284,10 +287,19 @@ def _committed(
         ) from error
     except BaseException as error:
         if transaction is None:
-            reason, hint = explain(error)
-            raise PublicationError(f"{place.name}: publishing failed: {reason}", hint) from error
+            raise _nothing_serves(store, place, error) from error
         with interrupts.held_back():
             raise undone(store, place, transaction, error, None) from error
+
+
+def _nothing_serves(store: Store, place: Place, error: BaseException) -> PublicationError:
+    """What to tell where config.pbtxt was not touched."""
+    reason, hint = explain(error)
+    try:
+        serves = still_serves(listing.served_now(store, place))
+    except (MillworkError, OSError):
+        serves = "what served before still does"
+    return PublicationError(f"{place.name}: publishing failed: {reason}; nothing was committed; {serves}", hint)
 
 
 def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:

@@ -13,12 +13,13 @@ from ....values import Publication
 from ... import manifest as manifests
 from ...bundle import Bundle
 from ..base import Restored, Sign, Verify, VersionEntry
+from ..cut_off import Unfinished
 from ..lock import USUAL, Waiting
 from ..names import check_name
 from ..server_notes import SERVER_FILE, ServerNotes, decoded, encoded
 from ..standard import NOTHING, Noted
 from ..terms import ANY, Incumbent, Terms
-from . import listing, publication, records
+from . import cut_off, listing, publication, records
 from . import rollback as back
 from .address import Address, Place
 from .store import Patience, Store
@@ -103,6 +104,9 @@ class ObjectRepository:
     def incumbent(self, name: str) -> Incumbent:
         place = self._place(name)
         return listing.incumbent(self.store, place, listing.served_now(self.store, place))
+
+    def unfinished(self, name: str) -> Unfinished | None:
+        return cut_off.found(self.store, self._place(name), self._grace)
 
     def publish(
         self,

@@ -142,7 +142,7 @@ def tune(request: TuneRequest, progress: Progress) -> tuple[Record, MillworkErro
     """Tune and publish; the record, and why nothing was published, if it wasn't."""
     if not 0 < request.budget_s <= LONGEST_TUNE_S:
         raise UsageError(f"--tune-budget {request.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
-    with scratch.folder("tune") as copies:
+    with publish.telling(request.repository, request.name), scratch.folder("tune") as copies:
         bundle = published(request.repository, request.name, copies)
         require_expected(request.name, int(bundle.folder.name), request.read, bundle.config)
         return _tune(request, bundle, copies, progress)

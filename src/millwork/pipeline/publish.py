@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -18,8 +20,9 @@ from ..artifacts.bundle_rehearsal import ask_golden
 from ..artifacts.repository import Repository
 from ..artifacts.repository.base import Sign
 from ..artifacts.repository.lock import Waiting
+from ..artifacts.repository.object_store.store import StoreError
 from ..artifacts.repository.terms import ANY, Terms
-from ..errors import PublicationError
+from ..errors import MillworkError, PublicationError
 from ..progress import Progress
 from ..storage import scratch
 from ..triton import install
@@ -41,6 +44,8 @@ class Rehearsal(Value):
 
 
 NOT_YET = Rehearsal()
+_SAYS = re.compile(r"\bserves\b|\bstill does\b")
+"""A message that has what serves now."""
 
 
 def publish(
@@ -54,6 +59,47 @@ def publish(
 ) -> tuple[Publication, Bundle]:
     """Rehearse and commit the first bundle whose backend the server has, and verify what the server has loaded.
     PublicationError if it fails that, and was taken back. ``sign``: puts a signature beside the files before that."""
+    with telling(into, bundles[0].name):
+        return _publish(bundles, into, serving, progress, sign, terms, rehearsed)
+
+
+@contextlib.contextmanager
+def telling(into: Repository | None, name: str) -> Iterator[None]:
+    """A PublicationError says what serves now, also where nothing was begun."""
+    try:
+        yield
+    except PublicationError as error:
+        told(error, into, name)
+        raise
+
+
+def told(error: MillworkError, into: Repository | None, name: str) -> MillworkError:
+    """``error``, which says what serves now where it is one of publishing."""
+    if into is not None and isinstance(error, PublicationError) and not _SAYS.search(error.message):
+        error.message += f"; {_serves(into, name, error)}"
+    return error
+
+
+def _serves(into: Repository, name: str, error: PublicationError) -> str:
+    unread = "what served before still does"
+    if isinstance(error, StoreError):  # another answer would take as long
+        return unread
+    try:
+        version = into.serves(name)
+    except (MillworkError, OSError):
+        return unread
+    return "no version of the model serves" if version is None else f"version {version} still serves"
+
+
+def _publish(
+    bundles: Sequence[Bundle],
+    into: Repository,
+    serving: Serving,
+    progress: Progress,
+    sign: Sign | None,
+    terms: Terms,
+    rehearsed: Rehearsal,
+) -> tuple[Publication, Bundle]:
     fitting = [bundle for bundle in bundles if serving.takes(bundle.manifest.triton_backend)]
     if not fitting:
         raise our_backend.unfit([bundle.manifest.triton_backend for bundle in bundles], serving)
