@@ -46,6 +46,9 @@ NOT_EXPLICIT = "explicit model load / unload is not allowed"
 LAST_WORD_S = 5.0
 """For a server to take back what it was given, once its time is over."""
 
+LATE_S = 0.5
+"""A call that ends so long before all of the time is over was given that rest."""
+
 SAID = 200
 """Characters of a server's or a library's own words that are shown."""
 
@@ -72,12 +75,14 @@ class SilentError(PublicationError):
 
 class Session:
     """A connection to one Triton. Raises PublicationError where none answers at ``url`` (``grpc://HOST:PORT``,
-    ``grpcs://HOST:PORT``, ``unix:///SOCKET``)."""
+    ``grpcs://HOST:PORT``, ``unix:///SOCKET``). ``patience_s``: how long it is waited for where it has only to answer
+    a question."""
 
-    def __init__(self, url: str, given: Credentials = NONE) -> None:
+    def __init__(self, url: str, given: Credentials = NONE, patience_s: float = CONNECT_S) -> None:
         self.url = url if "://" in url else f"grpc://{url}"
         self.credentials = given
         self._client = channel.client(self.url, given)
+        self._patience_s = min(patience_s, CONNECT_S)
         self._until: float | None = None
         self._seconds = self._given = 0.0
 
@@ -115,11 +120,13 @@ class Session:
             return usual
         left = self._until - time.monotonic()
         if left <= 0:
-            raise self._silent(f"Triton at {self.url} was too slow", self._seconds)
+            raise self._silent(f"Triton at {self.url} was too slow")
         self._given = left if whole else min(usual, left)
         return self._given
 
-    def _silent(self, what: str, seconds: float) -> SilentError:
+    def _silent(self, what: str) -> SilentError:
+        over = self._until is None or time.monotonic() >= self._until - LATE_S
+        seconds = self._seconds if over else self._given
         return SilentError(
             f"{what}: it didn't answer within {seconds:.0f} s", "Is it at work? --verify-timeout gives it more time."
         )
@@ -129,7 +136,7 @@ class Session:
         from tritonclient.utils import InferenceServerException
 
         try:
-            return str(self._client.get_server_metadata(client_timeout=self._left(CONNECT_S)).version)
+            return str(self._client.get_server_metadata(client_timeout=self._left(self._patience_s)).version)
         except InferenceServerException as error:
             raise _nobody(self.url, error) from error
 
@@ -161,18 +168,18 @@ class Session:
     def ready(self, name: str, version: int | None = None) -> bool:
         """Whether that version (None: any) answers requests."""
         with self._told(f"Triton at {self.url} failed to say whether {name!r} is ready"):
-            return bool(self._client.is_model_ready(name, _text(version), client_timeout=self._left(CONNECT_S)))
+            return bool(self._client.is_model_ready(name, _text(version), client_timeout=self._left(self._patience_s)))
 
     def versions(self, name: str) -> tuple[int, ...]:
         """The versions that are ready, in ascending order."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=self._left(CONNECT_S))
+            index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
         return tuple(sorted(int(m.version) for m in index.models if m.name == name and m.state == "READY"))
 
     def models(self) -> tuple[str, ...]:
         """The names of all models in the server's repository, loaded or not."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=self._left(CONNECT_S))
+            index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
         return tuple(dict.fromkeys(model.name for model in index.models))
 
     def explicit(self) -> bool:
@@ -181,7 +188,7 @@ class Session:
         from tritonclient.utils import InferenceServerException
 
         try:
-            self._client.unload_model(NOBODY, client_timeout=self._left(CONNECT_S))
+            self._client.unload_model(NOBODY, client_timeout=self._left(self._patience_s))
         except InferenceServerException as error:
             return NOT_EXPLICIT not in str(error.message())
         return True
@@ -190,7 +197,7 @@ class Session:
         """Why versions of the model aren't loaded, by the server; also what it once said of a number that is given
         again."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=self._left(CONNECT_S))
+            index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
         return {int(m.version): m.reason for m in index.models if m.name == name and m.version and m.reason}
 
     def wait(self, name: str, version: int, seconds: float, before: Mapping[int, str] | None = None) -> None:
@@ -202,7 +209,7 @@ class Session:
         until = began + seconds
         while True:
             with self._told(f"Triton at {self.url} failed to list its models"):
-                index = self._client.get_model_repository_index(client_timeout=self._left(CONNECT_S))
+                index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
             found = next((m for m in index.models if m.name == name and m.version == str(version)), None)
             if found is not None and found.state == "READY":
                 return
@@ -222,7 +229,7 @@ class Session:
     def max_batch_size(self, name: str, version: int | None = None) -> int:
         """Rows that one request may hold; 0 where the model takes no batches."""
         with self._told(f"Triton at {self.url} failed to give the configuration of {name!r}"):
-            answer = self._client.get_model_config(name, _text(version), client_timeout=self._left(CONNECT_S))
+            answer = self._client.get_model_config(name, _text(version), client_timeout=self._left(self._patience_s))
         return int(answer.config.max_batch_size)
 
     def infer(
@@ -261,7 +268,7 @@ class Session:
                 raise _nobody(self.url, error) from error
             late = error.status() == "StatusCode.DEADLINE_EXCEEDED"
             if late and self._until is not None:
-                raise self._silent(what, self._given) from error
+                raise self._silent(what) from error
             if late or error.status() == "StatusCode.UNAVAILABLE":
                 self.server_version()  # raises where nobody answers any more
             raise PublicationError(f"{what}: {reason(str(error.message()))}") from error

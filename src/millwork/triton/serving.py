@@ -108,7 +108,7 @@ def prepare(
             known: Known = "asked" if TRITON_BACKEND in backends else ""
             serving = Serving(release=_of(version, release), backends=backends, installation=own, own=known)
         case Remote():
-            with Session(address.url, address.credentials) as asked:
+            with Session(address.url, address.credentials, verify_s) as asked:
                 version, explicit = asked.server_version(), asked.explicit()
             serving = Serving(
                 release=_of(version, release),
@@ -130,7 +130,7 @@ def asked(serving: Serving, natives: Iterable[str]) -> Serving:
     if not serving.url or serving.backends is not None or not serving.explicit:
         return serving
     try:
-        with Session(serving.url, serving.credentials) as asking, asking.within(serving.verify_s):
+        with Session(serving.url, serving.credentials, serving.verify_s) as asking, asking.within(serving.verify_s):
             has = backends_of(asking, tuple(dict.fromkeys((*natives, "python"))))
     except SilentError:
         raise
@@ -150,7 +150,7 @@ def session(serving: Serving, repository: str | None = None) -> Iterator[Session
 def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Session, int]]:
     """The same, with the server's process where it is one of ours, else 0."""
     if serving.url:
-        with Session(serving.url, serving.credentials) as asked:
+        with Session(serving.url, serving.credentials, serving.verify_s) as asked:
             yield asked, 0
         return
     if serving.installation is None:
