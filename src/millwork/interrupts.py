@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -112,6 +113,8 @@ def _answered() -> Iterator[None]:
 
 def _came(number: int, _frame: FrameType | None) -> None:
     """A person's second Ctrl-C stops the cleaning up, too, where no publication is at stake."""
+    if number == signal.SIGHUP:
+        _leave_dead_terminals()
     again = _STATE.raised and (_STATE.begun or number != signal.SIGINT)
     if not (_STATE.holding or again or _STATE.done):
         _STATE.raised = True
@@ -121,6 +124,18 @@ def _came(number: int, _frame: FrameType | None) -> None:
         _say(f"\n{_name(number)}: what was begun is being undone first\n")
     elif _STATE.done:
         _say(f"\n{_name(number)}: it is done already\n")
+
+
+def _leave_dead_terminals() -> None:
+    """Nobody reads a terminal that hung up, and who writes to it is refused: what is said goes nowhere from here on."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            poll = select.poll()
+            poll.register(descriptor, 0)
+            if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -212,6 +213,29 @@ def test_a_second_publisher_waits_and_gets_the_next_version(make_bundle, reposit
     assert publish(make_bundle(), repository, verify=verify).version == 1
     waiting.join(30)
     assert published == [2]
+
+
+def test_who_waits_says_for_whom_and_waits_as_long_as_that_one_may_take(make_bundle, repository: Path) -> None:
+    second = make_bundle(b"second")
+    published: list[int] = []
+    told: list[str] = []
+    said = threading.Event()
+
+    def say(text: str) -> None:
+        told.append(text)
+        said.set()
+
+    patient = Waiting(0, say=say)
+    waiting = threading.Thread(target=lambda: published.append(publish(second, repository, waiting=patient).version))
+
+    def verify(_: int) -> None:
+        waiting.start()
+        assert said.wait(30)
+
+    publish(make_bundle(), repository, verify=verify, waiting=Waiting(takes=600.0))
+    waiting.join(30)
+    assert published == [2]
+    assert re.fullmatch(rf"waiting for process {os.getpid()} on .* since .*, who publishes m: up to 600 s", told[0])
 
 
 def test_who_holds_the_lock_is_said(make_bundle, repository: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def publish(folder: Path, factor: str, answers: float, name: str, into: LocalRep
     [
         ("RepositoryModelLoad", 3.0, r"refused to load 'm.*': it didn't answer within [12] s"),
         ("ModelReady", 3.0, r"whether 'm.*' is ready: it didn't answer within [12] s"),
-        ("ModelInfer", 3.0, r"a request of 2 rows to 'm.*': it didn't answer within [12] s"),
+        ("ModelInfer", 3.0, r"a request of 1 rows to 'm.*': it didn't answer within [12] s"),
     ],
 )
 def test_a_new_version_is_undone(tmp_path: Path, running, word: str, answers: float, reason: str) -> None:

@@ -127,7 +127,7 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
     except MillworkError as error:
         return _said(known(error, name) or error)
     except KeyboardInterrupt as error:
-        return _stopped(arguments, error)
+        return _stopped(name, arguments, error)
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
@@ -145,12 +145,12 @@ def _said(error: MillworkError) -> int:
     return error.exit_code
 
 
-def _stopped(arguments: list[str], error: KeyboardInterrupt) -> int:
+def _stopped(name: str, arguments: list[str], error: KeyboardInterrupt) -> int:
     from .console import Console
 
     number = interrupts.number_of(error)
     by = "" if number == signal.SIGINT else f" by {interrupts.name_of(error)}"
-    kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
+    kept = "; finished stages are kept, and the same command goes on from there" if _resumes(name, arguments) else ""
     with contextlib.suppress(OSError):  # the terminal that hung up
         Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
     return SIGNALLED + number
@@ -183,9 +183,9 @@ def _usage(error: typer.TyperException) -> str:
     return f"{context.get_usage()}\nTry '{context.command_path} --help' for help." if context is not None else ""
 
 
-def _resumes(arguments: list[str]) -> bool:
+def _resumes(name: str, arguments: list[str]) -> bool:
     """Whether the command keeps its stages."""
-    return arguments[:1] in (["optimize"], ["tune"]) or (arguments[:1] == ["bench"] and "--run-dir" in arguments)
+    return name in ("optimize", "tune") or (name == "bench" and "--run-dir" in arguments)
 
 
 def _report(error: BaseException, arguments: list[str]) -> str:
