@@ -15,6 +15,7 @@ from ..pipeline.options import (
     MillworkBackend,
     ModelFile,
     ObjectiveKind,
+    RehearseOnServer,
     ReplacingOptions,
     RepositoryUrl,
     ServerCredentials,
@@ -22,6 +23,7 @@ from ..pipeline.options import (
     SloSpec,
     Task,
     Threads,
+    Tolerance,
     TrafficSpec,
     TritonRelease,
     TritonServer,
@@ -121,6 +123,18 @@ class PublishOptions(ReplacingOptions, kw_only=True):
     sign: SigningKey = None
     triton: TritonServer = MANAGED
     millwork_backend: MillworkBackend = False
+    rehearse_on_server: RehearseOnServer = False
+    tolerance: Tolerance = None
+    model: Annotated[
+        str | None,
+        Opt(
+            "--model",
+            metavar="FILE",
+            help="The model's file: what is published is checked against it again. Default: where the run read it, if "
+            "it is there as it was.",
+            panel=MODEL,
+        ),
+    ] = None
 
 
 class RollbackOptions(ServerCredentials, kw_only=True):

@@ -22,6 +22,7 @@ from ..errors import MillworkError, ModelError, PublicationError, SloError, Usag
 from ..executors import LocalExecutor
 from ..pipeline import our_backend, publish
 from ..pipeline.plan import objective_of, traffic_of
+from ..pipeline.publish import Rehearsal
 from ..pipeline.tune import require_visible
 from ..progress import Progress
 from ..storage import inputs, scratch, tables
@@ -238,7 +239,8 @@ def _tuned(
         return record, None
     progress.begin("publish", f"{request.repository.url}/{request.name}")
     try:
-        publication, _ = publish.publish([changed], request.repository, serving, progress, seal, ways.terms)
+        rehearsed = Rehearsal(done=f"{serving.words}, under another name while it was tuned")
+        publication, _ = publish.publish([changed], request.repository, serving, progress, seal, ways.terms, rehearsed)
     except PublicationError as error:
         return _stopped(record, error), error
     progress.end(publish.words(publication))

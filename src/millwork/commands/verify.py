@@ -12,6 +12,7 @@ from ..artifacts.repository import reading, standard
 from ..errors import ModelError, UsageError
 from ..pipeline import serve
 from ..storage import scratch
+from ..storage.run_cover import ENDED, record_changes
 from ..storage.run_directory import STAGES, changes
 from ..storage.strays import is_stray
 from ..triton import config as triton_config
@@ -24,7 +25,7 @@ SHOWN = 12
 
 class Verified(Value):
     """``where``: a version's place, or a run directory. ``problems``: a sentence each, empty where all is as it was.
-    ``signed``: by the key that was given; None where none was."""
+    ``signed``: by the key that was given; None where none was. ``uncovered``: what nothing is known of."""
 
     where: str
     files: int
@@ -32,6 +33,7 @@ class Verified(Value):
     manifest_sha256: str = ""
     signed: bool | None = None
     version: int | None = None
+    uncovered: str = ""
 
 
 def verify(options: VerifyOptions) -> Verified:
@@ -79,17 +81,24 @@ def _version(where: repository.Repository, name: str, number: int | None, key: P
 
 
 def run(run_dir: Path, key: Path | None) -> Verified:
-    """The same for the files in a run directory: every stage, and the bundles that it chose."""
+    """The same for the files in a run directory: every stage, the record with what lies beside it, and the bundles that
+    the run chose."""
     if key is not None:
         raise UsageError("--key with a run directory: only what is published is signed", "Leave one of the two out.")
     folders = sorted(path for path in (run_dir / STAGES).glob("*") if _is_stage(path))
     if not folders:
         raise UsageError(f"{run_dir}: no run in it", "Give the folder that --run-dir named.")
     told = [f"{STAGES}/{folder.name}: {change}" for folder in folders for change in changes(folder)]
+    beside = record_changes(run_dir)
+    told += beside or ()
     count = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
+    count += sum((run_dir / name).is_file() for name in ENDED)
     if not told and (run_dir / serve.CHOSEN_FILE).exists():
         serve.chosen(run_dir)
-    return Verified(where=str(run_dir), files=count, problems=tuple(told))
+    uncovered = "the run didn't end, or is an older one: run.json and the report aren't compared"
+    return Verified(
+        where=str(run_dir), files=count, problems=tuple(told), uncovered=uncovered if beside is None else ""
+    )
 
 
 def _is_stage(folder: Path) -> bool:

@@ -220,6 +220,24 @@ MillworkBackend = Annotated[
         panel=PUBLICATION,
     ),
 ]
+RehearseOnServer = Annotated[
+    bool,
+    Opt(
+        "--rehearse-on-server",
+        help="Before it serves, load the version on the server of --triton under another name, and ask it its golden "
+        "rows there. The server must be in explicit mode, with memory for both.",
+        panel=PUBLICATION,
+    ),
+]
+Tolerance = Annotated[
+    str | None,
+    Opt(
+        "--tolerance",
+        metavar="SPEC",
+        help="How far an answer may be from the framework's: abs=NUMBER,rel=NUMBER. Default: derived from the model.",
+        panel=CANDIDATES,
+    ),
+]
 SigningKey = Annotated[
     str | Path | None,
     Opt(
@@ -293,16 +311,7 @@ class SharedOptions(ReplacingOptions, kw_only=True):
             listed=True,
         ),
     ] = None
-    tolerance: Annotated[
-        str | None,
-        Opt(
-            "--tolerance",
-            metavar="SPEC",
-            help="How far an answer may be from the framework's: abs=NUMBER,rel=NUMBER. Default: derived from the "
-            "model.",
-            panel=CANDIDATES,
-        ),
-    ] = None
+    tolerance: Tolerance = None
     threads: Threads = 1
     allow_other_gpu: Annotated[
         bool,
@@ -333,6 +342,7 @@ class SharedOptions(ReplacingOptions, kw_only=True):
     sign: SigningKey = None
     triton: TritonServer = MANAGED
     millwork_backend: MillworkBackend = False
+    rehearse_on_server: RehearseOnServer = False
     triton_release: TritonRelease = None
     run_dir: Annotated[
         str | Path | None,

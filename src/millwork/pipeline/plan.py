@@ -38,6 +38,7 @@ class Plan(Value):
     ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
     ``named``: the repository that was named, though it be a dry run's: then all is done as if for it.
     ``terms``: what may be replaced. ``millwork_backend``: whether somebody said that the server has our Triton backend.
+    ``rehearse_on_server``: whether a version is to be asked on the user's own server before it serves.
     """
 
     model: Path
@@ -69,6 +70,7 @@ class Plan(Value):
     named: Repository | None = None
     terms: Terms = ANY
     millwork_backend: bool = False
+    rehearse_on_server: bool = False
 
     @property
     def rehearsed(self) -> bool:
@@ -119,6 +121,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         named=repository,
         terms=terms_of(options),
         millwork_backend=options.millwork_backend,
+        rehearse_on_server=options.rehearse_on_server,
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),

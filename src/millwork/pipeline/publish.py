@@ -26,9 +26,20 @@ from ..triton.client import Session
 from ..triton.control import POLL_S
 from ..triton.readiness import NO_BACKEND, forget
 from ..triton.serving import Serving, session
-from ..values import Manifest, Publication
+from ..values import Manifest, Publication, Value
 from ..values.tensorrt_plan import Place, misfit
-from . import our_backend
+from . import our_backend, rehearsal
+
+
+class Rehearsal(Value):
+    """Where what is published answers before it serves. ``done``: in words, where it did already; else it is ``asked``
+    now."""
+
+    done: str = ""
+    asked: rehearsal.Asked = rehearsal.Asked()
+
+
+NOT_YET = Rehearsal()
 
 
 def publish(
@@ -38,9 +49,10 @@ def publish(
     progress: Progress,
     sign: Sign | None = None,
     terms: Terms = ANY,
+    rehearsed: Rehearsal = NOT_YET,
 ) -> tuple[Publication, Bundle]:
-    """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
-    if it was taken back. ``sign``: puts a signature beside the files before that."""
+    """Rehearse and commit the first bundle whose backend the server has, and verify what the server has loaded.
+    PublicationError if it fails that, and was taken back. ``sign``: puts a signature beside the files before that."""
     fitting = [bundle for bundle in bundles if serving.takes(bundle.manifest.triton_backend)]
     if not fitting:
         raise our_backend.unfit([bundle.manifest.triton_backend for bundle in bundles], serving)
@@ -53,7 +65,9 @@ def publish(
     into.foresee(fitting[0].name)
     before = _present(into, fitting[0].name, progress)
     _require_own_model(into, fitting[0].name, serving)
+    asked = msgspec.structs.replace(rehearsed.asked, serves=before)
     for bundle in fitting:
+        where = rehearsed.done or rehearsal.before(bundle, serving, asked, progress)
         verify = _asker(bundle.name, into, serving, progress)
         try:
             published = into.publish(
@@ -71,7 +85,7 @@ def publish(
                 progress.note(f"version {before} serves this content already: {again}nothing new is published")
             _note(into, published, progress)
             our_backend.note(into, serving, progress)
-            return msgspec.structs.replace(published, server=serving.words), bundle
+            return msgspec.structs.replace(published, server=serving.words, rehearsed=where), bundle
     raise PublicationError("there is nothing to publish")
 
 
@@ -125,8 +139,9 @@ def _present(into: Repository, name: str, progress: Progress) -> int | None:
 
 def words(publication: Publication) -> str:
     """A publication in a line."""
+    rehearsed = f"rehearsed on {publication.rehearsed}, " if publication.rehearsed else ""
     verified = f"verified on {publication.server}" if publication.verified else "NOT verified: no server was asked"
-    return f"version {publication.version} of {publication.name}, {verified}"
+    return f"version {publication.version} of {publication.name}, {rehearsed}{verified}"
 
 
 def rollback(

@@ -224,11 +224,24 @@ def served(text: str, existing: Iterable[int]) -> tuple[int, ...]:
     return tuple(there[-count:])
 
 
-def fingerprint(text: str) -> str:
-    """One sha256 for all texts that mean the same configuration, whichever version they serve."""
+def fingerprint(text: str, without: Iterable[str] = ()) -> str:
+    """One sha256 for all texts that mean the same configuration, whichever version they serve. ``without``: parameters
+    that don't count."""
     config = parse(text)
     config.ClearField("version_policy")
+    for name in without:
+        config.parameters.pop(name, None)
     return hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest()
+
+
+def differing(text: str, other: str) -> list[str]:
+    """The fields of the configuration in which two texts differ, whichever version they serve; parameters by name."""
+    one, two = parse(text), parse(other)
+    for config in (one, two):
+        config.ClearField("version_policy")
+    named = {key for key in (*one.parameters, *two.parameters) if one.parameters[key] != two.parameters[key]}
+    fields = {field.name for field in (*one.DESCRIPTOR.fields,) if getattr(one, field.name) != getattr(two, field.name)}
+    return sorted((fields - {"parameters"}) | {f"parameters[{key[:60]}]" for key in named})
 
 
 # ── the message ───────────────────────────────────────────────────────────────────────────────────────────
