@@ -24,7 +24,7 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 LAYERS = (
     # what a step needs to run at all
     ("", "values", "errors", "gpus", "targets", "storage", "step_protocol", "worker", "executors", "environments",
-     "toolchains", "triton_releases", "progress", "units"),
+     "toolchains", "triton_releases", "progress", "units", "interrupts"),
     ("passes",),
     ("compile",),
     ("validators", "triton"),
@@ -143,7 +143,19 @@ DOES = {name: next((room for room in ("commands", "pipeline") if f"{room}.{name}
 DOES["toolchain"] = "toolchains"
 """Where what a command does is done. The one exception, ``toolchain``: a table that compile/ uses, too."""
 
-PARSES_WITH = {"", "api", "cli", "commands", "errors", "pipeline", "progress", "toolchains", "units", "values"}
+PARSES_WITH = {
+    "",
+    "api",
+    "cli",
+    "commands",
+    "errors",
+    "interrupts",
+    "pipeline",
+    "progress",
+    "toolchains",
+    "units",
+    "values",
+}
 SHOWS_WITH = "artifacts.report"
 """All that a module of cli/ may import; of artifacts/ only how the report says things."""
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from ... import interrupts
 from ...errors import MillworkError, ModelError, PublicationError
 from ...storage.files import FULL, refusal
 from ...values import Publication
@@ -71,7 +72,8 @@ def publish(
         except (RefusedError, UnsignedError):  # nothing was begun
             raise
         except BaseException as error:
-            raise _undone(place, transaction, error, restored, step) from error
+            with interrupts.held():
+                raise _undone(place, transaction, error, restored, step) from error
     return Publication(
         repository=str(place.root),
         name=place.name,
@@ -125,7 +127,7 @@ def explain(error: BaseException, place: Place) -> tuple[str, str]:
     if isinstance(error, MillworkError):
         return error.message, error.hint
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", ""
+        return interrupts.words(error), ""
     if not isinstance(error, OSError):
         return f"{type(error).__name__}: {error}", ""
     if error.errno in FULL:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from ... import interrupts
 from ...errors import ModelError, PublicationError, UsageError
 from ...storage.files import broken_link, refusal
 from ...values import Publication
@@ -162,7 +163,8 @@ def _switch(
             step("verify")
             verify(target)
     except BaseException as error:
-        raise _back(place, target, present, error, restored) from error
+        with interrupts.held():
+            raise _back(place, target, present, error, restored) from error
     finally:
         with contextlib.suppress(OSError):  # what can't be removed now, the next publisher sweeps
             transactions.remove(place.staging)

@@ -90,7 +90,7 @@ def test_what_several_commands_have_is_said_once() -> None:
     """The same value of an option, not one of the same text."""
     both = {option.name: option.said for option in declared(Options)}
     shared = {option.name for option in declared(TuneOptions) if both.get(option.name) is option.said}
-    credentials = {"triton_ca", "triton_cert", "triton_key", "triton_header"}
+    credentials = {"triton_ca", "triton_cert", "triton_key", "triton_header", "verify_timeout"}
     assert shared == {"repository", "slo", "traffic", "objective", "millwork_backend"} | credentials
 
 

@@ -69,7 +69,7 @@ def is_ready(running: server.RunningServer) -> bool:
 
 def becomes_ready(running: server.RunningServer, session: Session) -> bool:
     """Whether it is, once what is being unloaded is gone: the server does that in its own time."""
-    for _ in range(3000):  # each turn is two round trips
+    for _ in range(30_000):  # each turn is two round trips
         if is_ready(running):
             return True
         session.models()

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from .... import interrupts
 from ....errors import MillworkError, ModelError, PublicationError
 from ....storage.files import digests, sha256_file
 from ....storage.scratch import folder as scratch_folder
@@ -93,7 +94,8 @@ def publish(
                 f"another publication replaced version {transaction.record.version} at the same time"
             )
     except BaseException as error:
-        raise undone(store, place, transaction, error, restored) from error
+        with interrupts.held():
+            raise undone(store, place, transaction, error, restored) from error
     sweep(store, place, grace)
     return transaction.record.version, notes
 
@@ -168,7 +170,7 @@ def explain(error: BaseException) -> tuple[str, str]:
     """What went wrong, and the next step, for the message to the user."""
     if isinstance(error, MillworkError):
         return error.message, error.hint
-    return ("interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"), ""
+    return (interrupts.words(error) if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"), ""
 
 
 def still_serves(now: Served | None) -> str:

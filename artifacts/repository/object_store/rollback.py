@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .... import interrupts
 from ....errors import PublicationError, UsageError
 from ....triton import config as triton_config
 from ... import manifest as manifests
@@ -57,7 +58,8 @@ def rollback(
         try:
             verify(target)
         except BaseException as error:
-            raise _back(store, place, now, target, error, restored) from error
+            with interrupts.held():
+                raise _back(store, place, now, target, error, restored) from error
     return target, notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .. import __version__
+from .. import __version__, interrupts
 from ..commands import surroundings
 from ..commands.faults import known
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
+from ..interrupts import Stopped
 from .command import alone
 from .early import begun
 from .help import NAMES, Group, completing
@@ -39,8 +41,6 @@ COMMANDS = {
 }
 """Command -> where it stands in the help. Each is in the module of this package that has its name, imported when it is
 asked for: a function, or a group of them (``typer.Typer``)."""
-
-INTERRUPTED = 130
 
 
 def load(name: str, *, completion: bool = False) -> TyperCommand | TyperGroup:
@@ -97,12 +97,15 @@ millwork = _group()
 def main() -> None:
     """``millwork``."""
     begun()
+    if sys.argv[1:2] != ["worker"]:  # a step ends as its signal ends it, and its parent says what that means
+        interrupts.hear()
     sys.exit(run(millwork, sys.argv[1:]))
 
 
 def optimize_main() -> None:
     """``optimize``: the same as ``millwork optimize``."""
     begun()
+    interrupts.hear()
     sys.exit(run(load("optimize", completion=True), sys.argv[1:], "optimize"))
 
 
@@ -123,8 +126,8 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
         return _said(UsageError(_plain(error, message), _usage(error))) if message else UsageError.exit_code
     except MillworkError as error:
         return _said(known(error, name) or error)
-    except KeyboardInterrupt:
-        return _stopped(arguments)
+    except KeyboardInterrupt as error:
+        return _stopped(arguments, error)
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
@@ -142,12 +145,13 @@ def _said(error: MillworkError) -> int:
     return error.exit_code
 
 
-def _stopped(arguments: list[str]) -> int:
+def _stopped(arguments: list[str], error: KeyboardInterrupt) -> int:
     from .console import Console
 
+    by = f" by {signal.Signals(error.number).name}" if isinstance(error, Stopped) else ""
     kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
-    Console().print(f"\nstopped{kept}", style="dim", soft_wrap=True)
-    return INTERRUPTED
+    Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
+    return interrupts.code(error)
 
 
 def _reader_left() -> bool:

@@ -35,7 +35,7 @@ def publish(options: PublishOptions, progress: Progress) -> None:
     proof.require_verdict(run_dir, record, bundles)
     into = at(str(options.repository))
     serving = servers.prepare(address.asked(options), None, progress.detail)
-    control.note(serving.url, progress.note, explicit=serving.explicit)
+    control.note(serving.url, progress.note, serving.verify_s, explicit=serving.explicit)
     rehearsal.require_sense(serving, on_server=options.rehearse_on_server)
     serving = our_backend.settled(
         serving,

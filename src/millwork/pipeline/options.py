@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..values import Value
+from ..values.served import VERIFY_S
 from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 
 MANAGED = "managed"
@@ -180,6 +181,15 @@ class ServerCredentials(Value, kw_only=True):
             panel=PUBLICATION,
         ),
     ] = ()
+    verify_timeout: Annotated[
+        float,
+        Opt(
+            "--verify-timeout",
+            metavar="SECONDS",
+            help="How long the server may take to load a version and answer its golden rows, before it is taken back.",
+            panel=PUBLICATION,
+        ),
+    ] = VERIFY_S
 
 
 ExpectVersion = Annotated[

@@ -23,7 +23,6 @@ from ..progress import Progress
 from ..storage import scratch
 from ..triton import install
 from ..triton.client import Session
-from ..triton.control import POLL_S
 from ..triton.readiness import NO_BACKEND, forget
 from ..triton.serving import Serving, session
 from ..values import Manifest, Publication, Value
@@ -179,13 +178,14 @@ def _asker(name: str, into: Repository, serving: Serving, progress: Progress) ->
         manifest = manifests.read(folder) if (folder / manifests.MANIFEST_FILE).exists() else None
         if manifest is not None and serving.installation is not None:
             install.provide(serving.installation, manifest.requirements, progress.detail)
-        with session(serving, into.for_triton or _copy(into, name, folder, copies)) as server:
+        models = into.for_triton or _copy(into, name, folder, copies)
+        with session(serving, models) as server, server.within(serving.verify_s):
             try:
                 if serving.explicit:
                     server.load(name)
                 else:
                     progress.detail(f"waiting until {serving.url} has loaded version {version}")
-                    server.wait(name, version, POLL_S, before)
+                    server.wait(name, version, serving.verify_s, before)
             except PublicationError as error:
                 if NO_BACKEND in error.message:
                     raise repository.NoBackendError(error.message, error.hint) from error
@@ -222,13 +222,13 @@ def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | Non
         return None
 
     def restored(version: int | None) -> None:
-        with session(serving) as server:
+        with session(serving) as server, server.within(serving.verify_s):
             if version is None:
                 if serving.explicit:
                     forget(server, name)
                 return
             if not serving.explicit:
-                server.wait(name, version, POLL_S)
+                server.wait(name, version, serving.verify_s)
                 return
             server.load(name)
             if not server.ready(name, version):

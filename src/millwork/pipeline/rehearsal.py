@@ -99,7 +99,7 @@ def _rehearsed(bundle: Bundle, serving: Serving, progress: Progress) -> Rehearse
     progress.detail(f"rehearsing on {serving.url or 'a Triton of its own'}")
     if serving.installation is not None and bundle.manifest.triton_backend == "python":
         install.provide(serving.installation, bundle.manifest.requirements, progress.detail)
-    with session(serving) as talking:
+    with session(serving) as talking, talking.within(serving.verify_s):
         return rehearse(talking, bundle, tidy=bool(serving.url))
 
 

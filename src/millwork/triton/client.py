@@ -7,6 +7,7 @@ the model takes categories, and ``output__0`` FP32 [K].
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -71,6 +72,8 @@ class Session:
         self.url = url if "://" in url else f"grpc://{url}"
         self.credentials = given
         self._client = channel.client(self.url, given)
+        self._until = math.inf
+        self._given_s = math.inf
 
     def __enter__(self) -> Self:
         try:
@@ -88,12 +91,33 @@ class Session:
     def close(self) -> None:
         self._client.close()
 
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """All that is asked meanwhile takes so many seconds together: PublicationError where the server doesn't answer
+        by then."""
+        before = self._until, self._given_s
+        self._until, self._given_s = min(self._until, time.monotonic() + seconds), seconds
+        try:
+            yield
+        finally:
+            self._until, self._given_s = before
+
+    def _patience(self, usual: float) -> float:
+        """Seconds that a call may take."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise PublicationError(
+                f"the server at {self.url} didn't answer within {self._given_s:g} s",
+                "Is it at work, or stuck? Give it longer with --verify-timeout SECONDS.",
+            )
+        return min(usual, left)
+
     def server_version(self) -> str:
         """The server's own version, such as ``2.51.0``."""
         from tritonclient.utils import InferenceServerException
 
         try:
-            return str(self._client.get_server_metadata(client_timeout=CONNECT_S).version)
+            return str(self._client.get_server_metadata(client_timeout=self._patience(CONNECT_S)).version)
         except InferenceServerException as error:
             raise _nobody(self.url, error) from error
 
@@ -109,28 +133,28 @@ class Session:
         Raises PublicationError with the server's reason where it refuses; what served before still does.
         """
         with self._told(f"Triton at {self.url} refused to load {name!r}"):
-            self._client.load_model(name, config=config_override, files=files, client_timeout=LOAD_S)
+            self._client.load_model(name, config=config_override, files=files, client_timeout=self._patience(LOAD_S))
 
     def unload(self, name: str) -> None:
         """Unload a model; the server does so once its requests in flight are answered."""
         with self._told(f"Triton at {self.url} refused to unload {name!r}"):
-            self._client.unload_model(name, client_timeout=LOAD_S)
+            self._client.unload_model(name, client_timeout=self._patience(LOAD_S))
 
     def ready(self, name: str, version: int | None = None) -> bool:
         """Whether that version (None: any) answers requests."""
         with self._told(f"Triton at {self.url} failed to say whether {name!r} is ready"):
-            return bool(self._client.is_model_ready(name, _text(version), client_timeout=CONNECT_S))
+            return bool(self._client.is_model_ready(name, _text(version), client_timeout=self._patience(CONNECT_S)))
 
     def versions(self, name: str) -> tuple[int, ...]:
         """The versions that are ready, in ascending order."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+            index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
         return tuple(sorted(int(m.version) for m in index.models if m.name == name and m.state == "READY"))
 
     def models(self) -> tuple[str, ...]:
         """The names of all models in the server's repository, loaded or not."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+            index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
         return tuple(dict.fromkeys(model.name for model in index.models))
 
     def explicit(self) -> bool:
@@ -139,7 +163,7 @@ class Session:
         from tritonclient.utils import InferenceServerException
 
         try:
-            self._client.unload_model(NOBODY, client_timeout=CONNECT_S)
+            self._client.unload_model(NOBODY, client_timeout=self._patience(CONNECT_S))
         except InferenceServerException as error:
             return NOT_EXPLICIT not in str(error.message())
         return True
@@ -148,7 +172,7 @@ class Session:
         """Why versions of the model aren't loaded, by the server; also what it once said of a number that is given
         again."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+            index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
         return {int(m.version): m.reason for m in index.models if m.name == name and m.version and m.reason}
 
     def wait(self, name: str, version: int, seconds: float, before: Mapping[int, str] | None = None) -> None:
@@ -159,13 +183,13 @@ class Session:
         until = time.monotonic() + seconds
         while True:
             with self._told(f"Triton at {self.url} failed to list its models"):
-                index = self._client.get_model_repository_index(client_timeout=CONNECT_S)
+                index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
             found = next((m for m in index.models if m.name == name and m.version == str(version)), None)
             if found is not None and found.state == "READY":
                 return
             if found is not None and found.state == "UNAVAILABLE" and found.reason and found.reason not in old:
                 raise PublicationError(f"Triton at {self.url} refused to load {name!r}: {reason(found.reason)}")
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or time.monotonic() + INDEX_S >= self._until:
                 raise PublicationError(
                     f"Triton at {self.url} hasn't loaded version {version} of {name!r} within {seconds:.0f} s",
                     "It isn't in explicit mode. Does it poll this repository (--model-control-mode=poll)? For one that "
@@ -178,7 +202,7 @@ class Session:
     def max_batch_size(self, name: str, version: int | None = None) -> int:
         """Rows that one request may hold; 0 where the model takes no batches."""
         with self._told(f"Triton at {self.url} failed to give the configuration of {name!r}"):
-            answer = self._client.get_model_config(name, _text(version), client_timeout=CONNECT_S)
+            answer = self._client.get_model_config(name, _text(version), client_timeout=self._patience(CONNECT_S))
         return int(answer.config.max_batch_size)
 
     def infer(
@@ -201,7 +225,9 @@ class Session:
             sent[-1].set_data_from_numpy(values)
         asked = [tritonclient.grpc.InferRequestedOutput(OUTPUT)]
         with self._told(f"Triton at {self.url} failed on a request of {len(x)} rows to {name!r}"):
-            answer = self._client.infer(name, sent, _text(version), outputs=asked, client_timeout=INFER_S)
+            answer = self._client.infer(
+                name, sent, _text(version), outputs=asked, client_timeout=self._patience(INFER_S)
+            )
         return _checked(name, len(x), answer.as_numpy(OUTPUT))
 
     @contextlib.contextmanager

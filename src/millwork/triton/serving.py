@@ -14,7 +14,7 @@ from ..errors import PublicationError, UsageError
 from ..storage import scratch
 from ..triton_releases import Release
 from ..values import Value
-from ..values.served import Known
+from ..values.served import VERIFY_S, Known
 from . import install, server
 from .address import Address, Folder, Managed, NoServer, Remote
 from .client import Session
@@ -43,6 +43,7 @@ class Serving(Value):
     credentials: Credentials = NONE
     explicit: bool = True
     own: Known = ""
+    verify_s: float = VERIFY_S
 
     @property
     def there(self) -> bool:
@@ -111,7 +112,7 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
         raise UsageError(
             f"--triton-release {release}: the server's release is {serving.release.name}", "Leave --triton-release out."
         )
-    return serving
+    return msgspec.structs.replace(serving, verify_s=address.verify_s)
 
 
 def asked(serving: Serving, natives: Iterable[str]) -> Serving:
