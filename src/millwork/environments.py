@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .errors import TargetError
-from .storage import wire
+from .errors import TargetError, UsageError
+from .storage import permissions, wire
 from .storage.files import atomic_write, refusal
 from .values import Value
 
@@ -351,7 +351,16 @@ def _at_once(lock: int) -> bool:
 
 
 def _folder(name: str, requirements: Sequence[str]) -> Path:
-    return cache_folder() / "envs" / f"{name}-{address(requirements)[:12]}"
+    """Where it lies. UsageError where others may write there: what is in it runs as this user."""
+    envs = cache_folder() / "envs"
+    folder = envs / f"{name}-{address(requirements)[:12]}"
+    for part in (envs.parent, envs, folder):
+        if why := permissions.of_others(part):
+            raise UsageError(
+                f"{part}: {why}, and what lies there runs as you",
+                "Name a folder of your own in MILLWORK_CACHE, or take the right to write from others.",
+            )
+    return folder
 
 
 def _python_version() -> str:
