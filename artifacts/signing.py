@@ -13,7 +13,10 @@ from typing import Any
 
 from ..errors import TargetError, UsageError
 from ..storage.files import refusal
+from ..storage.opening import read_limited
 from .manifest import SIGNATURE_FILE
+
+LONGEST_KEY = 1 << 20
 
 PASSWORD_VARIABLE = "MILLWORK_KEY_PASSWORD"  # noqa: S105 -- a variable's name
 
@@ -98,6 +101,6 @@ def _library() -> tuple[Any, Any]:
 
 def _require_file(key: Path) -> None:
     try:
-        key.read_bytes()
+        read_limited(key, LONGEST_KEY)
     except OSError as error:
         raise UsageError(refusal(error, key), "Give a key in a PEM file.") from error

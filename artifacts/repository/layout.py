@@ -38,7 +38,8 @@ from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
 from ...storage import permissions
-from ...storage.files import broken_link, exists, make_folder, read_limited, refusal
+from ...storage.files import broken_link, exists, make_folder, refusal
+from ...storage.opening import read_limited
 from ...storage.permissions import Access
 from ...triton import config as triton_config
 from ...values import Value

@@ -11,12 +11,23 @@ from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
 from ...storage.files import broken_link, refusal
+from ...storage.opening import read_limited
 from ...values import Publication
 from .. import manifest as manifests
 from . import ledger as ledgers
 from . import transaction as transactions
 from .base import Restored, Verify
-from .layout import MEND_LINK, Place, config_bytes, locate, prepare, served_by, served_now, version_folders
+from .layout import (
+    LONGEST_CONFIG,
+    MEND_LINK,
+    Place,
+    config_bytes,
+    locate,
+    prepare,
+    served_by,
+    served_now,
+    version_folders,
+)
 from .lock import hold
 from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
 from .transaction import Step
@@ -105,7 +116,7 @@ def _config_of(place: Place, version: int) -> bytes:
     own = folder / manifests.CONFIG_FILE
     if kept is None and not own.is_file():
         raise UsageError(f"{folder}: there is no config.pbtxt that serves this version")
-    config = kept if kept is not None else own.read_bytes()
+    config = kept if kept is not None else read_limited(own, LONGEST_CONFIG)
     if max(served_by(place, config, version_folders(place)), default=None) != version:
         raise PublicationError(f"{own}: this configuration doesn't serve version {version}; {still_serves(place)}")
     return config

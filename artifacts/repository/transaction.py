@@ -20,14 +20,24 @@ from pathlib import Path
 import msgspec
 
 from ...errors import ModelError, PublicationError
-from ...storage import permissions
+from ...storage import opening, permissions
 from ...storage.files import atomic_write, fsync_folder, fsync_tree, sha256_file
 from ...triton import config as triton_config
 from .. import manifest as manifests
 from ..bundle import Bundle
 from . import ledger as ledgers
 from .base import Sign
-from .layout import WORK, Place, config_bytes, highest, is_new, served_by, unreadable_for, version_folders
+from .layout import (
+    LONGEST_CONFIG,
+    WORK,
+    Place,
+    config_bytes,
+    highest,
+    is_new,
+    served_by,
+    unreadable_for,
+    version_folders,
+)
 from .ledger import Transaction
 from .lock import hold_if_free
 from .names import is_name
@@ -63,15 +73,15 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
     config = triton_config.with_version(bundle.config, version).encode()
     transaction = _transaction(place, bundle, digest, version)
     step("write config.pbtxt")
-    (folder / manifests.CONFIG_FILE).write_bytes(config)
+    opening.write(folder / manifests.CONFIG_FILE, config)
     if sign is not None:
         step("sign")
         sign(folder)
-    (place.staging / manifests.CONFIG_FILE).write_bytes(config)
+    opening.write(place.staging / manifests.CONFIG_FILE, config)
     if transaction.pinned is not None and transaction.pinned != transaction.original:
-        (place.staging / _PINNED).write_bytes(transaction.pinned)
+        opening.write(place.staging / _PINNED, transaction.pinned)
     if transaction.first and place.inside:
-        (place.staging / _FIRST).write_bytes(_NOT_YET)
+        opening.write(place.staging / _FIRST, _NOT_YET)
     if not transaction.first:
         reserve_config(place, transaction.pinned, transaction.original)
     step("let those read it who read the repository")
@@ -221,7 +231,7 @@ def reserve_config(place: Place, *contents: bytes | None) -> None:
 def restore_config(place: Place, content: bytes | None) -> None:
     """:func:`put_config`, from the copy that was put aside if it is there."""
     for reserve in (place.staging / name for name in _RESERVES):
-        if content is not None and reserve.is_file() and reserve.read_bytes() == content:
+        if content is not None and reserve.is_file() and opening.read_limited(reserve) == content:
             _rename_in(reserve, place.config)
             return
     put_config(place, content)
@@ -333,7 +343,7 @@ def _nothing_else(place: Place, transaction: Transaction) -> bool:
 
 def _own_config(place: Place, version: int) -> bytes | None:
     path = place.version(version) / manifests.CONFIG_FILE
-    return path.read_bytes() if path.is_file() else None
+    return opening.read_limited(path, LONGEST_CONFIG) if path.is_file() else None
 
 
 def _copy(source: Path, target: Path, path: str) -> None:

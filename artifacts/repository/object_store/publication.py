@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ....errors import MillworkError, ModelError, PublicationError
+from ....storage import opening
 from ....storage.files import digests
 from ....storage.scratch import folder as scratch_folder
 from ....triton import backend_rows
@@ -268,7 +269,7 @@ def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: i
 
     The file that a server opens goes last: a model that is new has no configuration yet, and some servers then guess.
     """
-    (folder / manifests.CONFIG_FILE).write_text(triton_config.with_version(bundle.config, version))
+    opening.write(folder / manifests.CONFIG_FILE, triton_config.with_version(bundle.config, version).encode())
     if sign is not None:
         sign(folder)
     last = backend_rows.find(bundle.manifest.triton_backend).default_file

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ....errors import PublicationError, TargetError
+from ....storage import opening
 from ....values import Value
 from .address import Address
 
@@ -137,7 +138,7 @@ class Store:
         """Write the object to a file; ``FileNotFoundError`` where there is nothing."""
 
         def get() -> None:
-            with to.open("wb") as file:
+            with opening.overwritten(to) as file:
                 for part in self._parts(path):
                     file.write(part)
 

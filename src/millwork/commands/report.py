@@ -9,6 +9,8 @@ import msgspec
 from ..artifacts import report as reports
 from ..errors import UsageError
 from ..storage import wire
+from ..storage.files import refusal
+from ..storage.opening import read_limited
 from ..values import Record
 
 
@@ -21,10 +23,14 @@ def _record(run_dir: Path) -> Record:
     """The record of a finished run; UsageError where there is none."""
     path = run_dir / "run.json"
     try:
-        return wire.decode(path.read_bytes(), Record)
+        return wire.decode(read_limited(path), Record)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(
             f"{path}: no such file", "Name the run directory of a finished run (.millwork/NAME)."
         ) from error
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
+        raise UsageError(
+            refusal(error, path), "Run optimize again in this run directory: it is then written new."
+        ) from error
+    except msgspec.DecodeError as error:
         raise UsageError(f"{path}: not a run's record: {error}") from error

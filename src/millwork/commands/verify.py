@@ -6,9 +6,11 @@ from pathlib import Path
 
 from ..artifacts import manifest as manifests
 from ..artifacts import repository, signing
+from ..artifacts.repository.layout import LONGEST_CONFIG
 from ..errors import ModelError, UsageError
 from ..pipeline import serve
 from ..storage import scratch
+from ..storage.opening import read_text
 from ..storage.run_directory import STAGES, changes
 from ..storage.strays import is_stray
 from ..triton import config as triton_config
@@ -118,7 +120,7 @@ def _configuration(where: repository.Repository, name: str, number: int, folder:
     if not own.is_file():
         return [f"{manifests.CONFIG_FILE} is missing from the version's folder"]
     try:
-        text = own.read_text()
+        text = read_text(own, LONGEST_CONFIG)
         if triton_config.parse(text).name != name or triton_config.served(text, [number]) != (number,):
             return [f"{number}/{manifests.CONFIG_FILE} was changed: it isn't one of version {number} of {name}"]
         if where.find(name) != number:

@@ -20,6 +20,7 @@ from ..errors import ModelError, UsageError
 from ..progress import Progress
 from ..storage import wire
 from ..storage.files import atomic_write, sha256_file
+from ..storage.opening import read_limited
 from ..storage.run_directory import RESULT_FILE, STAGES, Stage, changes
 from ..triton import config as triton_config
 from ..triton import install
@@ -226,9 +227,9 @@ def chosen(run_dir: Path) -> tuple[Bundle, ...]:
 def chosen_for(run_dir: Path) -> tuple[tuple[Bundle, ...], Known]:
     """The same, and how the run knew that the server has our backend."""
     try:
-        folders = wire.decode((run_dir / CHOSEN_FILE).read_bytes(), tuple[str, ...])
+        folders = wire.decode(read_limited(run_dir / CHOSEN_FILE), tuple[str, ...])
         stages = [run_dir / STAGES / Path(name).name for name in folders]
-        made = [wire.decode((stage / RESULT_FILE).read_bytes(), Prepared) for stage in stages]
+        made = [wire.decode(read_limited(stage / RESULT_FILE), Prepared) for stage in stages]
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(
             f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 import stat
 from pathlib import Path
 
 from ..values import FileDigest
-from . import permissions
+from . import opening, permissions
 from .permissions import Access
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -81,36 +80,6 @@ def is_file(path: Path) -> bool:
     return exists(path) and path.is_file()
 
 
-def read_limited(path: Path, limit: int) -> bytes:
-    """The file's bytes; ``OSError`` where there are more than ``limit``, or it isn't a regular file."""
-    # a pipe that nobody writes to would block here for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "this is not a regular file", str(path))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(limit + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > limit:
-        raise OSError(errno.EINVAL, f"the file is larger than the limit of {limit:,} bytes", str(path))
-    return content
-
-
-def read_ends(path: Path, limit: int) -> bytes:
-    """A regular file's bytes; of one that has more than ``limit``, so many of its beginning and its end."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size <= limit:
-            return file.read(limit)
-        begin = file.read(limit // 2)
-        file.seek(size - limit // 2)
-        return begin + b"\n[...]\n" + file.read(limit // 2)
-
-
 def excess(folder: Path, most_bytes: int) -> str:
     """What is too much, or can't be read, of what a step left in ``folder``, in words that follow "it"; else nothing.
 
@@ -153,6 +122,18 @@ def _problem(entry: os.DirEntry[str], folder: Path) -> str:
         return f"left a file whose path is longer than {LONGEST_NAME:,} bytes"
     there = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
     return f"left {name}, which can't be read" if there and not os.access(entry.path, os.R_OK) else ""
+
+
+def remove(path: Path) -> None:
+    """Remove what is there, of whatever kind: a link itself, not what it points at. ``OSError`` as
+    :func:`remove_tree` has it; nothing where there is nothing."""
+    try:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            remove_tree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        pass
 
 
 def remove_tree(folder: Path) -> None:
@@ -242,9 +223,8 @@ def _own(name: str, within: int | None = None) -> int:
 
 
 def sha256_file(path: Path) -> str:
-    """The sha256 of a file's content, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The sha256 of a regular file's content, 64 hex digits."""
+    return opening.sha256(path)
 
 
 def digest(path: Path, root: Path) -> FileDigest:
@@ -312,6 +292,6 @@ def fsync_tree(folder: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             fsync_folder(path)
         elif path.is_file():
-            with path.open("rb") as file:
+            with opening.opened(path) as file:
                 os.fsync(file.fileno())
     fsync_folder(folder)

@@ -130,6 +130,15 @@ def lacks(like: Access, found: Access, *, folder: bool) -> str:
     return ""
 
 
+def foreign_owner(path: Path) -> str:
+    """The name of the user to whom ``path`` belongs, where that isn't this one; else nothing."""
+    try:
+        uid = path.lstat().st_uid
+    except OSError:
+        return ""
+    return "" if uid == os.geteuid() else _user(uid)
+
+
 def foreseen(like: Access) -> str:
     """Who could not read what this user makes for ``like``, before anything is made; empty where everyone could."""
     ours = os.geteuid()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from . import archives
-from .files import refusal
+from . import archives, opening
+from .files import broken_link, refusal
 
 PARQUET = (".parquet", ".pq", ".parq")
 TEXT = {".csv": ",", ".tsv": "\t"}
@@ -48,9 +48,13 @@ def kind(path: Path) -> str:
 
 def require(path: Path) -> None:
     """UsageError where there is nothing to read at ``path``, or it is of no kind that is read."""
+    if what := opening.odd(path):
+        raise UsageError(f"{path}: {opening.not_regular(what)}", "Save the rows to a file, and give that file.")
     try:
         status = path.stat()
     except FileNotFoundError:
+        if astray := broken_link(path):
+            raise UsageError(astray, "Check the path of the rows.") from None
         raise UsageError(f"{path}: there is no such file", "Check the path of the rows.") from None
     except (OSError, ValueError) as error:
         why = refusal(error) if isinstance(error, OSError) else str(error)
@@ -59,8 +63,8 @@ def require(path: Path) -> None:
         raise UsageError(f"{path}: this kind of data file isn't supported", f"Expected one of {', '.join(FORMATS)}.")
     if stat.S_ISDIR(status.st_mode):
         parts(path)
-    elif not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path}: this is not a regular file", "Save the rows to a file, and give that file.")
+    else:
+        archives.require_file_size(path, status.st_size)
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path}: permission denied")
 
@@ -192,7 +196,7 @@ def _arrow(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.feather
 
-    with path.open("rb") as file:
+    with opening.opened(path) as file:
         magic = file.read(6)
         if magic[:4] == b"FEA1":
             archives.require_size(path, path.stat().st_size)
@@ -231,7 +235,7 @@ def _plain_text(path: Path) -> tuple[Any, bytes]:
     codec = COMPRESSED.get(path.suffix.lower())
     if codec is None:
         archives.require_size(path, path.stat().st_size)
-        with path.open("rb") as file:
+        with opening.opened(path) as file:
             return str(path), file.read(HEAD)
     blocks, size = [], 0
     with pa.input_stream(str(path), compression=codec) as stream:

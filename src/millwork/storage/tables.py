@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..values import FeatureContract
 from ..values.contracts import NO_CATEGORY, NO_INTEGER
-from . import archives, csv_text, named_rows, row_files, suggestions, unknown
+from . import archives, csv_text, named_rows, opening, row_files, suggestions, unknown
 from . import texts as packing
 from .csv_text import readings, whole_of
 from .row_files import readable
@@ -103,7 +103,7 @@ def _sample(table: Table, limit: int) -> Table:
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with path.open("rb") as file:
+        with opening.opened(path) as file:
             archives.require_arrays(file, path)
             loaded = np.load(file, allow_pickle=False)
             return {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
