@@ -77,6 +77,12 @@ def accept(program: Any) -> None:
     to_onnx.convert(program, face, probing.rows(run, face, probing.known(run, face)))
 
 
+_IMPORTABLE = (
+    "The module must be importable: installed, on PYTHONPATH, or in the folder that you are in. Of that folder only "
+    "the factory's module or package can be read, what it imports by name, and files whose names are in its text."
+)
+
+
 def _made(module: str, folder: str) -> Any:
     name, _, function = module.partition(":")
     if not name or not function:
@@ -86,10 +92,7 @@ def _made(module: str, folder: str) -> Any:
     try:
         factory = getattr(importlib.import_module(name), function)
     except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"--module {module}: {error}",
-            "The module must be importable: installed, on PYTHONPATH, or in the folder that you are in.",
-        ) from error
+        raise UsageError(f"--module {module}: {error}", _IMPORTABLE) from error
     try:
         return factory()
     except Exception as error:

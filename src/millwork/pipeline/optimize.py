@@ -61,6 +61,8 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         client.forget(plan.run_dir)
         if plan.trust:
             progress.note(run_record.TRUSTED)
+        if text := run.given.of_module(plan):
+            progress.note(text)
         model = stages.load(run)
         require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
         serving = _prepare_server(run, model)

@@ -64,9 +64,7 @@ def require_size(path: Path, expanded: int, largest: int = LARGEST, *, size: int
 def require_file_size(path: Path, size: int) -> None:
     """UsageError where a file by itself is larger than its rows may be in memory: before any of it is read."""
     if size > LARGEST:
-        raise UsageError(
-            f"{path}: the file has {size:,} bytes; the limit is {LARGEST:,}", "Give a sample of the rows."
-        )
+        raise UsageError(f"{path}: the file has {size:,} bytes; the limit is {LARGEST:,}", "Give a sample of the rows.")
 
 
 def require_arrays(file: IO[bytes], path: Path, largest: int = LARGEST) -> None:

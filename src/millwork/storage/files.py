@@ -136,21 +136,22 @@ def remove(path: Path) -> None:
         pass
 
 
-def remove_tree(folder: Path) -> None:
+def remove_tree(folder: Path, last: str = "") -> None:
     """Remove ``folder`` and all that is in it, however deep. ``OSError`` where something can't be removed; what can be
-    is gone.
+    is gone. ``last``: what in it goes when all else is gone, so that who finds it after a kill knows the folder.
 
     A step may nest folders deeper than a path, a stack or the table of open files goes. So a folder that isn't empty is
     moved up into ``folder`` itself, and two are open at most. Links aren't followed.
     """
     top = _own(str(folder))
     try:
-        removal = _Removal(top)
-        while removal.taken:
-            removal.taken, removal.problem = 0, None
-            removal.clear(top)
-        if removal.problem is not None:
-            raise removal.problem
+        for kept in dict.fromkeys((last, "")):
+            removal = _Removal(top, kept)
+            while removal.taken:
+                removal.taken, removal.problem = 0, None
+                removal.clear(top)
+            if removal.problem is not None:
+                raise removal.problem
     finally:
         os.close(top)
     folder.rmdir()
@@ -159,8 +160,9 @@ def remove_tree(folder: Path) -> None:
 class _Removal:
     """What a removal has done in its last round: how much it took away or moved up, and what it couldn't."""
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, top: int, kept: str) -> None:
         self.top = top
+        self.kept = kept
         self.taken = 1
         self.problem: OSError | None = None
         self._mark = secrets.token_hex(8)  # a name that no step can have taken
@@ -170,6 +172,8 @@ class _Removal:
         """Take away what is in an open folder: the top, or one of its own."""
         with os.scandir(descriptor) as entries:
             for entry in entries:
+                if descriptor == self.top and entry.name == self.kept:
+                    continue
                 try:
                     self._take(entry, descriptor)
                     self.taken += 1

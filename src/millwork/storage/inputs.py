@@ -98,11 +98,13 @@ def require_local(text: str | Path, what: str) -> None:
     )
 
 
-def require_file(path: Path, what: str) -> None:
+def require_file(path: Path, what: str = "") -> None:
     """UsageError where a pipe, a device or the like is at ``path``; what else can be wrong, its reader says.
-    ``what`` it was given for."""
+    ``what`` it was given for, where its path alone doesn't say so."""
     if odd := opening.odd(path):
-        raise UsageError(f"{what} {path}: {opening.not_regular(odd)}", "Save it to a file, and give that file.")
+        raise UsageError(
+            f"{what} {path}: {opening.not_regular(odd)}".lstrip(), "Save it to a file, and give that file."
+        )
 
 
 def _digest(path: Path, files: Sequence[Path]) -> str:

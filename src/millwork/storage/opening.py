@@ -16,15 +16,15 @@ import hashlib
 import os
 import re
 import stat
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 LONGEST_NOTE = 256 << 20
 """Bytes that are read of a file of ours that somebody else may have changed: a record, a marker, a step's answer."""
 ANY_SIZE = 1 << 62
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -78,7 +78,7 @@ def of_a_process(path: Path) -> bool:
     return False
 
 
-def opened(path: Path, limit: int = ANY_SIZE) -> BinaryIO:
+def opened(path: Path, limit: int = ANY_SIZE) -> BufferedReader:
     """The file, open to be read; ``OSError`` where it isn't a regular file, or has more than ``limit`` bytes."""
     if of_a_process(path):
         raise OSError(errno.EINVAL, not_regular(OF_A_PROCESS), str(path))
@@ -135,7 +135,17 @@ def held(path: Path, mode: int = 0o666) -> int:
     is followed, nor a second name of another file taken."""
     with contextlib.suppress(FileNotFoundError):
         _require_own(os.lstat(path), path)
-    descriptor = os.open(path, _WRITE, mode)
+    return _own(path, os.O_CREAT, mode)
+
+
+def found(path: Path) -> int:
+    """The same of one that is there; ``FileNotFoundError`` where there is none."""
+    _require_own(os.lstat(path), path)
+    return _own(path)
+
+
+def _own(path: Path, more: int = 0, mode: int = 0) -> int:
+    descriptor = os.open(path, _WRITE | more, mode)
     try:
         _require_own(os.fstat(descriptor), path)
     except BaseException:
@@ -145,7 +155,7 @@ def held(path: Path, mode: int = 0o666) -> int:
     return descriptor
 
 
-def overwritten(path: Path) -> BinaryIO:
+def overwritten(path: Path) -> BufferedRandom:
     """A file of ours, empty and open to be written, whatever regular file was there."""
     descriptor = held(path)
     try:

@@ -56,7 +56,7 @@ MOST_LOGS, LONGEST_LOG = 10, 4 << 20
 
 _NUMBER = re.compile(rb"\d*\n?")
 """What is in a lock: its process's number, or nothing yet."""
-_HALF_WRITTEN = re.compile(r"\..+\.tmp-\d+-[0-9a-f]{8}")
+_HALF_WRITTEN = re.compile(r"\..+\.tmp-\d+-[0-9a-f]+")
 """What a killed :func:`atomic_write` leaves."""
 
 ATTEMPTS = 5
