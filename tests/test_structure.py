@@ -24,6 +24,7 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 LAYERS = (
     # what a step needs to run at all
     ("", "values", "errors", "gpus", "targets", "storage", "step_protocol", "worker", "executors", "environments",
+     "environment_files",
      "toolchains", "triton_releases", "progress", "units"),
     ("passes",),
     ("compile",),

@@ -51,8 +51,7 @@ FEWEST_ROWS, WIDE, LEAST_ROWS = 2000, 30_000, 50
 def load(run: Run) -> Model:
     """The file -> signature and program, lowered."""
     run.progress.begin("load", str(run.plan.model))
-    loaded = _loaded(run)
-    require_known_framework(loaded.value)
+    require_known_framework((loaded := _loaded(run)).value)
     lowered = _lowered(run, loaded)
     model = Model(loaded.value, loaded.folder, lowered.value, lowered.folder)
     run.progress.end(_described(model), cached=loaded.cached and lowered.cached)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,8 @@ def _parquet(path: Path) -> Any:
     import pyarrow.parquet
 
     archives.require_parquet(path)
-    return pyarrow.parquet.read_table(path)
+    with opening.opened(path) as file:
+        return pyarrow.parquet.ParquetFile(file).read()  # two columns of one name are told by who wants one of them
 
 
 def _folder(folder: Path) -> Any:
@@ -161,7 +162,9 @@ def _folder(folder: Path) -> Any:
     for file in files:
         with readable(file):
             footer = pyarrow.parquet.read_metadata(file)
-        schemas[file] = footer.schema.to_arrow_schema()
+        schemas[file] = schema = footer.schema.to_arrow_schema()
+        if twice := first_twice(schema.names):
+            raise UsageError(f"{file}: two columns are called {twice!r}", "Rename one of them.")
         stored += archives.parquet_bytes(footer)
         size += file.stat().st_size
     archives.require_size(folder, stored, size=size)
@@ -189,6 +192,12 @@ def _folder(folder: Path) -> Any:
         if field.name not in types.names:
             types = types.append(field)
     return dataset(types).to_table()
+
+
+def first_twice(names: Sequence[str]) -> str:
+    """The first name that another column has, too; empty where each has its own."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), "")  # type: ignore[func-returns-value]
 
 
 def _arrow(path: Path) -> Any:
