@@ -139,6 +139,7 @@ def locate(repository: Path, name: str) -> Place:
         raise UsageError(astray, MEND_LINK)
     if chosen := os.environ.get(STAGING_VARIABLE):
         unique = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+        chosen = os.path.expanduser(chosen)  # noqa: PTH111 (pathlib's raises for a user who isn't there)
         state = Path(chosen).resolve() / f"{root.name}-{unique}.millwork"
         if state.is_relative_to(root):
             raise UsageError(

@@ -74,7 +74,9 @@ def cache_folder() -> Path:
     import platformdirs
 
     chosen = os.environ.get("MILLWORK_CACHE")
-    return Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("millwork")
+    if not chosen:
+        return platformdirs.user_cache_path("millwork")
+    return Path(os.path.expanduser(chosen)).resolve()  # noqa: PTH111 (pathlib's raises for a user who isn't there)
 
 
 def address(requirements: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from ..artifacts.bundle_rehearsal import Rehearsed, rehearse
 from ..compile.kernel import TRITON_BACKEND
 from ..errors import ModelError, UsageError
 from ..progress import Progress
-from ..storage import wire
+from ..storage import archives, wire
 from ..storage.files import atomic_write, sha256_file
 from ..storage.opening import read_limited
 from ..storage.run_directory import RESULT_FILE, STAGES, Stage, changes
@@ -187,7 +187,7 @@ def _assembled(source: BundleSource, backend: str, setup: Setup, folder: Path) -
 def _golden(source: BundleSource) -> tuple[Given, Answers]:
     """The rows that a server is asked before and after a publication, and the framework's answers to them."""
     truth, signature = source.truth, source.model.signature
-    answers = np.load(truth.answers_file, mmap_mode="r")
+    answers = archives.array(truth.answers_file, "r")
     rows = given.load(truth.rows_folder, mapped=True)
     if not signature.output.independent_rows:
         return rows[:GOLDEN_TOGETHER], np.asarray(answers[:GOLDEN_TOGETHER])

@@ -13,7 +13,7 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +98,13 @@ def read(path: Path, largest: int) -> dict[str, npt.NDArray[Any]]:
         raise ModelError(error.message) from error
     except UNREADABLE as error:
         raise ModelError(f"{path}: not a readable file of arrays: {reason(error)}") from error
+
+
+def array(path: Path, mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
+    """The array of a .npy of ours; ``mode``: mapped into memory and not read."""
+    opening.opened(path).close()  # a regular file, or an error
+    loaded: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    return loaded
 
 
 def described(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -287,7 +287,8 @@ def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> C
             odd = next((text for text in column if whole_of(text)), "")
             row = next(i for i, text in enumerate(column) if not _is_integer(text))
             raise UsageError(
-                f"{path}: the model's categories are integers, but those of {name!r} aren't: {error}, in row {row + 1:,}",
+                f"{path}: the model's categories are integers, but those of {name!r} aren't: {error}, in row "
+                f"{row + 1:,}",
                 f"{FLOATS}, and {odd!r} isn't {whole_of(odd)}. Convert them to integers before you write them as text."
                 if odd
                 else "",
