@@ -367,9 +367,7 @@ def opened_by_name(name: str) -> Iterator[tuple[int, str]]:
         called, text = node.func, ast.unparse(node.func)
         attribute = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
         given = ast.unparse(node.args[0]) if node.args else ""
-        opens = (attribute in OPENS and text not in ("read_text", "read_bytes")) or (
-            text == "np.load" and given not in ("file", "open_file", "held")
-        )
+        opens = (attribute in OPENS and text != "read_text") or (text == "np.load" and given != "file")
         if opens and "Path('/proc" not in text and text.split(".")[0].split("(")[0] not in OTHER_OPENS:
             yield node.lineno, text
 

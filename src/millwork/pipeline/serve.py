@@ -19,7 +19,7 @@ from ..compile.kernel import TRITON_BACKEND
 from ..errors import ModelError, UsageError
 from ..progress import Progress
 from ..storage import archives, wire
-from ..storage.files import atomic_write, sha256_file
+from ..storage.files import atomic_write, refusal, sha256_file
 from ..storage.opening import read_limited
 from ..storage.run_directory import RESULT_FILE, STAGES, Stage, changes
 from ..triton import config as triton_config
@@ -231,6 +231,8 @@ def chosen_for(run_dir: Path) -> tuple[tuple[Bundle, ...], Known]:
         stages = [run_dir / STAGES / Path(name).name for name in folders]
         made = [wire.decode(read_limited(stage / RESULT_FILE), Prepared) for stage in stages]
     except (OSError, msgspec.DecodeError) as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UsageError(refusal(error, run_dir), "Run optimize again in this run directory.") from error
         raise UsageError(
             f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."
         ) from error

@@ -44,13 +44,14 @@ _REFUSALS = {
 
 def refusal(error: OSError, path: Path | None = None) -> str:
     """``PATH: what the operating system refused``, for a user; the path is the error's own where it has one."""
-    where = error.filename if isinstance(error.filename, str) else path
+    full = error.errno in FULL and isinstance(error.filename2, str)  # of a copy, the disk is the second's
+    where = error.filename2 if full else error.filename if isinstance(error.filename, str) else path
     why = _REFUSALS.get(error.errno or 0) or error.strerror or str(error)
     for named in (error.filename, error.filename2, path):
         astray = broken_link(Path(named)) if isinstance(named, str | Path) else ""
         if astray and error.errno in _ASTRAY:
             return astray
-    if where is not None and isinstance(error.filename2, str):
+    if where is not None and isinstance(error.filename2, str) and not full:
         return f"{where} to {error.filename2}: {why}"
     return f"{where}: {why}" if where is not None else why
 
