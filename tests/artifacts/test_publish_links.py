@@ -94,3 +94,22 @@ def test_a_rename_that_is_refused_names_both_paths(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty") as caught:
         (tmp_path / "from").rename(tmp_path / "to")
     assert refusal(caught.value).startswith(f"{tmp_path / 'from'} to {tmp_path / 'to'}: ")
+
+
+def test_a_configuration_that_is_a_link_is_said_and_not_replaced(make_bundle, repository: Path, tmp_path: Path) -> None:
+    publish(make_bundle(), repository)
+    publish(make_bundle(b"new"), repository)
+    link, managed = repository / "m" / "config.pbtxt", tmp_path / "managed.pbtxt"
+    link.rename(managed)
+    link.symlink_to(managed)
+    before = managed.read_text()
+    for attempt in (
+        lambda: LocalRepository(root=repository).foresee("m"),
+        lambda: publish(make_bundle(b"newer"), repository),
+        lambda: rollback(repository, "m"),
+    ):
+        with pytest.raises(MillworkError, match=f"{link}: this is a link to {managed}") as caught:
+            attempt()
+        assert "Put a copy" in caught.value.hint
+    assert link.is_symlink()
+    assert managed.read_text() == before

@@ -413,8 +413,8 @@ def test_columns_that_are_no_categories(tmp_path: Path) -> None:
             UsageError, match="holds double; it is a category for the model, so expected text or integers"
         ):
             read(parquet(mixed(numbers, ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
-    with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'Oslo'"):
-        read(parquet(mixed(["Oslo", "1", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
+    with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'Oslo', in row 2"):
+        read(parquet(mixed(["1", "Oslo", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
     with pytest.raises(UsageError, match="lacks 1 of the model's 3 features: kind"):
         read(parquet({"age": [1.0], "place": ["a"]}, tmp_path / "rows.parquet"), TEXTS)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from ..compile.frontends import model_file
 from ..errors import ModelError, UsageError
-from ..storage import inputs
+from ..storage import inputs, row_files
 from ..storage.files import refusal
 from ..storage.inputs import Input
 from ..values import Record
@@ -91,6 +91,8 @@ class Given:
 def look_at(plan: Plan) -> Given:
     """All that ``plan`` names, digested; ModelError or UsageError where one is missing or can't be read."""
     model_file.require(plan.model)
+    if plan.data is not None:  # what is cheap is asked of both before one is read
+        row_files.require(plan.data)
     try:
         model = inputs.look_at(plan.model)
     except OSError as error:

@@ -1,7 +1,7 @@
 """What of a folder a net's factory is made of: its module or package, and what that imports from the same folder.
 
-These files are digested, and these alone can be read by the step that calls the factory: the folder itself may be a
-home folder, with keys. They are shown to it in a folder of links that holds nothing else.
+These alone can be read by the step that calls the factory: the folder itself may be a home folder, with keys. They are
+shown to it in a folder of links that holds nothing else. What a module merely names is digested, and can't be read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class ModuleFiles:
-    """``entries``: packages (folders) and single files below ``folder``; ``files``: every file of them."""
+    """``entries``: packages (folders) and single modules below ``folder``. ``files``: every file of them, and those
+    beside them that they name: what decides the net, where it is trusted and may read them."""
 
     folder: Path
     entries: tuple[Path, ...]
@@ -70,8 +71,7 @@ def find(folder: Path, name: str) -> ModuleFiles:
                     texts[path.parent] = texts.get(path.parent, "") + text
                     waiting += _imported(text, path.relative_to(folder).parent.parts)
     for path in _named(texts):
-        if path not in files:
-            entries[path] = files[path] = None
+        files[path] = None
     _require_few(folder, entries, files)
     return ModuleFiles(folder, tuple(sorted(entries)), tuple(sorted(files)))
 
