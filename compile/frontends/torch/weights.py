@@ -82,8 +82,8 @@ _IMPORTABLE = (
     "the factory's module or package can be read, and the modules that it imports by name."
 )
 _IN_A_PACKAGE = (
-    "In the sandbox a factory reads nothing but its module, and the files of packages that it imports. Put what it reads "
-    "into its package (a folder with __init__.py), or give --trust."
+    "In the sandbox a factory reads nothing but its module, and the files of packages that it imports. Put what it "
+    "reads into its package (a folder with __init__.py), or give --trust."
 )
 
 
