@@ -14,7 +14,6 @@ from .. import __version__
 from ..compile import kernel
 from ..compile.backends.base import Artifact
 from ..compile.frontends.loaded_model import Signature
-from ..compile.runners import load as runners
 from ..storage import texts
 from ..triton.config import ConfigRequest, render
 from ..triton.settings import Settings
@@ -23,11 +22,10 @@ from ..validators.parity import Answers
 from ..validators.rows.given import Given
 from ..values import SCHEMA, Latency, Manifest, ModelSummary, OtherWay, Parity, ServedWay, TargetSummary, Value
 from ..values.served import Known
+from . import package_code
 from .bundle import Bundle, seal
 from .served_way import served_way
 
-MODEL_PY = Path(__file__).with_name("triton_python") / "model.py"
-RUNNER_FILE = "millwork_runner.py"
 GOLDEN_FILE = "golden.npz"
 
 GOLDEN_USER, GOLDEN_ADVERSARIAL = 48, 16
@@ -73,10 +71,8 @@ def assemble(
     for file in (artifact.model_file, *artifact.files):
         shutil.copyfile(built_folder / file, folder / file)
     if served_by.triton_backend == "python":
-        shutil.copyfile(MODEL_PY, folder / MODEL_PY.name)
-        shutil.copyfile(runners.source(artifact.runner), folder / RUNNER_FILE)
-        for path in runners.beside(artifact.runner):
-            shutil.copyfile(path, folder / path.name)
+        for file, path in package_code.for_python(artifact.runner).items():
+            shutil.copyfile(path, folder / file)
     given = golden[0]
     words: dict[str, Any] = {} if given.categories is None else {"c": texts.packed(given.categories)}
     np.savez(folder / GOLDEN_FILE, x=given.numbers, y=golden[1], **words)

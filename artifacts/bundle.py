@@ -57,12 +57,16 @@ def seal(folder: Path, manifest: Manifest, config: str) -> Bundle:
     )
 
 
+TIMED = frozenset({"crossover"})
+"""Parameters of an artifact that were timed where it was built: they change how fast it answers, never what."""
+
+
 def content_digest(manifest: Manifest, config: str) -> str:
     """What a client would notice, as one sha256: two bundles of the same digest serve the same.
 
     It covers every file's digest, the configuration (its comments and version policy apart), the source model,
     and the fields of the manifest that say how to call and read the model. Not: when and on what machine it was
-    made, by which millwork, the measured latency and parity.
+    made, by which millwork, the measured latency and parity, and the parameters in :data:`TIMED`.
     """
     decisive = (
         manifest.name,
@@ -74,13 +78,13 @@ def content_digest(manifest: Manifest, config: str) -> str:
         manifest.features,
         manifest.output,
         manifest.runner,
-        sorted(manifest.parameters.items()),
+        sorted((name, value) for name, value in manifest.parameters.items() if name not in TIMED),
         sorted(manifest.requirements),
         manifest.golden_file,
         manifest.golden_abs,
         manifest.golden_rel,
         manifest.source.sha256,
         sorted((entry.path, entry.sha256) for entry in manifest.files),
-        triton_config.fingerprint(config),
+        triton_config.fingerprint(config, without=TIMED),
     )
     return hashlib.sha256(msgspec.json.encode(decisive)).hexdigest()

@@ -19,6 +19,7 @@ from ..storage.opening import ANY_SIZE, read_limited
 from ..triton.client import Session
 from ..triton.config import as_json
 from ..triton.golden import GoldenVerdict, check_golden
+from ..triton.readiness import forget
 from ..validators.parity import Answers
 from ..validators.rows.given import Given
 from ..values import Manifest, Value
@@ -29,22 +30,30 @@ LARGEST_GOLDEN = 1 << 30
 
 
 class Rehearsed(Value):
-    """``agreed`` with the framework on the golden rows, or the ``reason`` why not."""
+    """``agreed`` with the framework on the golden rows, or the ``reason`` why not. ``loaded``: the server loaded it."""
 
     agreed: bool
     reason: str
     max_abs: float
     server: str
+    loaded: bool = True
 
 
-def rehearse(session: Session, bundle: Bundle) -> Rehearsed:
-    """Load, ask, unload. A server that refuses the bundle is a verdict with its reason."""
+def rehearse(session: Session, bundle: Bundle, *, tidy: bool = False) -> Rehearsed:
+    """Load, ask, unload. A server that refuses the bundle is a verdict with its reason. ``tidy``: the server goes on
+    serving others, so a name that failed to load is forgotten (:mod:`.readiness`)."""
     passing = f"{bundle.name}-rehearsal-{os.getpid()}"
     server = f"Triton {session.server_version()}"
     try:
         session.load(passing, as_json(bundle.config, name=passing), _files(bundle.folder))
     except PublicationError as error:
-        return Rehearsed(agreed=False, reason=error.message, max_abs=0.0, server=server)
+        if tidy:
+            forget(session, passing)
+        return Rehearsed(agreed=False, reason=error.message, max_abs=0.0, server=server, loaded=False)
+    except BaseException:  # stopped meanwhile: it may be loaded, or will be
+        with contextlib.suppress(PublicationError):
+            session.unload(passing)
+        raise
     try:
         verdict = ask_golden(session, passing, None, bundle.folder, bundle.manifest)
     finally:

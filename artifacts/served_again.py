@@ -7,17 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from .. import triton_releases
 from ..compile import kernel
 from ..compile.backends import table
-from ..compile.runners import load as runners
 from ..errors import UsageError
 from ..triton import config as triton_config
-from ..triton.config import ConfigRequest
 from ..values import Manifest, OtherWay
 from ..values.served import Known
-from .assemble import MODEL_PY, RUNNER_FILE
+from . import package_code
 from .bundle import Bundle, seal
+from .renewed import config_request
 from .served_way import served_way
 
 
@@ -39,7 +37,7 @@ def again(
     python = triton_backend == "python"
     python_only: set[str] = set()
     if not python and triton_backend != manifest.triton_backend:
-        python_only = {MODEL_PY.name, RUNNER_FILE, *(path.name for path in runners.beside(manifest.runner))}
+        python_only = set(package_code.for_python(manifest.runner))
     for entry in manifest.files:
         if entry.path not in python_only:
             (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
@@ -47,31 +45,12 @@ def again(
     config = bundle.config
     if triton_backend != manifest.triton_backend:
         if python:
-            shutil.copyfile(MODEL_PY, folder / MODEL_PY.name)
-            shutil.copyfile(runners.source(manifest.runner), folder / RUNNER_FILE)
-            for path in runners.beside(manifest.runner):
-                shutil.copyfile(path, folder / path.name)
-        was, will = _request(manifest, manifest.triton_backend), _request(manifest, triton_backend)
+            for file, path in package_code.for_python(manifest.runner).items():
+                shutil.copyfile(path, folder / file)
+        was, will = config_request(manifest, manifest.triton_backend), config_request(manifest, triton_backend)
         config = triton_config.with_backend(config, was, will)
     library = folder / kernel.LIBRARY
     glibc = kernel.glibc(library) if library.is_file() else (0, 0)
     needed, release = manifest.requirements, manifest.triton_release
     served = served_way(triton_backend, native_of(manifest), needed, release, known, other, glibc)
     return seal(folder, msgspec.structs.replace(manifest, triton_backend=triton_backend, served=served), config)
-
-
-def _request(manifest: Manifest, triton_backend: str) -> ConfigRequest:
-    features = manifest.features
-    return ConfigRequest(
-        name=manifest.name,
-        triton_backend=triton_backend,
-        release=triton_releases.find(manifest.triton_release),
-        model_file=manifest.model_file,
-        model_sha256=manifest.source.sha256,
-        features=len(features.names),
-        output=manifest.output,
-        categories=len(features.category_names),
-        category_dtype=features.category_dtype,
-        parameters=manifest.parameters,
-        plan=manifest.plan,
-    )

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..errors import TargetError, UsageError
 from ..storage.files import refusal
 from ..storage.opening import read_limited
 from .manifest import SIGNATURE_FILE
 
 LONGEST_KEY = 1 << 20
-
+LONGEST = 16 << 20
+"""Bytes of a signature that are read."""
+UNKNOWN = "unknown"
 PASSWORD_VARIABLE = "MILLWORK_KEY_PASSWORD"  # noqa: S105 -- a variable's name
 
 
@@ -45,6 +49,21 @@ def signer(key: Path) -> Callable[[Path], None]:
         config.sign(folder, folder / SIGNATURE_FILE)
 
     return sign
+
+
+def signed_by(folder: Path) -> str:
+    """Whose key signed the version's folder: the sha256 of the public key (PEM), by what the signature says; "unknown"
+    where it doesn't say, empty where there is none."""
+    signature = folder / SIGNATURE_FILE
+    try:
+        content = read_limited(signature, LONGEST)
+    except FileNotFoundError:
+        return ""
+    try:
+        hint = msgspec.json.decode(content)["verificationMaterial"]["publicKey"]["hint"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return UNKNOWN
+    return hint if isinstance(hint, str) and hint else UNKNOWN
 
 
 def problems(folder: Path, key: Path) -> list[str]:

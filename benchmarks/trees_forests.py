@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from millwork.compile import compile_steps
+from millwork.compile.backends.native import cpu as native_backend
 from millwork.compile.runners import native_runner
 
 HERE = Path(__file__).resolve().parent
@@ -112,7 +113,7 @@ def make(shape: Shape, loop: Path, compile_seconds: float, models: Path = MODELS
         "nodes": loaded.nodes,
         "depth": loaded.depth,
         "features": runner.shape.features,
-        "crossover": runner.shape.crossover,
+        "crossover": native_backend.crossover(made / "native" / "forest.packed"),
     }
     return Forest(shape=shape, file=file, classifier=not shape.features, facts=facts)
 

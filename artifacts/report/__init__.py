@@ -48,12 +48,24 @@ def write(record: Record, folder: Path) -> Path:
     return page
 
 
+def cover_run(folder: Path) -> None:
+    """Note the digests of what the run left. UsageError where they can't be written."""
+    from ...storage.files import refusal
+    from ...storage.run_cover import cover
+
+    try:
+        cover(folder)
+    except OSError as error:
+        raise UsageError(f"{refusal(error, folder)}", "Choose another folder with --run-dir.") from error
+
+
 def keep(record: Record, directory: RunDirectory, progress: Progress) -> None:
-    """Both, and the record itself, into the run's own folder. What is published stays so, though its record can't be
-    written: then that is noted, and else UsageError."""
+    """Both, and the record itself, into the run's own folder, with their digests. What is published stays so, though
+    its record can't be written: then that is noted, and else UsageError."""
     try:
         directory.write_record(record)
         write(record, directory.path)
+        cover_run(directory.path)
     except UsageError as error:
         if record.publication is None:
             raise

@@ -10,6 +10,8 @@ from ...errors import PublicationError
 from ...values import Manifest, Publication, Value
 from ..bundle import Bundle
 from .server_notes import ServerNotes
+from .standard import Noted
+from .terms import ANY, Incumbent, Terms
 
 Verify = Callable[[int], None]
 """Loads this version on a server and asks it; raises where it doesn't answer as it should."""
@@ -68,6 +70,9 @@ class Repository(Protocol):
     def manifest_sha256(self, name: str, version: int) -> str:
         """Of the manifest that was published, by what is noted beside the repository; empty where nothing is."""
 
+    def noted(self, name: str, version: int) -> Noted:
+        """What is noted beside the repository of the version, as it was published."""
+
     def unreadable(self, name: str, version: int) -> str:
         """Who may read the repository, and can't read this version, in words; empty where there is nobody."""
 
@@ -77,6 +82,12 @@ class Repository(Protocol):
     def keep_server_notes(self, notes: ServerNotes) -> None:
         """Replace what is noted. OSError, too, where it can't be."""
 
+    def serves(self, name: str) -> int | None:
+        """The version that a client gets who names none."""
+
+    def incumbent(self, name: str) -> Incumbent:
+        """What serves now."""
+
     def publish(
         self,
         bundle: Bundle,
@@ -84,10 +95,17 @@ class Repository(Protocol):
         verify: Verify | None = None,
         restored: Restored | None = None,
         sign: Sign | None = None,
+        terms: Terms = ANY,
     ) -> Publication:
         """Publish ``bundle`` as the next version, or leave everything as it was."""
 
     def rollback(
-        self, name: str, to: int | None = None, *, verify: Verify | None = None, restored: Restored | None = None
+        self,
+        name: str,
+        to: int | None = None,
+        *,
+        verify: Verify | None = None,
+        restored: Restored | None = None,
+        terms: Terms = ANY,
     ) -> Publication:
         """Let version ``to`` serve; without it the one that served before the present one."""

@@ -51,6 +51,11 @@ LONGEST_CONFIG = 4 << 20
 STAGING_VARIABLE = "MILLWORK_STAGING"
 MEND_LINK = "Let it point at a folder that is there, or remove it."
 ELSEWHERE = f"Set {STAGING_VARIABLE} to a writable folder on the repository's file system, outside the repository."
+TRIES = 20
+"""How often a configuration is read again that was replaced while it was read."""
+NOT_YET = b"# millwork is publishing the first version of this model.\nname:\n"
+"""Stands where a new model's config.pbtxt will, until its version is there and may serve. Triton can't read it, and so
+doesn't guess a configuration."""
 WORK = "00"
 """A folder in a model's that Triton takes for no version, nor what is in it for a change of one."""
 
@@ -356,13 +361,19 @@ def served_now(place: Place) -> int | None:
 
     None where there is none. :class:`ModelError` for a config.pbtxt that can't be read.
     """
-    content = config_bytes(place)
-    existing = version_folders(place)
+    content, existing = config_bytes(place), version_folders(place)
+    for _ in range(TRIES):  # what it names may have been taken back in between
+        again = config_bytes(place)
+        if again == content:
+            break
+        content, existing = again, version_folders(place)
     return max(served_by(place, content or b"", existing), default=None)
 
 
 def served_by(place: Place, content: bytes, existing: list[int]) -> tuple[int, ...]:
     """The versions that a config.pbtxt of this content serves; :class:`ModelError` names the file."""
+    if content == NOT_YET:
+        return ()
     try:
         return triton_config.served(content.decode(), existing)
     except (ModelError, UnicodeDecodeError) as error:

@@ -20,6 +20,7 @@ from ...storage.files import atomic_write, refusal
 from ...storage.opening import read_limited
 from ...values import Value
 from .layout import Place, locate
+from .standard import Noted
 
 LONGEST = 256 << 20
 """Bytes of a ledger that are read; a thousand versions take half of one."""
@@ -32,7 +33,8 @@ class Transaction(Value):
     ``digest``: of the bundle's content. ``manifest_sha256`` tells our version folder from one that someone else
     made. ``first``: the model's folder is new. ``before``: the version that served before. ``original``: the
     config.pbtxt before, None if there was none; ``pinned``: the same, naming the versions that it served (it differs
-    only for a configuration that isn't ours).
+    only for a configuration that isn't ours). ``config_sha256``: of the version's own config.pbtxt; ``signer``: whose
+    key signed it.
     """
 
     version: int
@@ -42,6 +44,13 @@ class Transaction(Value):
     before: int | None
     original: bytes | None
     pinned: bytes | None
+    config_sha256: str = ""
+    signer: str = ""
+
+    @property
+    def noted(self) -> Noted:
+        """What will be known of the version."""
+        return Noted(manifest_sha256=self.manifest_sha256, config_sha256=self.config_sha256, signer=self.signer)
 
 
 class Ledger(Value):
@@ -50,13 +59,17 @@ class Ledger(Value):
 
     ``before``: version -> the one that served before it. ``kept``: version -> the config.pbtxt that served it, where
     that isn't the version's own copy (someone else's model, or a configuration changed by hand). ``manifests``: version
-    -> the sha256 of the manifest that was published.
+    -> the sha256 of the manifest that was published; ``configs``: of its own config.pbtxt. ``signers``: version ->
+    whose key signed it. ``others``: configurations that served no version when they were replaced.
     """
 
     high_water: int = 0
     before: dict[int, int] = msgspec.field(default_factory=dict)
     kept: dict[int, bytes] = msgspec.field(default_factory=dict)
     manifests: dict[int, str] = msgspec.field(default_factory=dict)
+    configs: dict[int, str] = msgspec.field(default_factory=dict)
+    signers: dict[int, str] = msgspec.field(default_factory=dict)
+    others: tuple[bytes, ...] = ()
     transaction: Transaction | None = msgspec.field(default=None, name="flight")  # as ledgers have it
 
 
@@ -68,12 +81,51 @@ def read(place: Place) -> Ledger:
     return _joined(found, _read(place.ledger_beside))
 
 
+def published(ledger: Ledger, transaction: Transaction) -> Ledger:
+    """With what is known of the version that ``transaction`` published."""
+    version = transaction.version
+    before = dict(ledger.before)
+    if transaction.before is not None and transaction.pinned is not None:
+        before[version] = transaction.before
+    configs, signers = dict(ledger.configs), dict(ledger.signers)
+    if transaction.config_sha256:
+        configs[version] = transaction.config_sha256
+    if transaction.signer:
+        signers[version] = transaction.signer
+    return msgspec.structs.replace(
+        ledger,
+        before=before,
+        manifests={**ledger.manifests, version: transaction.manifest_sha256},
+        configs=configs,
+        signers=signers,
+    )
+
+
+def noted(ledger: Ledger, version: int) -> Noted:
+    """What is known of the version as it was published."""
+    return Noted(
+        manifest_sha256=ledger.manifests.get(version, ""),
+        config_sha256=ledger.configs.get(version, ""),
+        signer=ledger.signers.get(version, ""),
+    )
+
+
+def without(ledger: Ledger, version: int) -> Ledger:
+    """Without what is known of a version that was taken back."""
+    fields = ("before", "manifests", "configs", "signers")
+    kept = {name: {n: one for n, one in getattr(ledger, name).items() if n != version} for name in fields}
+    return msgspec.structs.replace(ledger, **kept)
+
+
 def _joined(own: Ledger | None, beside: Ledger | None) -> Ledger:
     """The ledger in the repository, with what only the one beside it has. A publication that is under way there was
     seen to already where its version is among those of the own."""
     if own is None or beside is None:
         return own or beside or Ledger()
-    joined: dict[str, object] = {"high_water": max(own.high_water, beside.high_water)}
+    joined: dict[str, object] = {
+        "high_water": max(own.high_water, beside.high_water),
+        "others": tuple(dict.fromkeys((*beside.others, *own.others))),
+    }
     for field in msgspec.structs.fields(Ledger):
         mine, theirs = getattr(own, field.name), getattr(beside, field.name)
         if isinstance(mine, dict):

@@ -15,6 +15,8 @@ from . import ledger as ledgers
 from . import rollback as back
 from .base import Restored, Sign, Verify, VersionEntry
 from .server_notes import ServerNotes
+from .standard import Noted
+from .terms import ANY, Incumbent, Terms
 
 
 class LocalRepository(Value):
@@ -57,6 +59,9 @@ class LocalRepository(Value):
     def manifest_sha256(self, name: str, version: int) -> str:
         return ledgers.read(layout.locate(self.root, name)).manifests.get(version, "")
 
+    def noted(self, name: str, version: int) -> Noted:
+        return ledgers.noted(ledgers.read(layout.locate(self.root, name)), version)
+
     def unreadable(self, name: str, version: int) -> str:
         return listing.unreadable(self.root, name, version)
 
@@ -68,6 +73,12 @@ class LocalRepository(Value):
         write = server_notes.write_in_root if place.server_notes.parent == place.root else server_notes.write
         write(place.server_notes, notes, place.notes_access)
 
+    def serves(self, name: str) -> int | None:
+        return listing.served_version(self.root, name)
+
+    def incumbent(self, name: str) -> Incumbent:
+        return listing.incumbent(layout.locate(self.root, name))
+
     def publish(
         self,
         bundle: Bundle,
@@ -75,10 +86,17 @@ class LocalRepository(Value):
         verify: Verify | None = None,
         restored: Restored | None = None,
         sign: Sign | None = None,
+        terms: Terms = ANY,
     ) -> Publication:
-        return publication.publish(bundle, self.root, verify=verify, restored=restored, sign=sign)
+        return publication.publish(bundle, self.root, verify=verify, restored=restored, sign=sign, terms=terms)
 
     def rollback(
-        self, name: str, to: int | None = None, *, verify: Verify | None = None, restored: Restored | None = None
+        self,
+        name: str,
+        to: int | None = None,
+        *,
+        verify: Verify | None = None,
+        restored: Restored | None = None,
+        terms: Terms = ANY,
     ) -> Publication:
-        return back.rollback(self.root, name, to, verify=verify, restored=restored)
+        return back.rollback(self.root, name, to, verify=verify, restored=restored, terms=terms)

@@ -27,11 +27,13 @@ from ...values import Publication
 from .. import manifest as manifests
 from ..bundle import Bundle, content_digest
 from . import ledger as ledgers
+from . import listing, standard
 from . import transaction as transactions
 from .base import NoBackendError, Restored, Sign, Verify
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
 from .ledger import Transaction
 from .lock import hold
+from .terms import ANY, NOBODY, Incumbent, RefusedError, Terms, UnsignedError, judge, require_expected
 from .transaction import Step
 
 TIMEOUT_S = 60.0
@@ -48,6 +50,7 @@ def publish(
     verify: Verify | None = None,
     restored: Restored | None = None,
     sign: Sign | None = None,
+    terms: Terms = ANY,
     timeout: float = TIMEOUT_S,
     step: Step = no_step,
 ) -> Publication:
@@ -61,9 +64,12 @@ def publish(
     with hold(place, timeout):
         transaction = ledgers.read(place).transaction
         try:
+            notes = _judged(place, bundle, transaction, sign, terms)
             version, transaction = _begin(place, bundle, transaction, verify, restored, sign, step)
             if transaction is not None:
                 _see_through(place, transaction, verify, step)
+        except (RefusedError, UnsignedError):  # nothing was begun
+            raise
         except BaseException as error:
             raise _undone(place, transaction, error, restored, step) from error
     return Publication(
@@ -72,7 +78,35 @@ def publish(
         version=version,
         manifest_sha256=manifests.sha256(place.version(version)),
         verified=verify is not None,
+        notes=notes,
     )
+
+
+def _judged(
+    place: Place, bundle: Bundle, transaction: Transaction | None, sign: Sign | None, terms: Terms
+) -> tuple[str, ...]:
+    """What to say of what the bundle replaces; refused where it may not replace that. ``transaction``: what a killed
+    publisher left, before it is undone or seen through."""
+    digest = content_digest(bundle.manifest, bundle.config)
+    committed = transaction is not None and transactions.is_committed(place, transaction)
+    incumbent = _replaced(place, transaction if committed else None)
+    if not committed or transaction is None or transaction.digest != digest:
+        require_expected(place.name, served_now(place), terms, (config_bytes(place) or b"").decode(errors="replace"))
+    require_expected(place.name, incumbent.version, terms)
+    signs = sign is not None
+    if incumbent.signed and not signs and not committed and _served_with(place, digest) is not None:
+        return ()  # it serves already: nothing is replaced
+    notes = judge(incumbent, bundle, terms, signs=signs)
+    if incumbent.version is None and config_bytes(place) is not None and not committed:
+        return (*notes, f"{place.config} served no version: it is replaced, and kept in our notes ({place.ledger})")
+    return notes
+
+
+def _replaced(place: Place, committed: Transaction | None) -> Incumbent:
+    """What serves, or will again once ``committed``, which was never finished, is undone."""
+    if committed is None:
+        return listing.incumbent(place)
+    return NOBODY if committed.before is None else listing.incumbent(place, committed.before)
 
 
 def settle(place: Place, restored: Restored | None, step: Step = no_step) -> bool:
@@ -127,6 +161,14 @@ def _begin(
         transaction.digest == digest
         and transactions.is_committed(place, transaction)
         and _signed_as_asked(place, transaction.version, sign)
+        and not standard.problems(
+            place.version(transaction.version),
+            place.name,
+            transaction.version,
+            transaction.noted,
+            inert=True,
+            bytecode=True,
+        )
     ):
         settle(place, restored, step)
         transaction = None
@@ -160,12 +202,14 @@ def _served_with(place: Place, digest: str) -> int | None:
     version, config = served_now(place), config_bytes(place)
     if version is None or config is None:
         return None
+    folder = place.version(version)
     try:
-        manifest = manifests.read_intact(place.version(version))
-        same = content_digest(manifest, config.decode()) == digest
+        same = content_digest(manifests.read(folder), config.decode()) == digest
     except (ModelError, UnicodeDecodeError):
         return None
-    return version if same else None
+    noted = ledgers.noted(ledgers.read(place), version)
+    told = same and standard.problems(folder, place.name, version, noted, inert=True, bytecode=True)
+    return version if same and not told else None
 
 
 def _undone(

@@ -11,25 +11,16 @@ from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
 from ...storage.files import broken_link, refusal
-from ...storage.opening import read_limited
 from ...values import Publication
 from .. import manifest as manifests
+from . import kept, listing, standard
 from . import ledger as ledgers
 from . import transaction as transactions
 from .base import Restored, Verify
-from .layout import (
-    LONGEST_CONFIG,
-    MEND_LINK,
-    Place,
-    config_bytes,
-    locate,
-    prepare,
-    served_by,
-    served_now,
-    version_folders,
-)
+from .layout import MEND_LINK, Place, config_bytes, locate, prepare, served_by, served_now, version_folders
 from .lock import hold
 from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
+from .terms import ANY, Terms, noted_back, require_expected
 from .transaction import Step
 
 
@@ -40,6 +31,7 @@ def rollback(
     *,
     verify: Verify | None = None,
     restored: Restored | None = None,
+    terms: Terms = ANY,
     timeout: float = TIMEOUT_S,
     step: Step = no_step,
 ) -> Publication:
@@ -56,6 +48,7 @@ def rollback(
         )
     prepare(place)
     with hold(place, timeout):
+        _require_expected(place, to, terms)
         try:
             undone = settle(place, restored, step)
             transactions.sweep(place)
@@ -70,7 +63,9 @@ def rollback(
                 f"{name}: no version served{'' if present is None else f' before version {present}'}",
                 f"The versions here: {_listed(place)}. Name one with --version.",
             )
-        config = _config_of(place, target) if target != present else config_bytes(place) or b""
+        _require_sound(place, target)
+        config, notes = _config_of(place, target) if target != present else (config_bytes(place) or b"", ())
+        notes = (*noted_back(listing.incumbent(place), listing.incumbent(place, target)), *notes)
         _switch(place, target, config, verify, restored, step)
     folder = place.version(target)
     ours = (folder / manifests.MANIFEST_FILE).is_file()
@@ -80,7 +75,19 @@ def rollback(
         version=target,
         manifest_sha256=manifests.sha256(folder) if ours else "",
         verified=verify is not None,
+        notes=notes,
     )
+
+
+def _require_expected(place: Place, to: int | None, terms: Terms) -> None:
+    """Refused where another version serves than was read, before what a killed publisher left is undone; but where
+    ``to`` serves already."""
+    try:
+        serves = served_now(place)
+    except ModelError as error:
+        raise PublicationError(error.message, error.hint) from error
+    if to is None or serves != to:
+        require_expected(place.name, serves, terms)
 
 
 def _before(place: Place, present: int | None) -> int | None:
@@ -95,8 +102,9 @@ def _before(place: Place, present: int | None) -> int | None:
     return max(lower, default=None)
 
 
-def _config_of(place: Place, version: int) -> bytes:
-    """The config.pbtxt that lets ``version`` serve, once that version is known to be whole."""
+def _require_sound(place: Place, version: int) -> None:
+    """UsageError for a version that isn't there; PublicationError for one that millwork published and that isn't as it
+    was then."""
     if version not in version_folders(place):
         if astray := broken_link(place.version(version)):
             raise UsageError(astray, MEND_LINK)
@@ -104,22 +112,27 @@ def _config_of(place: Place, version: int) -> bytes:
             f"{place.name}: there is no version {version} in this repository", f"The versions here: {_listed(place)}."
         )
     folder = place.version(version)
-    try:
-        if (folder / manifests.MANIFEST_FILE).exists():
-            manifests.read_intact(folder)
-    except ModelError as error:
+    ledger = ledgers.read(place)
+    if version not in ledger.manifests and not (folder / manifests.MANIFEST_FILE).exists():
+        return  # somebody else's: nobody knows how it was
+    transactions.drop_bytecode(place, version)
+    if told := standard.problems(folder, place.name, version, ledgers.noted(ledger, version), inert=True):
+        why = "; ".join(told[: standard.SHOWN])
         raise PublicationError(
-            f"{place.name}: version {version} can't serve again: {error.message}; {still_serves(place)}",
+            f"{place.name}: version {version} can't serve again: {why}; {still_serves(place)}",
             f"Roll back to another version. The versions here: {_listed(place)}.",
-        ) from error
-    kept = ledgers.read(place).kept.get(version)
-    own = folder / manifests.CONFIG_FILE
-    if kept is None and not own.is_file():
+        )
+
+
+def _config_of(place: Place, version: int) -> tuple[bytes, tuple[str, ...]]:
+    """The config.pbtxt that lets ``version`` serve, and what to say of it."""
+    config, notes = kept.serving(ledgers.read(place), place, version)
+    folder = place.version(version)
+    if config is None:
         raise UsageError(f"{folder}: there is no config.pbtxt that serves this version")
-    config = kept if kept is not None else read_limited(own, LONGEST_CONFIG)
     if max(served_by(place, config, version_folders(place)), default=None) != version:
-        raise PublicationError(f"{own}: this configuration doesn't serve version {version}; {still_serves(place)}")
-    return config
+        raise PublicationError(f"{folder}: no configuration serves version {version}; {still_serves(place)}")
+    return config, notes
 
 
 def _switch(
@@ -134,6 +147,8 @@ def _switch(
     transactions.mend(place, target)
     try:
         if config != present:
+            step("keep the configuration that serves now")
+            _keep(place, present)
             transactions.reserve_config(place, present)
             step("rename config.pbtxt into place")
             transactions.put_config(place, config)
@@ -145,6 +160,14 @@ def _switch(
     finally:
         with contextlib.suppress(OSError):  # what can't be removed now, the next publisher sweeps
             transactions.remove(place.staging)
+
+
+def _keep(place: Place, present: bytes | None) -> None:
+    """Note the configuration that is about to be replaced, where it isn't a version's own."""
+    ledger = ledgers.read(place)
+    noted = kept.keeping(ledger, place, served_now(place), present)
+    if noted != ledger:
+        ledgers.write(place, noted)
 
 
 def _back(

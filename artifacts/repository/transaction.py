@@ -24,20 +24,12 @@ from ...storage import opening, permissions
 from ...storage.files import atomic_write, fsync_folder, fsync_tree, sha256_file
 from ...triton import config as triton_config
 from .. import manifest as manifests
+from .. import signing
 from ..bundle import Bundle
+from . import kept
 from . import ledger as ledgers
 from .base import Sign
-from .layout import (
-    LONGEST_CONFIG,
-    WORK,
-    Place,
-    config_bytes,
-    highest,
-    is_new,
-    served_by,
-    unreadable_for,
-    version_folders,
-)
+from .layout import NOT_YET, WORK, Place, config_bytes, highest, is_new, served_by, unreadable_for, version_folders
 from .ledger import Transaction
 from .lock import hold_if_free
 from .names import is_name
@@ -48,9 +40,6 @@ Step = Callable[[str], None]
 _PINNED = "pinned.pbtxt"
 _RESERVES = ("reserve.pbtxt", "original.pbtxt")
 _FIRST = "first.pbtxt"
-_NOT_YET = b"# millwork is publishing the first version of this model.\nname:\n"
-"""Stands where a new model's config.pbtxt will, until its version is there and may serve. Triton can't read it, and so
-doesn't guess a configuration."""
 
 
 def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | None = None) -> Transaction:
@@ -77,11 +66,14 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
     if sign is not None:
         step("sign")
         sign(folder)
+    transaction = msgspec.structs.replace(
+        transaction, config_sha256=manifests.sha256_of(config), signer=signing.signed_by(folder)
+    )
     opening.write(place.staging / manifests.CONFIG_FILE, config)
     if transaction.pinned is not None and transaction.pinned != transaction.original:
         opening.write(place.staging / _PINNED, transaction.pinned)
     if transaction.first and place.inside:
-        opening.write(place.staging / _FIRST, _NOT_YET)
+        opening.write(place.staging / _FIRST, NOT_YET)
     if not transaction.first:
         reserve_config(place, transaction.pinned, transaction.original)
     step("let those read it who read the repository")
@@ -107,10 +99,17 @@ def commit(place: Place, transaction: Transaction, step: Step) -> None:
     if (place.staging / _PINNED).exists():
         step("pin the version that serves now")
         _rename_in(place.staging / _PINNED, place.config)
+    _require_unedited(place, transaction)
     step("rename the version's folder into the model's")
     _rename_in(place.staging / str(transaction.version), place.version(transaction.version))
     step("rename config.pbtxt into place")
     _rename_in(place.staging / manifests.CONFIG_FILE, place.config)
+
+
+def _require_unedited(place: Place, transaction: Transaction) -> None:
+    """PublicationError where somebody has edited config.pbtxt since what is published was staged."""
+    if config_bytes(place) not in (transaction.original, transaction.pinned, NOT_YET):
+        raise PublicationError(f"{place.config} was changed while version {transaction.version} was published")
 
 
 def finish(place: Place, transaction: Transaction, step: Step) -> None:
@@ -122,17 +121,14 @@ def finish(place: Place, transaction: Transaction, step: Step) -> None:
     fsync_folder(place.model)
     fsync_folder(place.root)
     ledger = ledgers.read(place)
-    before, kept = dict(ledger.before), dict(ledger.kept)
-    if transaction.before is not None and transaction.pinned is not None:
-        before[transaction.version] = transaction.before
-        kept[transaction.before] = transaction.pinned
-        if transaction.pinned == _own_config(place, transaction.before):
-            del kept[transaction.before]
-    published = {**ledger.manifests, transaction.version: transaction.manifest_sha256}
-    step("write the ledger: finished")
-    ledgers.write(
-        place, msgspec.structs.replace(ledger, before=before, kept=kept, manifests=published, transaction=None)
+    ledger = kept.keeping(
+        ledgers.published(ledger, transaction),
+        place,
+        transaction.before,
+        transaction.original if transaction.before is None else transaction.pinned,
     )
+    step("write the ledger: finished")
+    ledgers.write(place, msgspec.structs.replace(ledger, transaction=None))
     with contextlib.suppress(OSError):  # it is published: what can't be removed now, the next publisher sweeps
         step("remove the staging folder")
         remove(place.staging)
@@ -149,6 +145,8 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     committed = is_committed(place, transaction)
     ledger = ledgers.read(place)
     _own_folder(place, place.trash)
+    if committed:
+        ledger = kept.edited(ledger, place, transaction)
     if transaction.first and _nothing_else(place, transaction):
         step("undo: take the model's folder out")
         _take_out(place, transaction, committed=committed)
@@ -172,9 +170,7 @@ def undo(place: Place, transaction: Transaction, step: Step, *, unseen: bool = F
     step("undo: remove what was staged")
     remove(place.staging)
     step("undo: write the ledger")
-    noted = {version: digest for version, digest in ledger.manifests.items() if version != transaction.version}
-    before = {version: earlier for version, earlier in ledger.before.items() if version != transaction.version}
-    ledgers.write(place, msgspec.structs.replace(ledger, before=before, manifests=noted, transaction=None))
+    ledgers.write(place, msgspec.structs.replace(ledgers.without(ledger, transaction.version), transaction=None))
     return committed
 
 
@@ -184,7 +180,7 @@ def _take_out(place: Place, transaction: Transaction, *, committed: bool) -> Non
     if not (place.inside or place.work.is_dir()):
         place.model.rename(_trashed(place, "model"))
         return
-    if committed or config_bytes(place) == _NOT_YET:
+    if committed or config_bytes(place) == NOT_YET:
         place.config.rename(_trashed(place, manifests.CONFIG_FILE))
     if _is_ours(place, transaction):
         place.version(transaction.version).rename(_trashed(place, str(transaction.version)))
@@ -255,6 +251,14 @@ def mend(place: Place, version: int) -> None:
             permissions.give_tree(folder, place.access)
 
 
+def drop_bytecode(place: Place, version: int) -> None:
+    """Remove what a server's Python left beside the code of a version: Python would run it, and nobody knows whose it
+    is. It is made again."""
+    for folder in place.version(version).rglob("__pycache__"):
+        if folder.is_dir() and not folder.is_symlink():
+            discard(folder)
+
+
 def sweep(place: Place) -> None:
     """Remove what killed publishers left in the state folder: this model's, and others' whose lock is free."""
     ledgers.drop_unfinished(place)
@@ -306,7 +310,9 @@ def _transaction(place: Place, bundle: Bundle, digest: str, version: int) -> Tra
     existing = version_folders(place)
     served = served_by(place, original or b"", existing)
     pinned = original
-    if served:
+    if served and original is None and (own := kept.own(place, max(served))) is not None:
+        pinned = own  # somebody removed it
+    elif original is not None or served:
         try:
             pinned = triton_config.pinned((original or b"").decode(), served).encode()
         except ModelError as error:
@@ -339,11 +345,6 @@ def _nothing_else(place: Place, transaction: Transaction) -> bool:
     names = {path.name for path in place.model.iterdir()}
     whole = _is_ours(place, transaction) or WORK in names
     return whole and names <= {str(transaction.version), manifests.CONFIG_FILE, WORK}
-
-
-def _own_config(place: Place, version: int) -> bytes | None:
-    path = place.version(version) / manifests.CONFIG_FILE
-    return opening.read_limited(path, LONGEST_CONFIG) if path.is_file() else None
 
 
 def _copy(source: Path, target: Path, path: str) -> None:

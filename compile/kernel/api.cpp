@@ -302,6 +302,10 @@ int mw_open(const char *path, const char *isa, mw_model **model) {
 
 void mw_close(mw_model *model) { delete model; }
 
+void mw_set_crossover(mw_model *model, uint32_t rows) {
+  if (model) model->model.crossover = rows;
+}
+
 int mw_describe(const mw_model *handle, mw_shape *shape) {
   if (!handle || !shape) return MW_NULL;
   const Model &m = handle->model;

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 #define MW_API __attribute__((visibility("default")))
-#define MW_INTERFACE 1 /* of this header; mw_interface() gives the library's */
+#define MW_INTERFACE 2 /* of this header; mw_interface() gives the library's */
 
 enum {
   MW_OK = 0,
@@ -43,7 +43,7 @@ typedef struct {
   uint32_t outputs;    /* K of the margins */
   uint32_t trees;      /* T */
   uint32_t nodes;      /* M */
-  uint32_t crossover;  /* from so many rows on, blocks are faster than rows; 0: not measured */
+  uint32_t crossover;  /* from so many rows on, blocks are taken; 0: nobody said, and a fixed number is used */
 } mw_shape;
 
 MW_API uint32_t mw_interface(void);
@@ -54,6 +54,8 @@ MW_API int mw_open(const char *path, const char *isa, mw_model **model);
 /* The same from memory, which is read here only and may be freed afterwards. */
 MW_API int mw_open_bytes(const void *bytes, size_t size, const char *isa, mw_model **model);
 MW_API void mw_close(mw_model *model);
+/* From so many rows on, blocks are faster than rows, as it was timed somewhere; 0: not known. Before the first call. */
+MW_API void mw_set_crossover(mw_model *model, uint32_t rows);
 MW_API int mw_describe(const mw_model *model, mw_shape *shape);
 MW_API const char *mw_isa(const mw_model *model); /* the instruction set in use */
 

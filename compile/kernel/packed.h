@@ -3,7 +3,7 @@
 //   0   "MILLWORK"   8 u32 version   12 u32 CRC-32 of the bytes from 16 on   16 u64 size of the file
 //   24  u32: sections, columns, encoded columns, features F, trees T, outputs K, values a leaf D, nodes M, leaves L
 //   60  u8: comparison (1: <=), reduction (1: average), leaf type (1: double), number of the postprocess
-//   64  u32 crossover   68 u32 1: base scores are added last   72 zeros
+//   64  u32 crossover: 0, but in older files   68 u32 1: base scores are added last   72 zeros
 //   128 the sections: u32 kind, u32 bytes an item, u64 offset, u64 items, u64 0
 //
 // Each section starts at a multiple of 64 bytes. compile/backends/native/cpu_file.py writes it.

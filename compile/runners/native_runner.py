@@ -2,7 +2,9 @@
 model's file, or beside millwork's own kernel sources.
 
 Parameters: ``decision`` and ``cut`` (as passes/program.py has them, where labels are asked for), ``isa`` (avx512, avx2,
-portable; the best that the CPU has where it isn't given), ``plan`` (auto, rows, blocks).
+portable; the best that the CPU has where it isn't given), ``plan`` (auto, rows, blocks), ``crossover``: rows from which
+on blocks are faster than rows, as it was timed where the artifact was built. It isn't in the model's file: the same
+model is the same file.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ else:  # beside an artifact
     from labels import decided
 
 LIBRARY = "libmillwork_kernel.so"
-INTERFACE = 1
+INTERFACE = 2
 PLANS = {"auto": 0, "rows": 1, "blocks": 2}
 ANSWERS, MARGINS, LEAVES = 0, 1, 2
 FEW = 16
@@ -42,6 +44,8 @@ class Runner:
         self.handle = ctypes.c_void_p()
         isa = parameters.get("isa", "").encode() or None
         self._require(self.library.mw_open(str(model_file).encode(), isa, ctypes.byref(self.handle)), str(model_file))
+        if parameters.get("crossover"):
+            self.library.mw_set_crossover(self.handle, int(parameters["crossover"]))
         self.shape = Shape()
         self._require(self.library.mw_describe(self.handle, ctypes.byref(self.shape)))
         self.plan = PLANS[parameters.get("plan", "auto")]
@@ -162,7 +166,8 @@ def load(folder: Path) -> Any:
     library.mw_message.restype = library.mw_isa.restype = ctypes.c_char_p
     library.mw_message.argtypes = [ctypes.c_int]
     library.mw_isa.argtypes = library.mw_close.argtypes = [pointer]
-    library.mw_close.restype = None
+    library.mw_close.restype = library.mw_set_crossover.restype = None
+    library.mw_set_crossover.argtypes = [pointer, ctypes.c_uint32]
     library.mw_open.argtypes = [ctypes.c_char_p, ctypes.c_char_p, pointer]
     library.mw_open_bytes.argtypes = [pointer, number, ctypes.c_char_p, pointer]
     library.mw_describe.argtypes = [pointer, pointer]

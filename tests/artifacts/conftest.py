@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from obstore.store import MemoryStore
 
 from millwork.artifacts.bundle import Bundle, seal
+from millwork.artifacts.repository import LocalRepository, Repository
+from millwork.artifacts.repository.object_store import ObjectRepository
+from millwork.artifacts.repository.object_store import store as stores
+from millwork.artifacts.repository.object_store.address import parse
+from millwork.artifacts.repository.object_store.store import Patience
 from millwork.triton.config import ConfigRequest, render
 from millwork.triton_releases import find
 from millwork.values import (
@@ -90,3 +97,36 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 def repository(tmp_path: Path) -> Path:
     """Where a repository will be; not made yet."""
     return tmp_path / "served" / "models"
+
+
+@pytest.fixture(params=["folder", "store"])
+def anywhere(request: pytest.FixtureRequest, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A repository in a folder, and one in a store (obstore's, in memory)."""
+    if request.param == "folder":
+        return LocalRepository(root=repository)
+    memory = MemoryStore()
+    monkeypatch.setattr(stores, "connect", lambda *_: memory)
+    return ObjectRepository(parse("gs://bucket/models"), Patience(tries=2, first_wait_s=0.01), timedelta(hours=1))
+
+
+@pytest.fixture
+def edit(anywhere: Repository, tmp_path: Path) -> Callable[[str, str | None], None]:
+    """``edit(path, text)``: what somebody else does to a file of ``anywhere``; None removes it."""
+
+    def change(path: str, text: str | None) -> None:
+        if isinstance(anywhere, ObjectRepository):
+            key = f"{anywhere.address.prefix}/{path}"
+            if text is None:
+                anywhere.store.delete([key])
+                return
+            (tmp_path / "edited").write_text(text)
+            anywhere.store.put(key, tmp_path / "edited")
+            return
+        file = Path(anywhere.url) / path
+        if text is None:
+            file.unlink()
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    return change

@@ -34,6 +34,15 @@ def test_what_a_client_would_not_notice_keeps_the_digest(make_bundle) -> None:
     assert content_digest(later, "# another comment\n" + with_version(bundle.config, 7)) == digest
 
 
+def test_what_was_timed_is_not_part_of_the_content(make_bundle) -> None:
+    bundle = make_bundle()
+    digest = content_digest(bundle.manifest, bundle.config)
+    timed = msgspec.structs.replace(bundle.manifest, parameters={**bundle.manifest.parameters, "crossover": "8"})
+    config = bundle.config + 'parameters { key: "crossover" value { string_value: "8" } }\n'
+    assert content_digest(timed, config) == digest
+    assert content_digest(bundle.manifest, config.replace("crossover", "plan")) != digest
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millwork.artifacts import assemble
+from millwork.artifacts import package_code
 from millwork.storage import texts
 
 
@@ -49,7 +49,7 @@ def test_golden_rows_of_text_are_asked_as_triton_sends_them(
     own.__dict__["Runner"] = Runner
     monkeypatch.setitem(sys.modules, own.__name__, own)
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", ModuleType("triton_python_backend_utils"))
-    spec = importlib.util.spec_from_file_location("served_model_with_text", assemble.MODEL_PY)
+    spec = importlib.util.spec_from_file_location("served_model_with_text", package_code.MODEL_PY)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

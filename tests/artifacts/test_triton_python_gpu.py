@@ -17,7 +17,7 @@ from models import emulated
 from models.emulated import Emulated
 from models.forests import hard_rows, program_of, random_forest
 
-from millwork.artifacts import assemble
+from millwork.artifacts import package_code
 from millwork.compile.backends.native import cuda, cuda_file
 from millwork.compile.runners import cuda_runner
 from millwork.passes.program import run
@@ -86,7 +86,7 @@ def model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     own.__dict__["Runner"] = opened
     monkeypatch.setitem(sys.modules, triton.__name__, triton)
     monkeypatch.setitem(sys.modules, own.__name__, own)
-    spec = importlib.util.spec_from_file_location("served_model", assemble.MODEL_PY)
+    spec = importlib.util.spec_from_file_location("served_model", package_code.MODEL_PY)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -22,10 +22,10 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models.emulated import COMPILER
-from models.forests import hard_rows, one_sided, perfect_forest, program_of, random_forest
+from models.forests import hard_rows, one_sided, perfect_forest, program_of, random_forest, source_of
 
 from millwork.compile import kernel
-from millwork.compile.backends.native import cpu_file
+from millwork.compile.backends.native import cpu, cpu_file
 from millwork.compile.frontends.read import read
 from millwork.compile.runners import native_runner
 from millwork.compile.runners.native_runner import Runner
@@ -33,6 +33,7 @@ from millwork.passes import base
 from millwork.passes.forest import leaves, margins
 from millwork.passes.pass_table import LOWERING
 from millwork.passes.program import MissingSentinel, Program, encode, run
+from millwork.triton_releases import newest
 
 ISAS = ("avx512", "avx2", "portable")
 PLANS = ("rows", "blocks", "auto")
@@ -452,6 +453,19 @@ def test_a_tree_whose_output_isnt_there_is_refused(outputs: int, output: int, co
     library = native_runner.load(folder)
     assert library.mw_open_bytes(ctypes.addressof(held), len(blob), None, ctypes.byref(handle)) == code
     library.mw_close(handle)
+
+
+def test_the_same_model_is_the_same_file_whatever_was_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = program_of(perfect_forest(3, (4, 5)))
+    for timed in (2, 65):
+        monkeypatch.setattr(cpu, "crossover", lambda _, timed=timed: timed)
+        folder = tmp_path / str(timed)
+        folder.mkdir()
+        artifact = cpu.backend().build(program, source_of(), folder, newest())
+        runner = Runner(folder / artifact.model_file, artifact.parameters, threads=1)
+        assert (artifact.parameters["crossover"], runner.shape.crossover) == (str(timed), timed)
+    one, two = (tmp_path / timed / cpu.MODEL_FILE for timed in ("2", "65"))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_the_library_is_built() -> None:

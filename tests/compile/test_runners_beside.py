@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from millwork.artifacts import assemble
+from millwork.artifacts import package_code
 from millwork.compile.runners import load
 
 FOLDER = Path(load.__file__).parent
@@ -50,10 +50,10 @@ def test_an_artifact_brings_its_own(name: str, tmp_path: Path) -> None:
     installed.mkdir(), own.mkdir()
     (installed / "labels.py").write_text("")
     (installed / "triton_python_backend_utils.py").write_text("")  # Triton's, which nothing of it is asked here
-    shutil.copy(assemble.MODEL_PY, own)
-    shutil.copy(load.source(name), own / assemble.RUNNER_FILE)
+    shutil.copy(package_code.MODEL_PY, own)
+    shutil.copy(load.source(name), own / package_code.RUNNER_FILE)
     for path in load.beside(name):
         shutil.copy(path, own)
     done = subprocess.run([sys.executable, "-P", "-c", SERVED, installed, own], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(own / assemble.RUNNER_FILE), str(own / "labels.py")]
+    assert done.stdout.split() == [str(own / package_code.RUNNER_FILE), str(own / "labels.py")]

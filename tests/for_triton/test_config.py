@@ -10,8 +10,8 @@ import pytest
 from millwork import __version__
 from millwork.errors import ModelError, UsageError
 from millwork.triton import config as triton_config
-from millwork.triton.config import ConfigRequest, render
-from millwork.triton.settings import Settings
+from millwork.triton.config import ConfigRequest, differing, render, settings_of, with_settings
+from millwork.triton.settings import Kind, Settings
 from millwork.triton_releases import find
 from millwork.values import OutputContract
 from millwork.values.tensorrt_plan import PlanFacts
@@ -165,3 +165,35 @@ def test_an_engine_says_its_profiles_and_the_sizes_of_its_graphs_whatever_is_tun
         assert specs == [(1, [15]), (64, [15])]
         assert config.optimization.cuda.graphs == (settings.instances == 2)
     assert "default_model_filename" not in text
+
+
+OWN = {
+    "onnxruntime": {"gpu_execution_accelerator": "tensorrt", "execution_mode": "1"},
+    "fil": {"layout": "layered", "chunk_size": "16", "transfer_threshold": "16"},
+    "tensorrt": {"cuda_graphs": "true", "busy_wait_events": "true"},
+}
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "fil", "python", "millwork", "tensorrt"])
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(instances=3, threads=2, batching=False, max_batch=7),
+        Settings(preferred=(4, 8), delay_us=200, max_queue=9, timeout_us=5000, gpus=(0, 1)),
+    ],
+    ids=["plain", "unbatched", "queued"],
+)
+def test_a_configuration_is_what_its_own_settings_make_of_it(backend: str, kind: Kind, settings: Settings) -> None:
+    """So one that isn't was changed: a bundle's is compared with what is written for its settings (renewed.py)."""
+    if backend == "tensorrt" and kind == "cpu":
+        return
+    own = OWN.get(backend, {}) if kind == "gpu" else {}
+    settings = msgspec.structs.replace(settings, kind=kind, gpus=settings.gpus if kind == "gpu" else (), own=own)
+    asked = msgspec.structs.replace(request(backend), settings=settings)
+    text = with_settings(render(asked, version=5), settings, {"instance_group.count": "as measured"}, "best of 3")
+    read = settings_of(text)
+    again = with_settings(render(msgspec.structs.replace(asked, settings=read)), read)
+    assert differing(text, again) == []
+    assert differing(text.replace("dims: ", "dims: 1"), again) == ["input", "model_warmup", "output"]

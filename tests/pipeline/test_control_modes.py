@@ -48,11 +48,18 @@ def test_a_server_that_polls_is_published_to_verified_and_rolled_back(start, tmp
         with Session(running.grpc_url) as asked:
             assert asked.versions("m") == (2,)
             np.testing.assert_array_equal(asked.infer("m", ROWS), 3 * ROWS)
+            wrong, broken = scaling(tmp_path / "wrong", "4", 5.0), scaling(tmp_path / "broken", "not a number", 5.0)
+            for bundle, reason in ((wrong, "answers wrong: row 0"), (broken, "could not convert string to float")):
+                with pytest.raises(
+                    PublicationError, match=rf"rehearsed on the managed .*{reason}.*nothing was committed"
+                ):
+                    publish.publish([bundle], into, serving, Silent())
+            elsewhere = publish.Rehearsal(done="a server that says yes to everything")
             with pytest.raises(PublicationError, match=r"answers wrong.*version 2 still serves"):
-                publish.publish([scaling(tmp_path / "wrong", "4", 5.0)], into, serving, Silent())
+                publish.publish([wrong], into, serving, Silent(), rehearsed=elsewhere)
             assert asked.versions("m") == (2,), "it was waited for"
             with pytest.raises(PublicationError, match=r"could not convert string to float.*version 2 still serves"):
-                publish.publish([scaling(tmp_path / "broken", "not a number", 5.0)], into, serving, Silent())
+                publish.publish([broken], into, serving, Silent(), rehearsed=elsewhere)
             assert publish.rollback(into, "m", None, serving, Silent()).version == 1
             np.testing.assert_array_equal(asked.infer("m", ROWS), 2 * ROWS)
 

@@ -10,15 +10,21 @@ import msgspec
 import numpy as np
 import pytest
 import xgboost
+from models import jobs
+from models.scaling import scaling
 
-from millwork.artifacts.repository import served_version, versions
+from millwork.artifacts.repository import LocalRepository, served_version, versions
 from millwork.errors import PublicationError, UsageError
 from millwork.pipeline import optimize as pipeline
-from millwork.pipeline import serve
+from millwork.pipeline import publish as publication
+from millwork.pipeline import rehearsal, serve
 from millwork.pipeline.options import Options
-from millwork.triton import server
+from millwork.progress import Silent
+from millwork.triton import counters, server
+from millwork.triton.address import parse
 from millwork.triton.client import Session
 from millwork.triton.readiness import backends_of, forget
+from millwork.triton.serving import prepare
 
 pytestmark = pytest.mark.triton
 
@@ -232,3 +238,60 @@ def test_a_server_forgets_a_model_that_failed_to_load(remote):
         assert not is_ready(remote)
         forget(session, "broken")
         assert becomes_ready(remote, session)
+
+
+# ── rehearsed before it serves ────────────────────────────────────────────────────────────────────────────
+
+
+def on_the_server() -> publication.Rehearsal:
+    return publication.Rehearsal(asked=rehearsal.Asked(on_server=True))
+
+
+def test_a_wrong_version_is_rehearsed_on_the_server_and_never_committed(tmp_path, remote):
+    """No client can be answered by it: config.pbtxt never names it, and its number is free."""
+    into, serving = LocalRepository(root=tmp_path / "models"), prepare(parse(remote.grpc_url), None, print)
+    first, _ = publication.publish(
+        [scaling(tmp_path / "2", "2", 2.0)], into, serving, Silent(), rehearsed=on_the_server()
+    )
+    assert first.rehearsed == f"Triton {serving.release.version} at {remote.grpc_url}, under another name"
+    before = jobs.contents(tmp_path / "models")
+    for name, factor, reason in (("wrong", "4", "answers wrong: row 0"), ("broken", "?", "isn't loaded: .*convert")):
+        with pytest.raises(PublicationError, match=rf"{reason}.*nothing was committed; version 1 still serves"):
+            publication.publish(
+                [scaling(tmp_path / name, factor, 5.0)], into, serving, Silent(), rehearsed=on_the_server()
+            )
+        assert jobs.contents(tmp_path / "models") == before
+    with Session(remote.grpc_url) as session:
+        assert becomes_ready(remote, session)
+        assert session.versions("m") == (1,)
+        assert [name for name in session.models() if "rehearsal" in name and session.versions(name)] == []
+
+
+def test_a_wrong_version_is_rehearsed_on_the_managed_triton_by_itself(tmp_path, remote):
+    into, serving = LocalRepository(root=tmp_path / "models"), prepare(parse(remote.grpc_url), None, print)
+    first, _ = publication.publish([scaling(tmp_path / "2", "2", 2.0)], into, serving, Silent())
+    assert first.rehearsed.startswith("the managed Triton ")
+    assert publication.words(first) == f"version 1 of m, rehearsed on {first.rehearsed}, verified on {first.server}"
+    with pytest.raises(PublicationError, match=r"rehearsed on the managed .*answers wrong.*version 1 still serves"):
+        publication.publish([scaling(tmp_path / "wrong", "4", 5.0)], into, serving, Silent())
+    assert served_version(tmp_path / "models", "m") == 1
+
+
+def test_a_server_without_room_for_both_is_told_before_anything_is_loaded(tmp_path, remote, monkeypatch):
+    page = "nv_cpu_memory_total_bytes 1000\nnv_cpu_memory_used_bytes 990\n"
+    monkeypatch.setattr(rehearsal.counters, "read", lambda _: page)
+    into, serving = LocalRepository(root=tmp_path / "models"), prepare(parse(remote.grpc_url), None, print)
+    with pytest.raises(PublicationError, match=r"no room on .* it needs about .*, and 10 B of 1000 B are free"):
+        publication.publish([scaling(tmp_path / "2", "2", 2.0)], into, serving, Silent(), rehearsed=on_the_server())
+
+
+def test_the_servers_own_metrics_say_what_memory_it_has(remote):
+    pages = (counters.read(f"http://127.0.0.1:{remote.ports.metrics}/metrics") for _ in range(20_000))
+    total, used = next(filter(all, (counters.memory(page, "cpu") for page in pages)))  # it looks every two seconds
+    assert 0 < used < total
+
+
+def test_nothing_is_rehearsed_on_no_server(model_file, tmp_path):
+    options = Options(model=str(model_file), repository=str(tmp_path / "m"), triton="none", rehearse_on_server=True)
+    with pytest.raises(UsageError, match="--rehearse-on-server with --triton none: there is no server"):
+        pipeline.optimize(options)

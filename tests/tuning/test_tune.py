@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import re
@@ -16,7 +17,9 @@ from models.jobs import Desk, millwork
 from tritonclient.grpc import InferenceServerClient
 
 from millwork import triton_releases, worker
-from millwork.artifacts.repository import served_version
+from millwork.artifacts.repository import at, served_version
+from millwork.commands import tune as tune_command
+from millwork.commands.options import TuneOptions
 from millwork.compile.backends.native import cpu
 from millwork.errors import PublicationError
 from millwork.executors import LocalExecutor
@@ -175,6 +178,28 @@ def test_tune_changes_the_configuration_only(shop, tmp_path):
     old, new = (shop.repository / "clicks" / str(version) for version in (before, before + 1))
     assert triton_config.settings_of(config.read_text()).delay_us < 50_000
     assert (old / "model.onnx").read_bytes() == (new / "model.onnx").read_bytes()
+
+
+def test_what_was_published_while_it_was_tuned_is_not_replaced(shop, tmp_path, monkeypatch):
+    """By ``tune``, and by a ``retune --apply`` that looked before that."""
+    read = tune_command.terms_of(tune_command.published(at(str(shop.repository)), "clicks", tmp_path / "read"))
+    search = tuning.tune
+
+    def meanwhile(*given, **named):
+        said = shop.optimize(shop.files.again, "--name", "clicks", "--run-dir", tmp_path / "again", "--triton", "none")
+        assert said.code == 0, said.err
+        return search(*given, **named)
+
+    monkeypatch.setattr(tuning, "tune", meanwhile)
+    words = ("--repository", shop.repository, "--traffic", TRAFFIC, "--run-dir", tmp_path / "run", "--json")
+    said = millwork("tune", "clicks", *words, "--tune-budget", "3")
+    served = served_version(shop.repository, "clicks")
+    assert said.code == 7, said.err
+    assert f"another version was published meanwhile: version {served} serves, {read.expected} was read" in said.err
+    assert served == read.expected + 1
+    request = tune_command.requested(TuneOptions(name="clicks", repository=str(shop.repository), traffic=TRAFFIC))
+    with pytest.raises(PublicationError, match=f"version {served} serves, {read.expected} was read"):
+        tune_command.tune(dataclasses.replace(request, read=read), Silent())
 
 
 # ── on a server of the user's ─────────────────────────────────────────────────────────────────────────────

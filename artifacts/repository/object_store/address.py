@@ -141,6 +141,14 @@ class Place(Value):
     def record(self, number: int) -> str:
         return f"{self.records}/{number}.json"
 
+    def kept(self, number: int) -> str:
+        """The configuration by which the version served last, where that isn't its own."""
+        return f"{self.records}/{number}.pbtxt"
+
+    def other(self, digest: str) -> str:
+        """A configuration that served no version."""
+        return f"{self.records}/other-{digest}.pbtxt"
+
 
 def number_in(path: str, folder: str) -> int | None:
     """The version whose file ``path`` is, in the model's ``folder``; None for other files."""

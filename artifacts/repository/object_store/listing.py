@@ -11,14 +11,17 @@ import msgspec
 from ....errors import ModelError, PublicationError, UsageError
 from ....storage import wire
 from ....triton import config as triton_config
-from ....values import FileDigest, Manifest
+from ....values import Manifest
 from ... import manifest as manifests
 from ..base import VersionEntry
+from ..terms import NOBODY, Incumbent
 from . import records
 from .address import Place, number_in
 from .records import VersionRecord
 from .store import Store, Tag
 
+TRIES = 20
+"""How often what serves is read again where it was replaced while it was read."""
 NOT_PUBLISHED = ("uploading", "withdrawn")
 """The states of versions that nobody may serve."""
 
@@ -32,7 +35,19 @@ class Served(NamedTuple):
 
 
 def served_now(store: Store, place: Place) -> Served | None:
-    """What serves, or None where there is no config.pbtxt; :class:`ModelError` where it can't be read."""
+    """What serves, or None where there is no config.pbtxt; :class:`ModelError` where it can't be read. Read again where
+    what it names was taken back in between."""
+    for _ in range(TRIES):
+        now = _served_now(store, place)
+        if now is None or now.version is not None:
+            break
+        again = store.read(place.config)
+        if again is not None and again.tag == now.tag:
+            break
+    return now
+
+
+def _served_now(store: Store, place: Place) -> Served | None:
     found = store.read(place.config)
     if found is None:
         return None
@@ -44,6 +59,20 @@ def served_now(store: Store, place: Place) -> Served | None:
         raise ModelError(
             f"{place.address.bucket_url}/{place.config}: {error}", "Correct the file, or give another --name."
         ) from error
+
+
+def incumbent(store: Store, place: Place, now: Served | None) -> Incumbent:
+    """What serves now, and would be replaced."""
+    if now is None or now.version is None:
+        return NOBODY
+    held = records.held(store, place, now.version)
+    signed = held is not None and held.record.signer != ""
+    return Incumbent(
+        version=now.version,
+        manifest=read_manifest(store, place, now.version),
+        config=now.text,
+        signed=signed or store.read(f"{place.version(now.version)}/{manifests.SIGNATURE_FILE}") is not None,
+    )
 
 
 def folders(paths: Iterable[str], place: Place) -> list[int]:
@@ -70,13 +99,17 @@ def versions(store: Store, place: Place) -> list[VersionEntry]:
 
 def find(store: Store, place: Place, version: int | None) -> int:
     """``version``, or the one that serves; :class:`UsageError` where there is none."""
-    there = [entry.version for entry in versions(store, place)]
+    served: Served | None = None
+    for _ in range(TRIES):
+        served = served_now(store, place) if version is None else None
+        there = [entry.version for entry in versions(store, place)]
+        if served is None or served.version in there or _is(store, place, served):
+            break
     if not there:
         raise UsageError(
             f"{place.address.url}: there is no model called {place.name!r} in this repository",
             "Check --repository and --name.",
         )
-    served = served_now(store, place) if version is None else None
     number = version if version is not None else served.version if served is not None else None
     if number not in there or number is None:
         asked = "no version serves" if number is None else f"there is no version {number}"
@@ -84,6 +117,11 @@ def find(store: Store, place: Place, version: int | None) -> int:
             f"{place.name}: {asked} in this repository", f"The versions here: {', '.join(map(str, there))}."
         )
     return number
+
+
+def _is(store: Store, place: Place, served: Served) -> bool:
+    now = served_now(store, place)
+    return now is not None and now.tag == served.tag
 
 
 def download(store: Store, place: Place, version: int, into: Path) -> Path:
@@ -109,23 +147,6 @@ def download(store: Store, place: Place, version: int, into: Path) -> Path:
     return folder
 
 
-def problems(store: Store, place: Place, version: int, expected: tuple[FileDigest, ...]) -> list[str]:
-    """What is wrong with the files that the store gives back, one sentence each."""
-    found = []
-    for entry in expected:
-        try:
-            digest, size = store.digest(f"{place.version(version)}/{entry.path}")
-        except FileNotFoundError:
-            found.append(f"{entry.path} is missing")
-            continue
-        if (digest, size) != (entry.sha256, entry.bytes):
-            found.append(
-                f"{entry.path} was changed: sha256 {digest[:12]}… of {size} bytes, expected "
-                f"{entry.sha256[:12]}… of {entry.bytes}"
-            )
-    return found
-
-
 class Before(NamedTuple):
     """What served before a version: its number, where it is one of the folders, and its config.pbtxt."""
 
@@ -146,13 +167,12 @@ def before(record: VersionRecord, known: Mapping[int, VersionRecord]) -> Before 
     return None
 
 
-def kept_config(store: Store, place: Place, version: int, known: Mapping[int, VersionRecord]) -> str | None:
-    """The config.pbtxt that ``version`` served by last, or its own; None where there is neither."""
+def config_before(version: int, known: Mapping[int, VersionRecord]) -> bytes | None:
+    """The config.pbtxt that ``version`` served by when it was last replaced, as the records have it."""
     later = [known[number] for number in sorted(known, reverse=True) if known[number].before == version]
-    if later and (text := later[0].config_before) is not None:
-        return triton_config.unstamped(text.decode())
-    own = store.read(f"{place.version(version)}/{manifests.CONFIG_FILE}")
-    return None if own is None else own.content.decode()
+    if not later or (text := later[0].config_before) is None:
+        return None
+    return triton_config.unstamped(text.decode()).encode()
 
 
 def read_manifest(store: Store, place: Place, version: int) -> Manifest | None:

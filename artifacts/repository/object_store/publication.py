@@ -15,7 +15,6 @@ again.
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -24,17 +23,20 @@ from pathlib import Path
 
 from ....errors import MillworkError, ModelError, PublicationError
 from ....storage import opening
-from ....storage.files import digests
+from ....storage.files import digests, sha256_file
 from ....storage.scratch import folder as scratch_folder
 from ....triton import backend_rows
 from ....triton import config as triton_config
 from ....values import FileDigest
 from ... import manifest as manifests
+from ... import signing
 from ...bundle import Bundle, content_digest
 from ..base import Restored, Sign, Verify
-from . import listing, records
+from ..terms import RefusedError, Terms, UnsignedError, judge, require_expected
+from . import kept, listing, pinning, records, sound
 from .address import Place
 from .listing import Served
+from .pinning import stamp
 from .records import Held, VersionRecord
 from .store import LostAnswerError, Store
 
@@ -58,25 +60,29 @@ def publish(
     verify: Verify | None,
     restored: Restored | None,
     sign: Sign | None,
+    terms: Terms,
     grace: timedelta = GRACE,
-) -> int:
-    """The version that serves ``bundle`` now. :class:`PublicationError` where it can't; what served before still does,
-    unless the message says that this couldn't be learned."""
+) -> tuple[int, tuple[str, ...]]:
+    """The version that serves ``bundle`` now, and what to say of what it replaced. :class:`PublicationError` where it
+    can't; what served before still does, unless the message says that this couldn't be learned."""
     digest = content_digest(bundle.manifest, bundle.config)
+    notes: tuple[str, ...] = ()
     try:
         with scratch_folder("publish") as staged:
             now = listing.served_now(store, place)
+            _require_read(place, now, terms)
             if now is not None and now.version is not None and not _signed_as_asked(store, place, now.version, sign):
                 now = None  # what serves isn't what is asked for
             same = _served_with(store, place, now, digest)
             if same is not None:
                 if verify is not None:
                     _asked(place, store, same, verify)
-                return same
+                return same, ()
             _stage(bundle, staged / "version")
-            transaction = _adopted(store, place, now, digest) or _committed(
-                store, place, bundle, staged / "version", digest, sign
-            )
+            transaction = _adopted(store, place, now, digest)
+            if transaction is None:
+                _judged(store, place, listing.served_now(store, place), bundle, terms, sign)  # before anything is sent
+                transaction, notes = _committed(store, place, bundle, staged / "version", digest, sign, terms)
     except OSError as error:  # this machine's disk
         raise PublicationError(f"{place.name}: publishing failed: {error}; nothing was committed") from error
     try:
@@ -89,7 +95,23 @@ def publish(
     except BaseException as error:
         raise undone(store, place, transaction, error, restored) from error
     sweep(store, place, grace)
-    return transaction.record.version
+    return transaction.record.version, notes
+
+
+def _require_read(place: Place, now: Served | None, terms: Terms) -> None:
+    """RefusedError where another version serves than was read, or by another configuration."""
+    if now is None:
+        require_expected(place.name, None, terms)
+    else:
+        require_expected(place.name, now.version, terms, now.text)
+
+
+def _judged(
+    store: Store, place: Place, now: Served | None, bundle: Bundle, terms: Terms, sign: Sign | None
+) -> tuple[str, ...]:
+    """What to say of what the bundle replaces; refused where it may not replace that."""
+    _require_read(place, now, terms)
+    return judge(listing.incumbent(store, place, now), bundle, terms, signs=sign is not None)
 
 
 def _finished(store: Store, place: Place, transaction: Held) -> bool:
@@ -126,6 +148,7 @@ def undone(
         if committed and now is not None:
             if restored is not None:
                 time.sleep(CLOCK_S)
+            kept.keep(store, place, now, withdrawn=True)
             _put_back(store, place, now, transaction.record)
         _withdraw(store, place, transaction)
         serves = listing.served_now(store, place)
@@ -153,12 +176,6 @@ def still_serves(now: Served | None) -> str:
     return (
         f"version {now.version} still serves" if now is not None and now.version else "no version of the model serves"
     )
-
-
-def stamp(text: str, version: int | None) -> str:
-    """``text`` with a line that no other put of this configuration has."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return triton_config.stamped(text, f"version {version} since {at}, {secrets.token_hex(8)}")
 
 
 def sweep(store: Store, place: Place, grace: timedelta = GRACE) -> list[int]:
@@ -210,19 +227,25 @@ def _adopted(store: Store, place: Place, now: Served | None, digest: str) -> Hel
     held = records.held(store, place, now.version)
     if held is None or held.record.state != "committing" or held.record.digest != digest:
         return None
+    if sound.problems(store, place, now.version, held.record.noted):
+        return None
     return records.changed(store, place, held)
 
 
-def _committed(store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None) -> Held:
-    """The version once config.pbtxt names it. What isn't committed is taken away again."""
+def _committed(
+    store: Store, place: Place, bundle: Bundle, folder: Path, digest: str, sign: Sign | None, terms: Terms
+) -> tuple[Held, tuple[str, ...]]:
+    """The version once config.pbtxt names it, and what to say of what it replaced, which is judged before each attempt:
+    the put is made on the condition that it serves still. What isn't committed is taken away again."""
     transaction: Held | None = None
     try:
         for _ in range(ROUNDS):
             if transaction is None:
-                _pinned(store, place)  # before there is another folder, which could be the latest
+                pinning.pinned(store, place)  # before there is another folder, which could be the latest
                 transaction = _reserved(store, place, bundle, digest)
                 _upload(store, place, bundle, folder, transaction.record.version, sign)
-            base = _pinned(store, place)
+            base = pinning.pinned(store, place)
+            notes = _judged(store, place, base, bundle, terms, sign)
             ready = records.changed(
                 store,
                 place,
@@ -230,18 +253,25 @@ def _committed(store: Store, place: Place, bundle: Bundle, folder: Path, digest:
                 state="committing",
                 before=None if base is None else base.version,
                 config_before=None if base is None else base.text.encode(),
+                config_sha256=sha256_file(folder / manifests.CONFIG_FILE),
+                signer=signing.signed_by(folder),
             )
             if ready is not None:
                 transaction = ready
+                told = kept.keep(store, place, base)
                 if not _passed(transaction.record, base, records.read_all(store, place)) and _commit(
                     store, place, bundle, transaction.record.version, base
                 ):
-                    return transaction
+                    return transaction, (*notes, *told)
                 if not _passed(transaction.record, listing.served_now(store, place), records.read_all(store, place)):
                     continue
                 _withdraw(store, place, transaction)
             transaction = None
         raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
+    except (RefusedError, UnsignedError):
+        if transaction is not None:
+            _withdraw(store, place, transaction)
+        raise
     except LostAnswerError as error:
         raise PublicationError(
             f"{place.name}: publishing failed: {error.message}; the version is complete, but it isn't known whether "
@@ -291,39 +321,6 @@ def _send(store: Store, key: str, file: Path, entry: FileDigest) -> None:
     )
 
 
-def _pinned(store: Store, place: Place) -> Served | None:
-    """What serves, by a configuration that names its version: one that says "the latest" would serve what is being
-    uploaded, and is first replaced by its twin that doesn't. Somebody else's model without any, which a server
-    completes by itself, is given one that names its highest version and no more."""
-    while True:
-        now = listing.served_now(store, place)
-        if now is None:
-            there = _others(store, place)
-            if not there:
-                return None
-            store.create(place.config, stamp(triton_config.pinned("", (there[-1],)), there[-1]).encode())
-            continue
-        if now.version is None:
-            return now
-        try:
-            pinned = triton_config.pinned(now.text, (now.version,))
-        except ModelError as error:
-            raise PublicationError(
-                f"{place.config}: its version_policy can't be rewritten: {error.message}",
-                "Give it a version_policy that names the versions (specific), or give another --name.",
-            ) from error
-        if pinned == now.text:
-            return now
-        store.swap(place.config, stamp(pinned, now.version).encode(), now.tag)
-
-
-def _others(store: Store, place: Place) -> list[int]:
-    """The versions that are there and that millwork knows nothing of, ascending."""
-    there = listing.folders(store.sizes(place.model), place)
-    known = records.numbers(store, place)  # after it: a publisher reserves its number before it uploads
-    return [number for number in there if number not in known]
-
-
 def _passed(record: VersionRecord, base: Served | None, known: Mapping[int, VersionRecord]) -> bool:
     """Whether a higher version was committed, or is about to be: then this number's time is over."""
     if base is not None and base.version is not None and base.version > record.version:
@@ -371,7 +368,7 @@ def _served_with(store: Store, place: Place, now: Served | None, digest: str) ->
         same = content_digest(manifest, now.text) == digest
     except ModelError:
         return None
-    return now.version if same and not listing.problems(store, place, now.version, manifest.files) else None
+    return now.version if same and not sound.problems(store, place, now.version, held.record.noted) else None
 
 
 def _asked(place: Place, store: Store, version: int, verify: Verify) -> None:

@@ -22,6 +22,7 @@ import msgspec
 from ....errors import PublicationError
 from ....storage import wire
 from ....values import Value
+from ..standard import Noted
 from .address import Place
 from .store import Store, Tag
 
@@ -31,7 +32,7 @@ State = Literal["uploading", "committing", "finished", "withdrawn"]
 class VersionRecord(Value):
     """``before``: the version that served when this one was committed, and ``config_before`` the config.pbtxt that it
     served by (None: none did). ``digest``: of the bundle's content. ``token``: makes each text of a record its own.
-    ``since``: ISO 8601, UTC.
+    ``since``: ISO 8601, UTC. ``config_sha256``: of the version's own config.pbtxt; ``signer``: whose key signed it.
     """
 
     version: int
@@ -44,6 +45,13 @@ class VersionRecord(Value):
     token: str
     before: int | None = None
     config_before: bytes | None = None
+    config_sha256: str = ""
+    signer: str = ""
+
+    @property
+    def noted(self) -> Noted:
+        """What is known of the version as it was published."""
+        return Noted(manifest_sha256=self.manifest_sha256, config_sha256=self.config_sha256, signer=self.signer)
 
     @property
     def who(self) -> str:

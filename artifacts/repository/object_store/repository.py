@@ -14,6 +14,8 @@ from ...bundle import Bundle
 from ..base import Restored, Sign, Verify, VersionEntry
 from ..names import check_name
 from ..server_notes import SERVER_FILE, ServerNotes, decoded, encoded
+from ..standard import NOTHING, Noted
+from ..terms import ANY, Incumbent, Terms
 from . import listing, publication, records
 from . import rollback as back
 from .address import Address, Place
@@ -76,6 +78,10 @@ class ObjectRepository:
         held = records.held(self.store, self._place(name), version)
         return "" if held is None else held.record.manifest_sha256
 
+    def noted(self, name: str, version: int) -> Noted:
+        held = records.held(self.store, self._place(name), version)
+        return NOTHING if held is None else held.record.noted
+
     def unreadable(self, name: str, version: int) -> str:
         return ""  # who may read objects is the bucket's to say
 
@@ -88,6 +94,14 @@ class ObjectRepository:
             opening.write(folder / SERVER_FILE, encoded(notes))
             self.store.put(f"{self.address.state}/{SERVER_FILE}", folder / SERVER_FILE)
 
+    def serves(self, name: str) -> int | None:
+        now = listing.served_now(self.store, self._place(name))
+        return None if now is None else now.version
+
+    def incumbent(self, name: str) -> Incumbent:
+        place = self._place(name)
+        return listing.incumbent(self.store, place, listing.served_now(self.store, place))
+
     def publish(
         self,
         bundle: Bundle,
@@ -95,18 +109,26 @@ class ObjectRepository:
         verify: Verify | None = None,
         restored: Restored | None = None,
         sign: Sign | None = None,
+        terms: Terms = ANY,
     ) -> Publication:
         place = self._place(bundle.name)
-        version = publication.publish(self.store, place, bundle, verify, restored, sign, self._grace)
-        return self._published(place, version, verify)
+        version, notes = publication.publish(self.store, place, bundle, verify, restored, sign, terms, self._grace)
+        return self._published(place, version, verify, notes)
 
     def rollback(
-        self, name: str, to: int | None = None, *, verify: Verify | None = None, restored: Restored | None = None
+        self,
+        name: str,
+        to: int | None = None,
+        *,
+        verify: Verify | None = None,
+        restored: Restored | None = None,
+        terms: Terms = ANY,
     ) -> Publication:
         place = self._place(name)
-        return self._published(place, back.rollback(self.store, place, to, verify, restored), verify)
+        version, notes = back.rollback(self.store, place, to, verify, restored, terms)
+        return self._published(place, version, verify, notes)
 
-    def _published(self, place: Place, version: int, verify: Verify | None) -> Publication:
+    def _published(self, place: Place, version: int, verify: Verify | None, notes: tuple[str, ...]) -> Publication:
         manifest = self.store.read(f"{place.version(version)}/{manifests.MANIFEST_FILE}")
         return Publication(
             repository=self.url,
@@ -114,6 +136,7 @@ class ObjectRepository:
             version=version,
             manifest_sha256="" if manifest is None else manifests.sha256_of(manifest.content),
             verified=verify is not None,
+            notes=notes,
         )
 
     def _place(self, name: str) -> Place:

@@ -6,17 +6,23 @@ from collections.abc import Mapping
 
 from ....errors import PublicationError, UsageError
 from ....triton import config as triton_config
+from ... import manifest as manifests
+from .. import standard
 from ..base import Restored, Verify
-from . import listing, records
+from ..terms import NOBODY, Terms, noted_back, require_expected
+from . import kept, listing, records, sound
 from .address import Place
 from .listing import Served
-from .publication import explain, stamp, still_serves
+from .pinning import stamp
+from .publication import explain, still_serves
 from .records import VersionRecord
 from .store import Store
 
 
-def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, restored: Restored | None) -> int:
-    """The version that serves now: ``to``, or the one that served before the present one.
+def rollback(
+    store: Store, place: Place, to: int | None, verify: Verify | None, restored: Restored | None, terms: Terms
+) -> tuple[int, tuple[str, ...]]:
+    """The version that serves now, ``to`` or the one that served before the present one, and what to say of it.
 
     If ``verify`` raises, the present configuration is put back, and :class:`PublicationError` raised; so it is where
     somebody publishes at the same moment. :class:`UsageError` for a version that isn't there.
@@ -28,58 +34,66 @@ def rollback(store: Store, place: Place, to: int | None, verify: Verify | None, 
             "Check --repository and --name.",
         )
     now = listing.served_now(store, place)
+    if to is None or now is None or now.version != to:
+        require_expected(place.name, None if now is None else now.version, terms)
     known = records.read_all(store, place)
     there = [n for n in there if n not in known or known[n].state == "finished" or (now and n == now.version)]
-    target, text = _target(store, place, now, known, there, to)
+    target = _target(place, now, known, there, to)
+    _require_sound(store, place, target, now, known)
+    text, notes = kept.serving(store, place, target, known)
     if now is not None and target == now.version:
-        text = now.text
-    _require_whole(store, place, target, now, ours=target in known)
+        text, notes = now.text, ()
+    if text is None:
+        raise UsageError(f"{place.name}: there is no config.pbtxt that serves version {target}")
     if max(triton_config.served(text, there), default=None) != target:
         raise PublicationError(
             f"{place.name}: there is no config.pbtxt that serves version {target}; {still_serves(now)}"
         )
     if now is None or target != now.version:
+        aim = listing.incumbent(store, place, Served(text, now.tag, target)) if now is not None else NOBODY
+        notes = (*noted_back(listing.incumbent(store, place, now), aim), *notes, *kept.keep(store, place, now))
         _switch(store, place, now, text, target)
     if verify is not None:
         try:
             verify(target)
         except BaseException as error:
             raise _back(store, place, now, target, error, restored) from error
-    return target
+    return target, notes
 
 
 def _target(
-    store: Store, place: Place, now: Served | None, known: Mapping[int, VersionRecord], there: list[int], to: int | None
-) -> tuple[int, str]:
-    """The version to go to, and the configuration that it served by."""
+    place: Place, now: Served | None, known: Mapping[int, VersionRecord], there: list[int], to: int | None
+) -> int:
+    """The version to go to."""
     listed = f"The versions here: {', '.join(map(str, there))}."
     if to is not None:
-        text = listing.kept_config(store, place, to, known) if to in there else None
-        if text is None:
+        if to not in there:
             raise UsageError(f"{place.name}: there is no version {to} that can serve", listed)
-        return to, text
+        return to
     present = None if now is None else now.version
     record = known.get(present) if present is not None else None
     earlier = None if record is None else listing.before(record, known)
     if earlier is not None and earlier.version in there and earlier.version is not None:
-        return earlier.version, earlier.config
+        return earlier.version
     lower = [number for number in there if present is not None and number < present]
     lower = [n for n in lower if n in known and known[n].state == "finished"] if record is None else []
-    if not lower or (text := listing.kept_config(store, place, lower[-1], known)) is None:
+    if not lower:
         said = "" if present is None else f" before version {present}"
         raise UsageError(f"{place.name}: no version served{said}", f"{listed} Name one with --version.")
-    return lower[-1], text
+    return lower[-1]
 
 
-def _require_whole(store: Store, place: Place, version: int, now: Served | None, *, ours: bool) -> None:
-    """PublicationError where a version of ``ours`` isn't as it was published."""
-    manifest = listing.read_manifest(store, place, version)
-    wrong = ["its manifest is missing or can't be read"] if manifest is None and ours else []
-    if manifest is not None:
-        wrong = listing.problems(store, place, version, manifest.files)
-    if wrong:
+def _require_sound(
+    store: Store, place: Place, version: int, now: Served | None, known: Mapping[int, VersionRecord]
+) -> None:
+    """PublicationError where a version that millwork published isn't as it was then."""
+    if version not in known and store.read(f"{place.version(version)}/{manifests.MANIFEST_FILE}") is None:
+        return  # somebody else's: nobody knows how it was
+    noted = known[version].noted if version in known else standard.NOTHING
+    if told := sound.problems(store, place, version, noted):
         raise PublicationError(
-            f"{place.name}: version {version} can't serve again: {'; '.join(wrong)}; {still_serves(now)}",
+            f"{place.name}: version {version} can't serve again: {'; '.join(told[: standard.SHOWN])}; "
+            f"{still_serves(now)}",
             "Roll back to another version.",
         )
 

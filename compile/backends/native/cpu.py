@@ -1,7 +1,8 @@
 """``native``: the forest packed for our own kernel, which lies beside it: C++ and SIMD, no framework, no code a model.
 
-The kernel and its plans are in ``compile/kernel``; the file's layout in ``native_file``. Which number of rows is many
-is measured here, on the machine that builds, and stored in the file.
+The kernel and its plans are in ``compile/kernel``; the file's layout in ``native_file``. From how many rows on blocks
+are faster is timed here, on the machine that builds. It goes into the artifact's parameters and never into the file,
+which is the same whenever it is built.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ class Native:
         shutil.copyfile(library, folder / LIBRARY)
         path = folder / MODEL_FILE
         cpu_file.write(program, path)
-        cpu_file.write(program, path, crossover(path))
         decision = program.decision
+        labels = {} if decision is None else {"decision": decision.how, "cut": repr(decision.cut)}
         return Artifact(
             backend=self.name,
             precision=self.precision,
             model_file=MODEL_FILE,
             runner="native_runner",
             triton_backend=kernel.TRITON_BACKEND,
-            parameters={} if decision is None else {"decision": decision.how, "cut": repr(decision.cut)},
+            parameters={"crossover": str(crossover(path)), **labels},
             requirements=(),
             files=(LIBRARY,),
         )

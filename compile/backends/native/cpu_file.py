@@ -2,7 +2,7 @@
 
     0   "MILLWORK"   8 u32 version   12 u32 CRC-32 of the bytes from 16 on   16 u64 size of the file
     24  u32: sections, columns, encoded columns, features F, trees T, outputs K, values a leaf D, nodes M, leaves L
-    60  u8: comparison (1: <=), reduction (1: average), leaf type (1: double), postprocess   64 u32 crossover
+    60  u8: comparison (1: <=), reduction (1: average), leaf type (1: double), postprocess   64 u32 0
     68  u32 1: base scores are added last   128 the sections: u32 kind, u32 bytes an item, u64 offset, u64 items, u64 0
 
 Little-endian; each section starts at a multiple of 64 bytes.
@@ -40,8 +40,8 @@ NAN_LEFT, CATEGORICAL = 1, 2
 Sections = dict[str, npt.NDArray[Any]]
 
 
-def write(program: Program, path: Path, crossover: int = 0) -> None:
-    """The program's packed file. ``crossover``: rows from which on blocks are faster than rows; 0: not measured."""
+def write(program: Program, path: Path) -> None:
+    """The program's packed file: the same program is the same file, wherever and whenever it is written."""
     parts = sections(program)
     entries, blobs, at = [], [], _aligned(HEADER + ENTRY * len(parts))
     for name, values in parts.items():
@@ -65,7 +65,7 @@ def write(program: Program, path: Path, crossover: int = 0) -> None:
         forest.reduction == "average",
         forest.leaf_value.dtype == np.float64,
         POSTPROCESSES.index(program.postprocess),
-        crossover,
+        0,
         forest.leaf_value.dtype == np.float64,
     )
     body = head + bytes(HEADER - 24 - len(head)) + b"".join(entries)

@@ -94,6 +94,7 @@ Wrong ServedModel::read_parameters(const Json &config) {
   if (Wrong wrong = number(config, "threads", 1, 1024, threads)) return wrong;
   if (Wrong wrong = number(config, "device", 0, 1023, device)) return wrong;
   if (Wrong wrong = number(config, "crossover", 0, 1 << 30, crossover)) return wrong;
+  if (handle && !parameter(config, "crossover").empty()) mw_set_crossover(handle, uint32_t(crossover));
   const std::string &how = parameter(config, "decision"), &at = parameter(config, "cut");
   if (how == "second" && shape.answers == 2)
     decision = Decision::kSecond;

@@ -11,15 +11,19 @@ from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt, O
 from ..pipeline.options import (
     MANAGED,
     Backends,
+    ExpectVersion,
     MillworkBackend,
     ModelFile,
     ObjectiveKind,
+    RehearseOnServer,
+    ReplacingOptions,
     RepositoryUrl,
     ServerCredentials,
     SigningKey,
     SloSpec,
     Task,
     Threads,
+    Tolerance,
     TrafficSpec,
     TritonRelease,
     TritonServer,
@@ -110,7 +114,7 @@ class InspectOptions(Options, kw_only=True):
 # ── what is published ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class PublishOptions(ServerCredentials, kw_only=True):
+class PublishOptions(ReplacingOptions, kw_only=True):
     """What ``publish`` publishes, and where."""
 
     run_dir: RunDirectory
@@ -118,6 +122,18 @@ class PublishOptions(ServerCredentials, kw_only=True):
     sign: SigningKey = None
     triton: TritonServer = MANAGED
     millwork_backend: MillworkBackend = False
+    rehearse_on_server: RehearseOnServer = False
+    tolerance: Tolerance = None
+    model: Annotated[
+        str | None,
+        Opt(
+            "--model",
+            metavar="FILE",
+            help="The model's file: what is published is checked against it again. Default: where the run read it, if "
+            "it is there as it was.",
+            panel=MODEL,
+        ),
+    ] = None
 
 
 class RollbackOptions(ServerCredentials, kw_only=True):
@@ -134,6 +150,7 @@ class RollbackOptions(ServerCredentials, kw_only=True):
             panel=PUBLICATION,
         ),
     ] = None
+    expect_version: ExpectVersion = None
     triton: TritonServer = MANAGED
 
 

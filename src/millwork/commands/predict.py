@@ -11,6 +11,7 @@ import numpy as np
 from .. import worker
 from ..artifacts import manifest as manifests
 from ..artifacts import repository
+from ..artifacts.repository import reading
 from ..compile.runners.load import runner
 from ..errors import ModelError, UsageError
 from ..storage import archives, row_files, scratch, tables
@@ -54,7 +55,7 @@ def predict(options: PredictOptions) -> str:
         raise UsageError(f"--output {answers}: no such folder: {answers.parent}")
     where = repository.at(str(options.repository))
     with scratch.folder("predict") as own:
-        folder = where.files(options.name, where.find(options.name, options.version), own / "version")
+        folder = reading.found(where, options.name, options.version, own / "version").folder
         version = f"version {folder.name} of {options.name}"
         reply = _asked(folder, options, own, f"V{version[1:]}")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..artifacts import manifest as manifests
-from ..artifacts.repository import at
+from ..artifacts.repository import at, reading
 from ..artifacts.repository.layout import LONGEST_CONFIG
 from ..artifacts.repository.object_store.address import is_object_store
 from ..artifacts.served_again import native_of
@@ -40,22 +40,24 @@ def find(model: str) -> PublishedVersion | None:
         return None
     where, name, number = place
     repository = at(where)
-    version = repository.find(name, number)
-    entry = next(entry for entry in repository.versions(name) if entry.version == version)
     with scratch.folder("inspect") as copies:
-        folder = repository.files(name, version, copies)
+        found = reading.found(repository, name, number, copies)
+        version, folder = found.version, found.folder
+        serves = number is None or repository.serves(name) == version
         if not (folder / manifests.MANIFEST_FILE).exists():
             raise UsageError(
                 f"{model}: millwork didn't publish version {version}", "It has no manifest. Inspect the model's file."
             )
         manifest = manifests.read(folder)
         own = folder / manifests.CONFIG_FILE
-        text = repository.config(name) if entry.served or not own.is_file() else read_text(own, LONGEST_CONFIG)
+        text = found.config or (
+            repository.config(name) if serves or not own.is_file() else read_text(own, LONGEST_CONFIG)
+        )
     return PublishedVersion(
         repository=repository.url,
         name=name,
         version=version,
-        serves=entry.served,
+        serves=serves,
         served=manifest.served or _said_now(manifest),
         settings=triton_config.settings_of(text).words,
         manifest=manifest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -104,7 +104,10 @@ def retune(request: RetuneRequest, progress: Progress) -> tuple[Retuned, Millwor
         control.foresee(request.triton, progress.note, tuned="--apply")
     name = request.name or _only_one(request)
     with scratch.folder("published") as copies:
-        return _retuned(request, name, published(request.repository, name, copies), progress)
+        bundle = published(request.repository, name, copies)
+        if request.apply and request.sign is None:  # before the counters are watched
+            tune_command.require_unsigned(name, bundle, "Give the key with --sign, or leave --apply out to look only.")
+        return _retuned(request, name, bundle, progress)
 
 
 def _retuned(
@@ -146,7 +149,8 @@ def _retuned(
     )
     if not request.apply or judged.fits:
         return found, None
-    record, error = tune_command.tune(_tune_request(request, name, workload, was), progress)
+    tuned = replace(_tune_request(request, name, workload, was), read=tune_command.terms_of(bundle))
+    record, error = tune_command.tune(tuned, progress)
     return msgspec.structs.replace(found, record=record), error
 
 

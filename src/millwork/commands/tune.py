@@ -13,14 +13,16 @@ from ..artifacts import manifest as manifests
 from ..artifacts import report, signing
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import golden_rows
-from ..artifacts.repository import Repository, at, check_name
+from ..artifacts.repository import Repository, at, check_name, reading, standard
 from ..artifacts.repository.base import Sign
+from ..artifacts.repository.terms import ANY, Terms, require_expected
 from ..artifacts.served_again import again, native_of
 from ..compile.kernel import TRITON_BACKEND
-from ..errors import MillworkError, PublicationError, SloError, UsageError
+from ..errors import MillworkError, ModelError, PublicationError, SloError, UsageError
 from ..executors import LocalExecutor
 from ..pipeline import our_backend, publish
 from ..pipeline.plan import objective_of, traffic_of
+from ..pipeline.publish import Rehearsal
 from ..pipeline.tune import require_visible
 from ..progress import Progress
 from ..storage import inputs, scratch, tables
@@ -53,7 +55,8 @@ RANK = 0
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What ``tune`` is asked to do. ``data``: rows to ask with; without them the version's golden rows are."""
+    """What ``tune`` is asked to do. ``data``: rows to ask with; without them the version's golden rows are. ``read``:
+    what must serve still, where that was read before."""
 
     repository: Repository
     name: str
@@ -67,6 +70,7 @@ class TuneRequest:
     dry_run: bool = False
     sign: Path | None = None
     millwork_backend: bool = False
+    read: Terms = ANY
 
 
 class Rows(Value):
@@ -99,17 +103,37 @@ def requested(options: TuneOptions) -> TuneRequest:
 def published(repository: Repository, name: str, scratch: Path) -> Bundle:
     """The version that serves now as a bundle, its files checked; UsageError where it isn't one of ours. ``scratch``:
     where a store's files are put."""
-    folder = repository.files(name, repository.find(name), scratch)
+    found = reading.found(repository, name, None, scratch)
+    folder = found.folder
     if not (folder / manifests.MANIFEST_FILE).exists():
         raise UsageError(f"{folder}: millwork didn't publish this version", "Publish it with optimize first.")
+    if told := standard.problems(
+        folder, name, found.version, repository.noted(name, found.version), inert=True, bytecode=True
+    ):
+        raise ModelError(
+            f"{name}: version {found.version}, which serves, isn't as it was published: "
+            f"{'; '.join(told[: standard.SHOWN])}",
+            "Publish the model again, or roll back to another version.",
+        )
     manifest = manifests.read_intact(folder)
     return Bundle(
         folder=folder,
         name=name,
-        config=repository.config(name),
+        config=found.config,
         manifest=manifest,
         manifest_sha256=manifests.sha256(folder),
     )
+
+
+def require_unsigned(name: str, bundle: Bundle, hint: str) -> None:
+    """UsageError where what serves is signed: the tuned one wouldn't be."""
+    if (bundle.folder / manifests.SIGNATURE_FILE).exists():
+        raise UsageError(f"{name}: the version that serves is signed, and the tuned one wouldn't be", hint)
+
+
+def terms_of(bundle: Bundle) -> Terms:
+    """What was published is replaced only while it serves, and by the configuration that was read."""
+    return Terms(expected=int(bundle.folder.name), config=bundle.config)
 
 
 def tune(request: TuneRequest, progress: Progress) -> tuple[Record, MillworkError | None]:
@@ -117,18 +141,17 @@ def tune(request: TuneRequest, progress: Progress) -> tuple[Record, MillworkErro
     if not 0 < request.budget_s <= LONGEST_TUNE_S:
         raise UsageError(f"--tune-budget {request.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
     with scratch.folder("tune") as copies:
-        return _tune(request, published(request.repository, request.name, copies), copies, progress)
+        bundle = published(request.repository, request.name, copies)
+        require_expected(request.name, int(bundle.folder.name), request.read, bundle.config)
+        return _tune(request, bundle, copies, progress)
 
 
 def _tune(
     request: TuneRequest, bundle: Bundle, copies: Path, progress: Progress
 ) -> tuple[Record, MillworkError | None]:
     seal = None if request.sign is None else signing.signer(request.sign)
-    if seal is None and not request.dry_run and (bundle.folder / manifests.SIGNATURE_FILE).exists():
-        raise UsageError(
-            f"{request.name}: the version that serves is signed, and the tuned one wouldn't be",
-            "Give the key with --sign, or --dry-run to look only.",
-        )
+    if seal is None and not request.dry_run:
+        require_unsigned(request.name, bundle, "Give the key with --sign, or --dry-run to look only.")
     serving = servers.prepare(request.triton, None, progress.detail)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
@@ -143,11 +166,13 @@ def _tune(
 
 @dataclass(frozen=True)
 class Ways:
-    """What is tuned, and what is only measured beside it. ``folder``: where the tuned one's files go."""
+    """What is tuned, and what is only measured beside it. ``folder``: where the tuned one's files go; ``terms``: on
+    which it is published."""
 
     bundle: Bundle
     aside: tuple[Bundle, ...]
     folder: Path
+    terms: Terms
 
 
 def _ways(
@@ -155,7 +180,7 @@ def _ways(
 ) -> tuple[Serving, Ways]:
     """As the server is known to take it: what serves by the python backend and could by ours does where the server has
     ours, and the reverse. PublicationError where the server has no backend for it."""
-    native, now = native_of(bundle.manifest), bundle.manifest.triton_backend
+    native, now, terms = native_of(bundle.manifest), bundle.manifest.triton_backend, terms_of(bundle)
     serving = our_backend.settled(
         serving, (native, now), given=request.millwork_backend, into=request.repository, progress=progress
     )
@@ -169,7 +194,7 @@ def _ways(
     aside = tuple(
         again(bundle, other, copies / f"aside-{other}") for other in serving.only_measured(native) if other != wanted
     )
-    return serving, Ways(bundle, aside, copies / "tuned")
+    return serving, Ways(bundle, aside, copies / "tuned", terms)
 
 
 def _tuned(
@@ -210,7 +235,8 @@ def _tuned(
         return record, None
     progress.begin("publish", f"{request.repository.url}/{request.name}")
     try:
-        publication, _ = publish.publish([changed], request.repository, serving, progress, seal)
+        rehearsed = Rehearsal(done=f"{serving.words}, under another name while it was tuned")
+        publication, _ = publish.publish([changed], request.repository, serving, progress, seal, ways.terms, rehearsed)
     except PublicationError as error:
         return _stopped(record, error), error
     progress.end(publish.words(publication))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from ..artifacts import manifest as manifests
 from ..artifacts import repository, signing
+from ..artifacts.repository import reading, standard
 from ..artifacts.repository.layout import LONGEST_CONFIG
 from ..errors import ModelError, UsageError
 from ..pipeline import serve
 from ..storage import scratch
 from ..storage.opening import read_text
+from ..storage.run_cover import ENDED, record_changes
 from ..storage.run_directory import STAGES, changes
 from ..storage.strays import is_stray
 from ..triton import config as triton_config
-from ..values import Manifest, Value
+from ..values import Value
 from .options import VerifyOptions
 
 SHOWN = 12
@@ -23,13 +27,15 @@ SHOWN = 12
 
 class Verified(Value):
     """``where``: a version's place, or a run directory. ``problems``: a sentence each, empty where all is as it was.
-    ``signed``: by the key that was given; None where none was."""
+    ``signed``: by the key that was given; None where none was. ``uncovered``: what nothing is known of."""
 
     where: str
     files: int
     problems: tuple[str, ...]
     manifest_sha256: str = ""
     signed: bool | None = None
+    version: int | None = None
+    uncovered: str = ""
 
 
 def verify(options: VerifyOptions) -> Verified:
@@ -55,31 +61,46 @@ def version(url: str, name: str, number: int | None, key: Path | None) -> Verifi
     """Compare a published version with its manifest, its configuration with the one it was published with, and with
     ``key`` its signature. UsageError for what isn't there."""
     where = repository.at(url)
-    found = where.find(name, number)
-    place = f"{where.url}/{name}/{found}"
+    for _ in range(reading.TRIES):
+        seen = _version(where, name, number, key)
+        if number is not None or not seen.problems or seen.version == where.serves(name):
+            break  # else it was taken back while it was read
+    return seen
+
+
+def _version(where: repository.Repository, name: str, number: int | None, key: Path | None) -> Verified:
     with scratch.folder("verify") as copies:
-        folder = where.files(name, found, copies)
+        read = reading.found(where, name, number, copies)
+        found, folder = read.version, read.folder
+        place = f"{where.url}/{name}/{found}"
         if key is not None and not (folder / manifests.MANIFEST_FILE).exists():
             raise ModelError(f"{place}: no manifest, so millwork didn't publish it", "Publish it with optimize.")
-        told = [*_files(folder), *_configuration(where, name, found, folder)]
-        noted, manifest = where.manifest_sha256(name, found), folder / manifests.MANIFEST_FILE
-        if noted and manifest.is_file() and manifests.sha256(manifest.parent) != noted:
-            told.append(f"{manifests.MANIFEST_FILE} was changed: it isn't the one that was published")
-        return _verified(place, folder, told, key)
+        told = [
+            *standard.problems(folder, name, found, where.noted(name, found)),
+            *_configuration(where, name, found, folder),
+        ]
+        return msgspec.structs.replace(_verified(place, folder, told, key), version=found)
 
 
 def run(run_dir: Path, key: Path | None) -> Verified:
-    """The same for the files in a run directory: every stage, and the bundles that it chose."""
+    """The same for the files in a run directory: every stage, the record with what lies beside it, and the bundles that
+    the run chose."""
     if key is not None:
         raise UsageError("--key with a run directory: only what is published is signed", "Leave one of the two out.")
     folders = sorted(path for path in (run_dir / STAGES).glob("*") if _is_stage(path))
     if not folders:
         raise UsageError(f"{run_dir}: no run in it", "Give the folder that --run-dir named.")
     told = [f"{STAGES}/{folder.name}: {change}" for folder in folders for change in changes(folder)]
+    beside = record_changes(run_dir)
+    told += beside or ()
     count = sum(path.is_file() for folder in folders for path in folder.rglob("*"))
+    count += sum((run_dir / name).is_file() for name in ENDED)
     if not told and (run_dir / serve.CHOSEN_FILE).exists():
         serve.chosen(run_dir)
-    return Verified(where=str(run_dir), files=count, problems=tuple(told))
+    uncovered = "the run didn't end, or is an older one: run.json and the report aren't compared"
+    return Verified(
+        where=str(run_dir), files=count, problems=tuple(told), uncovered=uncovered if beside is None else ""
+    )
 
 
 def _is_stage(folder: Path) -> bool:
@@ -98,36 +119,15 @@ def _verified(place: str, folder: Path, told: list[str], key: Path | None) -> Ve
     )
 
 
-def _files(folder: Path) -> list[str]:
-    """What is missing, changed, or there and in no manifest."""
-    try:
-        manifest: Manifest = manifests.read(folder)
-    except ModelError as error:
-        return [error.message]
-    listed = {entry.path for entry in manifest.files} | manifests.UNLISTED
-    there = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_symlink() or not (path.is_dir() or is_stray(path))
-    )
-    added = [f"{path} was added: the manifest doesn't list it" for path in there if path not in listed]
-    return [*manifests.verify_files(folder, manifest), *added]
-
-
 def _configuration(where: repository.Repository, name: str, number: int, folder: Path) -> list[str]:
-    """Whether the version's own configuration is one of it, and the one that serves is the same but for comments."""
+    """Whether the configuration that serves is the version's own but for comments."""
     own = folder / manifests.CONFIG_FILE
-    if not own.is_file():
-        return [f"{manifests.CONFIG_FILE} is missing from the version's folder"]
     try:
-        text = read_text(own, LONGEST_CONFIG)
-        if triton_config.parse(text).name != name or triton_config.served(text, [number]) != (number,):
-            return [f"{number}/{manifests.CONFIG_FILE} was changed: it isn't one of version {number} of {name}"]
-        if where.find(name) != number:
+        if where.serves(name) != number or not own.is_file():
             return []
-        same = triton_config.fingerprint(where.config(name)) == triton_config.fingerprint(text)
+        same = triton_config.fingerprint(where.config(name)) == triton_config.fingerprint(
+            read_text(own, LONGEST_CONFIG)
+        )
     except (ModelError, UnicodeDecodeError) as error:
         return [f"{manifests.CONFIG_FILE}: {error}"]
-    except UsageError:  # nothing serves: then nothing differs
-        return []
     return [] if same else [f"{manifests.CONFIG_FILE}, by which it serves, was changed since it was published"]

@@ -10,12 +10,14 @@ import msgspec
 
 from ..artifacts import client, report, signing
 from ..artifacts.bundle import Bundle
+from ..artifacts.renewed import renewed
 from ..artifacts.repository.base import Sign
 from ..compile.backends.forms import BackendForm, forms, require_forms
 from ..compile.backends.table import PRECISIONS
 from ..compile.kernel import TRITON_BACKEND
 from ..errors import InternalError, MachineError, MillworkError, ParityError, PublicationError, TargetError
 from ..progress import Progress, Silent
+from ..storage import scratch
 from ..storage.run_directory import RunDirectory
 from ..triton import control
 from ..triton import serving as servers
@@ -29,10 +31,11 @@ from ..validators.choose_candidate import Choice, best_few, choose
 from ..validators.gate_steps import MeasureReply
 from ..validators.gpu_figures import slowed
 from ..values import CandidateRecord, Record, Status, Tuning, Winner
-from . import absent_target, given, our_backend, publish, run_record, serve, stages
+from . import absent_target, given, our_backend, publish, rehearsal, replacing, run_record, serve, stages
 from .check_words import in_words
 from .options import Options
 from .plan import Plan, understand
+from .publish import Rehearsal
 from .run import Candidate, CheckedCandidate, Model, Run, Truth
 from .serve import BundleSource
 from .step import StepError, on_gpu, reason
@@ -51,6 +54,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
     plan, executor = understand(options)
     if plan.repository is not None:
         plan.repository.foresee(plan.name)
+    replacing.foresee(plan)
     _signer(plan)  # a key that can't sign should be known before a long run
     progress = progress or Silent()
     tuned = "a configuration is tuned under load" if plan.tune_asked and plan.tune_budget else ""
@@ -64,6 +68,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
         if text := run.given.of_module(plan):
             progress.note(text)
         model = stages.load(run)
+        replacing.foresee_contract(plan, model)
         require_forms(plan.backends, plan.precisions, net=model.signature.is_net)
         serving = _prepare_server(run, model)
         truth = stages.judge_by(run, model)
@@ -108,6 +113,7 @@ def _prepare_server(run: Run, model: Model) -> Serving:
     unasked = run.plan.measurable and not run.plan.rehearsed and not serving.there and run.plan.tune_budget
     why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if unasked else ""
     run.progress.end(f"{what} ({serving.release.name}){why}")
+    rehearsal.require_sense(serving, on_server=run.plan.rehearse_on_server)
     return our_backend.settled_for(run, serving, _forms(run, model) if needed else ())
 
 
@@ -335,9 +341,32 @@ def _publish(winner: BundleSource, decision: Decision, found: Record) -> Record:
         return found
     run.directory.require_unchanged()
     run.progress.begin("publish", f"{run.plan.repository.url}/{run.plan.name}")
-    publication, bundle = publish.publish(served, run.plan.repository, serving, run.progress, _signer(run.plan))
+    with scratch.folder("publish") as own:
+        written = [renewed(bundle, own / f"bundle-{i}") for i, bundle in enumerate(served)]
+        publication, bundle = publish.publish(
+            written,
+            run.plan.repository,
+            serving,
+            run.progress,
+            _signer(run.plan),
+            run.plan.terms,
+            _rehearsal(winner, decision, found),
+        )
     run.progress.end(publish.words(publication))
     return msgspec.structs.replace(_with_bundle(found, decision, bundle), publication=publication)
+
+
+def _rehearsal(winner: BundleSource, decision: Decision, found: Record) -> Rehearsal:
+    """What is known of it before it is published: a server of ours has answered from it, or the tuner's trials have
+    asked it on the server that runs already, under another name."""
+    serving, asked = winner.serving, winner.run.plan.rehearse_on_server
+    taken = max((line.memory_bytes or 0 for line in found.candidates if line.id == decision.id), default=0)
+    done = ""
+    if serving.installation is not None:
+        done = f"the managed {serving.words}" if serving.installation.environment is not None else serving.words
+    elif decision.setup.backend and serving.there:
+        done = f"{serving.words}, under another name while it was tuned"
+    return Rehearsal(done=done, asked=rehearsal.Asked(on_server=asked, needs=taken))
 
 
 def _signer(plan: Plan) -> Sign | None:

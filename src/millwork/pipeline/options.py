@@ -182,6 +182,35 @@ class ServerCredentials(CommandOptions, kw_only=True):
     ] = ()
 
 
+ExpectVersion = Annotated[
+    int | None,
+    Opt(
+        "--expect-version",
+        metavar="N",
+        help="Only if version N serves now (0: if none does). Default: whichever serves.",
+        panel=PUBLICATION,
+    ),
+]
+
+
+class ReplacingOptions(ServerCredentials, kw_only=True):
+    """What a publication may replace."""
+
+    allow_unsigned: Annotated[
+        bool,
+        Opt("--allow-unsigned", help="Replace a signed version by one that isn't signed.", panel=PUBLICATION),
+    ] = False
+    allow_contract_change: Annotated[
+        bool,
+        Opt(
+            "--allow-contract-change",
+            help="Replace a version by one that takes or gives something else: features, types, outputs, classes.",
+            panel=PUBLICATION,
+        ),
+    ] = False
+    expect_version: ExpectVersion = None
+
+
 MillworkBackend = Annotated[
     bool,
     Opt(
@@ -189,6 +218,24 @@ MillworkBackend = Annotated[
         help="The server has our Triton backend (libtriton_millwork.so): write for it. Noted beside the repository, so "
         "it is said once. A server at grpc:// is asked. Default: for a stock Triton.",
         panel=PUBLICATION,
+    ),
+]
+RehearseOnServer = Annotated[
+    bool,
+    Opt(
+        "--rehearse-on-server",
+        help="Before it serves, load the version on the server of --triton under another name, and ask it its golden "
+        "rows there. The server must be in explicit mode, with memory for both.",
+        panel=PUBLICATION,
+    ),
+]
+Tolerance = Annotated[
+    str | None,
+    Opt(
+        "--tolerance",
+        metavar="SPEC",
+        help="How far an answer may be from the framework's: abs=NUMBER,rel=NUMBER. Default: derived from the model.",
+        panel=CANDIDATES,
     ),
 ]
 SigningKey = Annotated[
@@ -205,7 +252,7 @@ SigningKey = Annotated[
 # ── optimize ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class SharedOptions(ServerCredentials, kw_only=True):
+class SharedOptions(ReplacingOptions, kw_only=True):
     """What the command line and Python take alike; None where nothing was said."""
 
     task: Task = None
@@ -264,16 +311,7 @@ class SharedOptions(ServerCredentials, kw_only=True):
             listed=True,
         ),
     ] = None
-    tolerance: Annotated[
-        str | None,
-        Opt(
-            "--tolerance",
-            metavar="SPEC",
-            help="How far an answer may be from the framework's: abs=NUMBER,rel=NUMBER. Default: derived from the "
-            "model.",
-            panel=CANDIDATES,
-        ),
-    ] = None
+    tolerance: Tolerance = None
     threads: Threads = 1
     allow_other_gpu: Annotated[
         bool,
@@ -304,6 +342,7 @@ class SharedOptions(ServerCredentials, kw_only=True):
     sign: SigningKey = None
     triton: TritonServer = MANAGED
     millwork_backend: MillworkBackend = False
+    rehearse_on_server: RehearseOnServer = False
     triton_release: TritonRelease = None
     run_dir: Annotated[
         str | Path | None,

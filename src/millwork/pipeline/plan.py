@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..artifacts.repository import LocalRepository, Repository, at, check_name
+from ..artifacts.repository.terms import ANY, NONE, Terms
 from ..compile.backends import table as backends
 from ..compile.frontends.torch.model_card import task_of
 from ..errors import UsageError, did_you_mean
@@ -24,7 +25,7 @@ from ..tuning.slo import Objective, Slo
 from ..validators import tolerance, traffic
 from ..validators.traffic import Traffic
 from ..values import Value
-from .options import Options
+from .options import Options, ReplacingOptions
 
 TARGETS_FILE = "targets.toml"
 OUTPUTS = ("probability", "margin", "label")
@@ -36,7 +37,8 @@ class Plan(Value):
 
     ``tune_budget``: seconds, 0 for no tuning; ``tune_asked``: whether somebody said a limit, a traffic or a budget.
     ``named``: the repository that was named, though it be a dry run's: then all is done as if for it.
-    ``millwork_backend``: whether somebody said that the server has our Triton backend.
+    ``terms``: what may be replaced. ``millwork_backend``: whether somebody said that the server has our Triton backend.
+    ``rehearse_on_server``: whether a version is to be asked on the user's own server before it serves.
     """
 
     model: Path
@@ -66,7 +68,9 @@ class Plan(Value):
     module_path: str = ""
     other_gpu: bool = False
     named: Repository | None = None
+    terms: Terms = ANY
     millwork_backend: bool = False
+    rehearse_on_server: bool = False
 
     @property
     def rehearsed(self) -> bool:
@@ -115,7 +119,9 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         precisions=_precisions(options.precision, target),
         other_gpu=_other_gpu(options, target),
         named=repository,
+        terms=terms_of(options),
         millwork_backend=options.millwork_backend,
+        rehearse_on_server=options.rehearse_on_server,
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),
@@ -149,6 +155,22 @@ def _require_local(options: Options) -> None:
     ):
         if given is not None:
             require_local(given, what)
+
+
+def terms_of(options: ReplacingOptions) -> Terms:
+    """What may be replaced, as it was said."""
+    return Terms(
+        expected=expected_of(options.expect_version),
+        allow_unsigned=options.allow_unsigned,
+        allow_contract_change=options.allow_contract_change,
+    )
+
+
+def expected_of(given: int | None) -> int | None:
+    """The version that is to serve still; UsageError for what is none."""
+    if given is not None and given < NONE:
+        raise UsageError(f"--expect-version {given}: expected a version's number, or 0 for none")
+    return given
 
 
 def traffic_of(given: str | Mapping[int, float] | None) -> Traffic:

@@ -17,6 +17,7 @@ from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import ask_golden
 from ..artifacts.repository import Repository
 from ..artifacts.repository.base import Sign
+from ..artifacts.repository.terms import ANY, Terms
 from ..errors import PublicationError
 from ..progress import Progress
 from ..storage import scratch
@@ -25,16 +26,33 @@ from ..triton.client import Session
 from ..triton.control import POLL_S
 from ..triton.readiness import NO_BACKEND, forget
 from ..triton.serving import Serving, session
-from ..values import Manifest, Publication
+from ..values import Manifest, Publication, Value
 from ..values.tensorrt_plan import Place, misfit
-from . import our_backend
+from . import our_backend, rehearsal
+
+
+class Rehearsal(Value):
+    """Where what is published answers before it serves. ``done``: in words, where it did already; else it is ``asked``
+    now."""
+
+    done: str = ""
+    asked: rehearsal.Asked = rehearsal.Asked()
+
+
+NOT_YET = Rehearsal()
 
 
 def publish(
-    bundles: Sequence[Bundle], into: Repository, serving: Serving, progress: Progress, sign: Sign | None = None
+    bundles: Sequence[Bundle],
+    into: Repository,
+    serving: Serving,
+    progress: Progress,
+    sign: Sign | None = None,
+    terms: Terms = ANY,
+    rehearsed: Rehearsal = NOT_YET,
 ) -> tuple[Publication, Bundle]:
-    """Commit the first bundle whose backend the server has, and verify what the server has loaded. PublicationError
-    if it was taken back. ``sign``: puts a signature beside the files before that."""
+    """Rehearse and commit the first bundle whose backend the server has, and verify what the server has loaded.
+    PublicationError if it fails that, and was taken back. ``sign``: puts a signature beside the files before that."""
     fitting = [bundle for bundle in bundles if serving.takes(bundle.manifest.triton_backend)]
     if not fitting:
         raise our_backend.unfit([bundle.manifest.triton_backend for bundle in bundles], serving)
@@ -47,10 +65,14 @@ def publish(
     into.foresee(fitting[0].name)
     before = _present(into, fitting[0].name, progress)
     _require_own_model(into, fitting[0].name, serving)
+    asked = msgspec.structs.replace(rehearsed.asked, serves=before)
     for bundle in fitting:
+        where = rehearsed.done or rehearsal.before(bundle, serving, asked, progress)
         verify = _asker(bundle.name, into, serving, progress)
         try:
-            published = into.publish(bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign)
+            published = into.publish(
+                bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign, terms=terms
+            )
         except PublicationError as error:
             if bundle is fitting[-1] or NO_BACKEND not in error.message:
                 raise
@@ -61,9 +83,9 @@ def publish(
             if published.version == before:
                 again = "verified again, " if published.verified else ""
                 progress.note(f"version {before} serves this content already: {again}nothing new is published")
-            _note_unreadable(into, published, progress)
+            _note(into, published, progress)
             our_backend.note(into, serving, progress)
-            return msgspec.structs.replace(published, server=serving.words), bundle
+            return msgspec.structs.replace(published, server=serving.words, rehearsed=where), bundle
     raise PublicationError("there is nothing to publish")
 
 
@@ -117,15 +139,18 @@ def _present(into: Repository, name: str, progress: Progress) -> int | None:
 
 def words(publication: Publication) -> str:
     """A publication in a line."""
+    rehearsed = f"rehearsed on {publication.rehearsed}, " if publication.rehearsed else ""
     verified = f"verified on {publication.server}" if publication.verified else "NOT verified: no server was asked"
-    return f"version {publication.version} of {publication.name}, {verified}"
+    return f"version {publication.version} of {publication.name}, {rehearsed}{verified}"
 
 
-def rollback(into: Repository, name: str, to: int | None, serving: Serving, progress: Progress) -> Publication:
+def rollback(
+    into: Repository, name: str, to: int | None, serving: Serving, progress: Progress, terms: Terms = ANY
+) -> Publication:
     """Let an earlier version serve again, and verify it as a new one is."""
     asked = _asker(name, into, serving, progress)
-    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving))
-    _note_unreadable(into, back, progress)
+    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving), terms=terms)
+    _note(into, back, progress)
     _note_pinned(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
 
@@ -139,8 +164,10 @@ def _note_pinned(into: Repository, done: Publication, progress: Progress) -> Non
         )
 
 
-def _note_unreadable(into: Repository, done: Publication, progress: Progress) -> None:
-    """A server of this user's reads what another's can't: the file modes are looked at, too."""
+def _note(into: Repository, done: Publication, progress: Progress) -> None:
+    """What it replaced; and a server of this user's reads what another's can't: the file modes are looked at, too."""
+    for note in done.notes:
+        progress.note(note)
     if why := into.unreadable(done.name, done.version):
         progress.note(f"{why}, who may read the repository: a server of another user may not load it (see chmod)")
 

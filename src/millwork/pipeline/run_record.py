@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 
 from .. import __version__
+from ..errors import UsageError
+from ..storage import wire
+from ..storage.files import refusal
+from ..storage.opening import read_limited
+from ..storage.run_directory import RECORD_FILE
 from ..targets import instead, measured_here
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record
 from .plan import Plan
 from .run import CheckedCandidate, Model, Truth
 
 TRUSTED = "--trust: the steps that read and run this model had no sandbox"
+
+
+LONGEST = 1 << 30
+"""Bytes of a record that are read."""
+
+
+def read(run_dir: Path) -> Record:
+    """The record of a finished run; UsageError where there is none."""
+    path = run_dir / RECORD_FILE
+    try:
+        return wire.decode(read_limited(path, LONGEST), Record)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{path}: no such file", "Name the run directory of a finished run (.millwork/NAME)."
+        ) from error
+    except OSError as error:
+        raise UsageError(refusal(error, path), "Run optimize again in this run directory.") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path}: not a run's record: {error}") from error
 
 
 def of_checked(plan: Plan, model: Model, truth: Truth, checked: Sequence[CheckedCandidate]) -> Record:
@@ -28,6 +55,7 @@ def of_checked(plan: Plan, model: Model, truth: Truth, checked: Sequence[Checked
         candidates=candidates(checked),
         notes=tuple(note for note in notes if note),
         run_dir=str(plan.run_dir),
+        model_file=str(plan.model),
         millwork=__version__,
     )
 

@@ -21,7 +21,7 @@ from ..progress import Progress
 from ..storage import archives, wire
 from ..storage.files import atomic_write, refusal, sha256_file
 from ..storage.opening import read_limited
-from ..storage.run_directory import RESULT_FILE, STAGES, Stage, changes
+from ..storage.run_directory import DONE_FILE, RESULT_FILE, STAGES, Stage, changes
 from ..triton import config as triton_config
 from ..triton import install
 from ..triton.config_settings import carried
@@ -248,7 +248,8 @@ def chosen_for(run_dir: Path) -> tuple[tuple[Bundle, ...], Known]:
 
 
 def forget_choice(run_dir: Path) -> None:
-    """A run begins: what the one before chose isn't this one's."""
+    """A run begins: what the one before chose isn't this one's, nor is what it left."""
+    (run_dir / DONE_FILE).unlink(missing_ok=True)
     (run_dir / CHOSEN_FILE).unlink(missing_ok=True)
 
 

@@ -1,7 +1,8 @@
 """The folder of one run: each stage's result, kept under the sha256 of all that decides it.
 
     RUN_DIR/lock                        held while a run is open; the number of its process is in it
-    RUN_DIR/run.json                    the record
+    RUN_DIR/run.json                    the record; beside it the report, client.py, and what was chosen
+    RUN_DIR/done                        the digests of these, written when the run ended
     RUN_DIR/stages/NAME-SHA16/          one stage, as it ended:
         key.json                        what decides it, and the full sha256
         …                               the files it made

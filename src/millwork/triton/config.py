@@ -186,7 +186,7 @@ def pinned(text: str, versions: Iterable[int]) -> str:
     one without a policy gets it appended, comments and fields of other releases untouched. Only one that says
     ``latest`` or ``all`` is written anew (:class:`ModelError` where it has fields that we don't know).
     """
-    policy = _tolerant(text).version_policy.WhichOneof("policy_choice")
+    policy = tolerant(text).version_policy.WhichOneof("policy_choice")
     if policy == "specific":
         return text
     if policy is None:
@@ -213,7 +213,7 @@ def served(text: str, existing: Iterable[int]) -> tuple[int, ...]:
     Without a policy it is the latest one. Fields that we don't know are passed over; :class:`ModelError` for
     text that no Triton could read.
     """
-    policy = _tolerant(text).version_policy
+    policy = tolerant(text).version_policy
     there = sorted(existing)
     choice = policy.WhichOneof("policy_choice")
     if choice == "specific":
@@ -224,11 +224,24 @@ def served(text: str, existing: Iterable[int]) -> tuple[int, ...]:
     return tuple(there[-count:])
 
 
-def fingerprint(text: str) -> str:
-    """One sha256 for all texts that mean the same configuration, whichever version they serve."""
+def fingerprint(text: str, without: Iterable[str] = ()) -> str:
+    """One sha256 for all texts that mean the same configuration, whichever version they serve. ``without``: parameters
+    that don't count."""
     config = parse(text)
     config.ClearField("version_policy")
+    for name in without:
+        config.parameters.pop(name, None)
     return hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest()
+
+
+def differing(text: str, other: str) -> list[str]:
+    """The fields of the configuration in which two texts differ, whichever version they serve; parameters by name."""
+    one, two = parse(text), parse(other)
+    for config in (one, two):
+        config.ClearField("version_policy")
+    named = {key for key in (*one.parameters, *two.parameters) if one.parameters[key] != two.parameters[key]}
+    fields = {field.name for field in (*one.DESCRIPTOR.fields,) if getattr(one, field.name) != getattr(two, field.name)}
+    return sorted((fields - {"parameters"}) | {f"parameters[{key[:60]}]" for key in named})
 
 
 # ── the message ───────────────────────────────────────────────────────────────────────────────────────────
@@ -247,7 +260,8 @@ def _text(config: ModelConfig) -> str:
     return str(text_format.MessageToString(config, use_index_order=True, as_utf8=True))
 
 
-def _tolerant(text: str) -> ModelConfig:
+def tolerant(text: str) -> ModelConfig:
+    """:func:`parse`, but fields that we don't know are passed over: another release may have them."""
     from google.protobuf import text_format
 
     try:
@@ -257,6 +271,7 @@ def _tolerant(text: str) -> ModelConfig:
 
 
 def _serve_only(config: ModelConfig, *versions: int) -> None:
+    config.version_policy.specific.SetInParent()  # of no versions, too: without a policy it would be the latest
     config.version_policy.specific.versions[:] = versions
 
 

@@ -99,6 +99,16 @@ def parse(text: str, model: str, version: int | None = None) -> Counters:
     return _counters(sums.get, model)
 
 
+def memory(text: str, kind: str) -> tuple[float, float]:
+    """Bytes that the server's machine, or of ``gpu`` its GPUs, has and that are used; zeros where the page doesn't
+    say."""
+    found: dict[str, float] = {}
+    for line in filter(None, map(_LINE.match, text.splitlines())):
+        found[line["name"]] = found.get(line["name"], 0.0) + float(line["value"])
+    names = (f"nv_{kind}_memory_total_bytes", f"nv_{kind}_memory_used_bytes")
+    return found.get(names[0], 0.0), found.get(names[1], 0.0)
+
+
 def models(text: str) -> tuple[str, ...]:
     """The models that a metrics page counts requests of."""
     lines = (_LINE.match(line) for line in text.splitlines())

@@ -189,7 +189,9 @@ class Tuning(Value):
 
 
 class Publication(Value):
-    """``verified``: golden rows were asked of a real Triton after the commit and agreed with the framework."""
+    """``verified``: golden rows were asked of a real Triton after the commit and agreed with the framework.
+    ``rehearsed``: on which Triton they were before it, in words; empty where on none. ``notes``: what there is to say
+    of what it replaced."""
 
     repository: str
     name: str
@@ -197,6 +199,8 @@ class Publication(Value):
     manifest_sha256: str
     verified: bool = False
     server: str = ""
+    notes: tuple[str, ...] = ()
+    rehearsed: str = ""
 
 
 class Example(Value):
@@ -213,6 +217,7 @@ class Record(Value):
     ``stopped``: the message of the error that ended the run before a publication; empty where it went to its end.
     ``served``: by what the winner is served, and what another way would give.
     ``example``: what ``client.py`` beside the record asks; None where nothing was chosen.
+    ``model_file``: the path that the model was read from.
     """
 
     schema: int
@@ -228,6 +233,7 @@ class Record(Value):
     millwork: str = ""
     served: ServedWay | None = None
     example: Example | None = None
+    model_file: str = ""
 
     def __repr__(self) -> str:
         return record_words.line(self)
