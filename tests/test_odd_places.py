@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,23 +113,3 @@ def test_home_is_meant_by_a_tilde_in_every_path(desk: Desk, monkeypatch: pytest.
     assert cache_folder() == desk.folder / "~nobody-of-that-name" / "cache"
     with pytest.raises(UsageError, match=str(desk.folder / "gone.parquet")):
         library.optimize("~/m.pkl", data="~/gone.parquet", run_dir="~/other", dry_run=True, triton="none")
-
-
-@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
-def test_no_lock_or_note_of_a_repository_is_written_through_a_link(
-    link: Callable[[Path, Path], None], desk: Desk
-) -> None:
-    precious, state = desk.folder / "precious.txt", desk.repository.parent / ".models.millwork"
-    precious.write_text("my only copy")
-    for name in (
-        desk.repository / ".clicks.millwork.lock",
-        state / "locks" / "clicks.holder",
-        state / "ledger" / "clicks.json",
-        state / "server.json",
-    ):
-        name.unlink(missing_ok=True)
-        link(name, precious)
-        said = millwork("publish", desk.run_dir, "--repository", desk.repository, "--triton", "none")
-        assert said.code in (0, 2, 7), said.err
-        assert precious.read_text() == "my only copy"
-        name.unlink(missing_ok=True)

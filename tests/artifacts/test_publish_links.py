@@ -113,3 +113,26 @@ def test_a_configuration_that_is_a_link_is_said_and_not_replaced(make_bundle, re
         assert "Put a copy" in caught.value.hint
     assert link.is_symlink()
     assert managed.read_text() == before
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models/.m.millwork.lock",
+        ".models.millwork/locks/m.holder",
+        ".models.millwork/ledger/m.json",
+        ".models.millwork/staging/m",
+    ],
+)
+def test_no_lock_or_note_is_written_through_a_link(name: str, link, make_bundle, repository: Path) -> None:
+    publish(make_bundle(), repository)
+    precious, note = repository.parent / "precious.txt", repository.parent / name
+    precious.write_text("my only copy")
+    note.unlink(missing_ok=True)
+    link(note, precious)
+    try:
+        publish(make_bundle(b"new"), repository)
+    except MillworkError as error:
+        assert note.name in error.message
+    assert precious.read_text() == "my only copy"

@@ -713,3 +713,12 @@ def test_archives_that_grow_are_refused_before_they_are_read(tmp_path: Path) -> 
             read(path, NAMED)
         assert refused.value.message.startswith(f"{path}: ")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # KiB
+
+
+def test_columns_of_one_name_in_a_parquet_file(tmp_path: Path) -> None:
+    columns = [pa.array([1.0, 2.0])] * 4
+    pq.write_table(pa.table(columns, names=["age", "income", "score", "age"]), tmp_path / "rows.parquet")
+    with pytest.raises(UsageError, match="two columns are called 'age'"):
+        read(tmp_path / "rows.parquet", NAMED)
+    pq.write_table(pa.table([*columns, columns[0]], names=["age", "income", "score", "x", "x"]), tmp_path / "o.parquet")
+    assert read(tmp_path / "o.parquet", NAMED).rows.tolist() == [[1, 1, 1], [2, 2, 2]]

@@ -35,7 +35,7 @@ def record_changes(path: Path) -> list[str] | None:
     told = []
     for file in covered:
         try:
-            same = digest(path / file.path, path) == file
+            same = (path / file.path).stat().st_size == file.bytes and digest(path / file.path, path) == file
         except FileNotFoundError:
             told.append(f"{file.path} is missing")
         except OSError as error:
