@@ -55,14 +55,7 @@ def rollback(
             present = served_now(place)
         except OSError as error:
             raise PublicationError(f"{name}: an interrupted publication can't be undone: {refusal(error)}") from error
-        target = to
-        if target is None:
-            target = present if undone else _before(place, present)
-        if target is None:
-            raise UsageError(
-                f"{name}: no version served{'' if present is None else f' before version {present}'}",
-                f"The versions here: {_listed(place)}. Name one with --version.",
-            )
+        target = _target(place, to, present, undone=undone)
         _require_sound(place, target)
         config, notes = _config_of(place, target) if target != present else (config_bytes(place) or b"", ())
         notes = (*noted_back(listing.incumbent(place), listing.incumbent(place, target)), *notes)
@@ -88,6 +81,19 @@ def _require_expected(place: Place, to: int | None, terms: Terms) -> None:
         raise PublicationError(error.message, error.hint) from error
     if to is None or serves != to:
         require_expected(place.name, serves, terms)
+
+
+def _target(place: Place, to: int | None, present: int | None, *, undone: bool) -> int:
+    """The version to go to; UsageError where nothing says which."""
+    target = to
+    if target is None:
+        target = present if undone else _before(place, present)
+    if target is None:
+        raise UsageError(
+            f"{place.name}: no version served{'' if present is None else f' before version {present}'}",
+            f"The versions here: {_listed(place)}. Name one with --version.",
+        )
+    return target
 
 
 def _before(place: Place, present: int | None) -> int | None:

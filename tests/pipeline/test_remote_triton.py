@@ -126,7 +126,7 @@ def test_a_version_that_fails_leaves_the_old_one_serving_and_the_server_ready(
         raise PublicationError("golden rows differ")
 
     monkeypatch.setattr("millwork.pipeline.publish._require_golden", refuse)
-    found, error = publish(model_file, tmp_path, remote, output="margin", threads=2)
+    found, error = publish(model_file, tmp_path, remote, output="margin", threads=2, allow_contract_change=True)
     assert isinstance(error, PublicationError)
     assert f"version {first.publication.version} still serves" in error.message
     assert found.publication is None

@@ -15,6 +15,7 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -246,16 +247,7 @@ def _committed(
                 _upload(store, place, bundle, folder, transaction.record.version, sign)
             base = pinning.pinned(store, place)
             notes = _judged(store, place, base, bundle, terms, sign)
-            ready = records.changed(
-                store,
-                place,
-                transaction,
-                state="committing",
-                before=None if base is None else base.version,
-                config_before=None if base is None else base.text.encode(),
-                config_sha256=sha256_file(folder / manifests.CONFIG_FILE),
-                signer=signing.signed_by(folder),
-            )
+            ready = _ready(store, place, folder, transaction, base)
             if ready is not None:
                 transaction = ready
                 told = kept.keep(store, place, base)
@@ -270,7 +262,8 @@ def _committed(
         raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
     except (RefusedError, UnsignedError):
         if transaction is not None:
-            _withdraw(store, place, transaction)
+            with contextlib.suppress(MillworkError, OSError):  # the next publication sweeps
+                _withdraw(store, place, transaction)
         raise
     except LostAnswerError as error:
         raise PublicationError(
@@ -283,6 +276,20 @@ def _committed(
             reason, hint = explain(error)
             raise PublicationError(f"{place.name}: publishing failed: {reason}", hint) from error
         raise undone(store, place, transaction, error, None) from error
+
+
+def _ready(store: Store, place: Place, folder: Path, transaction: Held, base: Served | None) -> Held | None:
+    """The record of a version that is whole, and may be committed in place of ``base``; None where it was changed."""
+    return records.changed(
+        store,
+        place,
+        transaction,
+        state="committing",
+        before=None if base is None else base.version,
+        config_before=None if base is None else base.text.encode(),
+        config_sha256=sha256_file(folder / manifests.CONFIG_FILE),
+        signer=signing.signed_by(folder),
+    )
 
 
 def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:
