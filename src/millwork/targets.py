@@ -16,6 +16,7 @@ import msgspec
 from . import gpus
 from .errors import UsageError, did_you_mean
 from .gpus import Gpu
+from .storage.files import refusal
 from .storage.opening import read_text
 from .values import TargetSummary, Value
 
@@ -69,6 +70,8 @@ def read(path: Path) -> dict[str, Target]:
     try:
         tables = tomllib.loads(read_text(path, LONGEST_TABLE))
         return {name: msgspec.convert({"name": name, **table}, Target) for name, table in tables.items()}
+    except OSError as error:
+        raise UsageError(refusal(error, path), "Write a table of targets there, or remove it.") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, TypeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a table of targets: {error}") from error
 

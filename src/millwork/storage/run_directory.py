@@ -53,7 +53,8 @@ STAGES = "stages"
 FAILED = "failed"
 
 MOST_LOGS, LONGEST_LOG = 10, 4 << 20
-"""Logs of a failed stage that are kept, and bytes of one: a step may print without an end."""
+"""Logs of a failed stage that are kept, and bytes of one, and of any that is captured: a step may print without an
+end. A line more says what was dropped."""
 
 _NUMBER = re.compile(rb"\d*\n?")
 """What is in a lock: its process's number, or nothing yet."""
@@ -320,7 +321,7 @@ def _keep_logs(at_work: Path, name: str, hint: str) -> Path:
     with contextlib.suppress(OSError):
         kept.mkdir(parents=True, exist_ok=True)
         for log in itertools.islice(named, MOST_LOGS):
-            opening.write(kept / log.name, read_ends(log, LONGEST_LOG))
+            opening.write(kept / log.name, read_ends(log, LONGEST_LOG + 100))
     return kept
 
 

@@ -24,6 +24,7 @@ import psutil
 from ..errors import MachineError
 from ..storage import machine
 from ..storage.files import remove_tree
+from ..storage.run_directory import LONGEST_LOG
 from ..storage.scratch import folder
 from ..values import Value
 from . import memory
@@ -34,8 +35,6 @@ TICK_MS = 50
 EXIT_TICK_MS = 2
 """The same once the reply pipe is closed, when the process is about to end."""
 
-LONGEST_LOG = 4 << 20
-"""Bytes of what a process printed that are kept; it may print more between two looks."""
 DROPPED = b"\n[... the middle of this log was dropped: the step printed too much ...]\n"
 
 TAIL_BYTES = 4000
@@ -211,7 +210,7 @@ def _watch(seen: _Watched, limits: Limits, deadline: float) -> None:
             seen.stopped = "reply"
             return
         _weigh(seen)
-        _cut(seen.printed)
+        _cut(seen.printed, 4 * LONGEST_LOG)
         if limits.memory_bytes is not None and _outgrown(seen, limits.memory_bytes):
             seen.stopped = "memory"
             return
@@ -323,14 +322,14 @@ def _fresh(log: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab+", buffering=0)
 
 
-def _cut(printed: BinaryIO) -> None:
+def _cut(printed: BinaryIO, longest: int = LONGEST_LOG + len(DROPPED)) -> None:
     """Drop the middle of a log that is too long: a step may print without an end. What it prints meanwhile comes
     after it."""
-    size = os.fstat(printed.fileno()).st_size
-    if size <= LONGEST_LOG:
+    size, half = os.fstat(printed.fileno()).st_size, LONGEST_LOG // 2
+    if size <= longest:
         return
-    tail = os.pread(printed.fileno(), LONGEST_LOG // 4, size - LONGEST_LOG // 4)
-    os.ftruncate(printed.fileno(), LONGEST_LOG // 4)
+    tail = os.pread(printed.fileno(), half, size - half)
+    os.ftruncate(printed.fileno(), half)
     os.write(printed.fileno(), DROPPED + tail)
 
 
