@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from millwork import environments
-from millwork.errors import TargetError
+from millwork.errors import TargetError, UsageError
 from millwork.storage.run_directory import RunDirectory
 
 
@@ -170,6 +170,19 @@ def refused_lock(folder: Path) -> None:
     lock = Path(f"{folder}.lock")
     lock.unlink()
     lock.mkdir()
+
+
+@pytest.mark.parametrize("part", ["", "envs"])
+def test_a_cache_that_others_may_write_to_is_refused(cache: Path, part: str) -> None:
+    """What lies there runs as this user, outside of any sandbox."""
+    folder = cache / part
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match="everybody may write to it, and what lies there runs as you") as told:
+        environments.find("one", ["sprocket"])
+    assert "MILLWORK_CACHE" in told.value.hint
+    folder.chmod(0o775)
+    assert environments.find("one", ["sprocket"]) is None
 
 
 def test_a_lock_that_can_not_be_taken_is_said() -> None:

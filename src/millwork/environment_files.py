@@ -1,5 +1,5 @@
 """The files of a virtual environment: whether they are as pip installed them, who runs from them, and their folder's
-change for another one, which was built beside it."""
+change for another one, which was built beside it. And what pip is told, and says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .storage import opening
@@ -90,6 +90,19 @@ def asked_for(folder: Path) -> list[str]:
     """``name==version`` of each package that pip was asked for by name."""
     asked = [package for package in packages(folder) if package.read_text("REQUESTED") is not None]
     return sorted(f"{package.name}=={package.version}" for package in asked)
+
+
+def pip_variables(variables: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The user's variables for pip: ``PIP_*`` and proxies stay.
+
+    pip reads a virtual environment's own ``pip.conf`` from its prefix, and the new environment has another one:
+    name the running one's, unless the user names a file. ``--user`` makes no sense in a virtual environment.
+    """
+    kept = {name: value for name, value in variables.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    configuration = Path(prefix) / "pip.conf"
+    if configuration.exists():
+        kept.setdefault("PIP_CONFIG_FILE", str(configuration))
+    return {**kept, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COLOR": "1"}
 
 
 def last_line(lines: Sequence[str]) -> str:

@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from . import environment_files
-from .errors import TargetError
-from .storage import opening, wire
+from .errors import TargetError, UsageError
+from .storage import opening, permissions, wire
 from .storage.files import atomic_write, refusal
 from .storage.opening import read_limited
 from .values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 MARKER = "complete.json"
 ADDING = "adding"
@@ -297,7 +297,7 @@ def _run_pip(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
-        env=_pip_variables(os.environ, sys.prefix),
+        env=environment_files.pip_variables(os.environ, sys.prefix),
         text=True,
         errors="replace",
         pass_fds=shared,
@@ -326,19 +326,6 @@ def _pip(environment: Environment) -> list[str]:
 def _has_pip() -> bool:
     """Whether the running Python has pip; an environment made by another tool than venv often has none."""
     return importlib.util.find_spec("pip") is not None
-
-
-def _pip_variables(variables: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The user's variables for pip: ``PIP_*`` and proxies stay.
-
-    pip reads a virtual environment's own ``pip.conf`` from its prefix, and the new environment has another one:
-    name the running one's, unless the user names a file. ``--user`` makes no sense in a virtual environment.
-    """
-    kept = {name: value for name, value in variables.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    configuration = Path(prefix) / "pip.conf"
-    if configuration.exists():
-        kept.setdefault("PIP_CONFIG_FILE", str(configuration))
-    return {**kept, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COLOR": "1"}
 
 
 def _pip_error(folder: Path, requirements: Sequence[str], lines: Sequence[str]) -> TargetError:
@@ -393,7 +380,16 @@ def _at_once(lock: int) -> bool:
 
 
 def _folder(name: str, requirements: Sequence[str]) -> Path:
-    return cache_folder() / "envs" / f"{name}-{address(requirements)[:12]}"
+    """Where it lies. UsageError where others may write there: what is in it runs as this user."""
+    envs = cache_folder() / "envs"
+    folder = envs / f"{name}-{address(requirements)[:12]}"
+    for part in (envs.parent, envs, folder):
+        if why := permissions.of_others(part):
+            raise UsageError(
+                f"{part}: {why}, and what lies there runs as you",
+                "Name a folder of your own in MILLWORK_CACHE, or take the right to write from others.",
+            )
+    return folder
 
 
 def _python_version() -> str:
