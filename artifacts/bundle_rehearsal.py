@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import ModelError, PublicationError
 from ..storage import archives, texts
+from ..storage.opening import ANY_SIZE, read_limited
 from ..triton.client import Session
 from ..triton.config import as_json
 from ..triton.golden import GoldenVerdict, check_golden
@@ -92,4 +93,4 @@ def _is_table(array: npt.NDArray[Any] | None, *kinds: str) -> TypeGuard[npt.NDAr
 
 def _files(folder: Path) -> dict[str, bytes]:
     paths: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {f"file:1/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
+    return {f"file:1/{path.relative_to(folder).as_posix()}": read_limited(path, ANY_SIZE) for path in paths}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ...errors import PublicationError
-from ...storage import permissions, wire
+from ...storage import opening, permissions, wire
 from ...storage.files import refusal
 from ...values import Value
 from .flock import FileLock, LockTimeoutError
@@ -76,12 +76,13 @@ def _sign(place: Place) -> None:
     with contextlib.suppress(OSError):
         place.holder.unlink(missing_ok=True)  # another publisher's, who was killed
         permissions.touch(place.holder, place.notes_access)
-        place.holder.write_bytes(msgspec.json.encode(Holder(pid=os.getpid(), host=socket.gethostname(), since=now)))
+        holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=now)
+        opening.write(place.holder, msgspec.json.encode(holder))
 
 
 def _holder(place: Place) -> str:
     try:
-        holder = wire.decode(place.holder.read_bytes(), Holder)
+        holder = wire.decode(opening.read_limited(place.holder), Holder)
     except (OSError, msgspec.DecodeError):
         return "another process"
     return f"process {holder.pid} on {holder.host} since {holder.since}"

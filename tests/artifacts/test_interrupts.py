@@ -13,7 +13,7 @@ import pytest
 
 from millwork.artifacts.repository import publish, served_version
 from millwork.errors import PublicationError
-from millwork.interrupts import ENDING, Stopped, held, hear
+from millwork.interrupts import ENDING, Stopped, hear, held
 
 
 @pytest.fixture(autouse=True)

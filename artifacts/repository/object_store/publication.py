@@ -24,6 +24,7 @@ from pathlib import Path
 
 from .... import interrupts
 from ....errors import MillworkError, ModelError, PublicationError
+from ....storage import opening
 from ....storage.files import digests, sha256_file
 from ....storage.scratch import folder as scratch_folder
 from ....triton import backend_rows
@@ -307,7 +308,7 @@ def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: i
 
     The file that a server opens goes last: a model that is new has no configuration yet, and some servers then guess.
     """
-    (folder / manifests.CONFIG_FILE).write_text(triton_config.with_version(bundle.config, version))
+    opening.write(folder / manifests.CONFIG_FILE, triton_config.with_version(bundle.config, version).encode())
     if sign is not None:
         sign(folder)
     last = backend_rows.find(bundle.manifest.triton_backend).default_file

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ....errors import PublicationError, TargetError
+from ....storage import opening
 from ....values import Value
 from .address import Address
 
@@ -35,6 +36,9 @@ PART_BYTES = 16 << 20
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+_SKEWED = ("RequestTimeTooSkewed", "RequestExpired", "in a reasonable timeframe", "Request date header too old")
+"""What S3, Google (of a token) and Azure say to a request whose time is far from theirs."""
+SET_CLOCK = "Set this machine's clock (timedatectl set-ntp true), and give the same command again."
 _PASSING = frozenset({408, 409, 425, 429})
 """Answers of 4xx after which the same request may succeed."""
 
@@ -137,7 +141,7 @@ class Store:
         """Write the object to a file; ``FileNotFoundError`` where there is nothing."""
 
         def get() -> None:
-            with to.open("wb") as file:
+            with opening.overwritten(to) as file:
                 for part in self._parts(path):
                     file.write(part)
 
@@ -279,6 +283,9 @@ def explained(error: Exception, address: Address) -> tuple[str, str]:
     code = _CODE.search(text)
     kind = type(error).__name__
     refused = _STATUS.search(text)
+    if any(word in text for word in _SKEWED):
+        said = f" ({code[1]})" if code else ""
+        return f"this machine's clock is wrong: the store refuses the time of the request{said}", SET_CLOCK
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or (refused and refused[1] in ("401", "403")):
         said = f" ({code[1]})" if code else ""
         return f"the credentials aren't accepted or lack a permission{said}", address.credentials

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..values import Value
 from ..values.served import VERIFY_S
 from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
+from .option import Options as CommandOptions
 
 MANAGED = "managed"
 """The server that millwork installs and starts itself."""
@@ -146,7 +146,7 @@ TritonRelease = Annotated[
 ]
 
 
-class ServerCredentials(Value, kw_only=True):
+class ServerCredentials(CommandOptions, kw_only=True):
     """How a Triton that runs already is met; every command that talks to one has these."""
 
     triton_ca: Annotated[

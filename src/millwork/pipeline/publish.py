@@ -150,7 +150,17 @@ def rollback(
     asked = _asker(name, into, serving, progress)
     back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving), terms=terms)
     _note(into, back, progress)
+    _note_pinned(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
+
+
+def _note_pinned(into: Repository, done: Publication, progress: Progress) -> None:
+    """What somebody else's configuration says of versions isn't what it said: "the latest" became a number."""
+    if any(entry.version == done.version and entry.manifest is None for entry in into.versions(done.name)):
+        progress.note(
+            f"config.pbtxt of {done.name}, which millwork didn't write, names version {done.version} now, and no "
+            "longer the latest: a newer version that is put there serves once it is named in version_policy"
+        )
 
 
 def _note(into: Repository, done: Publication, progress: Progress) -> None:
