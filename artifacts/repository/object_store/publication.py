@@ -296,11 +296,12 @@ def _ready(store: Store, place: Place, folder: Path, transaction: Held, base: Se
 
 def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:
     """A number above every one that is there or was ever taken."""
-    while True:
+    for _ in range(ROUNDS):
         taken = [*listing.folders(store.sizes(place.model), place), *records.numbers(store, place)]
         held = records.reserve(store, place, 1 + max(taken, default=0), digest, bundle.manifest_sha256)
         if held is not None:
             return held
+    raise PublicationError(f"others took each number first, {ROUNDS} times in a row", "Publish again.")
 
 
 def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: int, sign: Sign | None) -> None:

@@ -131,7 +131,7 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
-        if (said := known(error, name)) is not None:
+        if (said := _unwritten(error) or known(error, name)) is not None:
             return _said(said)
         report = _report(error, arguments)
         return _said(InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))
@@ -152,6 +152,19 @@ def _stopped(arguments: list[str], error: KeyboardInterrupt) -> int:
     kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
     Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
     return interrupts.code(error)
+
+
+def _unwritten(error: Exception) -> UsageError | None:
+    """What to say where Typer or rich couldn't write help or a table on stdout."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    if not isinstance(error, OSError) or where.partition(".")[0] not in ("rich", "typer", "click"):
+        return None
+    from .console import unwritten
+
+    return unwritten(error)
 
 
 def _reader_left() -> bool:

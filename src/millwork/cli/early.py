@@ -14,9 +14,26 @@ PROGRAMS = ("millwork", "optimize")
 
 
 def guarded() -> None:
-    """Leave at Ctrl-C, with one word, until :func:`begun`; in programs of ours only, where Ctrl-C isn't ignored."""
+    """Leave at Ctrl-C, with one word, until :func:`begun`; in programs of ours only, where Ctrl-C isn't ignored.
+
+    And have the three standard streams, whatever was closed: another file would get their numbers, and what is said
+    there.
+    """
+    if _name() in PROGRAMS:
+        _open_standard()
     if _name() in PROGRAMS and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+
+
+def _open_standard() -> None:
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.dup(number), "w"))
 
 
 def begun() -> None:

@@ -18,5 +18,5 @@ def report(run_dir: RunDirectory) -> int:
     from ..commands import report as reports
     from .console import answer
 
-    answer(str(reports.report(Path(expanded(run_dir)))))
+    answer(str(reports.report(Path(expanded(run_dir)))), "the report is written")
     return 0
