@@ -69,8 +69,9 @@ def test_a_server_that_never_looks_again_takes_nothing_and_says_what_to_do(start
     into = LocalRepository(root=tmp_path / "models")
     with start("none") as running:
         serving = msgspec.structs.replace(prepare(parse(running.grpc_url), None, lambda _: None), verify_s=1.0)
+        rehearsed = publish.Rehearsal(done="another")
         with pytest.raises(PublicationError, match="hasn't loaded version 1 of 'm' within 1 s") as caught:
-            publish.publish([scaling(tmp_path / "2", "2", 2.0)], into, serving, Silent())
+            publish.publish([scaling(tmp_path / "2", "2", 2.0)], into, serving, Silent(), rehearsed=rehearsed)
         assert "--triton none" in caught.value.hint
         assert served_version(tmp_path / "models", "m") is None
 

@@ -3,6 +3,7 @@
 s3://bucket/prefix/<name>/config.pbtxt       which version serves: the commit point
 s3://bucket/prefix/<name>/<N>/…              the version's files, manifest.json, config.pbtxt (its own)
 s3://bucket/.prefix.millwork/<name>/<N>.json what became of version N: beside the repository, not in it
+s3://bucket/.prefix.millwork/<name>/settled  up to which version nothing is left to be done
 s3://bucket/.prefix.millwork/server.json     what is known of the server that reads it
 """
 
@@ -172,6 +173,11 @@ class Place(Value):
 
     def record(self, number: int) -> str:
         return f"{self.records}/{number}.json"
+
+    @property
+    def settled(self) -> str:
+        """Up to which version nothing is left to be done."""
+        return f"{self.records}/settled"
 
     def kept(self, number: int) -> str:
         """The configuration by which the version served last, where that isn't its own."""

@@ -51,6 +51,9 @@ CLOCK_S = 1.1
 GRACE = timedelta(minutes=15)
 """How long an unfinished version that others have passed is taken for one at work."""
 
+STRAY = timedelta(days=1)
+"""How long the publisher of a version that was given up may go on sending its files: they are looked for as long."""
+
 UPLOADS = 3
 """How often a file is sent whose hash, read back, isn't its own."""
 
@@ -185,24 +188,33 @@ def sweep(store: Store, place: Place, grace: timedelta = GRACE) -> list[int]:
     """Remove the objects of versions that will never serve; their numbers.
 
     A version is one of those when a higher one has been committed and its own publisher didn't finish it: its next
-    put on a condition fails. One that is younger than ``grace`` is left alone.
+    put on a condition fails. One that is younger than ``grace`` is left alone. What is settled isn't looked at again.
     """
     now = listing.served_now(store, place)
     served = now.version if now is not None and now.version is not None else 0
     there = listing.folders(store.sizes(place.model), place)
-    gone = []
-    for number, record in records.read_all(store, place).items():
+    settled = records.settled(store, place)
+    gone, open_ones = [], []
+    known = records.read_all(store, place, above=settled)
+    for number, record in known.items():
         begun = datetime.fromisoformat(record.since)
         passed = number < served and record.state in ("uploading", "committing")
         if passed and datetime.now(UTC) - begun >= grace:
             held = records.held(store, place, number)
             if held is None or held.record != record or records.changed(store, place, held, state="withdrawn") is None:
+                open_ones.append(number)
                 continue
         elif record.state != "withdrawn":
+            open_ones += [] if record.state == "finished" else [number]
             continue
         if number in there:
             store.delete(listing.own_files(store, place, number))
             gone.append(number)
+        if datetime.now(UTC) - begun < STRAY:
+            open_ones.append(number)
+    done = min([number - 1 for number in open_ones], default=max(known, default=settled))
+    if done > settled:
+        records.settle(store, place, done)
     return gone
 
 
@@ -253,11 +265,13 @@ def _committed(
             if ready is not None:
                 transaction = ready
                 told = kept.keep(store, place, base)
-                if not _passed(transaction.record, base, records.read_all(store, place)) and _commit(
+                above = records.read_all(store, place, above=transaction.record.version)
+                if not _passed(transaction.record, base, above) and _commit(
                     store, place, bundle, transaction.record.version, base
                 ):
                     return transaction, (*notes, *told)
-                if not _passed(transaction.record, listing.served_now(store, place), records.read_all(store, place)):
+                above = records.read_all(store, place, above=transaction.record.version)
+                if not _passed(transaction.record, listing.served_now(store, place), above):
                     continue
                 _withdraw(store, place, transaction)
             transaction = None

@@ -91,7 +91,7 @@ def publish(
 def _require_own_model(into: Repository, name: str, serving: Serving) -> None:
     """PublicationError where a server that runs already has a model of that name, and the repository hasn't: it reads
     another one, and taking ours back would take that model away."""
-    if not serving.url or into.versions(name):
+    if not serving.url or into.serves(name) is not None or into.versions(name):
         return
     with session(serving) as server:
         ready = server.versions(name)
@@ -128,12 +128,12 @@ def _installed(package: str) -> str:
 
 def _present(into: Repository, name: str, progress: Progress) -> int | None:
     """The version that serves now; a note where somebody else made it."""
-    served = [entry for entry in into.versions(name) if entry.served]
-    if served and served[-1].manifest is None:
+    serving = into.incumbent(name)
+    if serving.version is not None and serving.manifest is None:
         progress.note(
             f"{name} has a configuration that millwork didn't write: it is replaced, and a rollback puts it back"
         )
-    return served[-1].version if served else None
+    return serving.version
 
 
 def words(publication: Publication) -> str:
@@ -156,7 +156,8 @@ def rollback(
 
 def _note_pinned(into: Repository, done: Publication, progress: Progress) -> None:
     """What somebody else's configuration says of versions isn't what it said: "the latest" became a number."""
-    if any(entry.version == done.version and entry.manifest is None for entry in into.versions(done.name)):
+    now = into.incumbent(done.name)
+    if now.version == done.version and now.manifest is None:
         progress.note(
             f"config.pbtxt of {done.name}, which millwork didn't write, names version {done.version} now, and no "
             "longer the latest: a newer version that is put there serves once it is named in version_policy"

@@ -135,8 +135,8 @@ def _order(source: BundleSource) -> tuple[str, ...]:
     plan = source.run.plan
     if source.serving.backends is not None or not source.serving.url or plan.repository is None:
         return order
-    served = [entry.manifest for entry in plan.repository.versions(plan.name) if entry.served]
-    present = served[-1].triton_backend if served and served[-1] is not None else ""
+    served = plan.repository.incumbent(plan.name).manifest
+    present = served.triton_backend if served is not None else ""
     return tuple(sorted(order, key=lambda name: name != present))
 
 
