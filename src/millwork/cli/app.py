@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,6 +42,9 @@ COMMANDS = {
 }
 """Command -> where it stands in the help. Each is in the module of this package that has its name, imported when it is
 asked for: a function, or a group of them (``typer.Typer``)."""
+
+SIGNALLED = 128
+"""And the signal's number, where one stopped it: 130 for Ctrl-C."""
 
 
 def load(name: str, *, completion: bool = False) -> TyperCommand | TyperGroup:
@@ -148,23 +152,12 @@ def _said(error: MillworkError) -> int:
 def _stopped(arguments: list[str], error: KeyboardInterrupt) -> int:
     from .console import Console
 
-    by = f" by {signal.Signals(error.number).name}" if isinstance(error, Stopped) else ""
+    number = interrupts.number_of(error)
+    by = "" if number == signal.SIGINT else f" by {interrupts.name_of(error)}"
     kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
-    Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
-    return interrupts.code(error)
-
-
-def _unwritten(error: Exception) -> UsageError | None:
-    """What to say where Typer or rich couldn't write help or a table on stdout."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    if not isinstance(error, OSError) or where.partition(".")[0] not in ("rich", "typer", "click"):
-        return None
-    from .console import unwritten
-
-    return unwritten(error)
+    with contextlib.suppress(OSError):  # the terminal that hung up
+        Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
+    return SIGNALLED + number
 
 
 def _reader_left() -> bool:
