@@ -97,4 +97,4 @@ def _is_table(array: npt.NDArray[Any] | None, *kinds: str) -> TypeGuard[npt.NDAr
 
 def _files(folder: Path) -> dict[str, bytes]:
     paths: Sequence[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {f"file:1/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
+    return {f"file:1/{path.relative_to(folder).as_posix()}": read_limited(path, ANY_SIZE) for path in paths}

@@ -15,7 +15,8 @@ import msgspec
 
 from ..errors import InternalError, ModelError
 from ..storage import wire
-from ..storage.files import atomic_write, read_limited, refusal, sha256_file
+from ..storage.files import atomic_write, refusal, sha256_file
+from ..storage.opening import read_limited
 from ..values import SCHEMA, FileDigest, Manifest
 
 MANIFEST_FILE = "manifest.json"
@@ -127,11 +128,12 @@ def _problem(folder: Path, entry: FileDigest) -> str:
     if not path.is_file():
         return f"{entry.path} is missing"
     try:
-        size, digest = path.stat().st_size, sha256_file(path)
+        size = path.stat().st_size
+        if size != entry.bytes:
+            return f"{entry.path} has {size} bytes, the manifest says {entry.bytes}"
+        digest = sha256_file(path)
     except OSError as error:
         return refusal(error, path)
-    if size != entry.bytes:
-        return f"{entry.path} has {size} bytes, the manifest says {entry.bytes}"
     if digest != entry.sha256:
         return f"{entry.path} was changed: sha256 {digest[:12]}…, the manifest says {entry.sha256[:12]}…"
     return ""

@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from ..errors import TargetError, UsageError
-from ..storage.files import read_limited, refusal
+from ..storage.files import refusal
+from ..storage.opening import read_limited
 from .manifest import SIGNATURE_FILE
 
+LONGEST_KEY = 1 << 20
 LONGEST = 16 << 20
 """Bytes of a signature that are read."""
 UNKNOWN = "unknown"
@@ -118,6 +120,6 @@ def _library() -> tuple[Any, Any]:
 
 def _require_file(key: Path) -> None:
     try:
-        key.read_bytes()
+        read_limited(key, LONGEST_KEY)
     except OSError as error:
         raise UsageError(refusal(error, key), "Give a key in a PEM file.") from error

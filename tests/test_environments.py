@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from millwork import environments
-from millwork.errors import TargetError
+from millwork.errors import TargetError, UsageError
 from millwork.storage.run_directory import RunDirectory
 
 
@@ -172,6 +172,19 @@ def refused_lock(folder: Path) -> None:
     lock.mkdir()
 
 
+@pytest.mark.parametrize("part", ["", "envs"])
+def test_a_cache_that_others_may_write_to_is_refused(cache: Path, part: str) -> None:
+    """What lies there runs as this user, outside of any sandbox."""
+    folder = cache / part
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match="everybody may write to it, and what lies there runs as you") as told:
+        environments.find("one", ["sprocket"])
+    assert "MILLWORK_CACHE" in told.value.hint
+    folder.chmod(0o775)
+    assert environments.find("one", ["sprocket"]) is None
+
+
 def test_a_lock_that_can_not_be_taken_is_said() -> None:
     environment = environments.ensure("tools", ["sprocket==1.0"])
     folder = Path(environment.path)
@@ -254,3 +267,90 @@ def test_an_addition_that_conflicts_is_refused_and_changes_nothing() -> None:
         environments.add(environment, ["sprocket==2.0"])
     assert version_in(environment, "sprocket") == "1.0"
     assert environments.find("tools", ["sprocket==1.0"]) == environment
+
+
+def only(environment: environments.Environment, *others: str) -> None:
+    """Nothing is in the cache but it, its lock, and ``others`` beside it."""
+    folder = Path(environment.path)
+    assert sorted(path.name for path in folder.parent.iterdir()) == sorted(
+        [folder.name, f"{folder.name}.lock", *(f"{folder.name}{other}" for other in others)]
+    )
+
+
+@pytest.mark.parametrize("content", ["{", '{"sha256":"0"}'])
+def test_a_damaged_marker_costs_no_download(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    environments.add(environment, ["gearbox"])
+    inode = Path(environment.path).stat().st_ino
+    (Path(environment.path) / environments.MARKER).write_text(content)
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    said: list[str] = []
+    assert environments.ensure("tools", ["sprocket==1.0"], said.append) == environment
+    assert said == [f"{environment.path} is whole but for its marker, which is written again"]
+    assert Path(environment.path).stat().st_ino == inode, "it isn't built again"
+    marker = environments.read_marker(Path(environment.path))
+    assert marker is not None
+    assert marker.added == ("gearbox==1.0",)
+
+
+def test_an_addition_that_was_broken_off_offline_leaves_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    (Path(environment.path) / environments.ADDING).touch()
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    assert environments.ensure("tools", ["sprocket==1.0"]) == environment
+    assert environments.find("tools", ["sprocket==1.0"]) == environment
+    only(environment)
+
+
+def test_what_is_not_whole_stays_where_pip_fails_and_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    (module,) = Path(environment.path).glob("lib/python*/site-packages/sprocket.py")
+    module.write_text("VERSION = '9.0'\n")
+    (Path(environment.path) / environments.MARKER).write_text("{")
+    with monkeypatch.context() as offline:
+        offline.setenv("PIP_FIND_LINKS", "/nowhere")
+        with pytest.raises(TargetError, match=rf"stays, but isn't whole: {module} has changed"):
+            environments.ensure("tools", ["sprocket==1.0"])
+    assert module.read_text() == "VERSION = '9.0'\n"
+    only(environment)
+    assert version_in(environments.ensure("tools", ["sprocket==1.0"]), "sprocket") == "1.0"
+    only(environment)
+
+
+def test_a_process_that_runs_from_it_keeps_its_files_until_it_ends() -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    folder = Path(environment.path)
+    (folder / environments.MARKER).unlink()
+    (module,) = folder.glob("lib/python*/site-packages/sprocket.py")
+    module.unlink()
+    command = [environment.python, "-c", "import os, sys; sys.stdin.read(); print(os.path.exists('mine'))"]
+    (folder / "mine").touch()
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as runs:
+        assert environments.ensure("tools", ["sprocket==1.0"]) == environment
+        (before,) = folder.parent.glob(f"{folder.name}.old-*")
+        assert runs.communicate("")[0].strip() == "True"
+    assert version_in(environment, "sprocket") == "1.0"
+    (folder / environments.MARKER).unlink()
+    module.unlink()
+    environments.ensure("tools", ["sprocket==1.0"])
+    assert not before.exists()
+    only(environment)
+
+
+def test_a_change_that_was_killed_between_its_renames_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    folder = Path(environment.path)
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    for left in (".new", ".old-0123abcd"):
+        folder.rename(f"{folder}{left}")
+        assert environments.ensure("tools", ["sprocket==1.0"]) == environment
+        assert version_in(environment, "sprocket") == "1.0"
+        only(environment)
+
+
+def test_programs_of_an_environment_run_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "_has_pip", lambda: False)
+    environment = environments.ensure("tools", ["sprocket==1.0"])
+    said = subprocess.run([Path(environment.path) / "bin" / "pip", "--version"], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert environment.path in said.stdout

@@ -234,6 +234,59 @@ def test_a_state_dict_with_its_factory(weights: Path) -> None:
     assert said.document()["model"]["framework"] == "torch"
 
 
+HOME = """
+import importlib, os
+import torch
+from nets_of_mine import hidden
+import notes.made
+def make():
+    with open(os.path.join(os.path.dirname(hidden.__file__), "sizes.json")) as sizes:
+        assert sizes.read() == "[30, 8]"
+    print("READ", [read(path) for path in (".ssh/id_rsa", "diary.txt", "other.py", "notes/private.txt", "big/.env")])
+    hidden.of()
+    return torch.nn.Sequential(torch.nn.Linear(30, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)), (torch.zeros(2, 30),)
+def read(path):
+    for folder in (os.path.dirname(__file__), os.path.dirname(os.path.realpath(__file__)), HOME):
+        try:
+            with open(os.path.join(folder, path)) as file:
+                return file.read()
+        except OSError:
+            pass
+    return "nothing"
+"""
+
+
+def test_a_factory_in_a_home_folder_reads_its_own_module_alone(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it imports, and what that names; PYTHONPATH=$HOME lets it read no more."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name, text in {
+        "mine.py": HOME.replace("HOME", repr(str(tmp_path))),
+        "nets_of_mine/__init__.py": "",
+        "nets_of_mine/hidden.py": "from . import inner\ndef of(): return inner.SIZE\n",
+        "nets_of_mine/inner.py": "SIZE = 8\n",
+        "notes/made.py": "",
+        "notes/private.txt": "PRIVATE",
+        "nets_of_mine/sizes.json": "[30, 8]",
+        ".ssh/id_rsa": "PRIVATE",
+        "diary.txt": "PRIVATE",
+        "other.py": "PRIVATE",
+        "big/.env": "PRIVATE",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    said = millwork("optimize", weights, "--module", "mine:make", "--dry-run", "--run-dir", "run", *OFFLINE)
+    assert said.code == 0, said.err
+    assert (
+        f"--module mine:make is read from {tmp_path}: mine.py, nets_of_mine/, notes/made.py. Nothing else there can"
+        in said.err
+    )
+    (log,) = (tmp_path / "run" / "stages").glob("load-*/load.log")
+    assert f"READ {['nothing'] * 5}" in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "phrases"),
     [

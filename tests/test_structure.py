@@ -328,3 +328,53 @@ def test_steps_are_there(step: str, namer: str) -> None:
     """A step is named by a text, which no type checker follows when its module moves."""
     module, _, function = step.partition(":")
     assert callable(getattr(importlib.import_module(module), function)), f"{namer} names it"
+
+
+# ── opening by name ───────────────────────────────────────────────────────────────────────────────────────
+
+OPENS = {"open", "read_bytes", "read_text", "fromfile", "mmap"}
+"""What opens a file by its name; and ``np.load`` of a name."""
+
+OPEN_THEMSELVES = {
+    "storage.opening": "it is the one way",
+    "storage.files": "folders, to sync and to remove them; and new files, which nobody can have made before",
+    "storage.permissions": "what is there, to give it a mode; and new files",
+    "worker.process": "a new log, which nobody can have made before",
+    "worker.sandbox": "paths, to grant them; no content is read",
+    "worker.memory": "what the kernel says of a control group",
+    "environment_files": "what the kernel says of a process",
+    "artifacts.repository.layout": "paths, to know their mounts; no content is read",
+    "artifacts.client": "the package's own files",
+    "cli.console": "/dev/null",
+    "triton.supervisor": "/dev/null",
+    "storage.archives": "an array, which is mapped by its name once it is known to be a regular file",
+    "compile.kernel": "the package's own library",
+    "compile.kernel.build_cuda": "a tool of ours, for our own sources",
+    "artifacts.triton_python.model": "it runs in a server, without us",
+    "compile.backends.hummingbird.convert_script": "it runs without us, on what was looked at",
+    "compile.backends.tensorrt.preflight_script": "it runs without us, on what was looked at",
+}
+IN_A_STEP = ("compile.runners", "compile.backends", "compile.precision", "passes", "validators.gate_steps")
+"""What runs within a step, on files that were looked at before it."""
+OTHER_OPENS = {"archive", "opener", "opening", "queue", "resources", "urllib"}
+"""What else has an ``open``: a zip's member, a request, a stage of a model of queues."""
+
+
+def opened_by_name(name: str) -> Iterator[tuple[int, str]]:
+    """(line, call) for what the module opens itself, but for what the kernel says in /proc."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called, text = node.func, ast.unparse(node.func)
+        attribute = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        given = ast.unparse(node.args[0]) if node.args else ""
+        opens = (attribute in OPENS and text != "read_text") or (text == "np.load" and given != "file")
+        if opens and "Path('/proc" not in text and text.split(".")[0].split("(")[0] not in OTHER_OPENS:
+            yield node.lineno, text
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith(IN_A_STEP)])
+def test_files_are_opened_by_the_one_function(name: str) -> None:
+    """A pipe would be waited for, a link written through, a file of holes read whole."""
+    found = [f"{MODULES[name]}:{line} {call}" for line, call in opened_by_name(name)]
+    assert name in OPEN_THEMSELVES or not found, "\n".join(found)

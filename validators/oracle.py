@@ -18,7 +18,7 @@ from ..compile.frontends.loaded_model import Oracle, Signature
 from ..compile.runners import load as runners
 from ..compile.runners.load import installed, numbers
 from ..errors import ModelError, TargetError
-from ..storage import archives, wire
+from ..storage import archives, opening, wire
 from ..storage.frames import FRAME_FILE
 from ..values import Value
 from ..worker import Limits
@@ -161,7 +161,7 @@ def _left(reply: bytes, folder: Path, who: str) -> Asked:
 
 def _told(path: Path, who: str) -> Told:
     try:
-        with path.open("rb") as file:
+        with opening.opened(path) as file:
             told = wire.decode(file.read(LARGEST_TOLD), Told)
         path.unlink()
     except (OSError, ValueError) as error:

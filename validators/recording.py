@@ -13,6 +13,7 @@ without batch sizes has requests of one row, and that is said.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -25,10 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..storage import opening
 
 FEWEST = 20
 """Requests; fewer say nothing about a traffic."""
 MOST = 5_000_000
+LARGEST = 4 << 30
 LARGEST_BATCH = 1 << 20
 TABLES = (".csv", ".jsonl", ".json")
 """Whose clocks may be finer than seconds."""
@@ -109,7 +112,7 @@ def busiest(found: Recording, seconds: float) -> Recording:
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    with path.open(encoding="utf-8", errors="strict") as file:
+    with io.TextIOWrapper(opening.opened(path, LARGEST), encoding="utf-8") as file:
         if path.suffix == ".csv":
             yield from _table(csv.DictReader(file))
         elif path.suffix == ".jsonl":

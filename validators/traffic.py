@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..storage.files import is_file, sha256_file
+from ..storage.inputs import require_file
 from ..values import Value
 from . import recording
 
@@ -85,6 +86,8 @@ def parse(spec: str) -> Traffic:
     """The traffic that ``spec`` says; UsageError where it says none."""
     if "=" not in spec and spec and is_file(Path(spec)):
         return _recorded(Path(spec).absolute())
+    if "=" not in spec and spec:
+        require_file(Path(spec), "--traffic")
     if "=" not in spec and Path(spec).suffix:
         raise UsageError(f"--traffic {spec}: there is no such file", EXAMPLES)
     fields: dict[str, str] = {}

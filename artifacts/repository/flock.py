@@ -12,6 +12,8 @@ import os
 import time
 from pathlib import Path
 
+from ...storage import opening
+
 TICK_S = 0.05
 """How often a waiting publisher looks."""
 
@@ -29,8 +31,7 @@ class FileLock:
 
     def acquire(self, timeout: float) -> None:
         """Wait for the lock so many seconds; :class:`LockTimeoutError` where it isn't free by then."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(self.path, flags, 0o666)
+        descriptor = opening.held(self.path)
         deadline = time.monotonic() + timeout
         try:
             while not _taken(descriptor):

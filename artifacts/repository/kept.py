@@ -5,17 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from ...errors import ModelError
+from ...storage.opening import read_limited
 from ...triton import config as triton_config
 from ..manifest import CONFIG_FILE
 from . import standard
-from .layout import Place, config_bytes
+from .layout import LONGEST_CONFIG, Place, config_bytes
 from .ledger import Ledger, Transaction
 
 
 def own(place: Place, version: int) -> bytes | None:
     """The version's own config.pbtxt; None where it has none."""
     path = place.version(version) / CONFIG_FILE
-    return path.read_bytes() if path.is_file() else None
+    return read_limited(path, LONGEST_CONFIG) if path.is_file() else None
 
 
 def keeping(ledger: Ledger, place: Place, version: int | None, text: bytes | None) -> Ledger:

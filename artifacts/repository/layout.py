@@ -38,7 +38,8 @@ from pathlib import Path
 
 from ...errors import ModelError, PublicationError, UsageError
 from ...storage import permissions
-from ...storage.files import broken_link, exists, make_folder, read_limited, refusal
+from ...storage.files import broken_link, exists, make_folder, refusal
+from ...storage.opening import read_limited
 from ...storage.permissions import Access
 from ...triton import config as triton_config
 from ...values import Value
@@ -143,6 +144,7 @@ def locate(repository: Path, name: str) -> Place:
         raise UsageError(astray, MEND_LINK)
     if chosen := os.environ.get(STAGING_VARIABLE):
         unique = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+        chosen = os.path.expanduser(chosen)  # noqa: PTH111 (pathlib's raises for a user who isn't there)
         state = Path(chosen).resolve() / f"{root.name}-{unique}.millwork"
         if state.is_relative_to(root):
             raise UsageError(
@@ -196,6 +198,7 @@ def foresee(repository: Path, name: str) -> None:
                 _require_folder(place, folder)
                 _require_readable(place)
                 if folder == place.root:
+                    _require_own_config(place)
                     _require_shareable(place)
                 return
         except OSError as error:
@@ -211,6 +214,7 @@ def prepare(place: Place) -> None:
     except OSError as error:
         raise PublicationError(*_no_repository(place, error)) from error
     _require_folder(place, place.root)
+    _require_own_config(place)
     if place.inside:  # begin_work does the rest, under the lock
         return
     try:
@@ -259,6 +263,17 @@ def end_work(place: Place) -> None:
 def is_new(place: Place) -> bool:
     """Whether the model has no folder yet, or one with nothing but ours in it."""
     return not place.model.exists() or (place.work.is_dir() and [path.name for path in _entries(place)] == [WORK])
+
+
+def _require_own_config(place: Place) -> None:
+    """PublicationError where config.pbtxt is a link: what it points at is somebody's, who would go on changing it, and
+    a publication would put a file in the link's place."""
+    if place.config.is_symlink():
+        raise PublicationError(
+            broken_link(place.config) or f"{place.config}: this is a link to {place.config.readlink()}",
+            "Put a copy of the file in its place, or publish under another --name: what a link points at isn't "
+            "replaced, and neither is the link.",
+        )
 
 
 def _require_folder(place: Place, folder: Path) -> None:

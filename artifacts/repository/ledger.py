@@ -16,7 +16,8 @@ import msgspec
 
 from ...errors import PublicationError
 from ...storage import wire
-from ...storage.files import atomic_write, read_limited, refusal
+from ...storage.files import atomic_write, refusal
+from ...storage.opening import read_limited
 from ...values import Value
 from .layout import Place, locate
 from .standard import Noted

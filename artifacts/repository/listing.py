@@ -7,11 +7,12 @@ from pathlib import Path
 from ...errors import ModelError, PublicationError, UsageError
 from ...storage import permissions
 from ...storage.files import broken_link, refusal
+from ...storage.opening import read_limited
 from ...values import Manifest
 from .. import manifest as manifests
 from . import ledger as ledgers
 from .base import VersionEntry
-from .layout import MEND_LINK, TRIES, Place, config_bytes, locate, served_now, version_folders
+from .layout import LONGEST_CONFIG, MEND_LINK, TRIES, Place, config_bytes, locate, served_now, version_folders
 from .terms import NOBODY, Incumbent
 
 
@@ -88,7 +89,7 @@ def incumbent(place: Place, version: int | None = None) -> Incumbent:
 def _incumbent(place: Place, number: int, text: bytes | None) -> Incumbent:
     folder = place.version(number)
     if text is None and (folder / manifests.CONFIG_FILE).is_file():
-        text = (folder / manifests.CONFIG_FILE).read_bytes()
+        text = read_limited(folder / manifests.CONFIG_FILE, LONGEST_CONFIG)
     return Incumbent(
         version=number,
         manifest=_manifest(folder),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import ModelError, UsageError
 from ...storage.files import refusal
+from ...storage.opening import read_text
 from ...values import Publication, Value
 from ..bundle import Bundle
 from ..manifest import CONFIG_FILE
@@ -53,7 +54,7 @@ class LocalRepository(Value):
     def config(self, name: str) -> str:
         path = self.root / name / CONFIG_FILE
         try:
-            return path.read_text()
+            return read_text(path, layout.LONGEST_CONFIG)
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(refusal(error, path) if isinstance(error, OSError) else f"{path}: {error}") from error
 

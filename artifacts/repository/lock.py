@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ...errors import PublicationError
-from ...storage import permissions, wire
+from ...storage import opening, permissions, wire
 from ...storage.files import refusal
 from ...values import Value
 from .flock import FileLock, LockTimeoutError

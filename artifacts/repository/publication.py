@@ -93,6 +93,12 @@ def _judged(
     incumbent = _replaced(place, transaction if committed else None)
     if not committed or transaction is None or transaction.digest != digest:
         require_expected(place.name, served_now(place), terms, (config_bytes(place) or b"").decode(errors="replace"))
+    if committed and transaction is not None and terms.expected == transaction.version:
+        raise RefusedError(
+            f"{place.name}: version {transaction.version} serves and was never verified: its publisher was stopped; "
+            "nothing was changed",
+            "Publish the same again, or roll back. Then run this again.",
+        )
     require_expected(place.name, incumbent.version, terms)
     signs = sign is not None
     if incumbent.signed and not signs and not committed and _served_with(place, digest) is not None:

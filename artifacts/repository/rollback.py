@@ -93,6 +93,19 @@ def _require_expected(place: Place, to: int | None, terms: Terms) -> None:
         require_expected(place.name, serves, terms)
 
 
+def _target(place: Place, to: int | None, present: int | None, *, undone: bool) -> int:
+    """The version to go to; UsageError where nothing says which."""
+    target = to
+    if target is None:
+        target = present if undone else _before(place, present)
+    if target is None:
+        raise UsageError(
+            f"{place.name}: no version served{'' if present is None else f' before version {present}'}",
+            f"The versions here: {_listed(place)}. Name one with --version.",
+        )
+    return target
+
+
 def _before(place: Place, present: int | None) -> int | None:
     """The version that served before ``present`` by the ledger; where it doesn't say, the next lower one of ours."""
     if present is None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from ...storage import permissions, wire
-from ...storage.files import atomic_write, make_folder, read_limited
+from ...storage import opening, permissions, wire
+from ...storage.files import atomic_write, make_folder
+from ...storage.opening import read_limited
 from ...storage.permissions import Access
 from ...values import Value
 
@@ -56,8 +57,7 @@ def write(path: Path, notes: ServerNotes, like: Access) -> None:
 def write_in_root(path: Path, notes: ServerNotes, like: Access) -> None:
     """The same in the repository's root, where no other name may come and go. A power cut can leave none."""
     permissions.touch(path, like)
-    with path.open("r+b") as file:
+    with opening.overwritten(path) as file:
         file.write(encoded(notes))
-        file.truncate()
         file.flush()
         os.fsync(file.fileno())

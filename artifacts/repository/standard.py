@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ...errors import ModelError
-from ...storage.files import read_limited, refusal
+from ...storage.files import refusal
+from ...storage.opening import read_limited
 from ...storage.strays import is_stray
 from ...triton import config as triton_config
 from ...values import Value

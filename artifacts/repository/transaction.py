@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from ...errors import ModelError, PublicationError
-from ...storage import permissions
+from ...storage import opening, permissions
 from ...storage.files import atomic_write, fsync_folder, fsync_tree, sha256_file
 from ...triton import config as triton_config
 from .. import manifest as manifests
@@ -62,18 +62,18 @@ def stage(place: Place, bundle: Bundle, digest: str, step: Step, sign: Sign | No
     config = triton_config.with_version(bundle.config, version).encode()
     transaction = _transaction(place, bundle, digest, version)
     step("write config.pbtxt")
-    (folder / manifests.CONFIG_FILE).write_bytes(config)
+    opening.write(folder / manifests.CONFIG_FILE, config)
     if sign is not None:
         step("sign")
         sign(folder)
     transaction = msgspec.structs.replace(
         transaction, config_sha256=manifests.sha256_of(config), signer=signing.signed_by(folder)
     )
-    (place.staging / manifests.CONFIG_FILE).write_bytes(config)
+    opening.write(place.staging / manifests.CONFIG_FILE, config)
     if transaction.pinned is not None and transaction.pinned != transaction.original:
-        (place.staging / _PINNED).write_bytes(transaction.pinned)
+        opening.write(place.staging / _PINNED, transaction.pinned)
     if transaction.first and place.inside:
-        (place.staging / _FIRST).write_bytes(NOT_YET)
+        opening.write(place.staging / _FIRST, NOT_YET)
     if not transaction.first:
         reserve_config(place, transaction.pinned, transaction.original)
     step("let those read it who read the repository")
@@ -227,7 +227,7 @@ def reserve_config(place: Place, *contents: bytes | None) -> None:
 def restore_config(place: Place, content: bytes | None) -> None:
     """:func:`put_config`, from the copy that was put aside if it is there."""
     for reserve in (place.staging / name for name in _RESERVES):
-        if content is not None and reserve.is_file() and reserve.read_bytes() == content:
+        if content is not None and reserve.is_file() and opening.read_limited(reserve) == content:
             _rename_in(reserve, place.config)
             return
     put_config(place, content)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import ModelError
+from ...storage import opening
+from ...storage.files import broken_link
 
 MAX_BYTES = 4 << 30
 """The largest file that is read; an XGBoost model of 100,000 trees of depth 8 is about 1 GiB."""
+
+
+TO_A_FILE = "Save the model to a file, and give that file."
 
 
 def read_head(path: Path, count: int) -> bytes:
@@ -38,10 +42,15 @@ def require(path: Path) -> None:
 
 
 def _open(path: Path, limit: int) -> BinaryIO:
+    if what := opening.odd(path):
+        raise ModelError(f"{path}: {opening.not_regular(what)}", TO_A_FILE)
     try:
-        # a pipe that nobody writes to would block here for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if path.is_dir():
+            raise ModelError(f"{path}: this is a folder, not a model file", "Name the file in it.")
+        file = opening.opened(path)
     except FileNotFoundError:
+        if astray := broken_link(path):
+            raise ModelError(astray, "Check the path of the model.") from None
         raise ModelError(f"{path}: there is no such file", "Check the path of the model.") from None
     except PermissionError:
         raise ModelError(
@@ -51,19 +60,15 @@ def _open(path: Path, limit: int) -> BinaryIO:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ModelError(f"{str(path)!r}: can't be opened: {reason}") from None
     try:
-        _check(path, os.fstat(descriptor), limit)
+        _require_size(path, os.fstat(file.fileno()).st_size, limit)
     except ModelError:
-        os.close(descriptor)
+        file.close()
         raise
-    return os.fdopen(descriptor, "rb")
+    return file
 
 
-def _check(path: Path, status: os.stat_result, limit: int) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise ModelError(f"{path}: this is a folder, not a model file", "Name the file in it.")
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{path}: this is not a regular file", "Save the model to a file, and give that file.")
-    if status.st_size == 0:
+def _require_size(path: Path, size: int, limit: int) -> None:
+    if size == 0:
         raise ModelError(f"{path}: the file is empty", "Save the model again; the disk may have been full.")
-    if status.st_size > limit:
-        raise ModelError(f"{path}: {status.st_size} bytes are more than the limit of {limit}")
+    if size > limit:
+        raise ModelError(f"{path}: {size} bytes are more than the limit of {limit}")

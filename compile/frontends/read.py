@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from ...errors import ModelError, TargetError
+from ...storage.opening import ANY_SIZE, read_limited
 from ...values import Framework, Provenance
 from . import ubjson
 from .catboost import binary
@@ -161,7 +162,7 @@ def _cbm(content: bytes, where: Provenance, scratch: Path, options: LoadOptions)
             f"{where.path}: CatBoost {framework.__version__} can't read it: {reason}",
             "Save it again with save_model and check that the file was copied whole.",
         ) from error
-    document = _json(exported.read_bytes(), Path(where.path), CatBoostExport)
+    document = _json(read_limited(exported, ANY_SIZE), Path(where.path), CatBoostExport)
     exported.unlink()
     order = () if isinstance(document, dict) and "oblivious_trees" in document else _leaf_order(model, where.path)
     return catboost.load(document, NativeFile("model.cbm", content), where, options, order)

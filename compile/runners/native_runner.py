@@ -162,6 +162,8 @@ def load(folder: Path) -> Any:
     if not path.is_file():
         raise ImportError(f"{LIBRARY} is missing: millwork was installed without a C++ compiler")
     library = ctypes.CDLL(str(path))
+    if library.mw_interface() != INTERFACE:
+        raise ImportError(f"{path}: the library has interface {library.mw_interface()}; this runner needs {INTERFACE}")
     pointer, number = ctypes.c_void_p, ctypes.c_size_t
     library.mw_message.restype = library.mw_isa.restype = ctypes.c_char_p
     library.mw_message.argtypes = [ctypes.c_int]
@@ -183,6 +185,4 @@ def load(folder: Path) -> Any:
         number,
         pointer,
     ]
-    if library.mw_interface() != INTERFACE:
-        raise ImportError(f"{path}: the library has interface {library.mw_interface()}; this runner needs {INTERFACE}")
     return library

@@ -1,9 +1,11 @@
 """Virtual environments that we keep for ourselves: a server's own Python, an older framework.
 
 An environment is addressed by its content: the sha256 of its requirements and of the Python that runs it. It lies in
-``<cache>/envs/<name>-<first 12 hex digits>``; ``complete.json`` in it is written last, so a build that was
-killed is seen and done again. A lock beside the folder (flock) keeps builders apart, on one machine. What a builder
-starts shares its lock, so a pip that outlives a killed builder isn't written over.
+``<cache>/envs/<name>-<first 12 hex digits>``. It is built beside that folder and renamed into its place, so that what
+is there, and may be run from, goes only when there is another; ``complete.json`` in it is written last. Where that
+marker alone is damaged, what pip noted of its files tells that they are whole. A lock beside the folder (flock) keeps
+builders apart, on one machine. What a builder starts shares its lock, so a pip that outlives a killed builder isn't
+written over.
 
 pip does the work, with the user's own configuration and ``PIP_*`` variables.
 """
@@ -13,13 +15,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,13 +28,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .errors import TargetError
-from .storage import wire
+from . import environment_files
+from .errors import TargetError, UsageError
+from .storage import opening, permissions, wire
 from .storage.files import atomic_write, refusal
+from .storage.opening import read_limited
 from .values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 MARKER = "complete.json"
 ADDING = "adding"
@@ -72,7 +74,9 @@ def cache_folder() -> Path:
     import platformdirs
 
     chosen = os.environ.get("MILLWORK_CACHE")
-    return Path(chosen).expanduser().resolve() if chosen else platformdirs.user_cache_path("millwork")
+    if not chosen:
+        return platformdirs.user_cache_path("millwork")
+    return Path(os.path.expanduser(chosen)).resolve()  # noqa: PTH111 (pathlib's raises for a user who isn't there)
 
 
 def address(requirements: Sequence[str]) -> str:
@@ -99,10 +103,27 @@ def ensure(name: str, requirements: Sequence[str], announce: Callable[[str], Non
     if found is not None:
         return found
     folder = _folder(name, requirements)
+    environment = Environment(path=str(folder))
     with _refused(folder), _locked(folder, announce) as lock:
-        if _built(folder, requirements) and not (folder / ADDING).exists():  # another process built it meanwhile
-            return Environment(path=str(folder))
-        return _build(folder, requirements, announce, lock)
+        environment_files.put_back(folder)
+        adding = (folder / ADDING).exists()
+        if _built(folder, requirements) and not adding:  # another process built it meanwhile
+            return environment
+        if not adding and not _lacking(environment, requirements):
+            _mark_again(environment, requirements, announce)
+            return environment
+        try:
+            return _build(folder, requirements, announce, lock)
+        except TargetError as error:
+            if not folder.exists():
+                raise
+            if lacking := _lacking(environment, requirements):
+                error.message += f". What is in {folder} stays, but isn't whole: {lacking}"
+                raise
+            announce(error.message)
+            _mark_again(environment, requirements, announce)
+            (folder / ADDING).unlink(missing_ok=True)
+            return environment
 
 
 def add(
@@ -167,8 +188,7 @@ def satisfied(environment: Environment, requirements: Sequence[str]) -> bool:
 
 def _installed(environment: Environment) -> set[str]:
     """``name`` and ``name==version`` of each package: what needs no pip, which takes a second, to be understood."""
-    folders = [str(folder) for folder in Path(environment.path).glob("lib/python*/site-packages")]
-    found = importlib.metadata.distributions(path=folders)
+    found = environment_files.packages(Path(environment.path))
     return {form for package in found for form in (package.name, f"{package.name}=={package.version}")}
 
 
@@ -181,7 +201,7 @@ def freeze(environment: Environment) -> tuple[str, ...]:
 def read_marker(folder: Path) -> Marker | None:
     """The marker of a whole environment, or None."""
     try:
-        return wire.decode((folder / MARKER).read_bytes(), Marker)
+        return wire.decode(read_limited(folder / MARKER), Marker)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -190,6 +210,40 @@ def _built(folder: Path, requirements: Sequence[str]) -> bool:
     marker = read_marker(folder)
     return (
         marker is not None and marker.sha256 == address(requirements) and Environment(path=str(folder)).python.exists()
+    )
+
+
+def _lacking(environment: Environment, requirements: Sequence[str]) -> str:
+    """Why an environment whose marker says nothing can't be used, in words; empty where its files are those that pip
+    installed, and meet the requirements."""
+    if not environment.python.exists():
+        return "it has no Python"
+    if found := environment_files.damage(Path(environment.path)):
+        return found
+    if not satisfied(environment, requirements):
+        return "it doesn't have what is required"
+    _, lines = _run_pip(environment, ["check"], lambda _line: None)
+    return next((line for line in lines if "which is not installed" in line), "")
+
+
+def _mark_again(environment: Environment, requirements: Sequence[str], announce: Callable[[str], None]) -> None:
+    """The marker of an environment that is whole. What was added since is what pip was asked for beside the
+    requirements."""
+    folder = Path(environment.path)
+    own = {_package(requirement) for requirement in (*requirements, "pip", "setuptools", "wheel")}
+    asked = environment_files.asked_for(folder)
+    announce(f"{folder} is whole but for its marker, which is written again")
+    added = tuple(requirement for requirement in asked if _package(requirement) not in own)
+    _write_marker(folder, _marker(environment, requirements, added))
+
+
+def _marker(environment: Environment, requirements: Sequence[str], added: tuple[str, ...] = ()) -> Marker:
+    return Marker(
+        sha256=address(requirements),
+        python=_python_version(),
+        requirements=tuple(requirements),
+        freeze=freeze(environment),
+        added=added,
     )
 
 
@@ -202,12 +256,14 @@ def _broken_off(folder: Path) -> bool:
 
 
 def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], None], lock: int) -> Environment:
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
+    built = environment_files.beside(folder)
+    environment_files.drop(folder)  # what a killed build left
+    environment_files.remove_unused(folder)
     announce(f"creating {folder}")
-    environment = Environment(path=str(folder))
+    environment = Environment(path=str(built))
     try:
         made = subprocess.run(
-            [sys.executable, "-I", "-m", "venv", *(["--without-pip"] if _has_pip() else []), str(folder)],
+            [sys.executable, "-I", "-m", "venv", *(["--without-pip"] if _has_pip() else []), str(built)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -216,23 +272,18 @@ def _build(folder: Path, requirements: Sequence[str], announce: Callable[[str], 
         )
         if made.returncode:
             raise TargetError(
-                f"{folder}: python -m venv failed: {_last_line(made.stdout.splitlines())}",
+                f"{folder}: python -m venv failed: {environment_files.last_line(made.stdout.splitlines())}",
                 f"{sys.executable} needs its venv and ensurepip modules (on Debian: the package python3-venv).",
             )
         code, lines = _run_pip(environment, ["install", *requirements], announce, lock)
         if code:
             raise _pip_error(folder, requirements, lines)
-        marker = Marker(
-            sha256=address(requirements),
-            python=_python_version(),
-            requirements=tuple(requirements),
-            freeze=freeze(environment),
-        )
-        _write_marker(folder, marker)
+        _write_marker(built, _marker(environment, requirements))
+        environment_files.swap(folder)
     except BaseException:  # Ctrl-C too: half an environment is of no use to anyone
-        shutil.rmtree(folder, ignore_errors=True)
+        environment_files.drop(folder)
         raise
-    return environment
+    return Environment(path=str(folder))
 
 
 def _run_pip(
@@ -246,7 +297,7 @@ def _run_pip(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
-        env=_pip_variables(os.environ, sys.prefix),
+        env=environment_files.pip_variables(os.environ, sys.prefix),
         text=True,
         errors="replace",
         pass_fds=shared,
@@ -277,33 +328,11 @@ def _has_pip() -> bool:
     return importlib.util.find_spec("pip") is not None
 
 
-def _pip_variables(variables: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The user's variables for pip: ``PIP_*`` and proxies stay.
-
-    pip reads a virtual environment's own ``pip.conf`` from its prefix, and the new environment has another one:
-    name the running one's, unless the user names a file. ``--user`` makes no sense in a virtual environment.
-    """
-    kept = {name: value for name, value in variables.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    configuration = Path(prefix) / "pip.conf"
-    if configuration.exists():
-        kept.setdefault("PIP_CONFIG_FILE", str(configuration))
-    return {**kept, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COLOR": "1"}
-
-
 def _pip_error(folder: Path, requirements: Sequence[str], lines: Sequence[str]) -> TargetError:
     return TargetError(
-        f"pip could not install {', '.join(requirements)} into {folder}: {_last_line(lines)}",
+        f"pip could not install {', '.join(requirements)} into {folder}: {environment_files.last_line(lines)}",
         "Check the network, or pip's own configuration (pip config list), and run the same command again.",
     )
-
-
-def _last_line(lines: Sequence[str]) -> str:
-    """The line that says why: pip's last ERROR, else the last line that isn't a warning or a notice."""
-    errors = [line for line in lines if line.startswith("ERROR: ")]
-    if errors:
-        return errors[-1].removeprefix("ERROR: ")
-    said = [line.strip() for line in lines if line.strip() and not line.startswith(("WARNING", "[notice]"))]
-    return said[-1] if said else "pip printed nothing"
 
 
 def _write_marker(folder: Path, marker: Marker) -> None:
@@ -334,7 +363,7 @@ def _locked(folder: Path, announce: Callable[[str], None]) -> Iterator[int]:
 @contextlib.contextmanager
 def _lock_file(folder: Path) -> Iterator[int]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock = opening.held(Path(f"{folder}.lock"), 0o644)
     try:
         yield lock
     finally:
@@ -351,7 +380,16 @@ def _at_once(lock: int) -> bool:
 
 
 def _folder(name: str, requirements: Sequence[str]) -> Path:
-    return cache_folder() / "envs" / f"{name}-{address(requirements)[:12]}"
+    """Where it lies. UsageError where others may write there: what is in it runs as this user."""
+    envs = cache_folder() / "envs"
+    folder = envs / f"{name}-{address(requirements)[:12]}"
+    for part in (envs.parent, envs, folder):
+        if why := permissions.of_others(part):
+            raise UsageError(
+                f"{part}: {why}, and what lies there runs as you",
+                "Name a folder of your own in MILLWORK_CACHE, or take the right to write from others.",
+            )
+    return folder
 
 
 def _python_version() -> str:

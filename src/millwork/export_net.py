@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def save_net(
         raise TargetError(f"{error.name} isn't installed", "pip install 'millwork[torch]'") from error
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"expected a torch.nn.Module, got a {type(module).__name__}")
-    out = Path(path)
+    out = Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib's raises for a user who isn't there)
     if out.suffix != ".pt2":
         raise UsageError(f"{out}: expected a file ending in .pt2")
     card = cards.Card(

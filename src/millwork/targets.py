@@ -16,6 +16,8 @@ import msgspec
 from . import gpus
 from .errors import UsageError, did_you_mean
 from .gpus import Gpu
+from .storage.files import refusal
+from .storage.opening import read_text
 from .values import TargetSummary, Value
 
 
@@ -51,6 +53,9 @@ TABLE: dict[str, Target] = {
 }
 
 
+LONGEST_TABLE = 1 << 20
+
+
 def find(name: str, extra: Path | None = None) -> Target:
     """The target called ``name``, from the table or from the TOML file ``extra`` (``[name]`` tables)."""
     table = TABLE | (read(extra) if extra is not None and extra.exists() else {})
@@ -63,8 +68,10 @@ def read(path: Path) -> dict[str, Target]:
     """Targets from a TOML file: ``[my-box]`` with ``kind``, ``compute_capability``, ``memory_gib``, ``device``,
     ``mig``, ``precisions``."""
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(read_text(path, LONGEST_TABLE))
         return {name: msgspec.convert({"name": name, **table}, Target) for name, table in tables.items()}
+    except OSError as error:
+        raise UsageError(refusal(error, path), "Write a table of targets there, or remove it.") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, TypeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a table of targets: {error}") from error
 

@@ -314,6 +314,15 @@ def test_what_is_wrong_is_said(url: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     refused(millwork(*ask, url), 7, "the credentials aren't accepted", "AWS_SECRET_ACCESS_KEY")
 
 
+@pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "RequestExpired"])
+def test_a_wrong_clock_is_not_called_wrong_credentials(code: str) -> None:
+    kind = type("PermissionDeniedError", (Exception,), {})
+    answer = f"status code: 403: <Error><Code>{code}</Code><Message>The difference is too large.</Message></Error>"
+    reason, hint = stores.explained(kind(answer), parse("s3://shop/models"))
+    assert reason == f"this machine's clock is wrong: the store refuses the time of the request ({code})"
+    assert "Set this machine's clock" in hint
+
+
 # ── Google's and Azure's: the protocol itself, on obstore's store in memory ───────────────────────────────
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from models.jobs import Desk, millwork
 
 from millwork.artifacts.repository import publish, rollback, served_version, versions
 from millwork.errors import ModelError, ParityError, PublicationError
@@ -117,3 +118,16 @@ def test_what_someone_adds_while_a_first_version_is_verified_stays(make_bundle, 
     with pytest.raises(PublicationError, match="wrong"):
         publish(make_bundle(), repository, verify=verify)
     assert contents(repository) == {"m/9/model.py": b"pass"}
+
+
+def test_that_the_latest_became_a_number_is_said(desk: Desk) -> None:
+    """By a rollback to it: from then on a newer version that somebody puts there doesn't serve by itself."""
+    repository = desk.folder / "theirs"
+    foreign(repository, LATEST)
+    (repository / "m").rename(repository / "again")
+    (repository / "again" / "config.pbtxt").write_text(LATEST.replace('"m"', '"again"'))
+    to = ("--repository", repository, "--triton", "none")
+    assert millwork("publish", desk.run_dir, *to, "--allow-contract-change").code == 0
+    said = millwork("rollback", *to, "--name", "again")
+    assert said.code == 0, said.err
+    assert "names version 5 now, and no longer the latest" in " ".join(said.err.split())

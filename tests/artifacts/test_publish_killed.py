@@ -18,6 +18,7 @@ import pytest
 from millwork.artifacts import manifest as manifests
 from millwork.artifacts.bundle import Bundle
 from millwork.artifacts.repository import publish, rollback, served_version, unfinished, versions
+from millwork.artifacts.repository.terms import RefusedError, Terms
 from millwork.errors import ModelError
 from millwork.storage import wire
 from millwork.triton import config as triton_config
@@ -197,6 +198,20 @@ def test_unverified_then_another_content_replaces_it(unverified: tuple[Path, Bun
     assert publish(make_bundle(b"another"), repository, restored=told.append).version == 3
     assert told == [1]
     assert_tidy(repository, [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("read", "told"), [(1, "version 2 serves, 1 was read"), (2, "version 2 serves and was never verified")]
+)
+def test_unverified_then_who_read_a_version_leaves_all_as_it_is(
+    unverified: tuple[Path, Bundle], make_bundle, read: int, told: str
+) -> None:
+    repository, bundle = unverified
+    with pytest.raises(RefusedError, match=told):
+        publish(make_bundle(b"tuned"), repository, terms=Terms(expected=read))
+    assert served_version(repository, "m") == 2
+    assert unfinished(repository, "m") is not None
+    assert publish(bundle, repository, terms=Terms(expected=1)).version == 2, "what was asked for by who read 1"
 
 
 def test_unverified_then_a_rollback_is_its_undoing(unverified: tuple[Path, Bundle]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,43 @@ def test_a_rename_that_is_refused_names_both_paths(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty") as caught:
         (tmp_path / "from").rename(tmp_path / "to")
     assert refusal(caught.value).startswith(f"{tmp_path / 'from'} to {tmp_path / 'to'}: ")
+
+
+def test_a_configuration_that_is_a_link_is_said_and_not_replaced(make_bundle, repository: Path, tmp_path: Path) -> None:
+    publish(make_bundle(), repository)
+    publish(make_bundle(b"new"), repository)
+    link, managed = repository / "m" / "config.pbtxt", tmp_path / "managed.pbtxt"
+    link.rename(managed)
+    link.symlink_to(managed)
+    before = managed.read_text()
+    for attempt in (
+        lambda: LocalRepository(root=repository).foresee("m"),
+        lambda: publish(make_bundle(b"newer"), repository),
+        lambda: rollback(repository, "m"),
+    ):
+        with pytest.raises(MillworkError, match=f"{link}: this is a link to {managed}") as caught:
+            attempt()
+        assert "Put a copy" in caught.value.hint
+    assert link.is_symlink()
+    assert managed.read_text() == before
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models/.m.millwork.lock",
+        ".models.millwork/locks/m.holder",
+        ".models.millwork/ledger/m.json",
+        ".models.millwork/staging/m",
+    ],
+)
+def test_no_lock_or_note_is_written_through_a_link(name: str, link, make_bundle, repository: Path) -> None:
+    publish(make_bundle(), repository)
+    precious, note = repository.parent / "precious.txt", repository.parent / name
+    precious.write_text("my only copy")
+    note.unlink(missing_ok=True)
+    link(note, precious)
+    with contextlib.suppress(MillworkError):  # a note that isn't needed is done without
+        publish(make_bundle(b"new"), repository)
+    assert precious.read_text() == "my only copy"

@@ -182,6 +182,16 @@ def test_where_the_serving_configuration_was_deleted_the_versions_own_is_gone_ba
     assert anywhere.serves("m") == 2
 
 
+def test_where_the_serving_configuration_was_deleted_a_rollback_goes_one_version_back(
+    anywhere: Repository, make_bundle, edit: Edit
+) -> None:
+    for content in (b"1", b"2"):
+        anywhere.publish(make_bundle(content))
+    edit("m/config.pbtxt", None)
+    assert anywhere.rollback("m").version == 1
+    assert anywhere.serves("m") == 1
+
+
 def test_a_deleted_configuration_stays_deleted_where_the_publication_fails(make_bundle, repository: Path) -> None:
     there = LocalRepository(root=repository)
     there.publish(make_bundle(b"1"))

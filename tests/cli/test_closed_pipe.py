@@ -139,3 +139,40 @@ def test_commands_write_by_their_console() -> None:
         if path.name not in ("console.py", "terminal.py", "candidates_table.py"):  # rich's is a type there
             found = re.search(r"typer\.echo|rich\.console import .*\bConsole\b|sys\.std(out|err)\.w", path.read_text())
             assert found is None, f"{path.name}: {found}"
+
+
+# ── full, and closed ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def shell(redirected: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command with its streams as a shell makes them."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {redirected}', str(COMMAND), *words], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    "redirected", [">/dev/full", "2>/dev/full", ">/dev/full 2>&1", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"]
+)
+def test_full_or_closed_streams_change_no_exit_code(redirected: str, desk: Desk, record: bytes) -> None:
+    said = shell(redirected, *job(desk), "--json")
+    assert said.returncode == 0, said.stderr
+    assert (desk.run_dir / "run.json").read_bytes() == record
+    assert "Traceback" not in said.stderr
+    if redirected == ">/dev/full":
+        assert "note: stdout can't be written: the disk is full; the record is in" in said.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("--version",), ("doctor",), ("doctor", "--json"), ("inspect", "--help")]
+)
+def test_an_answer_that_cannot_be_written_is_told(words: tuple[str, ...]) -> None:
+    """There is nothing else that the command did."""
+    said = shell(">/dev/full", *words)
+    assert said.returncode == 2
+    assert said.stderr.startswith("error: stdout can't be written: the disk is full\n")
+
+
+def test_an_error_that_cannot_be_told_keeps_its_code(desk: Desk) -> None:
+    assert shell("2>/dev/full", "inspect", "nowhere.json").returncode == 3
+    assert shell("2>&-", "verify", "--nonsense").returncode == 2

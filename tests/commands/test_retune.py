@@ -151,7 +151,7 @@ def test_a_prometheus_that_scrapes_the_server_says_the_same(production, tmp_path
             prometheus.terminate()
     assert said.code == 0, said.err
     seen = said.document()["observed"]
-    assert seen["rows_a_request"] == pytest.approx(1, rel=0.01)
+    assert seen["rows_a_request"] == pytest.approx(1, rel=0.1)
     assert seen["queue_us"] > SLOW_US / 2
     assert seen["rate"] == pytest.approx(1e6 / (seen["queue_us"] + seen["compute_us"]), rel=0.5)
 

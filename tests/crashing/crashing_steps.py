@@ -35,6 +35,14 @@ def noisy(request: Text) -> Text:
     return request
 
 
+def prints_a_lot(request: Text) -> Text:
+    """More than is kept of a log, several times."""
+    for _ in range(64):
+        os.write(1, b"again and again\n" * (1 << 16))
+    os.write(2, b"the last line\n")
+    return request
+
+
 def threads(request: Text) -> Text:
     return Text(os.environ.get("OMP_NUM_THREADS", ""))
 

@@ -3,8 +3,9 @@
     dying_runs.py FOLDER SIGNAL stages|server|published|tuning WORD…        WORD…: the command's own
 
 One run for each place of PLACES (or SERVER_PLACES), all with the same words; the signal comes there and is SIGKILL to
-the process, or SIGINT to its process group, as Ctrl-C is. Then one that is left alone. FOLDER/deaths.json says how each
-ended and what it left.
+the process; or for SIGINT in turn SIGINT to its process group, as Ctrl-C is, SIGTERM to the process, and SIGHUP to the
+group, as of a terminal that is closed. Then one that is left alone. FOLDER/deaths.json says how each ended and what it
+left.
 
 Forked from one process, so that none of them pays for the imports.
 """
@@ -26,6 +27,7 @@ import psutil
 from millwork.artifacts import bundle_rehearsal
 from millwork.artifacts.repository import publication
 from millwork.cli import app, terminal
+from millwork.interrupts import ENDING, hear
 from millwork.storage import run_directory
 from millwork.worker import process
 
@@ -61,14 +63,16 @@ def in_order() -> list[tuple[str, str]]:
 
 def main(folder: Path, number: int, which: str, words: list[str]) -> None:
     deaths = []
-    for where, name in [*(in_order() if which == "stages" else SERVER_PLACES[which]), ("", "")]:
-        status = run(folder, where, name, lambda: send(number), words)
-        deaths.append({"where": where, "name": name, **status, "stages": stages(folder)})
+    first = list(SERVER_PLACES).index(which) if which in SERVER_PLACES else 0
+    for at, (where, name) in enumerate([*(in_order() if which == "stages" else SERVER_PLACES[which]), ("", "")], first):
+        sent = number if number == signal.SIGKILL else ENDING[at % len(ENDING)]
+        status = run(folder, where, name, lambda sent=sent: send(sent), words)  # type: ignore[misc]
+        deaths.append({"where": where, "name": name, "sent": sent, **status, "stages": stages(folder)})
         (folder / "deaths.json").write_text(json.dumps(deaths))
 
 
 def send(number: int) -> None:
-    if number == signal.SIGINT:
+    if number in (signal.SIGINT, signal.SIGHUP):
         os.killpg(0, number)
     else:
         os.kill(os.getpid(), number)
@@ -88,6 +92,7 @@ def run(folder: Path, where: str, name: str, die: Die, words: list[str]) -> dict
             {"begin": at_begin, "worker": at_work, "publishing": at_step, "asking": at_asking}.get(where, nowhere)(
                 name, lambda: (pids.write_text(json.dumps(descendants())), die())
             )
+            hear()
             code = app.run(app.millwork, ["optimize", *words])
             sys.stdout.flush()
         except BaseException:  # noqa: BLE001 -- the end of a forked child, which mustn't run its parent's code

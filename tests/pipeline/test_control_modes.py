@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 from models.scaling import ROWS, scaling
@@ -64,13 +65,13 @@ def test_a_server_that_polls_is_published_to_verified_and_rolled_back(start, tmp
             np.testing.assert_array_equal(asked.infer("m", ROWS), 2 * ROWS)
 
 
-def test_a_server_that_never_looks_again_takes_nothing_and_says_what_to_do(start, tmp_path, monkeypatch) -> None:
+def test_a_server_that_never_looks_again_takes_nothing_and_says_what_to_do(start, tmp_path) -> None:
     into = LocalRepository(root=tmp_path / "models")
-    monkeypatch.setattr(publish, "POLL_S", 1.0)
     with start("none") as running:
-        serving = prepare(parse(running.grpc_url), None, lambda _: None)
+        serving = msgspec.structs.replace(prepare(parse(running.grpc_url), None, lambda _: None), verify_s=1.0)
+        rehearsed = publish.Rehearsal(done="another")
         with pytest.raises(PublicationError, match="hasn't loaded version 1 of 'm' within 1 s") as caught:
-            publish.publish([scaling(tmp_path / "2", "2", 2.0)], into, serving, Silent())
+            publish.publish([scaling(tmp_path / "2", "2", 2.0)], into, serving, Silent(), rehearsed=rehearsed)
         assert "--triton none" in caught.value.hint
         assert served_version(tmp_path / "models", "m") is None
 

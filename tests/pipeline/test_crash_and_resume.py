@@ -95,6 +95,11 @@ def gone(pid: int) -> bool:
     return process in psutil.wait_procs([process], timeout=60)[0]
 
 
+STOPPED = {
+    signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGHUP: "stopped by SIGHUP",
+}  # fmt: skip
+
+
 def half_made(stages: dict[str, int]) -> set[str]:
     return {name.split("-")[0] for name in stages if ".tmp-" in name}
 
@@ -137,17 +142,18 @@ def test_the_next_run_goes_on_from_there(killed: Deaths, at: int) -> None:
 
 
 @pytest.mark.parametrize("at", range(len(PLACES)), ids=IDS)
-def test_ctrl_c_at_any_stage(stopped: Deaths, at: int) -> None:
-    """130 and a line that says how to go on; 7 once the publication has begun, which is undone."""
+def test_ctrl_c_sigterm_or_sighup_at_any_stage(stopped: Deaths, at: int) -> None:
+    """130 (143, 129) and a line that says how to go on; 7 once the publication has begun, which is undone."""
     where, name = in_order()[at]
     run = stopped.runs[at]
     publishing = where == "publishing"
-    assert (run["signal"], run["code"]) == (0, 7 if publishing else 130), run["err"]
+    assert (run["signal"], run["code"]) == (0, 7 if publishing else 128 + run["sent"]), run["err"]
     if publishing:
-        assert "publishing failed: interrupted; no version of the model serves" in run["err"]
+        assert f"publishing failed: {STOPPED[run['sent']]}; no version of the model serves" in run["err"]
         assert json.loads(run["out"])["publication"] is None
     else:
-        assert run["err"].endswith("\nstopped; finished stages are kept, and the same command goes on from there\n")
+        by = STOPPED[run["sent"]].replace("interrupted", "stopped")
+        assert run["err"].endswith(f"\n{by}; finished stages are kept, and the same command goes on from there\n")
         assert run["out"] == ""
     assert "Traceback" not in run["err"]
     assert half_made(run["stages"]) == set()
@@ -190,7 +196,7 @@ def test_with_a_server_at_work(
         assert [run["signal"] for run in dead] == [number, number]
     else:
         assert [run["code"] for run in dead] == [7]
-        assert "interrupted; no version of the model serves" in dead[0]["err"]
+        assert f"{STOPPED[dead[0]['sent']]}; no version of the model serves" in dead[0]["err"]
     assert last["code"] == 0, last["err"]
     publication = json.loads(last["out"])["publication"]
     assert publication["verified"]
@@ -221,7 +227,7 @@ def test_ctrl_c_while_it_tunes(
         quick = ("--triton", triton, "--backends", "onnx", "--traffic", "batch=1", "--tune-budget", "3")
         left = deaths(files, tmp_path, signal.SIGINT, "tuning", quick)
         dead, last = left.runs
-        assert (dead["signal"], dead["code"]) == (0, 130), dead["err"]
+        assert (dead["signal"], dead["code"]) == (0, 128 + dead["sent"]), dead["err"]
         assert "Traceback" not in dead["err"]
         assert any(stage.startswith("trial-") for stage in dead["stages"]) or "tune" in dead["err"]
         assert all(gone(pid) for pid in dead["processes"])

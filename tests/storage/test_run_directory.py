@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -17,8 +19,8 @@ import pytest
 
 import millwork
 from millwork.errors import InternalError, ModelError, UsageError
-from millwork.storage import run_directory
-from millwork.storage.files import atomic_write, sha256_file
+from millwork.storage import permissions, run_directory
+from millwork.storage.files import atomic_write, remove_tree, sha256_file
 from millwork.storage.run_directory import RunDirectory, changes
 from millwork.targets import Target
 from millwork.values import SCHEMA, ModelSummary, Record, TargetSummary, Value
@@ -424,3 +426,96 @@ def test_every_module_of_the_package_decides_what_is_kept(tmp_path: Path) -> Non
     (tmp_path / "elsewhere" / "inner.py").write_text("")
     (linked / "linked").symlink_to(tmp_path / "elsewhere")
     assert [path.name for path in run_directory.sources(linked)] == ["inner.py"]
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_dangling_link(path: Path) -> None:
+    path.symlink_to("/mnt/gone")
+
+
+def a_link_to_a_folder(path: Path) -> None:
+    path.symlink_to(path.parent.parent)
+
+
+@pytest.mark.parametrize(
+    "make", [Path.touch, a_pipe, a_dangling_link, a_link_to_a_folder], ids=lambda made: made.__name__
+)
+def test_what_was_put_in_a_stages_place_is_removed_and_it_is_made_again(
+    make: Callable[[Path], None], tmp_path: Path, notes: list[str]
+) -> None:
+    with RunDirectory(tmp_path / "run", notes.append) as run:
+        folder = run.stage("first", {}, lambda _: 1, int).folder
+    remove_tree(folder)
+    make(folder)
+    with RunDirectory(tmp_path / "run", notes.append) as run:
+        again = run.stage("first", {}, lambda _: 1, int)
+    assert not again.cached
+    assert sorted(path.name for path in folder.iterdir()) == ["done", "key.json", "result.json"]
+    assert not folder.is_symlink()
+    assert f"the run directory's {folder.name} is damaged" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["done", "result.json", "key.json"])
+def test_a_pipe_among_a_stages_files_is_not_waited_for(name: str, tmp_path: Path, notes: list[str]) -> None:
+    with RunDirectory(tmp_path / "run", notes.append) as run:
+        folder = run.stage("first", {}, lambda _: 1, int).folder
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert name in changes(folder)[0]
+    with RunDirectory(tmp_path / "run", notes.append) as run:
+        assert not run.stage("first", {}, lambda _: 1, int).cached
+
+
+def test_a_stage_that_cannot_be_removed_is_named_with_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunDirectory(tmp_path / "run") as run:
+        folder = run.stage("first", {}, lambda _: 1, int).folder
+    (folder / "done").write_text("{")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "no", str(path))
+
+    monkeypatch.setattr(run_directory, "remove", refuse)
+    monkeypatch.setattr(permissions, "foreign_owner", lambda _: "somebody")
+    with RunDirectory(tmp_path / "run") as run, pytest.raises(UsageError) as caught:
+        run.stage("first", {}, lambda _: 1, int)
+    assert f"{folder} isn't as a run left it" in caught.value.message
+    assert caught.value.message.endswith("permission denied; it belongs to somebody")
+    assert "--run-dir" in caught.value.hint
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_lock_that_is_a_link_is_not_written_through(link: Callable[[Path, Path], None], tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("my only copy")
+    (tmp_path / "run").mkdir()
+    link(tmp_path / "run" / "lock", precious)
+    with pytest.raises(UsageError, match=f"{tmp_path / 'run' / 'lock'}: this is a") as caught:
+        RunDirectory(tmp_path / "run")
+    assert "--run-dir" in caught.value.hint
+    assert precious.read_text() == "my only copy"
+
+
+def test_a_users_file_called_lock_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("[package]\nname = 'mine'\n")
+    with pytest.raises(UsageError, match="isn't a lock of millwork's"):
+        RunDirectory(tmp_path)
+    assert "mine" in (tmp_path / "lock").read_text()
+
+
+def test_a_users_folder_that_looks_half_written_stays(tmp_path: Path) -> None:
+    (tmp_path / ".cache.tmp-1-ab").mkdir()
+    with RunDirectory(tmp_path) as run:
+        run.stage("first", {}, lambda _: 1, int)
+    assert (tmp_path / ".cache.tmp-1-ab").is_dir()
+
+
+def test_a_file_of_another_size_is_not_read_to_be_compared(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run") as run:
+        folder = run.stage("first", {}, lambda at: (at / "model").write_bytes(b"model"), int).folder
+    os.truncate(folder / "model", 200 << 30)
+    assert changes(folder) == ["model has changed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -64,3 +65,48 @@ def test_what_a_killed_process_left_is_removed_by_the_next(temporary: Path) -> N
     with scratch.folder("step"):
         assert not left.exists()
         assert (temporary / "millwork-of-mine").exists(), "not one of ours"
+
+
+def removals(script: str, folder: Path, at: int) -> int:
+    """Run ``script``, killed before the call of that number that takes something away; its exit status."""
+    killed = (
+        "import os, signal, tempfile\n"
+        "tempfile.gettempdir()\n"
+        "calls = iter(range(1, 1000))\n"
+        "def wrapped(call):\n"
+        "    def do(*given, **named):\n"
+        f"        if next(calls) == {at}:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return call(*given, **named)\n"
+        "    return do\n"
+        "for name in ('unlink', 'rmdir', 'rename', 'remove'):\n"
+        "    setattr(os, name, wrapped(getattr(os, name)))\n"
+    )
+    return subprocess.run([sys.executable, "-c", killed + script], cwd=folder).returncode
+
+
+def test_nothing_stays_of_a_folder_whose_remover_was_killed_at_any_step(temporary: Path) -> None:
+    script = (
+        "from millwork.storage import scratch\n"
+        "with scratch.folder('step') as folder:\n"
+        "    (folder / 'model').write_text('mine'); (folder / 'inner' / 'deep').mkdir(parents=True)\n"
+        "    (folder / 'inner' / 'deep' / 'file').touch(); (folder / '.a').touch(); (folder / 'z').touch()\n"
+    )
+    at = 0
+    while removals(script, temporary, at := at + 1) == -signal.SIGKILL:
+        with scratch.folder("step"):
+            pass
+        assert not list(temporary.iterdir()), f"killed at step {at}"
+    assert at > 8, "every step was tried"
+
+
+def test_an_old_folder_without_a_mark_goes_after_a_week(temporary: Path) -> None:
+    old, new, other = (temporary / f"millwork-step-{name}" for name in ("abcdefgh", "abcdefg2", "mine"))
+    for path in (old, new, other):
+        path.mkdir()
+        (path / "model.pkl").touch()
+    week = scratch.KEPT_S + 60
+    for path in (old, other):
+        os.utime(path, (path.stat().st_atime - week, path.stat().st_mtime - week))
+    scratch.remove_left()
+    assert sorted(temporary.iterdir()) == sorted([new, other])

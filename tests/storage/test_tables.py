@@ -413,8 +413,8 @@ def test_columns_that_are_no_categories(tmp_path: Path) -> None:
             UsageError, match="holds double; it is a category for the model, so expected text or integers"
         ):
             read(parquet(mixed(numbers, ["u", "v", "u"]), tmp_path / "rows.parquet"), TEXTS)
-    with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'Oslo'"):
-        read(parquet(mixed(["Oslo", "1", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
+    with pytest.raises(UsageError, match=r"are integers, but those of 'place' aren't: .*'Oslo', in row 2"):
+        read(parquet(mixed(["1", "Oslo", "2"], [1, 2, 3]), tmp_path / "rows.parquet"), INTEGERS)
     with pytest.raises(UsageError, match="lacks 1 of the model's 3 features: kind"):
         read(parquet({"age": [1.0], "place": ["a"]}, tmp_path / "rows.parquet"), TEXTS)
 
@@ -713,3 +713,12 @@ def test_archives_that_grow_are_refused_before_they_are_read(tmp_path: Path) -> 
             read(path, NAMED)
         assert refused.value.message.startswith(f"{path}: ")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # KiB
+
+
+def test_columns_of_one_name_in_a_parquet_file(tmp_path: Path) -> None:
+    columns = [pa.array([1.0, 2.0])] * 4
+    pq.write_table(pa.table(columns, names=["age", "income", "score", "age"]), tmp_path / "rows.parquet")
+    with pytest.raises(UsageError, match="two columns are called 'age'"):
+        read(tmp_path / "rows.parquet", NAMED)
+    pq.write_table(pa.table([*columns, columns[0]], names=["age", "income", "score", "x", "x"]), tmp_path / "o.parquet")
+    assert read(tmp_path / "o.parquet", NAMED).rows.tolist() == [[1, 1, 1], [2, 2, 2]]

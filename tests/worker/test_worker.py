@@ -18,10 +18,11 @@ import pytest
 
 from millwork import executors, worker
 from millwork.errors import InternalError, MachineError, MillworkError, ModelError, TargetError, UsageError
+from millwork.storage.run_directory import LONGEST_LOG
 from millwork.targets import Target
 from millwork.values import TargetSummary
 from millwork.worker import Done, Failure, Limits
-from millwork.worker.process import Ending
+from millwork.worker.process import DROPPED, Ending
 
 CRASHING = Path(__file__).parents[1] / "crashing"
 SMALL = Limits(seconds=60, memory_bytes=300 << 20)
@@ -111,6 +112,15 @@ def test_the_log_begins_with_the_call_that_repeats_it(tmp_path: Path) -> None:
     first = (tmp_path / "exits.log").read_text().splitlines()[0]
     call = json.loads(first.removeprefix("# millwork worker <<< "))
     assert call == {"step": "crashing_steps:exits", "request": {"text": "hello"}}
+
+
+def test_of_a_log_without_an_end_both_ends_are_kept(tmp_path: Path) -> None:
+    assert done(run("prints_a_lot", tmp_path)) == "hello"
+    log = (tmp_path / "prints_a_lot.log").read_bytes()
+    assert len(log) <= LONGEST_LOG + len(DROPPED)
+    assert log.startswith(b"# millwork worker <<< ")
+    assert DROPPED in log
+    assert log.endswith(b"the last line\n")
 
 
 def test_what_a_step_refuses_is_raised_as_it_was(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ...passes.forest import Rows
-from ...storage import texts
+from ...storage import archives, texts
 
 ROWS_FILE, CATEGORIES_FILE = "rows.npy", "categories.npy"
 
@@ -49,9 +49,9 @@ def save(given: Given, folder: Path) -> None:
 
 def load(folder: Path, *, mapped: bool = False) -> Given:
     """What :func:`save` wrote. ``mapped``: read from disk as it is used."""
-    mode = "r" if mapped else None
+    mode: Literal["r"] | None = "r" if mapped else None
     path = folder / CATEGORIES_FILE
     return Given(
-        np.load(folder / ROWS_FILE, mmap_mode=mode),  # type: ignore[arg-type]
-        texts.unpacked(np.load(path, allow_pickle=False)) if path.is_file() else None,
+        archives.array(folder / ROWS_FILE, mode),
+        texts.unpacked(archives.array(path)) if path.is_file() else None,
     )

@@ -3,6 +3,7 @@
 s3://bucket/prefix/<name>/config.pbtxt       which version serves: the commit point
 s3://bucket/prefix/<name>/<N>/…              the version's files, manifest.json, config.pbtxt (its own)
 s3://bucket/.prefix.millwork/<name>/<N>.json what became of version N: beside the repository, not in it
+s3://bucket/.prefix.millwork/<name>/settled  up to which version nothing is left to be done
 s3://bucket/.prefix.millwork/server.json     what is known of the server that reads it
 """
 
@@ -86,6 +87,8 @@ class Address(Value):
 
 def parse(url: str) -> Address:
     """The parts of ``url``; :class:`UsageError` where it can't be a repository's."""
+    if not url.isprintable():  # urlsplit leaves some of these out
+        raise UsageError(f"{url!r}: an address has no control characters in it")
     parts = urlsplit(url)
     scheme = SCHEMES[parts.scheme.lower()]
     prefix = parts.path.strip("/")
@@ -100,15 +103,45 @@ def parse(url: str) -> Address:
             f"{url}: expected {scheme}://BUCKET/PREFIX",
             "Give an endpoint by its environment variable, not in the address.",
         )
+    _require_endpoint(scheme)
     if not prefix:
         raise UsageError(
             f"{url}: a bucket's root can't be a repository: millwork keeps its own files "
             "beside the repository, in the same bucket",
             f"Give a folder in it, such as {scheme}://{parts.netloc}/models.",
         )
-    if any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise UsageError(f"{url}: {prefix!r} isn't a valid folder in a bucket")
+    if wrong := [part for part in prefix.split("/") if not _PLAIN.fullmatch(part) or part in (".", "..")]:
+        raise UsageError(
+            f"{url}: {wrong[0]!r} in {prefix!r} can't be a folder's name: stores write some characters in another way, "
+            "and what is published there is never found again",
+            "Use letters, digits and . _ - = + @ ! ' ( ) , between slashes.",
+        )
     return Address(scheme=scheme, bucket=parts.netloc, prefix=prefix)
+
+
+_PLAIN = re.compile(r"[\w.=+@!'(),-]+(?: [\w.=+@!'(),-]+)*")
+"""A folder's name that every store gives back as it was written (a space between words, too)."""
+
+
+def _require_endpoint(scheme: Scheme) -> None:
+    """UsageError where the environment names an endpoint that is no URL: the library that is given it would panic."""
+    for name in _ENDPOINTS[scheme]:
+        if name not in os.environ:
+            continue
+        given = os.environ[name]
+        try:
+            parts = urlsplit(given)
+            well = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            well = False
+        if not well or not _URL.fullmatch(given):
+            raise UsageError(
+                f"{name}={given!r}: this isn't the address of a server",
+                f"Give it as https://HOST[:PORT] (or http://), or take {name} out of the environment.",
+            )
+
+
+_URL = re.compile(r"[!-~]+")
 
 
 def is_object_store(url: str) -> bool:
@@ -140,6 +173,11 @@ class Place(Value):
 
     def record(self, number: int) -> str:
         return f"{self.records}/{number}.json"
+
+    @property
+    def settled(self) -> str:
+        """Up to which version nothing is left to be done."""
+        return f"{self.records}/settled"
 
     def kept(self, number: int) -> str:
         """The configuration by which the version served last, where that isn't its own."""

@@ -13,6 +13,9 @@ from .address import Place
 from .listing import Served
 from .store import Store
 
+ROUNDS = 200
+"""How often others may come first before a publisher gives up."""
+
 
 def stamp(text: str, version: int | None) -> str:
     """``text`` with a line that no other put of this configuration has."""
@@ -24,7 +27,7 @@ def pinned(store: Store, place: Place) -> Served | None:
     """What serves, by a configuration that names its version: one that says "the latest" would serve what is being
     uploaded, and is first replaced by its twin that doesn't. A model without any, which a server completes by
     itself, is given one that names its highest version: the version's own, or of somebody else's no more than that."""
-    while True:
+    for _ in range(ROUNDS):
         now = listing.served_now(store, place)
         if now is None:
             last, text = _last(store, place)
@@ -44,6 +47,10 @@ def pinned(store: Store, place: Place) -> Served | None:
         if now.version is None:
             kept.keep(store, place, now)
         store.swap(place.config, stamp(pinned, now.version).encode(), now.tag)
+    raise PublicationError(
+        f"{place.config}: others changed it, {ROUNDS} times in a row, before it could name what serves",
+        "Publish again.",
+    )
 
 
 def _last(store: Store, place: Place) -> tuple[int | None, str]:

@@ -15,6 +15,7 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from .... import interrupts
 from ....errors import MillworkError, ModelError, PublicationError
+from ....storage import opening
 from ....storage.files import digests, sha256_file
 from ....storage.scratch import folder as scratch_folder
 from ....triton import backend_rows
@@ -48,6 +50,9 @@ CLOCK_S = 1.1
 
 GRACE = timedelta(minutes=15)
 """How long an unfinished version that others have passed is taken for one at work."""
+
+STRAY = timedelta(days=1)
+"""How long the publisher of a version that was given up may go on sending its files: they are looked for as long."""
 
 UPLOADS = 3
 """How often a file is sent whose hash, read back, isn't its own."""
@@ -185,24 +190,33 @@ def sweep(store: Store, place: Place, grace: timedelta = GRACE) -> list[int]:
     """Remove the objects of versions that will never serve; their numbers.
 
     A version is one of those when a higher one has been committed and its own publisher didn't finish it: its next
-    put on a condition fails. One that is younger than ``grace`` is left alone.
+    put on a condition fails. One that is younger than ``grace`` is left alone. What is settled isn't looked at again.
     """
     now = listing.served_now(store, place)
     served = now.version if now is not None and now.version is not None else 0
     there = listing.folders(store.sizes(place.model), place)
-    gone = []
-    for number, record in records.read_all(store, place).items():
+    settled = records.settled(store, place)
+    gone, open_ones = [], []
+    known = records.read_all(store, place, above=settled)
+    for number, record in known.items():
         begun = datetime.fromisoformat(record.since)
         passed = number < served and record.state in ("uploading", "committing")
         if passed and datetime.now(UTC) - begun >= grace:
             held = records.held(store, place, number)
             if held is None or held.record != record or records.changed(store, place, held, state="withdrawn") is None:
+                open_ones.append(number)
                 continue
         elif record.state != "withdrawn":
+            open_ones += [] if record.state == "finished" else [number]
             continue
         if number in there:
             store.delete(listing.own_files(store, place, number))
             gone.append(number)
+        if datetime.now(UTC) - begun < STRAY:
+            open_ones.append(number)
+    done = min([number - 1 for number in open_ones], default=max(known, default=settled))
+    if done > settled:
+        records.settle(store, place, done)
     return gone
 
 
@@ -250,24 +264,17 @@ def _committed(
                 _upload(store, place, bundle, folder, transaction.record.version, sign)
             base = pinning.pinned(store, place)
             notes = _judged(store, place, base, bundle, terms, sign)
-            ready = records.changed(
-                store,
-                place,
-                transaction,
-                state="committing",
-                before=None if base is None else base.version,
-                config_before=None if base is None else base.text.encode(),
-                config_sha256=sha256_file(folder / manifests.CONFIG_FILE),
-                signer=signing.signed_by(folder),
-            )
+            ready = _ready(store, place, folder, transaction, base)
             if ready is not None:
                 transaction, whole = ready, True
                 told = kept.keep(store, place, base)
-                if not _passed(transaction.record, base, records.read_all(store, place)) and _commit(
+                above = records.read_all(store, place, above=transaction.record.version)
+                if not _passed(transaction.record, base, above) and _commit(
                     store, place, bundle, transaction.record.version, base
                 ):
                     return transaction, (*notes, *told)
-                if not _passed(transaction.record, listing.served_now(store, place), records.read_all(store, place)):
+                above = records.read_all(store, place, above=transaction.record.version)
+                if not _passed(transaction.record, listing.served_now(store, place), above):
                     continue
                 _withdraw(store, place, transaction)
             transaction, whole = None, False
@@ -302,13 +309,28 @@ def _nothing_serves(store: Store, place: Place, error: BaseException) -> Publica
     return PublicationError(f"{place.name}: publishing failed: {reason}; nothing was committed; {serves}", hint)
 
 
+def _ready(store: Store, place: Place, folder: Path, transaction: Held, base: Served | None) -> Held | None:
+    """The record of a version that is whole, and may be committed in place of ``base``; None where it was changed."""
+    return records.changed(
+        store,
+        place,
+        transaction,
+        state="committing",
+        before=None if base is None else base.version,
+        config_before=None if base is None else base.text.encode(),
+        config_sha256=sha256_file(folder / manifests.CONFIG_FILE),
+        signer=signing.signed_by(folder),
+    )
+
+
 def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:
     """A number above every one that is there or was ever taken."""
-    while True:
+    for _ in range(ROUNDS):
         taken = [*listing.folders(store.sizes(place.model), place), *records.numbers(store, place)]
         held = records.reserve(store, place, 1 + max(taken, default=0), digest, bundle.manifest_sha256)
         if held is not None:
             return held
+    raise PublicationError(f"others took each number first, {ROUNDS} times in a row", "Publish again.")
 
 
 def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: int, sign: Sign | None) -> None:
@@ -316,7 +338,7 @@ def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: i
 
     The file that a server opens goes last: a model that is new has no configuration yet, and some servers then guess.
     """
-    (folder / manifests.CONFIG_FILE).write_text(triton_config.with_version(bundle.config, version))
+    opening.write(folder / manifests.CONFIG_FILE, triton_config.with_version(bundle.config, version).encode())
     if sign is not None:
         sign(folder)
     last = backend_rows.find(bundle.manifest.triton_backend).default_file

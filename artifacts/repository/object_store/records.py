@@ -102,10 +102,30 @@ def numbers(store: Store, place: Place) -> list[int]:
     return sorted(int(name[1]) for name in names if name is not None)
 
 
-def read_all(store: Store, place: Place) -> dict[int, VersionRecord]:
-    """Every record of the model, by version."""
-    paths = {place.record(number): number for number in numbers(store, place)}
+def read_all(store: Store, place: Place, above: int = 0) -> dict[int, VersionRecord]:
+    """Every record of the model, by version; only of those ``above`` a number, where one is given."""
+    paths = {place.record(number): number for number in numbers(store, place) if number > above}
     return {paths[path]: _decoded(place, paths[path], text) for path, text in store.read_all(paths).items()}
+
+
+def settled(store: Store, place: Place) -> int:
+    """Up to here every version is finished, or given up and its objects are gone: no state leads out of either, so
+    nobody needs to look there again. 0 where nothing is noted."""
+    found = store.read(place.settled)
+    try:
+        return 0 if found is None else max(wire.decode(found.content, int), 0)
+    except msgspec.DecodeError:
+        return 0
+
+
+def settle(store: Store, place: Place, number: int) -> None:
+    """Note it. Publishers at the same time may write in any order: a lower number than could be is looked at again."""
+    content = msgspec.json.encode(number)
+    now = store.read(place.settled)
+    if now is None:
+        store.create(place.settled, content)
+    else:
+        store.swap(place.settled, content, now.tag)
 
 
 def _still(now: Held | None, record: VersionRecord) -> Held | None:

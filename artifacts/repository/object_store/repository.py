@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .... import interrupts
 from ....errors import ModelError, PublicationError, UsageError
-from ....storage import scratch
+from ....storage import opening, scratch
 from ....values import Publication
 from ... import manifest as manifests
 from ...bundle import Bundle
@@ -94,7 +94,7 @@ class ObjectRepository:
 
     def keep_server_notes(self, notes: ServerNotes) -> None:
         with scratch.folder("notes") as folder:
-            (folder / SERVER_FILE).write_bytes(encoded(notes))
+            opening.write(folder / SERVER_FILE, encoded(notes))
             self.store.put(f"{self.address.state}/{SERVER_FILE}", folder / SERVER_FILE)
 
     def serves(self, name: str) -> int | None:

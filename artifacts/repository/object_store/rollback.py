@@ -72,7 +72,9 @@ def _target(
         if to not in there:
             raise UsageError(f"{place.name}: there is no version {to} that can serve", listed)
         return to
-    present = None if now is None else now.version
+    present = (
+        max(there, default=None) if now is None else now.version
+    )  # without a configuration Triton takes the latest
     record = known.get(present) if present is not None else None
     earlier = None if record is None else listing.before(record, known)
     if earlier is not None and earlier.version in there and earlier.version is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ....errors import PublicationError, TargetError
+from ....storage import opening
 from ....values import Value
 from .address import Address
 
@@ -35,8 +36,15 @@ PART_BYTES = 16 << 20
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+_SKEWED = ("RequestTimeTooSkewed", "RequestExpired", "in a reasonable timeframe", "Request date header too old")
+"""What S3, Google (of a token) and Azure say to a request whose time is far from theirs."""
+SET_CLOCK = "Set this machine's clock (timedatectl set-ntp true), and give the same command again."
 _PASSING = frozenset({408, 409, 425, 429})
 """Answers of 4xx after which the same request may succeed."""
+
+
+PANIC = "PanicException"
+"""What a library that is written in Rust raises where it found a fault of its own."""
 
 
 class StoreError(PublicationError):
@@ -137,7 +145,7 @@ class Store:
         """Write the object to a file; ``FileNotFoundError`` where there is nothing."""
 
         def get() -> None:
-            with to.open("wb") as file:
+            with opening.overwritten(to) as file:
                 for part in self._parts(path):
                     file.write(part)
 
@@ -181,12 +189,14 @@ class Store:
 
     def _conditional(self, path: str, content: bytes, was: Tag | None) -> bool:
         mode: PutMode = "create" if was is None else _update(was)
-        lost: Exception | None = None
+        lost: BaseException | None = None
         for wait in self._waits():
             try:
                 self._backend.put(path, content, mode=mode, use_multipart=False)
                 return True
-            except Exception as error:
+            except BaseException as error:
+                if not _of_the_library(error):
+                    raise
                 kind = type(error).__name__
                 if kind not in ("AlreadyExistsError", "PreconditionError"):
                     if not _passing(error):
@@ -210,14 +220,14 @@ class Store:
         )
 
     def _tried(self, doing: str, request: Callable[[], R]) -> R:
-        last: Exception | None = None
+        last: BaseException | None = None
         for wait in self._waits():
             try:
                 return request()
             except FileNotFoundError:
                 raise
-            except Exception as error:
-                if isinstance(error, PublicationError):
+            except BaseException as error:
+                if isinstance(error, PublicationError) or not _of_the_library(error):
                     raise
                 if not _passing(error):
                     raise self._said(doing, error) from error
@@ -232,13 +242,13 @@ class Store:
             yield wait if left > 1 else 0.0
             wait = min(wait * 2, self._patience.longest_wait_s)
 
-    def _require_bucket(self, error: Exception) -> None:
+    def _require_bucket(self, error: BaseException) -> None:
         """StoreError where it isn't the object that is missing but all of it."""
         text = str(error)
         if any(code in text for code in ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")):
             raise self._said("opening it", error) from error
 
-    def _said(self, doing: str, error: Exception, lost: Exception | None = None) -> StoreError:
+    def _said(self, doing: str, error: BaseException, lost: BaseException | None = None) -> StoreError:
         reason, hint = explained(error, self._address)
         kind = StoreError if lost is None else LostAnswerError
         return kind(f"{self._address.bucket_url}: {doing}: {reason}", hint)
@@ -268,17 +278,22 @@ def connect(address: Address, patience: Patience) -> Backend:
                 return stores.GCSStore(address.bucket, client_options=client, retry_config=retry)
             case _:
                 return stores.AzureStore(address.bucket, client_options=client, retry_config=retry)
-    except Exception as error:
+    except BaseException as error:
+        if not _of_the_library(error):
+            raise
         reason, hint = explained(error, address)
         raise StoreError(f"{address.url}: {reason}", hint) from error
 
 
-def explained(error: Exception, address: Address) -> tuple[str, str]:
+def explained(error: BaseException, address: Address) -> tuple[str, str]:
     """What the store said, in a line, and the next step."""
     text = str(error)
     code = _CODE.search(text)
     kind = type(error).__name__
     refused = _STATUS.search(text)
+    if any(word in text for word in _SKEWED):
+        said = f" ({code[1]})" if code else ""
+        return f"this machine's clock is wrong: the store refuses the time of the request{said}", SET_CLOCK
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or (refused and refused[1] in ("401", "403")):
         said = f" ({code[1]})" if code else ""
         return f"the credentials aren't accepted or lack a permission{said}", address.credentials
@@ -301,9 +316,15 @@ def explained(error: Exception, address: Address) -> tuple[str, str]:
     return text.splitlines()[0][:300] if text else kind, ""
 
 
-def _passing(error: Exception) -> bool:
+def _of_the_library(error: BaseException) -> bool:
+    """Whether it is what the store's library raised. A panic of it, which is no Exception, is; a signal isn't."""
+    return isinstance(error, Exception) or type(error).__name__ == PANIC
+
+
+def _passing(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later."""
     if type(error).__name__ in (
+        PANIC,
         "PermissionDeniedError",
         "UnauthenticatedError",
         "InvalidPathError",

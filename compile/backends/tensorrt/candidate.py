@@ -10,6 +10,7 @@ from pathlib import Path
 from .... import gpus
 from ....environments import cache_folder
 from ....storage.files import atomic_write, sha256_file
+from ....storage.opening import read_limited
 from ....values.tensorrt_plan import Hardware, PlanFacts
 from ...runners import runner_rows
 from ..base import Artifact, Unsupported
@@ -105,7 +106,7 @@ def timing_cache(build_version: str, gpu: str) -> Path:
 def kept(path: Path) -> bytes:
     """What an earlier build left; nothing where that can't be read."""
     try:
-        return path.read_bytes()
+        return read_limited(path)
     except OSError:
         return b""
 

@@ -77,6 +77,16 @@ def accept(program: Any) -> None:
     to_onnx.convert(program, face, probing.rows(run, face, probing.known(run, face)))
 
 
+_IMPORTABLE = (
+    "The module must be importable: installed, on PYTHONPATH, or in the folder that you are in. Of that folder only "
+    "the factory's module or package can be read, and the modules that it imports by name."
+)
+_IN_A_PACKAGE = (
+    "In the sandbox a factory reads nothing but its module, and the files of packages that it imports. Put what it "
+    "reads into its package (a folder with __init__.py), or give --trust."
+)
+
+
 def _made(module: str, folder: str) -> Any:
     name, _, function = module.partition(":")
     if not name or not function:
@@ -86,14 +96,14 @@ def _made(module: str, folder: str) -> Any:
     try:
         factory = getattr(importlib.import_module(name), function)
     except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"--module {module}: {error}",
-            "The module must be importable: installed, on PYTHONPATH, or in the folder that you are in.",
-        ) from error
+        raise UsageError(f"--module {module}: {error}", _IMPORTABLE) from error
     try:
         return factory()
     except Exception as error:
-        raise UsageError(f"--module {module}: it raised {type(error).__name__}: {run_net.words(error)}") from error
+        hint = _IN_A_PACKAGE if isinstance(error, FileNotFoundError | PermissionError) else ""
+        raise UsageError(
+            f"--module {module}: it raised {type(error).__name__}: {run_net.words(error)}", hint
+        ) from error
 
 
 def _columns(data: Path | None, label: str | None, module: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from .. import __version__, interrupts
 from ..commands import surroundings
 from ..commands.faults import known
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
+from ..interrupts import Stopped
 from .command import alone
 from .early import begun
 from .help import NAMES, Group, completing
@@ -100,12 +101,15 @@ millwork = _group()
 def main() -> None:
     """``millwork``."""
     begun()
+    if sys.argv[1:2] != ["worker"]:  # a step ends as its signal ends it, and its parent says what that means
+        interrupts.hear()
     sys.exit(run(millwork, sys.argv[1:]))
 
 
 def optimize_main() -> None:
     """``optimize``: the same as ``millwork optimize``."""
     begun()
+    interrupts.hear()
     sys.exit(run(load("optimize", completion=True), sys.argv[1:], "optimize"))
 
 
@@ -131,7 +135,7 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
-        if (said := known(error, name)) is not None:
+        if (said := _unwritten(error) or known(error, name)) is not None:
             return _said(said)
         report = _report(error, arguments)
         return _said(InternalError(f"a bug in millwork: {type(error).__name__}: {error}", f"Details: {report}"))

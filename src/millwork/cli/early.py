@@ -25,6 +25,17 @@ def guarded() -> None:
             signal.signal(number, _leave)
 
 
+def _open_standard() -> None:
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.dup(number), "w"))
+
+
 def begun() -> None:
     """The command begins: what stops it is undone from here on."""
     for number in ENDING:

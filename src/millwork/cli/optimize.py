@@ -28,7 +28,7 @@ def optimize(options: Options, as_json: AsRecord = False) -> int:
         console.print(tuning_table(found))
         console.print()
     if as_json:
-        answer_json(found)
+        answer_json(found, f"the record is in {found.run_dir}/run.json")
     if error is not None:
         print_error(console, _brief(error))
         console.print(plain(f"report: {found.run_dir}/report.html", "dim"), soft_wrap=True)

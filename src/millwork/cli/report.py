@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..commands.options import RunDirectory
+from ..pipeline.option import expanded
 from .command import command
 
 
@@ -17,5 +18,5 @@ def report(run_dir: RunDirectory) -> int:
     from ..commands import report as reports
     from .console import answer
 
-    answer(str(reports.report(Path(run_dir))))
+    answer(str(reports.report(Path(expanded(run_dir)))), "the report is written")
     return 0

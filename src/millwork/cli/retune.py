@@ -33,7 +33,7 @@ def retune(options: RetuneOptions, as_json: AsJson = False) -> int:
     if found.record is not None:
         console.print(tuning_table(found.record))
     if as_json:
-        answer_json(found)
+        answer_json(found, "what was done is done")
     if error is not None:
         print_error(console, error)
         return error.exit_code

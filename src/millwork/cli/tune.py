@@ -26,7 +26,7 @@ def tune(options: TuneOptions, as_json: AsRecord = False) -> int:
     console.print(tuning_table(found))
     console.print(served(found))
     if as_json:
-        answer_json(found)
+        answer_json(found, f"the record is in {found.run_dir}/run.json")
     if error is not None:
         print_error(console, error)
     console.print(plain(f"report: {found.run_dir}/report.html", "dim"), soft_wrap=True)

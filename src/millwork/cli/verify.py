@@ -17,7 +17,7 @@ def verify(options: VerifyOptions, as_json: AsJson = False) -> int:
 
     found = verify_command.verify(options)
     if as_json:
-        answer_json(found)
+        answer_json(found, "the exit code is the answer")
     verify_command.require_unchanged(found)
     signed = ", signed by this key" if found.signed else ""
     Console().print(plain(f"{found.where}: {found.files} files, all as they were made{signed}"), soft_wrap=True)

@@ -9,7 +9,7 @@ from ..compile import compile_steps
 from ..compile.compile_steps import Loaded, Lowered
 from ..errors import ModelError, UsageError
 from ..storage import row_files, scratch
-from ..storage.inputs import require_local
+from ..storage.inputs import require_file, require_local
 from ..values import Value
 from .options import InspectOptions
 
@@ -26,6 +26,7 @@ def inspect(options: InspectOptions) -> Inspected:
     if options.label is not None and options.data is None:
         raise UsageError("--label without --data", "Give the file that holds the label's column with --data.")
     require_local(options.model, "the model")
+    require_file(Path(options.model))
     if options.data is not None:
         require_local(options.data, "--data")
         row_files.require(Path(options.data).absolute())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
+from ..pipeline.option import ADVANCED, MODEL, PUBLICATION, TRAFFIC, Arg, Opt, Options
 from ..pipeline.options import (
     MANAGED,
     Backends,
@@ -30,7 +30,6 @@ from ..pipeline.options import (
     Trust,
 )
 from ..tuning.budget import TUNE_S
-from ..values import Value
 
 # ── what several have ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -71,7 +70,7 @@ TrialsFolder = Annotated[
 # ── models ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class BenchOptions(Value, kw_only=True):
+class BenchOptions(Options, kw_only=True):
     """``batch``: numbers of rows, between commas."""
 
     model: ModelFile
@@ -90,7 +89,7 @@ class BenchOptions(Value, kw_only=True):
     ] = None
 
 
-class InspectOptions(Value, kw_only=True):
+class InspectOptions(Options, kw_only=True):
     """What ``inspect`` reads."""
 
     model: Annotated[
@@ -155,7 +154,7 @@ class RollbackOptions(ServerCredentials, kw_only=True):
     triton: TritonServer = MANAGED
 
 
-class VerifyOptions(Value, kw_only=True):
+class VerifyOptions(Options, kw_only=True):
     """Either ``run_dir``, or ``repository`` and ``name``."""
 
     run_dir: RunDirectory | None = None
@@ -173,7 +172,7 @@ class VerifyOptions(Value, kw_only=True):
     ] = None
 
 
-class PredictOptions(Value, kw_only=True):
+class PredictOptions(Options, kw_only=True):
     """What ``predict`` runs, on which rows, and where the answers go."""
 
     rows: Annotated[

@@ -14,7 +14,7 @@ from ..artifacts import repository
 from ..artifacts.repository import reading
 from ..compile.runners.load import runner
 from ..errors import ModelError, UsageError
-from ..storage import archives, scratch, tables
+from ..storage import archives, row_files, scratch, tables
 from ..storage.files import refusal
 from ..storage.inputs import require_local
 from ..validators.rows.given import Given
@@ -47,6 +47,7 @@ def predict(options: PredictOptions) -> str:
     """Write the published version's answers for the rows of a file; what was done, in a line."""
     require_local(options.rows, "--input")
     require_local(options.answers, "--output")
+    row_files.require(Path(options.rows))
     answers = Path(options.answers)
     if answers.suffix != ".npy":
         raise UsageError(f"--output {answers}: expected a file ending in .npy")

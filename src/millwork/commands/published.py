@@ -6,11 +6,13 @@ from pathlib import Path
 
 from ..artifacts import manifest as manifests
 from ..artifacts.repository import at, reading
+from ..artifacts.repository.layout import LONGEST_CONFIG
 from ..artifacts.repository.object_store.address import is_object_store
 from ..artifacts.served_again import native_of
 from ..artifacts.served_way import served_way
 from ..errors import UsageError
 from ..storage import scratch
+from ..storage.opening import read_text
 from ..triton import config as triton_config
 from ..values import Manifest, ServedWay, Value
 
@@ -48,7 +50,9 @@ def find(model: str) -> PublishedVersion | None:
             )
         manifest = manifests.read(folder)
         own = folder / manifests.CONFIG_FILE
-        text = found.config or (repository.config(name) if serves or not own.is_file() else own.read_text())
+        text = found.config or (
+            repository.config(name) if serves or not own.is_file() else read_text(own, LONGEST_CONFIG)
+        )
     return PublishedVersion(
         repository=repository.url,
         name=name,

@@ -109,14 +109,6 @@ def published(repository: Repository, name: str, scratch: Path) -> Bundle:
     folder = found.folder
     if not (folder / manifests.MANIFEST_FILE).exists():
         raise UsageError(f"{folder}: millwork didn't publish this version", "Publish it with optimize first.")
-    if told := standard.problems(
-        folder, name, found.version, repository.noted(name, found.version), inert=True, bytecode=True
-    ):
-        raise ModelError(
-            f"{name}: version {found.version}, which serves, isn't as it was published: "
-            f"{'; '.join(told[: standard.SHOWN])}",
-            "Publish the model again, or roll back to another version.",
-        )
     manifest = manifests.read_intact(folder)
     return Bundle(
         folder=folder,
@@ -125,6 +117,17 @@ def published(repository: Repository, name: str, scratch: Path) -> Bundle:
         manifest=manifest,
         manifest_sha256=manifests.sha256(folder),
     )
+
+
+def require_sound(repository: Repository, bundle: Bundle) -> None:
+    """ModelError where the version that serves isn't as it was published: it isn't published anew."""
+    name, version = bundle.name, int(bundle.folder.name)
+    noted = repository.noted(name, version)
+    if told := standard.problems(bundle.folder, name, version, noted, inert=True, bytecode=True):
+        raise ModelError(
+            f"{name}: version {version}, which serves, isn't as it was published: {'; '.join(told[: standard.SHOWN])}",
+            "Publish the model again, or roll back to another version.",
+        )
 
 
 def require_unsigned(name: str, bundle: Bundle, hint: str) -> None:
@@ -145,6 +148,7 @@ def tune(request: TuneRequest, progress: Progress) -> tuple[Record, MillworkErro
     with publish.telling(request.repository, request.name), scratch.folder("tune") as copies:
         bundle = published(request.repository, request.name, copies)
         require_expected(request.name, int(bundle.folder.name), request.read, bundle.config)
+        require_sound(request.repository, bundle)
         return _tune(request, bundle, copies, progress)
 
 

@@ -9,9 +9,11 @@ import msgspec
 from ..artifacts import manifest as manifests
 from ..artifacts import repository, signing
 from ..artifacts.repository import reading, standard
+from ..artifacts.repository.layout import LONGEST_CONFIG
 from ..errors import ModelError, UsageError
 from ..pipeline import serve
 from ..storage import scratch
+from ..storage.opening import read_text
 from ..storage.run_cover import ENDED, record_changes
 from ..storage.run_directory import STAGES, changes
 from ..storage.strays import is_stray
@@ -130,7 +132,9 @@ def _configuration(where: repository.Repository, name: str, number: int, folder:
     try:
         if where.serves(name) != number or not own.is_file():
             return []
-        same = triton_config.fingerprint(where.config(name)) == triton_config.fingerprint(own.read_text())
+        same = triton_config.fingerprint(where.config(name)) == triton_config.fingerprint(
+            read_text(own, LONGEST_CONFIG)
+        )
     except (ModelError, UnicodeDecodeError) as error:
         return [f"{manifests.CONFIG_FILE}: {error}"]
     return [] if same else [f"{manifests.CONFIG_FILE}, by which it serves, was changed since it was published"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -14,23 +14,23 @@ import msgspec
 
 from ..compile.frontends import model_file
 from ..errors import ModelError, UsageError
-from ..storage import inputs
+from ..storage import inputs, row_files
 from ..storage.files import refusal
 from ..storage.inputs import Input
 from ..values import Record
+from . import module_files
+from .module_files import MOST_FILES, ModuleFiles
 from .plan import Plan
-
-MOST_FILES = 10_000
-"""Files of a module's package."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """``data`` and ``module`` are None where none was named."""
+    """``data`` and ``module`` are None where none was named; ``local`` where the module is installed."""
 
     model: Input
     data: Input | None
     module: Input | None
+    local: ModuleFiles | None = None
 
     @property
     def data_sha256(self) -> str:
@@ -49,6 +49,23 @@ class Given:
             return ()
         files = (Path(stamp.path).resolve() for stamp in self.data.stamps)
         return tuple(file for file in files if not file.is_relative_to(self.data.path.resolve()))
+
+    @contextlib.contextmanager
+    def importable(self, plan: Plan) -> Iterator[tuple[str, tuple[Path, ...]]]:
+        """The folder that a net's factory is imported from, and what a step may read for that: its own module, and
+        nothing else of the user's folder."""
+        if self.local is None or plan.trust:
+            yield plan.module_path, ()
+        else:
+            with self.local.shown() as (folder, reads):
+                yield str(folder), reads
+
+    def of_module(self, plan: Plan) -> str:
+        """What is read of the folder that the factory's module lies in, in words; empty where that isn't limited."""
+        if self.local is None or plan.trust:
+            return ""
+        folder = self.local.folder
+        return f"--module {plan.module} is read from {folder}: {self.local.in_words}. Nothing else there can be read"
 
     def changed(self) -> list[Path]:
         """The files that aren't as they were when the run began."""
@@ -74,63 +91,28 @@ class Given:
 def look_at(plan: Plan) -> Given:
     """All that ``plan`` names, digested; ModelError or UsageError where one is missing or can't be read."""
     model_file.require(plan.model)
+    if plan.data is not None:  # what is cheap is asked of both before one is read
+        row_files.require(plan.data)
     try:
         model = inputs.look_at(plan.model)
     except OSError as error:
         raise ModelError(f"{refusal(error, plan.model)}") from error
     data = None if plan.data is None else inputs.rows(plan.data)
-    return Given(model, data, _module(plan) if plan.module else None)
+    module, local = _module(plan) if plan.module else (None, None)
+    return Given(model, data, module, local)
 
 
-def _module(plan: Plan) -> Input:
+def _module(plan: Plan) -> tuple[Input, ModuleFiles | None]:
     """The factory's package, or its file with what it imports from the same folder."""
     name = plan.module.partition(":")[0]
-    top = name.partition(".")[0]
     try:
-        found = _local(Path(plan.module_path), top) if plan.module_path else _installed(plan.module, top)
-        return inputs.look_at(found[0].parent, found)
+        if plan.module_path:
+            local = module_files.find(Path(plan.module_path), name)
+            return inputs.look_at(local.folder, local.files), local
+        found = _installed(plan.module, name.partition(".")[0])
+        return inputs.look_at(found[0].parent, found), None
     except OSError as error:
-        raise UsageError(f"--module {plan.module}: {refusal(error)}") from error
-
-
-def _local(folder: Path, top: str) -> list[Path]:
-    """What ``import top`` reads of ``folder``: as far as it is written in the modules themselves."""
-    found: dict[Path, None] = {}
-    waiting, beside = [top], ""
-    while waiting:
-        name = waiting.pop()
-        for path in _files_of(folder, name):
-            if path in found or len(found) >= MOST_FILES:
-                continue
-            found[path] = None
-            if path.suffix == ".py":
-                text = path.read_text(errors="replace")
-                beside += text
-                waiting += _imported(text)
-    for entry in sorted(folder.iterdir()):  # a file that they name: config.json
-        if entry.suffix not in (".py", "") and entry.name in beside and entry.is_file():
-            found[entry] = None
-    return sorted(found)
-
-
-def _files_of(folder: Path, name: str) -> list[Path]:
-    package, single = folder / name, folder / f"{name}.py"
-    if package.is_dir():
-        return sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return [single] if single.is_file() else []
-
-
-def _imported(text: str) -> Iterator[str]:
-    """The first parts of the names that a module's text imports."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):  # its import will say so
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            yield node.module.partition(".")[0]
+        raise module_files.said(error, plan.module) from error
 
 
 def _installed(module: str, top: str) -> list[Path]:

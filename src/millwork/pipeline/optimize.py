@@ -68,8 +68,8 @@ def _optimize(plan: Plan, executor: Executor, progress: Progress) -> Outcome:
         serve.forget_choice(plan.run_dir)
         run = Run(plan, given.look_at(plan), directory, executor, progress)
         client.forget(plan.run_dir)
-        if plan.trust:
-            progress.note(run_record.TRUSTED)
+        for text in filter(None, (run_record.TRUSTED if plan.trust else "", run.given.of_module(plan))):
+            progress.note(text)
         model = stages.load(run)
         replacing.foresee_contract(plan, model)
         require_forms(plan.backends, plan.precisions, net=model.signature.is_net)

@@ -9,9 +9,14 @@ The command line (``cli/command.py``) and the Python API (``api.py``) both read 
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from ..values import Value
 
@@ -22,6 +27,10 @@ PUBLICATION = "Publication"
 ADVANCED = "Advanced"
 PANELS = (MODEL, TRAFFIC, CANDIDATES, PUBLICATION, ADVANCED)
 """In the order of ``--help``."""
+
+
+PATHS = frozenset({"FILE", "FILE.npy", "KEY.pem", "DIR", "PATH", "URL", "WHERE", "SPEC", "MODEL", "RUN_DIR"})
+"""What stands for a value that is a path, or may be one."""
 
 
 class Opt(Value, kw_only=False):
@@ -50,6 +59,31 @@ class Declared(Value):
     name: str
     kind: type
     said: Opt | Arg
+
+
+class Options(Value, kw_only=True):
+    """The base of every command's options: ``~`` in a path is the home folder, also where no shell has seen to it, as
+    in ``--repository=~/models`` and in Python."""
+
+    def __post_init__(self) -> None:
+        for name in _paths(type(self)):
+            given = getattr(self, name)
+            if expanded(given) is not given:
+                msgspec.structs.force_setattr(self, name, expanded(given))
+
+
+def expanded(given: Any) -> Any:
+    """A path with the home folder in the place of ``~``; anything else as it is. ``./~`` names what is called so."""
+    if not isinstance(given, str | Path) or not str(given).startswith("~"):
+        return given
+    return type(given)(os.path.expanduser(given))  # noqa: PTH111 (pathlib's raises for a user who isn't there)
+
+
+@functools.cache
+def _paths(options: type) -> tuple[str, ...]:
+    """The fields that may hold a path: by what is declared, and of live arguments those that files may be given for."""
+    declared_paths = (field.name for field in declared(options) if field.said.metavar in PATHS)
+    return tuple(dict.fromkeys([*declared_paths, *(name for name in fields(options) if name in ("model", "data"))]))
 
 
 def fields(options: Any) -> tuple[str, ...]:

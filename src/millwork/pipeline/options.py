@@ -12,6 +12,7 @@ from typing import Annotated
 from ..triton.patience import VERIFY_S
 from ..values import Value
 from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
+from .option import Options as CommandOptions
 
 MANAGED = "managed"
 """The server that millwork installs and starts itself."""

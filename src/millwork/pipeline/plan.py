@@ -14,7 +14,7 @@ from ..compile.frontends.torch.model_card import task_of
 from ..errors import UsageError, did_you_mean
 from ..executors import Executor
 from ..executors import parse as parse_executor
-from ..storage.inputs import require_local
+from ..storage.inputs import require_file, require_local
 from ..targets import Target, measurable
 from ..targets import find as find_target
 from ..triton import address, patience
@@ -148,6 +148,7 @@ def _require_sense(options: Options) -> None:
 def _require_local(options: Options) -> None:
     """UsageError where a URL was given for what is a file here."""
     require_local(options.model, "the model")
+    require_file(Path(options.model))
     for given, what in (
         (options.data, "--data"),
         (options.sign, "--sign"),

@@ -23,6 +23,7 @@ from ..compile.backends import table
 from ..compile.backends.base import Artifact
 from ..errors import MillworkError, ModelError, ParityError, UsageError
 from ..progress import Progress, Silent
+from ..storage import archives
 from ..storage.files import refusal, sha256_file
 from ..storage.run_cover import record_changes
 from ..storage.run_directory import RunDirectory
@@ -229,7 +230,7 @@ def _require_golden(model: Model, truth: Truth, bundle: Bundle, verdict: Verdict
         truth.interpreter.python,
         LIMITS,
     )
-    own = np.load(told / oracle.ANSWERS_FILE, allow_pickle=False)
+    own = archives.array(told / oracle.ANSWERS_FILE)
     allowed = verdict.allowed
     near = own.shape == answers.shape and np.allclose(
         answers, own, rtol=max(allowed.rel, 1e-6), atol=allowed.abs, equal_nan=True

@@ -27,7 +27,6 @@ from ..progress import Progress
 from ..storage import scratch
 from ..triton import install
 from ..triton.client import Session
-from ..triton.control import POLL_S
 from ..triton.readiness import NO_BACKEND, forget
 from ..triton.serving import Serving, session
 from ..values import Manifest, Publication, Value
@@ -144,7 +143,7 @@ def _publish(
 def _require_own_model(into: Repository, name: str, serving: Serving) -> None:
     """PublicationError where a server that runs already has a model of that name, and the repository hasn't: it reads
     another one, and taking ours back would take that model away."""
-    if not serving.url or into.versions(name):
+    if not serving.url or into.serves(name) is not None or into.versions(name):
         return
     with session(serving) as server:
         ready = server.versions(name)
@@ -181,12 +180,12 @@ def _installed(package: str) -> str:
 
 def _present(into: Repository, name: str, progress: Progress) -> int | None:
     """The version that serves now; a note where somebody else made it."""
-    served = [entry for entry in into.versions(name) if entry.served]
-    if served and served[-1].manifest is None:
+    serving = into.incumbent(name)
+    if serving.version is not None and serving.manifest is None:
         progress.note(
             f"{name} has a configuration that millwork didn't write: it is replaced, and a rollback puts it back"
         )
-    return served[-1].version if served else None
+    return serving.version
 
 
 def words(publication: Publication) -> str:
@@ -210,7 +209,18 @@ def rollback(
         waiting=_waiting(serving, progress),
     )
     _note(into, back, progress)
+    _note_pinned(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
+
+
+def _note_pinned(into: Repository, done: Publication, progress: Progress) -> None:
+    """What somebody else's configuration says of versions isn't what it said: "the latest" became a number."""
+    now = into.incumbent(done.name)
+    if now.version == done.version and now.manifest is None:
+        progress.note(
+            f"config.pbtxt of {done.name}, which millwork didn't write, names version {done.version} now, and no "
+            "longer the latest: a newer version that is put there serves once it is named in version_policy"
+        )
 
 
 def _note(into: Repository, done: Publication, progress: Progress) -> None:
@@ -252,7 +262,7 @@ def _asker(name: str, into: Repository, serving: Serving, progress: Progress) ->
                     server.load(name)
                 else:
                     progress.detail(f"waiting until {serving.url} has loaded version {version}")
-                    server.wait(name, version, POLL_S, before)
+                    server.wait(name, version, serving.verify_s, before)
             except PublicationError as error:
                 if NO_BACKEND in error.message:
                     raise repository.NoBackendError(error.message, error.hint) from error
@@ -295,7 +305,7 @@ def _restorer(name: str, serving: Serving) -> Callable[[int | None], None] | Non
                     forget(server, name)
                 return
             if not serving.explicit:
-                server.wait(name, version, POLL_S)
+                server.wait(name, version, serving.verify_s)
                 return
             server.load(name)
             if not server.ready(name, version):

@@ -10,7 +10,8 @@ import msgspec
 from .. import __version__
 from ..errors import UsageError
 from ..storage import wire
-from ..storage.files import read_limited, refusal
+from ..storage.files import refusal
+from ..storage.opening import read_limited
 from ..storage.run_directory import RECORD_FILE
 from ..targets import instead, measured_here
 from ..values import SCHEMA, CandidateRecord, ModelSummary, Record
@@ -34,7 +35,7 @@ def read(run_dir: Path) -> Record:
             f"{path}: no such file", "Name the run directory of a finished run (.millwork/NAME)."
         ) from error
     except OSError as error:
-        raise UsageError(f"{refusal(error, path)}") from error
+        raise UsageError(refusal(error, path), "Run optimize again in this run directory.") from error
     except msgspec.DecodeError as error:
         raise UsageError(f"{path}: not a run's record: {error}") from error
 

@@ -18,8 +18,9 @@ from ..artifacts.bundle_rehearsal import Rehearsed, rehearse
 from ..compile.kernel import TRITON_BACKEND
 from ..errors import ModelError, UsageError
 from ..progress import Progress
-from ..storage import wire
-from ..storage.files import atomic_write, sha256_file
+from ..storage import archives, wire
+from ..storage.files import atomic_write, refusal, sha256_file
+from ..storage.opening import read_limited
 from ..storage.run_directory import DONE_FILE, RESULT_FILE, STAGES, Stage, changes
 from ..triton import config as triton_config
 from ..triton import install
@@ -134,8 +135,8 @@ def _order(source: BundleSource) -> tuple[str, ...]:
     plan = source.run.plan
     if source.serving.backends is not None or not source.serving.url or plan.repository is None:
         return order
-    served = [entry.manifest for entry in plan.repository.versions(plan.name) if entry.served]
-    present = served[-1].triton_backend if served and served[-1] is not None else ""
+    served = plan.repository.incumbent(plan.name).manifest
+    present = served.triton_backend if served is not None else ""
     return tuple(sorted(order, key=lambda name: name != present))
 
 
@@ -186,7 +187,7 @@ def _assembled(source: BundleSource, backend: str, setup: Setup, folder: Path) -
 def _golden(source: BundleSource) -> tuple[Given, Answers]:
     """The rows that a server is asked before and after a publication, and the framework's answers to them."""
     truth, signature = source.truth, source.model.signature
-    answers = np.load(truth.answers_file, mmap_mode="r")
+    answers = archives.array(truth.answers_file, "r")
     rows = given.load(truth.rows_folder, mapped=True)
     if not signature.output.independent_rows:
         return rows[:GOLDEN_TOGETHER], np.asarray(answers[:GOLDEN_TOGETHER])
@@ -226,10 +227,12 @@ def chosen(run_dir: Path) -> tuple[Bundle, ...]:
 def chosen_for(run_dir: Path) -> tuple[tuple[Bundle, ...], Known]:
     """The same, and how the run knew that the server has our backend."""
     try:
-        folders = wire.decode((run_dir / CHOSEN_FILE).read_bytes(), tuple[str, ...])
+        folders = wire.decode(read_limited(run_dir / CHOSEN_FILE), tuple[str, ...])
         stages = [run_dir / STAGES / Path(name).name for name in folders]
-        made = [wire.decode((stage / RESULT_FILE).read_bytes(), Prepared) for stage in stages]
+        made = [wire.decode(read_limited(stage / RESULT_FILE), Prepared) for stage in stages]
     except (OSError, msgspec.DecodeError) as error:
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UsageError(refusal(error, run_dir), "Run optimize again in this run directory.") from error
         raise UsageError(
             f"{run_dir}: no run in it that chose a candidate", "Run optimize with --run-dir first (--dry-run will do)."
         ) from error

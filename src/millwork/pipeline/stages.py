@@ -51,8 +51,7 @@ FEWEST_ROWS, WIDE, LEAST_ROWS = 2000, 30_000, 50
 def load(run: Run) -> Model:
     """The file -> signature and program, lowered."""
     run.progress.begin("load", str(run.plan.model))
-    loaded = _loaded(run)
-    require_known_framework(loaded.value)
+    require_known_framework((loaded := _loaded(run)).value)
     lowered = _lowered(run, loaded)
     model = Model(loaded.value, loaded.folder, lowered.value, lowered.folder)
     run.progress.end(_described(model), cached=loaded.cached and lowered.cached)
@@ -63,35 +62,36 @@ def load(run: Run) -> Model:
 
 def _loaded(run: Run) -> Stage[Loaded]:
     plan = run.plan
-    request = LoadRequest(
-        path=str(plan.model),
-        margin=plan.margin,
-        data=str(plan.data or ""),
-        label=plan.label,
-        decided=plan.decided,
-        task=plan.task,
-        module=plan.module,
-        module_path=plan.module_path,
-    )
-    key = {
-        "model": run.given.model.sha256,
-        "name": plan.model.name,
-        "margin": plan.margin,
-        "decided": plan.decided,
-        "tools": tools("catboost", "torch", "onnxscript"),
-        "task": plan.task,
-        "module": plan.module,
-        "module_files": run.given.module_sha256,
-        "data": run.given.data_sha256,
-        "label": plan.label,
-    }
-    return required(
-        run,
-        Required("load", f"Reading {plan.model}", ModelError),
-        key,
-        Step("millwork.compile.compile_steps:load", request, Loaded, reads=run.given.reads),
-        lambda found: (compile_steps.program_file(found.signature), found.signature.oracle.native_file),
-    )
+    with run.given.importable(plan) as (module_path, reads):
+        request = LoadRequest(
+            path=str(plan.model),
+            margin=plan.margin,
+            data=str(plan.data or ""),
+            label=plan.label,
+            decided=plan.decided,
+            task=plan.task,
+            module=plan.module,
+            module_path=module_path,
+        )
+        key = {
+            "model": run.given.model.sha256,
+            "name": plan.model.name,
+            "margin": plan.margin,
+            "decided": plan.decided,
+            "tools": tools("catboost", "torch", "onnxscript"),
+            "task": plan.task,
+            "module": plan.module,
+            "module_files": run.given.module_sha256,
+            "data": run.given.data_sha256,
+            "label": plan.label,
+        }
+        return required(
+            run,
+            Required("load", f"Reading {plan.model}", ModelError),
+            key,
+            Step("millwork.compile.compile_steps:load", request, Loaded, reads=(*run.given.reads, *reads)),
+            lambda found: (compile_steps.program_file(found.signature), found.signature.oracle.native_file),
+        )
 
 
 def _lowered(run: Run, loaded: Stage[Loaded]) -> Stage[Lowered]:

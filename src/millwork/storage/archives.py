@@ -13,12 +13,13 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError, UsageError
+from . import opening
 
 LARGEST = 16 << 30
 """Bytes that the rows of one file may take: 100 million rows of 40 numbers."""
@@ -60,6 +61,12 @@ def require_size(path: Path, expanded: int, largest: int = LARGEST, *, size: int
         )
 
 
+def require_file_size(path: Path, size: int) -> None:
+    """UsageError where a file by itself is larger than its rows may be in memory: before any of it is read."""
+    if size > LARGEST:
+        raise UsageError(f"{path}: the file has {size:,} bytes; the limit is {LARGEST:,}", "Give a sample of the rows.")
+
+
 def require_arrays(file: IO[bytes], path: Path, largest: int = LARGEST) -> None:
     """The same of an open .npy or .npz, which is left at its beginning; ``UNREADABLE`` where it isn't one."""
     magic = file.read(4)
@@ -83,9 +90,7 @@ def read(path: Path, largest: int) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an .npz that a step, or whoever wrote a repository, left: at most ``largest`` bytes. ModelError
     where it isn't one, or has more."""
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > largest:
-                raise ValueError(f"it is larger than the limit of {largest:,} bytes")
+        with opening.opened(path, largest) as file:
             require_arrays(file, path, largest)
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
@@ -95,10 +100,17 @@ def read(path: Path, largest: int) -> dict[str, npt.NDArray[Any]]:
         raise ModelError(f"{path}: not a readable file of arrays: {reason(error)}") from error
 
 
+def array(path: Path, mode: Literal["r"] | None = None) -> npt.NDArray[Any]:
+    """The array of a .npy of ours; ``mode``: mapped into memory and not read."""
+    opening.opened(path).close()  # a regular file, or an error
+    loaded: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    return loaded
+
+
 def described(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """The shape and type of the array in a .npy, which is whole and has nothing after it; ``UNREADABLE`` where that
     isn't so."""
-    with path.open("rb") as file:
+    with opening.opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         shape, dtype = _require_array(file, size)
     if size > math.prod(shape) * dtype.itemsize + LONGEST_HEADER:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 import stat
 from pathlib import Path
 
 from ..values import FileDigest
-from . import permissions
+from . import opening, permissions
 from .permissions import Access
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -45,13 +44,14 @@ _REFUSALS = {
 
 def refusal(error: OSError, path: Path | None = None) -> str:
     """``PATH: what the operating system refused``, for a user; the path is the error's own where it has one."""
-    where = error.filename if isinstance(error.filename, str) else path
+    full = error.errno in FULL and isinstance(error.filename2, str)  # of a copy, the disk is the second's
+    where = error.filename2 if full else error.filename if isinstance(error.filename, str) else path
     why = _REFUSALS.get(error.errno or 0) or error.strerror or str(error)
     for named in (error.filename, error.filename2, path):
         astray = broken_link(Path(named)) if isinstance(named, str | Path) else ""
         if astray and error.errno in _ASTRAY:
             return astray
-    if where is not None and isinstance(error.filename2, str):
+    if where is not None and isinstance(error.filename2, str) and not full:
         return f"{where} to {error.filename2}: {why}"
     return f"{where}: {why}" if where is not None else why
 
@@ -79,36 +79,6 @@ def exists(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether a file is there; else as :func:`exists` has it."""
     return exists(path) and path.is_file()
-
-
-def read_limited(path: Path, limit: int) -> bytes:
-    """The file's bytes; ``OSError`` where there are more than ``limit``, or it isn't a regular file."""
-    # a pipe that nobody writes to would block here for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "this is not a regular file", str(path))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(limit + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > limit:
-        raise OSError(errno.EINVAL, f"the file is larger than the limit of {limit:,} bytes", str(path))
-    return content
-
-
-def read_ends(path: Path, limit: int) -> bytes:
-    """A regular file's bytes; of one that has more than ``limit``, so many of its beginning and its end."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size <= limit:
-            return file.read(limit)
-        begin = file.read(limit // 2)
-        file.seek(size - limit // 2)
-        return begin + b"\n[...]\n" + file.read(limit // 2)
 
 
 def excess(folder: Path, most_bytes: int) -> str:
@@ -155,21 +125,34 @@ def _problem(entry: os.DirEntry[str], folder: Path) -> str:
     return f"left {name}, which can't be read" if there and not os.access(entry.path, os.R_OK) else ""
 
 
-def remove_tree(folder: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove what is there, of whatever kind: a link itself, not what it points at. ``OSError`` as
+    :func:`remove_tree` has it; nothing where there is nothing."""
+    try:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            remove_tree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def remove_tree(folder: Path, last: str = "") -> None:
     """Remove ``folder`` and all that is in it, however deep. ``OSError`` where something can't be removed; what can be
-    is gone.
+    is gone. ``last``: what in it goes when all else is gone, so that who finds it after a kill knows the folder.
 
     A step may nest folders deeper than a path, a stack or the table of open files goes. So a folder that isn't empty is
     moved up into ``folder`` itself, and two are open at most. Links aren't followed.
     """
     top = _own(str(folder))
     try:
-        removal = _Removal(top)
-        while removal.taken:
-            removal.taken, removal.problem = 0, None
-            removal.clear(top)
-        if removal.problem is not None:
-            raise removal.problem
+        for kept in dict.fromkeys((last, "")):
+            removal = _Removal(top, kept)
+            while removal.taken:
+                removal.taken, removal.problem = 0, None
+                removal.clear(top)
+            if removal.problem is not None:
+                raise removal.problem
     finally:
         os.close(top)
     folder.rmdir()
@@ -178,8 +161,9 @@ def remove_tree(folder: Path) -> None:
 class _Removal:
     """What a removal has done in its last round: how much it took away or moved up, and what it couldn't."""
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, top: int, kept: str) -> None:
         self.top = top
+        self.kept = kept
         self.taken = 1
         self.problem: OSError | None = None
         self._mark = secrets.token_hex(8)  # a name that no step can have taken
@@ -189,6 +173,8 @@ class _Removal:
         """Take away what is in an open folder: the top, or one of its own."""
         with os.scandir(descriptor) as entries:
             for entry in entries:
+                if descriptor == self.top and entry.name == self.kept:
+                    continue
                 try:
                     self._take(entry, descriptor)
                     self.taken += 1
@@ -242,9 +228,8 @@ def _own(name: str, within: int | None = None) -> int:
 
 
 def sha256_file(path: Path) -> str:
-    """The sha256 of a file's content, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The sha256 of a regular file's content, 64 hex digits."""
+    return opening.sha256(path)
 
 
 def digest(path: Path, root: Path) -> FileDigest:
@@ -312,6 +297,6 @@ def fsync_tree(folder: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             fsync_folder(path)
         elif path.is_file():
-            with path.open("rb") as file:
+            with opening.opened(path) as file:
                 os.fsync(file.fileno())
     fsync_folder(folder)

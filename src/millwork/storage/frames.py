@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import texts
+from . import opening, texts
 
 FRAME_FILE = "frame.npz"
 
@@ -32,7 +32,7 @@ def save(path: Path, frame: Any, categories: tuple[str, ...]) -> None:
             held[f"{'c' if _is_whole(column) else 't'}{i}"] = _values(column)
         kinds.append((name, kind))
     held["columns"] = np.frombuffer(json.dumps(kinds).encode(), np.uint8)
-    with path.open("wb") as file:
+    with opening.overwritten(path) as file:
         np.savez(file, **held)  # type: ignore[arg-type]
 
 

@@ -5,18 +5,16 @@ A digest is of what is there, or the error says why there is none: nothing stand
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
-from . import row_files
+from . import opening, row_files
 from .files import refusal
 
 RACY_NS = 100_000_000
@@ -100,22 +98,23 @@ def require_local(text: str | Path, what: str) -> None:
     )
 
 
+def require_file(path: Path, what: str = "") -> None:
+    """UsageError where a pipe, a device or the like is at ``path``; what else can be wrong, its reader says.
+    ``what`` it was given for, where its path alone doesn't say so."""
+    if odd := opening.odd(path):
+        raise UsageError(
+            f"{what} {path}: {opening.not_regular(odd)}".lstrip(), "Save it to a file, and give that file."
+        )
+
+
 def _digest(path: Path, files: Sequence[Path]) -> str:
     if files == [path]:
-        return _sha256(path)
+        return opening.sha256(path)
     whole = hashlib.sha256()
     for file in files:
         name = os.path.relpath(file, path)
-        whole.update(f"{len(name)} {name} {_sha256(file)}\n".encode(errors="surrogateescape"))
+        whole.update(f"{len(name)} {name} {opening.sha256(file)}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block here for ever
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "this is not a regular file", str(path))
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stamp(path: Path) -> Stamp:

@@ -130,6 +130,29 @@ def lacks(like: Access, found: Access, *, folder: bool) -> str:
     return ""
 
 
+def foreign_owner(path: Path) -> str:
+    """The name of the user to whom ``path`` belongs, where that isn't this one; else nothing."""
+    try:
+        uid = path.lstat().st_uid
+    except OSError:
+        return ""
+    return "" if uid == os.geteuid() else _user(uid)
+
+
+def of_others(folder: Path) -> str:
+    """Who else may write to a folder that this user runs things from, in words; empty where nobody may, or it isn't
+    there. Root may use a user's own."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return ""
+    if found.st_mode & 0o002:
+        return "everybody may write to it"
+    if found.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
+        return f"it belongs to {_user(found.st_uid)}"
+    return ""
+
+
 def foreseen(like: Access) -> str:
     """Who could not read what this user makes for ``like``, before anything is made; empty where everyone could."""
     ours = os.geteuid()

@@ -7,13 +7,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from . import archives
-from .files import refusal
+from . import archives, opening
+from .files import broken_link, refusal
 
 PARQUET = (".parquet", ".pq", ".parq")
 TEXT = {".csv": ",", ".tsv": "\t"}
@@ -48,9 +48,13 @@ def kind(path: Path) -> str:
 
 def require(path: Path) -> None:
     """UsageError where there is nothing to read at ``path``, or it is of no kind that is read."""
+    if what := opening.odd(path):
+        raise UsageError(f"{path}: {opening.not_regular(what)}", "Save the rows to a file, and give that file.")
     try:
         status = path.stat()
     except FileNotFoundError:
+        if astray := broken_link(path):
+            raise UsageError(astray, "Check the path of the rows.") from None
         raise UsageError(f"{path}: there is no such file", "Check the path of the rows.") from None
     except (OSError, ValueError) as error:
         why = refusal(error) if isinstance(error, OSError) else str(error)
@@ -59,8 +63,8 @@ def require(path: Path) -> None:
         raise UsageError(f"{path}: this kind of data file isn't supported", f"Expected one of {', '.join(FORMATS)}.")
     if stat.S_ISDIR(status.st_mode):
         parts(path)
-    elif not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path}: this is not a regular file", "Save the rows to a file, and give that file.")
+    else:
+        archives.require_file_size(path, status.st_size)
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path}: permission denied")
 
@@ -142,7 +146,8 @@ def _parquet(path: Path) -> Any:
     import pyarrow.parquet
 
     archives.require_parquet(path)
-    return pyarrow.parquet.read_table(path)
+    with opening.opened(path) as file:
+        return pyarrow.parquet.ParquetFile(file).read()  # two columns of one name are told by who wants one of them
 
 
 def _folder(folder: Path) -> Any:
@@ -157,7 +162,9 @@ def _folder(folder: Path) -> Any:
     for file in files:
         with readable(file):
             footer = pyarrow.parquet.read_metadata(file)
-        schemas[file] = footer.schema.to_arrow_schema()
+        schemas[file] = schema = footer.schema.to_arrow_schema()
+        if twice := first_twice(schema.names):
+            raise UsageError(f"{file}: two columns are called {twice!r}", "Rename one of them.")
         stored += archives.parquet_bytes(footer)
         size += file.stat().st_size
     archives.require_size(folder, stored, size=size)
@@ -187,12 +194,18 @@ def _folder(folder: Path) -> Any:
     return dataset(types).to_table()
 
 
+def first_twice(names: Sequence[str]) -> str:
+    """The first name that another column has, too; empty where each has its own."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), "")  # type: ignore[func-returns-value]
+
+
 def _arrow(path: Path) -> Any:
     """Batch by batch, since each says its size once it is there; what lies about its own length is found."""
     import pyarrow as pa
     import pyarrow.feather
 
-    with path.open("rb") as file:
+    with opening.opened(path) as file:
         magic = file.read(6)
         if magic[:4] == b"FEA1":
             archives.require_size(path, path.stat().st_size)
@@ -231,7 +244,7 @@ def _plain_text(path: Path) -> tuple[Any, bytes]:
     codec = COMPRESSED.get(path.suffix.lower())
     if codec is None:
         archives.require_size(path, path.stat().st_size)
-        with path.open("rb") as file:
+        with opening.opened(path) as file:
             return str(path), file.read(HEAD)
     blocks, size = [], 0
     with pa.input_stream(str(path), compression=codec) as stream:

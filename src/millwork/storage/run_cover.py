@@ -9,7 +9,8 @@ import msgspec
 
 from ..values import FileDigest
 from . import wire
-from .files import atomic_write, digest, read_limited, refusal
+from .files import atomic_write, digest, refusal
+from .opening import read_limited
 from .run_directory import DONE_FILE, RECORD_FILE, Done
 
 ENDED = (RECORD_FILE, "chosen.json", "report.html", "report.md", "client.py")
@@ -34,7 +35,7 @@ def record_changes(path: Path) -> list[str] | None:
     told = []
     for file in covered:
         try:
-            same = digest(path / file.path, path) == file
+            same = (path / file.path).stat().st_size == file.bytes and digest(path / file.path, path) == file
         except FileNotFoundError:
             told.append(f"{file.path} is missing")
         except OSError as error:

@@ -25,6 +25,8 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -35,8 +37,9 @@ import msgspec
 from .. import __version__
 from ..errors import InternalError, MillworkError, ModelError, UsageError
 from ..values import SCHEMA, FileDigest, Record, Value
-from . import machine, wire
-from .files import FULL, atomic_write, digests, fsync_folder, fsync_tree, read_ends, refusal, remove_tree
+from . import machine, opening, permissions, wire
+from .files import FULL, atomic_write, digest, digests, fsync_folder, fsync_tree, refusal, remove, remove_tree
+from .opening import read_ends, read_limited
 from .strays import is_stray
 
 R = TypeVar("R")
@@ -50,7 +53,13 @@ STAGES = "stages"
 FAILED = "failed"
 
 MOST_LOGS, LONGEST_LOG = 10, 4 << 20
-"""Logs of a failed stage that are kept, and bytes of one: a step may print without an end."""
+"""Logs of a failed stage that are kept, and bytes of one, and of any that is captured: a step may print without an
+end. A line more says what was dropped."""
+
+_NUMBER = re.compile(rb"\d*\n?")
+"""What is in a lock: its process's number, or nothing yet."""
+_HALF_WRITTEN = re.compile(r"\..+\.tmp-\d+-[0-9a-f]+")
+"""What a killed :func:`atomic_write` leaves."""
 
 ATTEMPTS = 5
 """Another run may remove the folder between two of our calls, once."""
@@ -160,28 +169,30 @@ class RunDirectory:
 
     def _kept(self, folder: Path, sha256: str, reply: type[R]) -> R | None:
         """The value kept in ``folder``; None, and no folder, where there is none or it isn't as it was written."""
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return None
         try:
-            done = wire.decode((folder / DONE_FILE).read_bytes(), Done)
+            done = wire.decode(read_limited(folder / DONE_FILE), Done)
             wrong = _changed(folder, done, sha256)
             if not wrong:
-                return wire.decode((folder / RESULT_FILE).read_bytes(), reply)
-        except (OSError, msgspec.DecodeError) as error:
+                return wire.decode(read_limited(folder / RESULT_FILE), reply)
+        except OSError as error:
+            wrong = refusal(error, folder)
+        except msgspec.DecodeError as error:
             wrong = str(error)
         self._note(f"the run directory's {folder.name} is damaged ({wrong}), so that step runs again")
         try:
-            remove_tree(folder)
+            remove(folder)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._unremovable(folder, error) from error
         return None
 
     def _sweep(self) -> None:
         """Remove what runs left that were killed: this run has the lock, so no other is alive."""
-        for left in [*self._stages.glob("*.tmp-*"), *self.path.glob(".*.tmp-*")]:
-            if left.is_dir():
-                remove_tree(left)
-            else:
+        for left in self._stages.glob("*.tmp-*"):
+            remove(left)
+        for left in self.path.glob(".*.tmp-*"):
+            if _HALF_WRITTEN.fullmatch(left.name) and stat.S_ISREG(left.lstat().st_mode):
                 left.unlink()
 
     def _names(self, error: MillworkError) -> bool:
@@ -189,6 +200,15 @@ class RunDirectory:
 
     def _owns(self, filename: object) -> bool:
         return isinstance(filename, str) and Path(filename).is_relative_to(self.path)
+
+    def _unremovable(self, folder: Path, error: OSError) -> MillworkError:
+        owner = permissions.foreign_owner(folder)
+        whose = f"; it belongs to {owner}" if owner else ""
+        return UsageError(
+            f"can't write the run directory {self.path}: {folder} isn't as a run left it, and can't be removed: "
+            f"{refusal(error)}{whose}",
+            "Remove it as a user who may, or choose another folder with --run-dir.",
+        )
 
     def _unwritable(self, error: OSError) -> MillworkError:
         elsewhere = machine.fault(error, [self.path]) if error.errno in FULL else None
@@ -217,9 +237,11 @@ def _opened(path: Path) -> int:
 
 def _locked(path: Path) -> int:
     """The open lock file, locked. The kernel gives the lock back when the process dies, however it does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = opening.held(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _NUMBER.fullmatch(os.pread(descriptor, 64, 0)):
+            raise OSError(errno.EINVAL, "this file isn't a lock of millwork's, and would be overwritten", str(path))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError as error:
@@ -262,7 +284,7 @@ def source_digest() -> str:
     """The sha256 of millwork's own modules. A stage that another state of the code made isn't taken for this one's."""
     digest = hashlib.sha256()
     for path in sources():
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + read_limited(path))
     return digest.hexdigest()
 
 
@@ -274,8 +296,8 @@ def _made(folder: Path, material: bytes, sha256: str, produce: Callable[[Path], 
         result = wire.encode(produce(at_work))
         value = _read_back(result, reply, at_work)
         _require_own_names(at_work)
-        (at_work / RESULT_FILE).write_bytes(result)
-        (at_work / KEY_FILE).write_bytes(b'{"sha256":"%s","material":%s}\n' % (sha256.encode(), material))
+        opening.write(at_work / RESULT_FILE, result)
+        opening.write(at_work / KEY_FILE, b'{"sha256":"%s","material":%s}\n' % (sha256.encode(), material))
         fsync_tree(at_work)
         atomic_write(at_work / DONE_FILE, wire.encode(Done(key=sha256, files=digests(at_work))))
         at_work.rename(folder)
@@ -294,12 +316,12 @@ def _keep_logs(at_work: Path, name: str, hint: str) -> Path:
     """The folder where the logs of a failed stage are now that ``hint`` sends its reader to."""
     kept = at_work.parent.parent / FAILED / name
     with contextlib.suppress(OSError):  # the stage's own failure is the one to be told
-        remove_tree(kept)
+        remove(kept)
     named = (log for log in at_work.glob("*.log") if str(log) in hint)
     with contextlib.suppress(OSError):
         kept.mkdir(parents=True, exist_ok=True)
         for log in itertools.islice(named, MOST_LOGS):
-            (kept / log.name).write_bytes(read_ends(log, LONGEST_LOG))
+            opening.write(kept / log.name, read_ends(log, LONGEST_LOG + 100))
     return kept
 
 
@@ -333,7 +355,7 @@ def _changed(folder: Path, done: Done, sha256: str) -> str:
 def changes(folder: Path) -> list[str]:
     """Which files of a stage's folder aren't as they were when it was made, one sentence each."""
     try:
-        done = wire.decode((folder / DONE_FILE).read_bytes(), Done)
+        done = wire.decode(read_limited(folder / DONE_FILE), Done)
         listed = {file.path for file in done.files} | {DONE_FILE}
         added = [
             f"{path.relative_to(folder)} was added"
@@ -341,14 +363,20 @@ def changes(folder: Path) -> list[str]:
             if path.is_file() and path.relative_to(folder).as_posix() not in listed and not is_stray(path)
         ]
         return [*_differences(folder, done), *added]
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
+        return [f"{DONE_FILE} can't be read: {refusal(error, folder / DONE_FILE)}"]
+    except msgspec.DecodeError as error:
         return [f"{DONE_FILE} can't be read: {error}"]
 
 
 def _differences(folder: Path, done: Done) -> list[str]:
-    there = {file.path: file for file in digests(folder)}
-    return [
-        f"{file.path} {'has changed' if file.path in there else 'is missing'}"
-        for file in done.files
-        if there.get(file.path) != file
-    ]
+    """What is cheap is asked first: a file of another size isn't read."""
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    told = []
+    for file in done.files:
+        path = there.get(file.path)
+        if path is None:
+            told.append(f"{file.path} is missing")
+        elif path.stat().st_size != file.bytes or digest(path, folder) != file:
+            told.append(f"{file.path} has changed")
+    return told

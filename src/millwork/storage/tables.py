@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..values import FeatureContract
 from ..values.contracts import NO_CATEGORY, NO_INTEGER
-from . import archives, csv_text, named_rows, row_files, suggestions, unknown
+from . import archives, csv_text, named_rows, opening, row_files, suggestions, unknown
 from . import texts as packing
 from .csv_text import readings, whole_of
 from .row_files import readable
@@ -103,7 +103,7 @@ def _sample(table: Table, limit: int) -> Table:
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with path.open("rb") as file:
+        with opening.opened(path) as file:
             archives.require_arrays(file, path)
             loaded = np.load(file, allow_pickle=False)
             return {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
@@ -167,7 +167,9 @@ def _require_utf8(path: Path, given: npt.NDArray[Any]) -> None:
 def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[Any, Sequence[str], tuple[str, ...]]:
     """The file's table, the columns of the model's features in training order, and what is to be said of the others."""
     with readable(path):
-        table = named_rows.named_for(row_files.table(path), features, label)
+        table = row_files.table(path)
+        _require_one_of_each(path, [str(name) for name in table.column_names], features, label)
+        table = named_rows.named_for(table, features, label)
         names = [str(name) for name in table.column_names]  # those of a .csv are decoded only now
     named_rows.require_taken(path, table, features, label)
     if label is not None and label not in names:
@@ -176,16 +178,20 @@ def _located(path: Path, features: FeatureContract, label: str | None) -> tuple[
             suggestions.hint([label], names, features.all_names if features.named else ()),
         )
     wanted, notes = _columns(path, names, features, label)
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1 and (name in wanted or name == label)})
-        if twice:
-            raise UsageError(f"{path}: two columns are called {twice[0]!r}")
+    _require_one_of_each(path, [name for name in names if name in set(wanted)], features, label)
     if _is_csv(path) and features.category_dtype == "string":
         column = dict(zip(features.all_names, wanted, strict=True))
         known = {column[name]: features.categories.get(name, ()) for name in features.category_names}
         with readable(path):
             table = csv_text.with_texts(path, table, known, features.truths)
     return table, wanted, notes
+
+
+def _require_one_of_each(path: Path, names: Sequence[str], features: FeatureContract, label: str | None) -> None:
+    """UsageError where a column that is taken has another's name, too."""
+    taken = {*(features.all_names if features.named else names), label}
+    if twice := row_files.first_twice([name for name in names if name in taken]):
+        raise UsageError(f"{path}: two columns are called {twice!r}", "Rename one of them.")
 
 
 def _is_csv(path: Path) -> bool:
@@ -279,8 +285,10 @@ def _as_wire(path: Path, texts: list[list[str]], features: FeatureContract) -> C
             columns.append(np.array([_integer(text) for text in column], np.int64))
         except (ValueError, OverflowError) as error:
             odd = next((text for text in column if whole_of(text)), "")
+            row = next(i for i, text in enumerate(column) if not _is_integer(text))
             raise UsageError(
-                f"{path}: the model's categories are integers, but those of {name!r} aren't: {error}",
+                f"{path}: the model's categories are integers, but those of {name!r} aren't: {error}, in row "
+                f"{row + 1:,}",
                 f"{FLOATS}, and {odd!r} isn't {whole_of(odd)}. Convert them to integers before you write them as text."
                 if odd
                 else "",
@@ -295,6 +303,13 @@ def _integer(text: str) -> int:
     if str(value) != text:
         raise ValueError(f"{text!r} isn't {value} as the model writes it")
     return value
+
+
+def _is_integer(text: str) -> bool:
+    try:
+        return NO_INTEGER <= _integer(text) <= np.iinfo(np.int64).max
+    except ValueError:
+        return False
 
 
 def _columns(

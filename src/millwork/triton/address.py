@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ..errors import UsageError
 from ..storage.files import exists
 from ..values import Value
+from ..values.served import VERIFY_S
 from .credentials import NONE, Credentials, credentials, refuse_user, with_variable
 
 EXPECTED = (
@@ -21,15 +24,24 @@ HEADERS_VARIABLE = "MILLWORK_TRITON_HEADERS"
 Scheme = Literal["grpc", "grpcs", "unix"]
 
 
-class Managed(Value):
+LONGEST_VERIFY_S = 86400.0
+
+
+class _Server(Value):
+    """``verify_s``: seconds that it has to load a version and answer its golden rows."""
+
+    verify_s: float = VERIFY_S
+
+
+class Managed(_Server):
     """The server that ``millwork triton install`` installs."""
 
 
-class NoServer(Value):
+class NoServer(_Server):
     """None: what is published is not verified."""
 
 
-class Remote(Value):
+class Remote(_Server, kw_only=True):
     """A server that runs already. ``host`` has no brackets, IPv6 or not; ``host`` is a path for ``unix``, whose
     ``port`` is 0."""
 
@@ -47,7 +59,7 @@ class Remote(Value):
         return f"{self.scheme}://{host}:{self.port}"
 
 
-class Folder(Value):
+class Folder(_Server, kw_only=True):
     """A tritonserver installation of the user's: its folder or its program."""
 
     path: str
@@ -69,6 +81,8 @@ class Said(Protocol):
     def triton_key(self) -> str | None: ...
     @property
     def triton_header(self) -> tuple[str, ...]: ...
+    @property
+    def verify_timeout(self) -> float: ...
 
 
 def asked(options: Said) -> Address:
@@ -76,7 +90,9 @@ def asked(options: Said) -> Address:
     given = credentials(
         "triton", options.triton_ca, options.triton_cert, options.triton_key, tuple(options.triton_header)
     )
-    return parse(options.triton, given)
+    if not 0 < options.verify_timeout <= LONGEST_VERIFY_S:
+        raise UsageError(f"--verify-timeout {options.verify_timeout:g}: expected above 0, at most a day of seconds")
+    return msgspec.structs.replace(parse(options.triton, given), verify_s=options.verify_timeout)
 
 
 def parse(text: str, given: Credentials = NONE) -> Address:

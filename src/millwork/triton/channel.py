@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors import UsageError
 from ..storage.files import refusal
-from .credentials import Credentials, authorities
+from ..storage.opening import read_limited
+from .credentials import LONGEST_PEM, Credentials, authorities
 
 MESSAGE_BYTES = 2**31 - 1
 """The largest gRPC message: no limit of our own."""
@@ -66,7 +67,7 @@ def _tls(url: str, given: Credentials) -> Any:
 
 def _read(path: str) -> bytes | None:
     try:
-        return Path(path).read_bytes() if path else None
+        return read_limited(Path(path), LONGEST_PEM) if path else None
     except OSError as error:
         raise UsageError(refusal(error, Path(path))) from error
 

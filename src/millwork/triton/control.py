@@ -12,9 +12,6 @@ from ..errors import UsageError
 from .address import Address, Remote
 from .client import Session
 
-POLL_S = 120.0
-"""How long a server that polls may take to begin to load; it polls every 15 s unless it was told otherwise."""
-
 
 def foresee(address: Address, announce: Callable[[str], None], *, tuned: str = "") -> None:
     """Before any work: a server that runs already is there, and loads what it is told to, or that is said. ``tuned``:
@@ -25,7 +22,7 @@ def foresee(address: Address, announce: Callable[[str], None], *, tuned: str = "
         explicit = asked.explicit()
     if tuned:
         require_explicit(tuned, address.url, explicit=explicit)
-    note(address.url, announce, explicit=explicit)
+    note(address.url, announce, address.verify_s, explicit=explicit)
 
 
 def require_explicit(what: str, url: str, *, explicit: bool) -> None:
@@ -37,10 +34,10 @@ def require_explicit(what: str, url: str, *, explicit: bool) -> None:
         )
 
 
-def note(url: str, announce: Callable[[str], None], *, explicit: bool) -> None:
+def note(url: str, announce: Callable[[str], None], verify_s: float, *, explicit: bool) -> None:
     """Say what a publication means on a server that isn't in explicit mode."""
     if not explicit:
         announce(
-            f"{url} isn't in explicit mode. If it polls its repository, millwork waits up to {POLL_S:.0f} s until it "
+            f"{url} isn't in explicit mode. If it polls its repository, millwork waits up to {verify_s:g} s until it "
             "loads the new version. If it reads it only at its start (mode none), use --triton none and start it again"
         )

@@ -7,7 +7,8 @@ import ssl
 from pathlib import Path
 
 from ..errors import UsageError
-from ..storage.files import read_limited, refusal
+from ..storage.files import refusal
+from ..storage.opening import read_limited
 from ..values import Value
 
 LONGEST_PEM = 1 << 20
@@ -60,7 +61,7 @@ def authorities(given: Credentials) -> bytes | None:
     paths = ssl.get_default_verify_paths()
     for path in filter(None, (given.ca, paths.cafile, paths.openssl_cafile)):
         try:
-            return Path(path).read_bytes()
+            return read_limited(Path(path), LONGEST_PEM)
         except OSError as error:
             if path == given.ca:
                 raise UsageError(refusal(error, Path(path))) from error

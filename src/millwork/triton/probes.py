@@ -16,6 +16,7 @@ from ..compile.kernel import TRITON_BACKEND
 from ..passes.forest import Forest
 from ..passes.program import Program
 from ..storage import scratch
+from ..storage.opening import read_limited
 
 Probe = tuple[Callable[[str], str], Mapping[str, bytes]]
 """A model as the load API takes it: its configuration under a name, in JSON, and its files."""
@@ -73,4 +74,4 @@ def _one_leaf() -> bytes:
     with scratch.folder("probe") as folder:
         path = folder / "forest.packed"
         cpu_file.write(Program(forest, "identity", np.zeros(1, np.int32), 1), path)
-        return path.read_bytes()
+        return read_limited(path)

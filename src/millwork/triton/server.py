@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 from ..errors import PublicationError, TargetError, UsageError
+from ..storage import opening
 from ..storage.files import refusal
 from . import ports as loopback
 from . import shared_memory, supervisor
@@ -40,6 +41,7 @@ GRACE_S = EXIT_S + 10.0
 
 POLL_S = 0.02
 ATTEMPTS = 5
+LONGEST_LOG = 1 << 20
 TAIL_LINES = 8
 
 _TAKEN = re.compile(r"Socket '[^']*:(?P<port>\d+)' already in use")
@@ -188,7 +190,7 @@ def _launch(variables: dict[str, str], command: list[str], memory: str, log: Pat
     owner = [str(os.getpid()), memory, str(GRACE_S)]
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+        with opening.overwritten(log) as output:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", script, *owner, *command],
                 stdin=subprocess.PIPE,
@@ -268,6 +270,6 @@ def _tail(log: Path) -> str:
 
 def _read(log: Path) -> str:
     try:
-        return log.read_text(errors="replace")
+        return opening.read_ends(log, LONGEST_LOG).decode(errors="replace")
     except OSError:
         return ""

@@ -14,7 +14,7 @@ from ..errors import PublicationError, UsageError
 from ..storage import scratch
 from ..triton_releases import Release
 from ..values import Value
-from ..values.served import Known
+from ..values.served import VERIFY_S, Known
 from . import install, server
 from .address import Address, Folder, Managed, NoServer, Remote
 from .client import Session, SilentError

@@ -22,6 +22,7 @@ from ..executors import Executor
 from ..progress import Progress
 from ..storage import scratch, wire
 from ..storage.files import sha256_file
+from ..storage.opening import ANY_SIZE, read_limited
 from ..storage.run_directory import RunDirectory
 from ..targets import machine
 from ..triton import config as triton_config
@@ -246,7 +247,7 @@ def _loadable(bundle: Bundle, config: str) -> Loadable:
     given, answers = golden_rows(bundle.folder, manifest)
     asked = Golden(given, answers, manifest.golden_abs, manifest.golden_rel)
     return Loadable(
-        files={f"file:1/{path.relative_to(bundle.folder).as_posix()}": path.read_bytes() for path in paths},
+        files={f"file:1/{path.relative_to(bundle.folder).as_posix()}": read_limited(path, ANY_SIZE) for path in paths},
         config=lambda name: triton_config.as_json(config, name=name),
         golden=asked,
     )

@@ -7,6 +7,9 @@ from typing import Literal
 from .base import Value
 from .measurements import Interval
 
+VERIFY_S = 120.0
+"""Seconds that a server has to load a version and answer its golden rows, unless somebody says otherwise."""
+
 Known = Literal["", "asked", "given", "recorded"]
 """How it is known that the server has our backend: by a model that named it, by ``--millwork-backend``, by the
 repository's last publication; empty where it isn't known."""

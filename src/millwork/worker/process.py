@@ -24,6 +24,7 @@ import psutil
 from ..errors import MachineError
 from ..storage import machine
 from ..storage.files import remove_tree
+from ..storage.run_directory import LONGEST_LOG
 from ..storage.scratch import folder
 from ..values import Value
 from . import memory
@@ -33,6 +34,8 @@ TICK_MS = 50
 
 EXIT_TICK_MS = 2
 """The same once the reply pipe is closed, when the process is about to end."""
+
+DROPPED = b"\n[... the middle of this log was dropped: the step printed too much ...]\n"
 
 TAIL_BYTES = 4000
 TAIL_LINES = 30
@@ -80,9 +83,10 @@ class Ending(Value, frozen=True):
 class _Watched:
     """What the watch has seen so far of one process: its reply, its memory, and why it was stopped."""
 
-    def __init__(self, process: subprocess.Popen[bytes], pipe: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pipe: int, printed: BinaryIO) -> None:
         self.process = process
         self.pipe = pipe
+        self.printed = printed
         self.reply = bytearray()
         self.last_bytes = 0
         self.peak_bytes = 0
@@ -118,7 +122,7 @@ def supervise(
         offset = printed.tell()
         variables = {**environment, "TMPDIR": str(scratch)}
         started = time.monotonic()
-        seen = _run(partial(_start, command, variables, given, printed, log.parent), limits)
+        seen = _run(partial(_start, command, variables, given, printed, log.parent), limits, printed)
         seconds = time.monotonic() - started
         tail = _tail(printed, offset)
         full = machine.full((log.parent, scratch))
@@ -171,7 +175,7 @@ def _start(
     )
 
 
-def _run(start: Callable[[int], subprocess.Popen[bytes]], limits: Limits) -> _Watched:
+def _run(start: Callable[[int], subprocess.Popen[bytes]], limits: Limits, printed: BinaryIO) -> _Watched:
     """Run the process that ``start`` starts, given the number of its reply pipe, to its end or to a limit."""
     deadline = time.monotonic() + limits.seconds
     read, write = os.pipe()
@@ -181,12 +185,13 @@ def _run(start: Callable[[int], subprocess.Popen[bytes]], limits: Limits) -> _Wa
             process = start(write)
         finally:
             os.close(write)
-        seen = _Watched(process, read)
+        seen = _Watched(process, read, printed)
         try:
             _watch(seen, limits, deadline)
         finally:
             _end(process)
         _drain(seen)
+        _cut(printed)
     finally:
         os.close(read)
     return seen
@@ -205,6 +210,7 @@ def _watch(seen: _Watched, limits: Limits, deadline: float) -> None:
             seen.stopped = "reply"
             return
         _weigh(seen)
+        _cut(seen.printed, 4 * LONGEST_LOG)
         if limits.memory_bytes is not None and _outgrown(seen, limits.memory_bytes):
             seen.stopped = "memory"
             return
@@ -312,7 +318,19 @@ def _fresh(log: Path) -> BinaryIO:
         log.unlink(missing_ok=True)
     except IsADirectoryError:
         remove_tree(log)
-    return log.open("xb+")
+    descriptor = os.open(log, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    return os.fdopen(descriptor, "ab+", buffering=0)
+
+
+def _cut(printed: BinaryIO, longest: int = LONGEST_LOG + len(DROPPED)) -> None:
+    """Drop the middle of a log that is too long: a step may print without an end. What it prints meanwhile comes
+    after it."""
+    size, half = os.fstat(printed.fileno()).st_size, LONGEST_LOG // 2
+    if size <= longest:
+        return
+    tail = os.pread(printed.fileno(), half, size - half)
+    os.ftruncate(printed.fileno(), half)
+    os.write(printed.fileno(), DROPPED + tail)
 
 
 def _tail(printed: BinaryIO, offset: int) -> str:

@@ -109,7 +109,9 @@ def interpreter() -> list[str]:
     """Where this interpreter's own files are, and its packages', of packages that are installed editable too, and
     those that links in such a package point at."""
     found = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, str(Path(sys.executable).parent)}
-    found.update(path for path in sys.path if path)
+    home = os.path.realpath(os.path.expanduser("~"))  # noqa: PTH111 (a user without a home is one, too)
+    above = [home, *map(str, Path(home).parents)]  # on PYTHONPATH: a home folder is no library
+    found.update(path for path in sys.path if path and os.path.realpath(path) not in above)
     for name, module in sys.modules.items():
         if name.startswith("__editable__"):
             found.update(str(path) for path in getattr(module, "MAPPING", {}).values())

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import PublicationError
 from ...storage import wire
+from ...storage.opening import read_limited
 from ...triton import channel
 from ...triton.credentials import Credentials
 from ...validators.traffic import Traffic
@@ -148,7 +149,7 @@ def _settle(request: LoadRequest) -> None:
 def _server(where: Where) -> generator.Server:
     if not where.credentials:
         return generator.Server(url=where.url)
-    return generator.Server(url=where.url, credentials=wire.decode(Path(where.credentials).read_bytes(), Credentials))
+    return generator.Server(url=where.url, credentials=wire.decode(read_limited(Path(where.credentials)), Credentials))
 
 
 def _sizes(request: LoadRequest) -> list[int]:

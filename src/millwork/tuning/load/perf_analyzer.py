@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import PublicationError
 from ...storage import wire
+from ...storage.opening import read_limited
 from .samples import Samples
 from .tensors import Tensors, perf_analyzer_json
 
@@ -81,7 +82,7 @@ def closed_loop(tool: PerfAnalyzer, url: str, model: str, tensors: Tensors, load
         raise PublicationError(
             f"perf_analyzer ended with exit status {done.returncode}: {lines[-1] if lines else 'no word'}"
         )
-    found = wire.decode(profile.read_bytes(), _Profile).experiments[0]
+    found = wire.decode(read_limited(profile), _Profile).experiments[0]
     given.unlink()
     profile.unlink()
     return _samples(found, load.batch)

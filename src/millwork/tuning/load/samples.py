@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...storage import opening
+
 SAMPLES_FILE = "samples.npz"
 EARLY, LATER = 0.25, 1.05
 """The part of a round that is its beginning; times its length by which an answer counts for it."""
@@ -77,7 +79,7 @@ def save(samples: Samples, path: Path) -> None:
 
 
 def load(path: Path) -> Samples:
-    with np.load(path, allow_pickle=False) as arrays:
+    with opening.opened(path) as file, np.load(file, allow_pickle=False) as arrays:
         return Samples(
             start_us=arrays["start_us"],
             latency_us=arrays["latency_us"],

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ...storage import texts
+from ...storage import opening, texts
 from ...validators.rows.given import Given
 
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -27,7 +27,7 @@ MOST_VALUES = 1 << 22
 
 def read(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a rows file."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with opening.opened(path) as file, np.load(file, allow_pickle=False) as arrays:
         return {name: texts.unpacked(arrays[name]) for name in arrays.files}
 
 
