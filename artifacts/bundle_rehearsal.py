@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from ..errors import ModelError, PublicationError
 from ..storage import archives, texts
-from ..storage.opening import ANY_SIZE, read_limited
-from ..triton.client import Session
+from ..triton.client import Session, SilentError
 from ..triton.config import as_json
 from ..triton.golden import GoldenVerdict, check_golden
 from ..triton.readiness import forget
@@ -40,12 +39,17 @@ class Rehearsed(Value):
 
 
 def rehearse(session: Session, bundle: Bundle, *, tidy: bool = False) -> Rehearsed:
-    """Load, ask, unload. A server that refuses the bundle is a verdict with its reason. ``tidy``: the server goes on
+    """Load, ask, unload. A server that refuses the bundle is a verdict with its reason; one that is silent is an
+    error. ``tidy``: the server goes on
     serving others, so a name that failed to load is forgotten (:mod:`.readiness`)."""
     passing = f"{bundle.name}-rehearsal-{os.getpid()}"
     server = f"Triton {session.server_version()}"
     try:
         session.load(passing, as_json(bundle.config, name=passing), _files(bundle.folder))
+    except SilentError:
+        with contextlib.suppress(PublicationError):
+            session.unload(passing)
+        raise
     except PublicationError as error:
         if tidy:
             forget(session, passing)

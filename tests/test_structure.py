@@ -24,7 +24,7 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 LAYERS = (
     # what a step needs to run at all
     ("", "values", "errors", "gpus", "targets", "storage", "step_protocol", "worker", "executors", "environments",
-     "environment_files", "toolchains", "triton_releases", "progress", "units", "interrupts"),
+     "toolchains", "triton_releases", "progress", "units", "interrupts"),
     ("passes",),
     ("compile",),
     ("validators", "triton"),
@@ -144,18 +144,8 @@ DOES["toolchain"] = "toolchains"
 """Where what a command does is done. The one exception, ``toolchain``: a table that compile/ uses, too."""
 
 PARSES_WITH = {
-    "",
-    "api",
-    "cli",
-    "commands",
-    "errors",
-    "interrupts",
-    "pipeline",
-    "progress",
-    "toolchains",
-    "units",
-    "values",
-}
+    "", "api", "cli", "commands", "errors", "interrupts", "pipeline", "progress", "toolchains", "units", "values"
+}  # fmt: skip
 SHOWS_WITH = "artifacts.report"
 """All that a module of cli/ may import; of artifacts/ only how the report says things."""
 

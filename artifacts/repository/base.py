@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ...errors import PublicationError
 from ...values import Manifest, Publication, Value
 from ..bundle import Bundle
+from .lock import USUAL, Waiting
 from .server_notes import ServerNotes
 from .standard import Noted
 from .terms import ANY, Incumbent, Terms
+
+if TYPE_CHECKING:
+    from .cut_off import Unfinished
 
 Verify = Callable[[int], None]
 """Loads this version on a server and asks it; raises where it doesn't answer as it should."""
@@ -88,6 +92,9 @@ class Repository(Protocol):
     def incumbent(self, name: str) -> Incumbent:
         """What serves now."""
 
+    def unfinished(self, name: str) -> Unfinished | None:
+        """The publication of the model that is under way, or was cut off; None where all are finished."""
+
     def publish(
         self,
         bundle: Bundle,
@@ -96,6 +103,7 @@ class Repository(Protocol):
         restored: Restored | None = None,
         sign: Sign | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
         """Publish ``bundle`` as the next version, or leave everything as it was."""
 
@@ -107,5 +115,6 @@ class Repository(Protocol):
         verify: Verify | None = None,
         restored: Restored | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
         """Let version ``to`` serve; without it the one that served before the present one."""

@@ -43,6 +43,19 @@ class FileLock:
             raise
         self._descriptor = descriptor
 
+    def is_taken(self) -> bool:
+        """Whether somebody holds it now. Nothing is made or changed; ``OSError`` where it can't be opened."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return True
+            raise
+        finally:
+            os.close(descriptor)
+        return False
+
     def release(self) -> None:
         """Give the lock back. The file stays."""
         if self._descriptor >= 0:

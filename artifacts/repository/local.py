@@ -10,10 +10,12 @@ from ...storage.opening import read_text
 from ...values import Publication, Value
 from ..bundle import Bundle
 from ..manifest import CONFIG_FILE
-from . import layout, listing, publication, server_notes
+from . import cut_off, layout, listing, publication, server_notes
 from . import ledger as ledgers
 from . import rollback as back
 from .base import Restored, Sign, Verify, VersionEntry
+from .cut_off import Unfinished
+from .lock import USUAL, Waiting
 from .server_notes import ServerNotes
 from .standard import Noted
 from .terms import ANY, Incumbent, Terms
@@ -79,6 +81,9 @@ class LocalRepository(Value):
     def incumbent(self, name: str) -> Incumbent:
         return listing.incumbent(layout.locate(self.root, name))
 
+    def unfinished(self, name: str) -> Unfinished | None:
+        return cut_off.found(layout.locate(self.root, name))
+
     def publish(
         self,
         bundle: Bundle,
@@ -87,8 +92,11 @@ class LocalRepository(Value):
         restored: Restored | None = None,
         sign: Sign | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
-        return publication.publish(bundle, self.root, verify=verify, restored=restored, sign=sign, terms=terms)
+        return publication.publish(
+            bundle, self.root, verify=verify, restored=restored, sign=sign, terms=terms, waiting=waiting
+        )
 
     def rollback(
         self,
@@ -98,5 +106,6 @@ class LocalRepository(Value):
         verify: Verify | None = None,
         restored: Restored | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
-        return back.rollback(self.root, name, to, verify=verify, restored=restored, terms=terms)
+        return back.rollback(self.root, name, to, verify=verify, restored=restored, terms=terms, waiting=waiting)

@@ -33,11 +33,9 @@ from . import transaction as transactions
 from .base import NoBackendError, Restored, Sign, Verify
 from .layout import ELSEWHERE, Place, config_bytes, locate, prepare, served_now
 from .ledger import Transaction
-from .lock import hold
+from .lock import USUAL, Waiting, hold
 from .terms import ANY, NOBODY, Incumbent, RefusedError, Terms, UnsignedError, judge, require_expected
 from .transaction import Step
-
-TIMEOUT_S = 60.0
 
 
 def no_step(_: str) -> None:
@@ -52,17 +50,18 @@ def publish(
     restored: Restored | None = None,
     sign: Sign | None = None,
     terms: Terms = ANY,
-    timeout: float = TIMEOUT_S,
+    waiting: Waiting = USUAL,
     step: Step = no_step,
 ) -> Publication:
     """Publish ``bundle``; the module's docstring has the rules.
 
-    ``timeout``: seconds to wait for another publisher of the same model. Raises :class:`UsageError` for a name that
-    can't be one, :class:`PublicationError` for all else; then the version that served before still serves.
+    ``waiting``: how long for another publisher of the same model. A signal that comes while it is undone waits. Raises
+    :class:`UsageError` for a name that can't be one, :class:`PublicationError` for all else; then the version that
+    served before still serves.
     """
     place = locate(repository, bundle.name)
     prepare(place)
-    with hold(place, timeout):
+    with interrupts.undoing(), hold(place, waiting):
         transaction = ledgers.read(place).transaction
         try:
             notes = _judged(place, bundle, transaction, sign, terms)
@@ -72,7 +71,7 @@ def publish(
         except (RefusedError, UnsignedError):  # nothing was begun
             raise
         except BaseException as error:
-            with interrupts.held():
+            with interrupts.held_back():
                 raise _undone(place, transaction, error, restored, step) from error
     return Publication(
         repository=str(place.root),
@@ -133,7 +132,7 @@ def explain(error: BaseException, place: Place) -> tuple[str, str]:
     if isinstance(error, MillworkError):
         return error.message, error.hint
     if isinstance(error, KeyboardInterrupt):
-        return interrupts.words(error), ""
+        return f"interrupted by {interrupts.name_of(error)}", ""
     if not isinstance(error, OSError):
         return f"{type(error).__name__}: {error}", ""
     if error.errno in FULL:
@@ -150,6 +149,15 @@ def still_serves(place: Place) -> str:
     except (ModelError, OSError):
         return "the version that served before is unchanged"
     return f"version {version} still serves" if version is not None else "no version of the model serves"
+
+
+def serves_now(place: Place) -> str:
+    """The same where it may be what nobody wants."""
+    try:
+        version = served_now(place)
+    except (ModelError, OSError):
+        return f"what serves now is what {place.config} says, which can't be read"
+    return f"version {version} serves now" if version is not None else "no version of the model serves now"
 
 
 def _begin(
@@ -232,7 +240,7 @@ def _undone(
     except (OSError, PublicationError) as second:
         why, _ = explain(second, place)
         return PublicationError(
-            f"{failed}; the undo failed too: {why}",
+            f"{failed}; the undo failed too: {why}; {serves_now(place)}",
             "Fix that. The next publication or rollback then finishes the undo.",
         )
     if committed and restored is not None:

@@ -19,8 +19,8 @@ from . import ledger as ledgers
 from . import transaction as transactions
 from .base import Restored, Verify
 from .layout import MEND_LINK, Place, config_bytes, locate, prepare, served_by, served_now, version_folders
-from .lock import hold
-from .publication import TIMEOUT_S, explain, no_step, settle, still_serves
+from .lock import USUAL, Waiting, hold
+from .publication import explain, no_step, serves_now, settle, still_serves
 from .terms import ANY, Terms, noted_back, require_expected
 from .transaction import Step
 
@@ -33,7 +33,7 @@ def rollback(
     verify: Verify | None = None,
     restored: Restored | None = None,
     terms: Terms = ANY,
-    timeout: float = TIMEOUT_S,
+    waiting: Waiting = USUAL,
     step: Step = no_step,
 ) -> Publication:
     """Let version ``to`` serve; without it the one that served before the present one.
@@ -48,15 +48,24 @@ def rollback(
             f"{place.root}: there is no model called {name!r} in this repository", "Check --repository and --name."
         )
     prepare(place)
-    with hold(place, timeout):
+    with interrupts.undoing(), hold(place, waiting):
         _require_expected(place, to, terms)
         try:
-            undone = settle(place, restored, step)
+            with interrupts.held_back():
+                undone = settle(place, restored, step)
             transactions.sweep(place)
             present = served_now(place)
         except OSError as error:
-            raise PublicationError(f"{name}: an interrupted publication can't be undone: {refusal(error)}") from error
-        target = _target(place, to, present, undone=undone)
+            why = f"an interrupted publication can't be undone: {refusal(error)}"
+            raise PublicationError(f"{name}: {why}; {serves_now(place)}") from error
+        target = to
+        if target is None:
+            target = present if undone else _before(place, present)
+        if target is None:
+            raise UsageError(
+                f"{name}: no version served{'' if present is None else f' before version {present}'}",
+                f"The versions here: {_listed(place)}. Name one with --version.",
+            )
         _require_sound(place, target)
         config, notes = _config_of(place, target) if target != present else (config_bytes(place) or b"", ())
         notes = (*noted_back(listing.incumbent(place), listing.incumbent(place, target)), *notes)
@@ -163,7 +172,7 @@ def _switch(
             step("verify")
             verify(target)
     except BaseException as error:
-        with interrupts.held():
+        with interrupts.held_back():
             raise _back(place, target, present, error, restored) from error
     finally:
         with contextlib.suppress(OSError):  # what can't be removed now, the next publisher sweeps
@@ -188,7 +197,7 @@ def _back(
             restored(served_now(place))
     except Exception as second:  # noqa: BLE001 -- the caller's own code among it: said, not lost
         why, _ = explain(second, place)
-        return PublicationError(f"{failed}; the undo failed too: {why}", hint)
+        return PublicationError(f"{failed}; the undo failed too: {why}; {serves_now(place)}", hint)
     return PublicationError(f"{failed}; {still_serves(place)}", hint)
 
 

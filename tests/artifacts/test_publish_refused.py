@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from millwork.artifacts.repository import publish, rollback, served_version, unfinished
 from millwork.artifacts.repository.layout import locate
-from millwork.artifacts.repository.lock import hold
+from millwork.artifacts.repository.lock import Waiting, hold
 from millwork.errors import PublicationError, UsageError
 from millwork.storage import wire
 
@@ -207,11 +208,34 @@ def test_a_second_publisher_waits_and_gets_the_next_version(make_bundle, reposit
     def verify(_: int) -> None:
         waiting.start()
         with pytest.raises(PublicationError, match="is being published by"):
-            publish(make_bundle(b"third"), repository, timeout=0)
+            publish(make_bundle(b"third"), repository, waiting=Waiting(0))
 
     assert publish(make_bundle(), repository, verify=verify).version == 1
     waiting.join(30)
     assert published == [2]
+
+
+def test_who_waits_says_for_whom_and_waits_as_long_as_that_one_may_take(make_bundle, repository: Path) -> None:
+    second = make_bundle(b"second")
+    published: list[int] = []
+    told: list[str] = []
+    said = threading.Event()
+
+    def say(text: str) -> None:
+        told.append(text)
+        said.set()
+
+    patient = Waiting(0, say=say)
+    waiting = threading.Thread(target=lambda: published.append(publish(second, repository, waiting=patient).version))
+
+    def verify(_: int) -> None:
+        waiting.start()
+        assert said.wait(30)
+
+    publish(make_bundle(), repository, verify=verify, waiting=Waiting(takes=600.0))
+    waiting.join(30)
+    assert published == [2]
+    assert re.fullmatch(rf"waiting for process {os.getpid()} on .* since .*, who publishes m: up to 600 s", told[0])
 
 
 def test_who_holds_the_lock_is_said(make_bundle, repository: Path, tmp_path: Path) -> None:
@@ -219,8 +243,8 @@ def test_who_holds_the_lock_is_said(make_bundle, repository: Path, tmp_path: Pat
     script = (
         "import sys; from pathlib import Path\n"
         "from millwork.artifacts.repository.layout import locate\n"
-        "from millwork.artifacts.repository.lock import hold\n"
-        "with hold(locate(Path(sys.argv[1]), 'm'), 0):\n"
+        "from millwork.artifacts.repository.lock import Waiting, hold\n"
+        "with hold(locate(Path(sys.argv[1]), 'm'), Waiting(0)):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(
@@ -229,15 +253,15 @@ def test_who_holds_the_lock_is_said(make_bundle, repository: Path, tmp_path: Pat
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(PublicationError, match=rf"published by process {holder.pid} on .* since .*; waited 0 s"):
-            publish(make_bundle(b"new"), repository, timeout=0)
+            publish(make_bundle(b"new"), repository, waiting=Waiting(0))
         holder.kill()
-    assert publish(make_bundle(b"new"), repository, timeout=5).version == 2, "a killed holder holds nothing"
+    assert publish(make_bundle(b"new"), repository, waiting=Waiting(5)).version == 2, "a killed holder holds nothing"
 
 
 def test_the_lock_is_free_after_a_failure(make_bundle, repository: Path) -> None:
     bundle = make_bundle()
     with pytest.raises(PublicationError):
         publish(msgspec.structs.replace(bundle, manifest_sha256="0" * 64), repository)
-    with hold(locate(repository, "m"), 0):
+    with hold(locate(repository, "m"), Waiting(0)):
         pass
     assert wire.decode(wire.encode(bundle), type(bundle)) == bundle

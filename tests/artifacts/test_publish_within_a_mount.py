@@ -14,7 +14,7 @@ from millwork.artifacts.repository import layout, publish, rollback, served_vers
 from millwork.artifacts.repository import ledger as ledgers
 from millwork.artifacts.repository.layout import locate
 from millwork.artifacts.repository.local import LocalRepository
-from millwork.artifacts.repository.lock import hold
+from millwork.artifacts.repository.lock import Waiting, hold
 from millwork.artifacts.repository.server_notes import ServerNotes
 from millwork.errors import PublicationError
 from millwork.storage import wire
@@ -150,10 +150,10 @@ def test_a_publisher_beside_and_one_within_have_one_lock_and_one_ledger(
 
     here(inside=False)
     publish(make_bundle(b"from the host"), repository)
-    with hold(locate(repository, "m"), 0):
+    with hold(locate(repository, "m"), Waiting(0)):
         here(inside=True)
         with pytest.raises(PublicationError, match="is being published by"):
-            publish(make_bundle(b"from the container"), repository, timeout=0)
+            publish(make_bundle(b"from the container"), repository, waiting=Waiting(0))
     (repository.parent / ".models.millwork").rename(repository.parent / "out of reach")
     assert publish(make_bundle(b"from the container"), repository).version == 2
     (repository.parent / "out of reach").rename(repository.parent / ".models.millwork")

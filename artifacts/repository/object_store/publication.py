@@ -98,7 +98,7 @@ def publish(
                 f"another publication replaced version {transaction.record.version} at the same time"
             )
     except BaseException as error:
-        with interrupts.held():
+        with interrupts.held_back():
             raise undone(store, place, transaction, error, restored) from error
     sweep(store, place, grace)
     return transaction.record.version, notes
@@ -174,7 +174,9 @@ def explain(error: BaseException) -> tuple[str, str]:
     """What went wrong, and the next step, for the message to the user."""
     if isinstance(error, MillworkError):
         return error.message, error.hint
-    return (interrupts.words(error) if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"), ""
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted by {interrupts.name_of(error)}", ""
+    return f"{type(error).__name__}: {error}", ""
 
 
 def still_serves(now: Served | None) -> str:
@@ -253,6 +255,7 @@ def _committed(
     """The version once config.pbtxt names it, and what to say of what it replaced, which is judged before each attempt:
     the put is made on the condition that it serves still. What isn't committed is taken away again."""
     transaction: Held | None = None
+    whole = False
     try:
         for _ in range(ROUNDS):
             if transaction is None:
@@ -263,7 +266,7 @@ def _committed(
             notes = _judged(store, place, base, bundle, terms, sign)
             ready = _ready(store, place, folder, transaction, base)
             if ready is not None:
-                transaction = ready
+                transaction, whole = ready, True
                 told = kept.keep(store, place, base)
                 above = records.read_all(store, place, above=transaction.record.version)
                 if not _passed(transaction.record, base, above) and _commit(
@@ -274,14 +277,16 @@ def _committed(
                 if not _passed(transaction.record, listing.served_now(store, place), above):
                     continue
                 _withdraw(store, place, transaction)
-            transaction = None
+            transaction, whole = None, False
         raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
     except (RefusedError, UnsignedError):
         if transaction is not None:
-            with contextlib.suppress(MillworkError, OSError):  # the next publication sweeps
+            with interrupts.held_back():
                 _withdraw(store, place, transaction)
         raise
     except LostAnswerError as error:
+        if not whole:
+            raise _nothing_serves(store, place, error) from error
         raise PublicationError(
             f"{place.name}: publishing failed: {error.message}; the version is complete, but it isn't known whether "
             "it serves",
@@ -289,9 +294,19 @@ def _committed(
         ) from error
     except BaseException as error:
         if transaction is None:
-            reason, hint = explain(error)
-            raise PublicationError(f"{place.name}: publishing failed: {reason}", hint) from error
-        raise undone(store, place, transaction, error, None) from error
+            raise _nothing_serves(store, place, error) from error
+        with interrupts.held_back():
+            raise undone(store, place, transaction, error, None) from error
+
+
+def _nothing_serves(store: Store, place: Place, error: BaseException) -> PublicationError:
+    """What to tell where config.pbtxt was not touched."""
+    reason, hint = explain(error)
+    try:
+        serves = still_serves(listing.served_now(store, place))
+    except (MillworkError, OSError):
+        serves = "what served before still does"
+    return PublicationError(f"{place.name}: publishing failed: {reason}; nothing was committed; {serves}", hint)
 
 
 def _ready(store: Store, place: Place, folder: Path, transaction: Held, base: Served | None) -> Held | None:

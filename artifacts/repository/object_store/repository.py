@@ -6,17 +6,20 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
+from .... import interrupts
 from ....errors import ModelError, PublicationError, UsageError
 from ....storage import opening, scratch
 from ....values import Publication
 from ... import manifest as manifests
 from ...bundle import Bundle
 from ..base import Restored, Sign, Verify, VersionEntry
+from ..cut_off import Unfinished
+from ..lock import USUAL, Waiting
 from ..names import check_name
 from ..server_notes import SERVER_FILE, ServerNotes, decoded, encoded
 from ..standard import NOTHING, Noted
 from ..terms import ANY, Incumbent, Terms
-from . import listing, publication, records
+from . import cut_off, listing, publication, records
 from . import rollback as back
 from .address import Address, Place
 from .store import Patience, Store
@@ -102,6 +105,9 @@ class ObjectRepository:
         place = self._place(name)
         return listing.incumbent(self.store, place, listing.served_now(self.store, place))
 
+    def unfinished(self, name: str) -> Unfinished | None:
+        return cut_off.found(self.store, self._place(name), self._grace)
+
     def publish(
         self,
         bundle: Bundle,
@@ -110,9 +116,11 @@ class ObjectRepository:
         restored: Restored | None = None,
         sign: Sign | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,  # nobody holds a lock
     ) -> Publication:
         place = self._place(bundle.name)
-        version, notes = publication.publish(self.store, place, bundle, verify, restored, sign, terms, self._grace)
+        with interrupts.undoing():
+            version, notes = publication.publish(self.store, place, bundle, verify, restored, sign, terms, self._grace)
         return self._published(place, version, verify, notes)
 
     def rollback(
@@ -123,9 +131,11 @@ class ObjectRepository:
         verify: Verify | None = None,
         restored: Restored | None = None,
         terms: Terms = ANY,
+        waiting: Waiting = USUAL,
     ) -> Publication:
         place = self._place(name)
-        version, notes = back.rollback(self.store, place, to, verify, restored, terms)
+        with interrupts.undoing():
+            version, notes = back.rollback(self.store, place, to, verify, restored, terms)
         return self._published(place, version, verify, notes)
 
     def _published(self, place: Place, version: int, verify: Verify | None, notes: tuple[str, ...]) -> Publication:

@@ -58,7 +58,7 @@ def rollback(
         try:
             verify(target)
         except BaseException as error:
-            with interrupts.held():
+            with interrupts.held_back():
                 raise _back(store, place, now, target, error, restored) from error
     return target, notes
 

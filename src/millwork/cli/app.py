@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,6 +42,9 @@ COMMANDS = {
 }
 """Command -> where it stands in the help. Each is in the module of this package that has its name, imported when it is
 asked for: a function, or a group of them (``typer.Typer``)."""
+
+SIGNALLED = 128
+"""And the signal's number, where one stopped it: 130 for Ctrl-C."""
 
 
 def load(name: str, *, completion: bool = False) -> TyperCommand | TyperGroup:
@@ -127,7 +131,7 @@ def run(command: TyperCommand | TyperGroup, arguments: list[str], program: str =
     except MillworkError as error:
         return _said(known(error, name) or error)
     except KeyboardInterrupt as error:
-        return _stopped(arguments, error)
+        return _stopped(name, arguments, error)
     except Exception as error:  # noqa: BLE001 -- the process's boundary: a bug of ours, said so, with a report file
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0  # whoever read --help or --version: all else is written by console.py
@@ -145,26 +149,15 @@ def _said(error: MillworkError) -> int:
     return error.exit_code
 
 
-def _stopped(arguments: list[str], error: KeyboardInterrupt) -> int:
+def _stopped(name: str, arguments: list[str], error: KeyboardInterrupt) -> int:
     from .console import Console
 
-    by = f" by {signal.Signals(error.number).name}" if isinstance(error, Stopped) else ""
-    kept = "; finished stages are kept, and the same command goes on from there" if _resumes(arguments) else ""
-    Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
-    return interrupts.code(error)
-
-
-def _unwritten(error: Exception) -> UsageError | None:
-    """What to say where Typer or rich couldn't write help or a table on stdout."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    if not isinstance(error, OSError) or where.partition(".")[0] not in ("rich", "typer", "click"):
-        return None
-    from .console import unwritten
-
-    return unwritten(error)
+    number = interrupts.number_of(error)
+    by = "" if number == signal.SIGINT else f" by {interrupts.name_of(error)}"
+    kept = "; finished stages are kept, and the same command goes on from there" if _resumes(name, arguments) else ""
+    with contextlib.suppress(OSError):  # the terminal that hung up
+        Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
+    return SIGNALLED + number
 
 
 def _reader_left() -> bool:
@@ -194,9 +187,9 @@ def _usage(error: typer.TyperException) -> str:
     return f"{context.get_usage()}\nTry '{context.command_path} --help' for help." if context is not None else ""
 
 
-def _resumes(arguments: list[str]) -> bool:
+def _resumes(name: str, arguments: list[str]) -> bool:
     """Whether the command keeps its stages."""
-    return arguments[:1] in (["optimize"], ["tune"]) or (arguments[:1] == ["bench"] and "--run-dir" in arguments)
+    return name in ("optimize", "tune") or (name == "bench" and "--run-dir" in arguments)
 
 
 def _report(error: BaseException, arguments: list[str]) -> str:

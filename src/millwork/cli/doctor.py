@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from ..commands.options import DoctorOptions
 from .command import AsJson, command
 
 
-@command()
-def doctor(as_json: AsJson = False) -> int:
-    """Say what this machine has, and what it lacks."""
+@command(DoctorOptions)
+def doctor(options: DoctorOptions, as_json: AsJson = False) -> int:
+    """Say what this machine has, and what it lacks; and whether a publication was cut off."""
     from rich.table import Table
     from rich.text import Text
 
     from ..commands import doctor as doctor_command
     from .console import Console, answer_json, plain
 
-    findings = doctor_command.examine()
+    findings = doctor_command.examine(options.repository or "")
     if as_json:
         answer_json(findings)
         return 0

@@ -1,4 +1,5 @@
-"""Ctrl-C before there is anything to stop: while the command line is imported, which takes a good part of a second.
+"""Ctrl-C, SIGTERM and their like before there is anything to stop: while the command line is imported, which takes a
+good part of a second.
 
 Python would print the stack of whatever module it was reading.
 """
@@ -10,19 +11,18 @@ import signal
 import sys
 from types import FrameType
 
+from ..interrupts import ENDING, catch
+
 PROGRAMS = ("millwork", "optimize")
 
 
 def guarded() -> None:
-    """Leave at Ctrl-C, with one word, until :func:`begun`; in programs of ours only, where Ctrl-C isn't ignored.
-
-    And have the three standard streams, whatever was closed: another file would get their numbers, and what is said
-    there.
-    """
-    if _name() in PROGRAMS:
-        _open_standard()
-    if _name() in PROGRAMS and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+    """Leave at once, with one word, until :func:`begun`; in programs of ours only, and not for what is ignored."""
+    if _name() not in PROGRAMS:
+        return
+    for number in ENDING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _leave)
 
 
 def _open_standard() -> None:
@@ -37,14 +37,18 @@ def _open_standard() -> None:
 
 
 def begun() -> None:
-    """The command begins: Ctrl-C is its own again."""
-    if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """The command begins: what stops it is undone from here on."""
+    for number in ENDING:
+        if signal.getsignal(number) is _leave:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    catch()
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    os.write(2, b"\nstopped\n")
-    os._exit(130)
+def _leave(number: int, _frame: FrameType | None) -> None:
+    try:
+        os.write(2, b"\nstopped\n")
+    finally:
+        os._exit(128 + number)
 
 
 def _name() -> str:

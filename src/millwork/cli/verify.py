@@ -21,6 +21,6 @@ def verify(options: VerifyOptions, as_json: AsJson = False) -> int:
     verify_command.require_unchanged(found)
     signed = ", signed by this key" if found.signed else ""
     Console().print(plain(f"{found.where}: {found.files} files, all as they were made{signed}"), soft_wrap=True)
-    if found.uncovered:
-        Console().print(plain(f"note: {found.uncovered}"), soft_wrap=True)
+    for note in filter(None, (found.uncovered, found.unfinished)):
+        Console().print(plain(f"note: {note}"), soft_wrap=True)
     return 0

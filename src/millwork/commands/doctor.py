@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 import psutil
 
 from .. import __version__, environments, gpus
+from ..artifacts.repository import Repository, at
 from ..compile.runners.runner_rows import ROWS
+from ..errors import MillworkError, UsageError
 from ..targets import machine
 from ..triton import install
 from ..values import Value
@@ -35,8 +37,37 @@ PACKAGES: tuple[tuple[tuple[str, ...], str, str], ...] = (
 """Distributions (any of them will do), the extra that brings one, and what it is for."""
 
 
-def examine() -> list[Finding]:
-    """All findings, the machine first."""
+def examine(repository: str = "") -> list[Finding]:
+    """All findings, the machine first. ``repository``: one whose publications are looked at, too."""
+    return [
+        *_machine(),
+        *(_publications(at(repository)) if repository else ()),
+    ]
+
+
+def _publications(where: Repository) -> list[Finding]:
+    """A finding for each model whose publication isn't finished; else one for the repository."""
+    names = where.models()
+    told = [finding for name in names if (finding := _publication(where, name)) is not None]
+    whole = f"{len(names)} model{'' if len(names) == 1 else 's'}, every publication finished"
+    return told or [Finding(what=where.url, there=True, version=whole, purpose="publications")]
+
+
+def _publication(where: Repository, name: str) -> Finding | None:
+    try:
+        begun = where.unfinished(name)
+    except UsageError:  # no name of ours: nothing was published there
+        return None
+    except MillworkError as error:
+        said = str(error)
+    else:
+        if begun is None:
+            return None
+        said = f"{begun.words}. {begun.hint}"
+    return Finding(what=f"{where.url}/{name}", there=False, hint=said, purpose="publications")
+
+
+def _machine() -> list[Finding]:
     return [
         Finding(what="millwork", there=True, version=f"{__version__}, Python {platform.python_version()}"),
         Finding(what="machine", there=True, version=f"{machine()}, {psutil.virtual_memory().total / 2**30:.0f} GiB"),

@@ -288,7 +288,21 @@ class RetuneOptions(ServerCredentials, kw_only=True):
 # ── tools ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class ServeOptions(Options, kw_only=True):
+class DoctorOptions(Value, kw_only=True):
+    """Which repository is looked at, beside the machine."""
+
+    repository: Annotated[
+        str | None,
+        Opt(
+            "--repository",
+            metavar="URL",
+            help="Say, too, which publications into this repository aren't finished.",
+            panel=PUBLICATION,
+        ),
+    ] = None
+
+
+class ServeOptions(Value, kw_only=True):
     """What ``triton serve`` serves, and on which ports; None for a free one."""
 
     repository: Annotated[str, Opt("--repository", metavar="PATH", help="The folder of models.", panel=MODEL)]

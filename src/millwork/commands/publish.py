@@ -16,7 +16,7 @@ from ..pipeline.plan import terms_of
 from ..pipeline.publish import Rehearsal
 from ..progress import Progress
 from ..storage import scratch
-from ..triton import address, control
+from ..triton import address, control, patience
 from ..triton import serving as servers
 from ..validators import tolerance
 from .options import PublishOptions
@@ -28,37 +28,38 @@ def publish(options: PublishOptions, progress: Progress) -> None:
     if options.tolerance is not None:
         tolerance.parse(options.tolerance)
     seal = None if options.sign is None else signer(Path(options.sign))
-    terms = terms_of(options)
+    terms, verify_s = terms_of(options), patience.checked(options.verify_timeout)
     run_dir = Path(options.run_dir).absolute()
     bundles, known = serve.chosen_for(run_dir)
     record = run_record.read(run_dir)
     proof.require_verdict(run_dir, record, bundles)
     into = at(str(options.repository))
-    serving = servers.prepare(address.asked(options), None, progress.detail)
-    control.note(serving.url, progress.note, serving.verify_s, explicit=serving.explicit)
-    rehearsal.require_sense(serving, on_server=options.rehearse_on_server)
-    serving = our_backend.settled(
-        serving,
-        [bundle.manifest.triton_backend for bundle in bundles],
-        given=options.millwork_backend,
-        into=into,
-        progress=progress,
-        of_run=known,
-    )
-    needs = max((line.memory_bytes or 0 for line in record.candidates if line.status == "passed"), default=0)
-    asked = Rehearsal(asked=rehearsal.Asked(on_server=options.rehearse_on_server, needs=needs))
-    with scratch.folder("publish") as own:
-        written = [_renewed(bundle, own / f"bundle-{i}", progress) for i, bundle in enumerate(bundles)]
-        evidence = proof.Source(
-            Path(options.model or record.model_file).absolute(), options.tolerance, named=options.model is not None
+    with publication.telling(into, bundles[0].name):
+        serving = servers.prepare(address.asked(options), None, progress.detail, verify_s=verify_s)
+        control.note(serving.url, progress.note, explicit=serving.explicit)
+        rehearsal.require_sense(serving, on_server=options.rehearse_on_server)
+        serving = our_backend.settled(
+            serving,
+            [bundle.manifest.triton_backend for bundle in bundles],
+            given=options.millwork_backend,
+            into=into,
+            progress=progress,
+            of_run=known,
         )
-        proof.again(written, evidence, own / "proof", progress)
-        progress.begin("publish", f"{options.repository}/{written[0].name}")
-        ordered = _ordered(written, own_is_news=bool(serving.own) and not known)
-        done, bundle = publication.publish(ordered, into, serving, progress, seal, terms, asked)
-    progress.end(publication.words(done))
-    if bundle.manifest.served is not None:
-        progress.note(bundle.manifest.served.sentence)
+        needs = max((line.memory_bytes or 0 for line in record.candidates if line.status == "passed"), default=0)
+        asked = Rehearsal(asked=rehearsal.Asked(on_server=options.rehearse_on_server, needs=needs))
+        with scratch.folder("publish") as own:
+            written = [_renewed(bundle, own / f"bundle-{i}", progress) for i, bundle in enumerate(bundles)]
+            evidence = proof.Source(
+                Path(options.model or record.model_file).absolute(), options.tolerance, named=options.model is not None
+            )
+            proof.again(written, evidence, own / "proof", progress)
+            progress.begin("publish", f"{options.repository}/{written[0].name}")
+            ordered = _ordered(written, own_is_news=bool(serving.own) and not known)
+            done, bundle = publication.publish(ordered, into, serving, progress, seal, terms, asked)
+        progress.end(publication.words(done))
+        if bundle.manifest.served is not None:
+            progress.note(bundle.manifest.served.sentence)
 
 
 def _ordered(bundles: Sequence[Bundle], *, own_is_news: bool) -> list[Bundle]:

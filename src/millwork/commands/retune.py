@@ -16,7 +16,7 @@ from ..errors import MillworkError, TargetError, UsageError
 from ..executors import LocalExecutor
 from ..progress import Progress
 from ..storage import scratch
-from ..triton import address, control, counters
+from ..triton import address, control, counters, patience
 from ..triton import config as triton_config
 from ..triton.address import Address
 from ..triton.counters import Observed
@@ -55,6 +55,7 @@ class RetuneRequest:
     sign: Path | None = None
     credentials: Credentials = NONE
     millwork_backend: bool = False
+    verify_s: float = patience.VERIFY_S
 
 
 def requested(options: RetuneOptions) -> RetuneRequest:
@@ -82,6 +83,7 @@ def requested(options: RetuneOptions) -> RetuneRequest:
         sign=None if options.sign is None else Path(options.sign).absolute(),
         credentials=with_variable(given, counters.HEADERS_VARIABLE),
         millwork_backend=options.millwork_backend,
+        verify_s=patience.checked(options.verify_timeout),
     )
 
 
@@ -167,6 +169,7 @@ def _tune_request(request: RetuneRequest, name: str, workload: Workload, was: Tu
         triton=request.triton,
         sign=request.sign,
         millwork_backend=request.millwork_backend,
+        verify_s=request.verify_s,
         run_dir=(request.run_dir or Path(".millwork") / name).absolute(),
     )
 

@@ -29,7 +29,7 @@ from ..storage import inputs, scratch, tables
 from ..storage.files import sha256_file
 from ..storage.run_directory import RunDirectory
 from ..targets import machine
-from ..triton import address, control
+from ..triton import address, control, patience
 from ..triton import config as triton_config
 from ..triton import serving as servers
 from ..triton.address import Address
@@ -71,6 +71,7 @@ class TuneRequest:
     sign: Path | None = None
     millwork_backend: bool = False
     read: Terms = ANY
+    verify_s: float = patience.VERIFY_S
 
 
 class Rows(Value):
@@ -97,6 +98,7 @@ def requested(options: TuneOptions) -> TuneRequest:
         dry_run=options.dry_run,
         sign=None if options.sign is None else Path(options.sign).absolute(),
         millwork_backend=options.millwork_backend,
+        verify_s=patience.checked(options.verify_timeout),
     )
 
 
@@ -143,7 +145,7 @@ def tune(request: TuneRequest, progress: Progress) -> tuple[Record, MillworkErro
     """Tune and publish; the record, and why nothing was published, if it wasn't."""
     if not 0 < request.budget_s <= LONGEST_TUNE_S:
         raise UsageError(f"--tune-budget {request.budget_s:g}: expected up to {LONGEST_TUNE_S:.0f} seconds")
-    with scratch.folder("tune") as copies:
+    with publish.telling(request.repository, request.name), scratch.folder("tune") as copies:
         bundle = published(request.repository, request.name, copies)
         require_expected(request.name, int(bundle.folder.name), request.read, bundle.config)
         require_sound(request.repository, bundle)
@@ -156,7 +158,7 @@ def _tune(
     seal = None if request.sign is None else signing.signer(request.sign)
     if seal is None and not request.dry_run:
         require_unsigned(request.name, bundle, "Give the key with --sign, or --dry-run to look only.")
-    serving = servers.prepare(request.triton, None, progress.detail)
+    serving = servers.prepare(request.triton, None, progress.detail, verify_s=request.verify_s)
     if not serving.there:
         raise UsageError("--triton none: a configuration is tuned on a server", "Leave it out.")
     control.require_explicit("tune", serving.url, explicit=serving.explicit)

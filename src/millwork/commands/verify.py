@@ -27,7 +27,8 @@ SHOWN = 12
 
 class Verified(Value):
     """``where``: a version's place, or a run directory. ``problems``: a sentence each, empty where all is as it was.
-    ``signed``: by the key that was given; None where none was. ``uncovered``: what nothing is known of."""
+    ``signed``: by the key that was given; None where none was. ``uncovered``: what nothing is known of. ``unfinished``:
+    a publication that is under way, or was cut off, and how that ends."""
 
     where: str
     files: int
@@ -36,6 +37,7 @@ class Verified(Value):
     signed: bool | None = None
     version: int | None = None
     uncovered: str = ""
+    unfinished: str = ""
 
 
 def verify(options: VerifyOptions) -> Verified:
@@ -79,7 +81,12 @@ def _version(where: repository.Repository, name: str, number: int | None, key: P
             *standard.problems(folder, name, found, where.noted(name, found)),
             *_configuration(where, name, found, folder),
         ]
-        return msgspec.structs.replace(_verified(place, folder, told, key), version=found)
+        open_one = where.unfinished(name)
+        if open_one is not None and open_one.cut_off and open_one.committed and open_one.version == found:
+            told.append(f"{open_one.words}. {open_one.hint}")
+            open_one = None
+        said = "" if open_one is None else f"{open_one.words}. {open_one.hint}"
+        return msgspec.structs.replace(_verified(place, folder, told, key), version=found, unfinished=said)
 
 
 def run(run_dir: Path, key: Path | None) -> Verified:

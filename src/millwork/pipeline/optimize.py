@@ -16,6 +16,7 @@ from ..compile.backends.forms import BackendForm, forms, require_forms
 from ..compile.backends.table import PRECISIONS
 from ..compile.kernel import TRITON_BACKEND
 from ..errors import InternalError, MachineError, MillworkError, ParityError, PublicationError, TargetError
+from ..executors import Executor
 from ..progress import Progress, Silent
 from ..storage import scratch
 from ..storage.run_directory import RunDirectory
@@ -52,11 +53,15 @@ class Outcome(NamedTuple):
 def optimize(options: Options, progress: Progress | None = None) -> Outcome:
     """The whole job. Raises MillworkError where nothing could be judged; what came after that is in the outcome."""
     plan, executor = understand(options)
+    with publish.telling(plan.repository, plan.name):
+        return _optimize(plan, executor, progress or Silent())
+
+
+def _optimize(plan: Plan, executor: Executor, progress: Progress) -> Outcome:
     if plan.repository is not None:
         plan.repository.foresee(plan.name)
     replacing.foresee(plan)
     _signer(plan)  # a key that can't sign should be known before a long run
-    progress = progress or Silent()
     tuned = "a configuration is tuned under load" if plan.tune_asked and plan.tune_budget else ""
     control.foresee(plan.triton, progress.note, tuned=tuned)
     with RunDirectory(plan.run_dir, progress.note) as directory:
@@ -94,7 +99,7 @@ def optimize(options: Options, progress: Progress | None = None) -> Outcome:
             winner = BundleSource.of(run, model, truth, _named(checked, decision.id), serving, found)
             found = _publish(winner, decision, found)
         except MillworkError as stopped:
-            error = stopped
+            error = publish.told(stopped, plan.repository, plan.name)
             error.record = found = msgspec.structs.replace(found, stopped=stopped.message)
         found = run.given.noted(msgspec.structs.replace(found, notes=(*found.notes, *run.told)), progress.note)
         report.keep(found, directory, progress)
@@ -106,7 +111,9 @@ def _prepare_server(run: Run, model: Model) -> Serving:
     run.progress.begin("triton", "which release, which backends")
     tunes = run.plan.tune_asked and bool(run.plan.tune_budget)
     needed = (run.plan.rehearsed or tunes) and run.plan.measurable
-    serving = servers.prepare(run.plan.triton, run.plan.triton_release, run.progress.detail, start=needed)
+    serving = servers.prepare(
+        run.plan.triton, run.plan.triton_release, run.progress.detail, start=needed, verify_s=run.plan.verify_s
+    )
     what = f"Triton {serving.release.version}" if serving.there else "no server: written for release"
     unasked = run.plan.measurable and not run.plan.rehearsed and not serving.there and run.plan.tune_budget
     why = "; without --repository nothing is tuned or served, unless --tune-budget asks for it" if unasked else ""

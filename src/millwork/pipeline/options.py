@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..values.served import VERIFY_S
+from ..triton.patience import VERIFY_S
+from ..values import Value
 from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 from .option import Options as CommandOptions
 
@@ -146,8 +147,9 @@ TritonRelease = Annotated[
 ]
 
 
-class ServerCredentials(CommandOptions, kw_only=True):
-    """How a Triton that runs already is met; every command that talks to one has these."""
+class ServerCredentials(Value, kw_only=True):
+    """How a Triton that runs already is met, and how long any is waited for; every command that talks to one has
+    these."""
 
     triton_ca: Annotated[
         str | None,
@@ -186,7 +188,8 @@ class ServerCredentials(CommandOptions, kw_only=True):
         Opt(
             "--verify-timeout",
             metavar="SECONDS",
-            help="How long the server may take to load a version and answer its golden rows, before it is taken back.",
+            help="How long the server may take to load a version and to answer its golden rows; and, where that fails, "
+            "to load the version before again.",
             panel=PUBLICATION,
         ),
     ] = VERIFY_S

@@ -17,7 +17,7 @@ from ..executors import parse as parse_executor
 from ..storage.inputs import require_file, require_local
 from ..targets import Target, measurable
 from ..targets import find as find_target
-from ..triton import address
+from ..triton import address, patience
 from ..triton.address import Address, NoServer
 from ..tuning import slo
 from ..tuning.budget import LONGEST_TUNE_S, SHORT_TUNE_S, TUNE_S
@@ -71,6 +71,7 @@ class Plan(Value):
     terms: Terms = ANY
     millwork_backend: bool = False
     rehearse_on_server: bool = False
+    verify_s: float = patience.VERIFY_S
 
     @property
     def rehearsed(self) -> bool:
@@ -122,6 +123,7 @@ def understand(options: Options) -> tuple[Plan, Executor]:
         terms=terms_of(options),
         millwork_backend=options.millwork_backend,
         rehearse_on_server=options.rehearse_on_server,
+        verify_s=patience.checked(options.verify_timeout),
         task="" if options.task is None else task_of(options.task),
         module=options.module or "",
         module_path=_module_path(options.module),

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 import msgspec
 
-from .. import gpus
+from .. import gpus, interrupts
 from ..artifacts import manifest as manifests
 from ..artifacts import repository
 from ..artifacts.bundle import Bundle
 from ..artifacts.bundle_rehearsal import ask_golden
 from ..artifacts.repository import Repository
 from ..artifacts.repository.base import Sign
+from ..artifacts.repository.lock import Waiting
+from ..artifacts.repository.object_store.store import StoreError
 from ..artifacts.repository.terms import ANY, Terms
-from ..errors import PublicationError
+from ..errors import MillworkError, PublicationError
 from ..progress import Progress
 from ..storage import scratch
 from ..triton import install
@@ -39,6 +43,8 @@ class Rehearsal(Value):
 
 
 NOT_YET = Rehearsal()
+_SAYS = re.compile(r"\bserves\b|\bstill does\b")
+"""A message that has what serves now."""
 
 
 def publish(
@@ -52,6 +58,47 @@ def publish(
 ) -> tuple[Publication, Bundle]:
     """Rehearse and commit the first bundle whose backend the server has, and verify what the server has loaded.
     PublicationError if it fails that, and was taken back. ``sign``: puts a signature beside the files before that."""
+    with telling(into, bundles[0].name):
+        return _publish(bundles, into, serving, progress, sign, terms, rehearsed)
+
+
+@contextlib.contextmanager
+def telling(into: Repository | None, name: str) -> Iterator[None]:
+    """A PublicationError says what serves now, also where nothing was begun."""
+    try:
+        yield
+    except PublicationError as error:
+        told(error, into, name)
+        raise
+
+
+def told(error: MillworkError, into: Repository | None, name: str) -> MillworkError:
+    """``error``, which says what serves now where it is one of publishing."""
+    if into is not None and isinstance(error, PublicationError) and not _SAYS.search(error.message):
+        error.message += f"; {_serves(into, name, error)}"
+    return error
+
+
+def _serves(into: Repository, name: str, error: PublicationError) -> str:
+    unread = "what served before still does"
+    if isinstance(error, StoreError):  # another answer would take as long
+        return unread
+    try:
+        version = into.serves(name)
+    except (MillworkError, OSError):
+        return unread
+    return "no version of the model serves" if version is None else f"version {version} still serves"
+
+
+def _publish(
+    bundles: Sequence[Bundle],
+    into: Repository,
+    serving: Serving,
+    progress: Progress,
+    sign: Sign | None,
+    terms: Terms,
+    rehearsed: Rehearsal,
+) -> tuple[Publication, Bundle]:
     fitting = [bundle for bundle in bundles if serving.takes(bundle.manifest.triton_backend)]
     if not fitting:
         raise our_backend.unfit([bundle.manifest.triton_backend for bundle in bundles], serving)
@@ -70,10 +117,15 @@ def publish(
         verify = _asker(bundle.name, into, serving, progress)
         try:
             published = into.publish(
-                bundle, verify=verify, restored=_restorer(bundle.name, serving), sign=sign, terms=terms
+                bundle,
+                verify=verify,
+                restored=_restorer(bundle.name, serving),
+                sign=sign,
+                terms=terms,
+                waiting=_waiting(serving, progress),
             )
         except PublicationError as error:
-            if bundle is fitting[-1] or NO_BACKEND not in error.message:
+            if bundle is fitting[-1] or NO_BACKEND not in error.message or interrupts.held():
                 raise
             progress.note(
                 f"the server has no {bundle.manifest.triton_backend} backend: trying the next that could serve"
@@ -148,7 +200,14 @@ def rollback(
 ) -> Publication:
     """Let an earlier version serve again, and verify it as a new one is."""
     asked = _asker(name, into, serving, progress)
-    back = into.rollback(name, to, verify=asked, restored=_restorer(name, serving), terms=terms)
+    back = into.rollback(
+        name,
+        to,
+        verify=asked,
+        restored=_restorer(name, serving),
+        terms=terms,
+        waiting=_waiting(serving, progress),
+    )
     _note(into, back, progress)
     _note_pinned(into, back, progress)
     return msgspec.structs.replace(back, server=serving.words)
@@ -172,6 +231,11 @@ def _note(into: Repository, done: Publication, progress: Progress) -> None:
         progress.note(f"{why}, who may read the repository: a server of another user may not load it (see chmod)")
 
 
+def _waiting(serving: Serving, progress: Progress) -> Waiting:
+    """Others are told how long our server may take: for the new version, and for the one before again."""
+    return Waiting(takes=2 * serving.verify_s if serving.there else 0.0, say=progress.note)
+
+
 def _asker(name: str, into: Repository, serving: Serving, progress: Progress) -> Callable[[int], None] | None:
     """What verifies a version after its commit: load it, ask the golden rows; None without a server."""
     if not serving.there:
@@ -189,8 +253,10 @@ def _asker(name: str, into: Repository, serving: Serving, progress: Progress) ->
         manifest = manifests.read(folder) if (folder / manifests.MANIFEST_FILE).exists() else None
         if manifest is not None and serving.installation is not None:
             install.provide(serving.installation, manifest.requirements, progress.detail)
-        models = into.for_triton or _copy(into, name, folder, copies)
-        with session(serving, models) as server, server.within(serving.verify_s):
+        with (
+            session(serving, into.for_triton or _copy(into, name, folder, copies)) as server,
+            server.within(serving.verify_s),
+        ):
             try:
                 if serving.explicit:
                     server.load(name)

@@ -44,6 +44,12 @@ UNLOADED = "unloaded"
 NOT_EXPLICIT = "explicit model load / unload is not allowed"
 """What a server says that isn't in explicit mode, whatever it was to unload."""
 
+LAST_WORD_S = 5.0
+"""For a server to take back what it was given, once its time is over."""
+
+LATE_S = 0.5
+"""A call that ends so long before all of the time is over was given that rest."""
+
 SAID = 200
 """Characters of a server's or a library's own words that are shown."""
 
@@ -64,16 +70,22 @@ _WRAPPING = re.compile(
 )
 
 
+class SilentError(PublicationError):
+    """The server didn't answer in the time that it had."""
+
+
 class Session:
     """A connection to one Triton. Raises PublicationError where none answers at ``url`` (``grpc://HOST:PORT``,
-    ``grpcs://HOST:PORT``, ``unix:///SOCKET``)."""
+    ``grpcs://HOST:PORT``, ``unix:///SOCKET``). ``patience_s``: how long it is waited for where it has only to answer
+    a question."""
 
-    def __init__(self, url: str, given: Credentials = NONE) -> None:
+    def __init__(self, url: str, given: Credentials = NONE, patience_s: float = CONNECT_S) -> None:
         self.url = url if "://" in url else f"grpc://{url}"
         self.credentials = given
         self._client = channel.client(self.url, given)
-        self._until = math.inf
-        self._given_s = math.inf
+        self._patience_s = min(patience_s, CONNECT_S)
+        self._until: float | None = None
+        self._seconds = self._given = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -93,31 +105,39 @@ class Session:
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """All that is asked meanwhile takes so many seconds together: PublicationError where the server doesn't answer
-        by then."""
-        before = self._until, self._given_s
-        self._until, self._given_s = min(self._until, time.monotonic() + seconds), seconds
+        """All that is asked meanwhile is answered within so many ``seconds`` altogether, or :class:`SilentError` is
+        raised: each call has what is left."""
+        before = self._until, self._seconds
+        self._until, self._seconds = time.monotonic() + seconds, seconds
         try:
             yield
         finally:
-            self._until, self._given_s = before
+            self._until, self._seconds = before
 
-    def _patience(self, usual: float) -> float:
-        """Seconds that a call may take."""
+    def _left(self, usual: float, *, whole: bool = False) -> float:
+        """Seconds for a call: ``usual``; where all has a limit, what is left of that at most, or with ``whole`` all of
+        that."""
+        if self._until is None:
+            return usual
         left = self._until - time.monotonic()
         if left <= 0:
-            raise PublicationError(
-                f"the server at {self.url} didn't answer within {self._given_s:g} s",
-                "Is it at work, or stuck? Give it longer with --verify-timeout SECONDS.",
-            )
-        return min(usual, left)
+            raise self._silent(f"Triton at {self.url} was too slow")
+        self._given = left if whole else min(usual, left)
+        return self._given
+
+    def _silent(self, what: str) -> SilentError:
+        over = self._until is None or time.monotonic() >= self._until - LATE_S
+        seconds = self._seconds if over else self._given
+        return SilentError(
+            f"{what}: it didn't answer within {seconds:.0f} s", "Is it at work? --verify-timeout gives it more time."
+        )
 
     def server_version(self) -> str:
         """The server's own version, such as ``2.51.0``."""
         from tritonclient.utils import InferenceServerException
 
         try:
-            return str(self._client.get_server_metadata(client_timeout=self._patience(CONNECT_S)).version)
+            return str(self._client.get_server_metadata(client_timeout=self._left(self._patience_s)).version)
         except InferenceServerException as error:
             raise _nobody(self.url, error) from error
 
@@ -133,28 +153,34 @@ class Session:
         Raises PublicationError with the server's reason where it refuses; what served before still does.
         """
         with self._told(f"Triton at {self.url} refused to load {name!r}"):
-            self._client.load_model(name, config=config_override, files=files, client_timeout=self._patience(LOAD_S))
+            self._client.load_model(
+                name, config=config_override, files=files, client_timeout=self._left(LOAD_S, whole=True)
+            )
 
     def unload(self, name: str) -> None:
         """Unload a model; the server does so once its requests in flight are answered."""
         with self._told(f"Triton at {self.url} refused to unload {name!r}"):
-            self._client.unload_model(name, client_timeout=self._patience(LOAD_S))
+            try:
+                seconds = max(self._left(LOAD_S, whole=True), LAST_WORD_S)
+            except SilentError:
+                seconds = LAST_WORD_S
+            self._client.unload_model(name, client_timeout=seconds)
 
     def ready(self, name: str, version: int | None = None) -> bool:
         """Whether that version (None: any) answers requests."""
         with self._told(f"Triton at {self.url} failed to say whether {name!r} is ready"):
-            return bool(self._client.is_model_ready(name, _text(version), client_timeout=self._patience(CONNECT_S)))
+            return bool(self._client.is_model_ready(name, _text(version), client_timeout=self._left(self._patience_s)))
 
     def versions(self, name: str) -> tuple[int, ...]:
         """The versions that are ready, in ascending order."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
+            index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
         return tuple(sorted(int(m.version) for m in index.models if m.name == name and m.state == "READY"))
 
     def models(self) -> tuple[str, ...]:
         """The names of all models in the server's repository, loaded or not."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
+            index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
         return tuple(dict.fromkeys(model.name for model in index.models))
 
     def explicit(self) -> bool:
@@ -163,7 +189,7 @@ class Session:
         from tritonclient.utils import InferenceServerException
 
         try:
-            self._client.unload_model(NOBODY, client_timeout=self._patience(CONNECT_S))
+            self._client.unload_model(NOBODY, client_timeout=self._left(self._patience_s))
         except InferenceServerException as error:
             return NOT_EXPLICIT not in str(error.message())
         return True
@@ -172,7 +198,7 @@ class Session:
         """Why versions of the model aren't loaded, by the server; also what it once said of a number that is given
         again."""
         with self._told(f"Triton at {self.url} failed to list its models"):
-            index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
+            index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
         return {int(m.version): m.reason for m in index.models if m.name == name and m.version and m.reason}
 
     def wait(self, name: str, version: int, seconds: float, before: Mapping[int, str] | None = None) -> None:
@@ -180,18 +206,20 @@ class Session:
         it can't, or where it hasn't within ``seconds`` from the time that it last said that it is loading. ``before``:
         the :meth:`reasons` of the time before the version was there."""
         old = (UNLOADED, (before or {}).get(version))
-        until = time.monotonic() + seconds
+        began = time.monotonic()
+        until = began + seconds
         while True:
             with self._told(f"Triton at {self.url} failed to list its models"):
-                index = self._client.get_model_repository_index(client_timeout=self._patience(CONNECT_S))
+                index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
             found = next((m for m in index.models if m.name == name and m.version == str(version)), None)
             if found is not None and found.state == "READY":
                 return
             if found is not None and found.state == "UNAVAILABLE" and found.reason and found.reason not in old:
                 raise PublicationError(f"Triton at {self.url} refused to load {name!r}: {reason(found.reason)}")
-            if time.monotonic() >= until or time.monotonic() + INDEX_S >= self._until:
+            last = until if self._until is None else min(until, self._until - INDEX_S)
+            if time.monotonic() >= last:
                 raise PublicationError(
-                    f"Triton at {self.url} hasn't loaded version {version} of {name!r} within {seconds:.0f} s",
+                    f"Triton at {self.url} hasn't loaded version {version} of {name!r} within {last - began:.0f} s",
                     "It isn't in explicit mode. Does it poll this repository (--model-control-mode=poll)? For one that "
                     "reads its repository only when it starts: --triton none, and start it again.",
                 )
@@ -202,7 +230,7 @@ class Session:
     def max_batch_size(self, name: str, version: int | None = None) -> int:
         """Rows that one request may hold; 0 where the model takes no batches."""
         with self._told(f"Triton at {self.url} failed to give the configuration of {name!r}"):
-            answer = self._client.get_model_config(name, _text(version), client_timeout=self._patience(CONNECT_S))
+            answer = self._client.get_model_config(name, _text(version), client_timeout=self._left(self._patience_s))
         return int(answer.config.max_batch_size)
 
     def infer(
@@ -224,10 +252,9 @@ class Session:
             sent.append(tritonclient.grpc.InferInput(CATEGORIES, list(values.shape), kind))
             sent[-1].set_data_from_numpy(values)
         asked = [tritonclient.grpc.InferRequestedOutput(OUTPUT)]
+        left = self._left(INFER_S, whole=True)
         with self._told(f"Triton at {self.url} failed on a request of {len(x)} rows to {name!r}"):
-            answer = self._client.infer(
-                name, sent, _text(version), outputs=asked, client_timeout=self._patience(INFER_S)
-            )
+            answer = self._client.infer(name, sent, _text(version), outputs=asked, client_timeout=left)
         return _checked(name, len(x), answer.as_numpy(OUTPUT))
 
     @contextlib.contextmanager
@@ -240,7 +267,10 @@ class Session:
         except InferenceServerException as error:
             if RESTRICTED in str(error.message()):  # other protocols of this server may be open
                 raise _nobody(self.url, error) from error
-            if error.status() in {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}:
+            late = error.status() == "StatusCode.DEADLINE_EXCEEDED"
+            if late and self._until is not None:
+                raise self._silent(what) from error
+            if late or error.status() == "StatusCode.UNAVAILABLE":
                 self.server_version()  # raises where nobody answers any more
             raise PublicationError(f"{what}: {reason(str(error.message()))}") from error
 

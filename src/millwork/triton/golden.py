@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import PublicationError
 from ..values import Value
+from .client import SilentError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +65,8 @@ def check_golden(
             done += size
             if reason:
                 return GoldenVerdict(agreed=False, max_abs=largest, rows=done, reason=reason)
+    except SilentError:
+        raise
     except PublicationError as error:
         return GoldenVerdict(agreed=False, max_abs=largest, rows=done, reason=error.message)
     return GoldenVerdict(agreed=True, max_abs=largest, rows=done)

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable
 
 from ..errors import PublicationError
-from .client import NOT_EXPLICIT, Session
+from .client import NOT_EXPLICIT, Session, SilentError
 from .probes import Probe, probe
 
 NO_BACKEND = "unable to find backend library"
@@ -41,6 +41,8 @@ def backends_of(session: Session, wanted: Iterable[str]) -> tuple[str, ...]:
         name, (config, files) = f"millwork-asks-for-{backend}", probe(backend)
         try:
             session.load(name, config(name), files)
+        except SilentError:
+            raise
         except PublicationError as error:
             if NOT_EXPLICIT in error.message:
                 raise

@@ -17,9 +17,10 @@ from ..values import Value
 from ..values.served import VERIFY_S, Known
 from . import install, server
 from .address import Address, Folder, Managed, NoServer, Remote
-from .client import Session
+from .client import Session, SilentError
 from .credentials import NONE, Credentials
 from .install import Installation
+from .patience import VERIFY_S
 from .readiness import backends_of
 
 CONTAINER_BACKENDS = ("onnxruntime", "fil", "tensorrt", "python")
@@ -33,7 +34,8 @@ class Serving(Value):
 
     ``installation`` is a server that we start and stop ourselves, ``url`` one that runs already; neither: none.
     ``own``: how it is known that the server which will serve has our backend; empty where it isn't known. The managed
-    one has it, and stands for a stock one: it is measured with, and nothing is written for it.
+    one has it, and stands for a stock one: it is measured with, and nothing is written for it. ``verify_s``: how long
+    it may take to load and answer a version, and again to load the one before.
     """
 
     release: Release
@@ -73,9 +75,16 @@ class Serving(Value):
         return (native,) if measured and not self.takes(native) else ()
 
 
-def prepare(address: Address, release: str | None, announce: Callable[[str], None], *, start: bool = True) -> Serving:
+def prepare(
+    address: Address,
+    release: str | None,
+    announce: Callable[[str], None],
+    *,
+    start: bool = True,
+    verify_s: float = VERIFY_S,
+) -> Serving:
     """The Triton at ``address``, installed if it is ours and isn't there. ``release``: what the user said it is.
-    ``start``: whether the managed one will be needed, or only what it is.
+    ``start``: whether the managed one will be needed, or only what it is. ``verify_s``: how long it is waited for.
 
     Raises UsageError where the server is another release than was said, TargetError or PublicationError where
     there is none.
@@ -99,7 +108,7 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
             known: Known = "asked" if TRITON_BACKEND in backends else ""
             serving = Serving(release=_of(version, release), backends=backends, installation=own, own=known)
         case Remote():
-            with Session(address.url, address.credentials) as asked:
+            with Session(address.url, address.credentials, verify_s) as asked:
                 version, explicit = asked.server_version(), asked.explicit()
             serving = Serving(
                 release=_of(version, release),
@@ -112,7 +121,7 @@ def prepare(address: Address, release: str | None, announce: Callable[[str], Non
         raise UsageError(
             f"--triton-release {release}: the server's release is {serving.release.name}", "Leave --triton-release out."
         )
-    return msgspec.structs.replace(serving, verify_s=address.verify_s)
+    return msgspec.structs.replace(serving, verify_s=verify_s)
 
 
 def asked(serving: Serving, natives: Iterable[str]) -> Serving:
@@ -121,8 +130,10 @@ def asked(serving: Serving, natives: Iterable[str]) -> Serving:
     if not serving.url or serving.backends is not None or not serving.explicit:
         return serving
     try:
-        with Session(serving.url, serving.credentials) as asking:
+        with Session(serving.url, serving.credentials, serving.verify_s) as asking, asking.within(serving.verify_s):
             has = backends_of(asking, tuple(dict.fromkeys((*natives, "python"))))
+    except SilentError:
+        raise
     except PublicationError:
         return serving
     return msgspec.structs.replace(serving, backends=has, own="asked" if TRITON_BACKEND in has else "")
@@ -139,7 +150,7 @@ def session(serving: Serving, repository: str | None = None) -> Iterator[Session
 def opened(serving: Serving, repository: str | None = None) -> Iterator[tuple[Session, int]]:
     """The same, with the server's process where it is one of ours, else 0."""
     if serving.url:
-        with Session(serving.url, serving.credentials) as asked:
+        with Session(serving.url, serving.credentials, serving.verify_s) as asked:
             yield asked, 0
         return
     if serving.installation is None:

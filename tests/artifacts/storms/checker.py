@@ -26,8 +26,8 @@ from millwork.triton import config as triton_config
 
 MISSED = "<missed>"
 """The content of a version that wasn't what is known of any, or couldn't be read."""
-ENDS = frozenset({0, 2, 3, 4, 5, 7, 129, 130, 143})
-"""Exit codes that are documented."""
+ENDS = frozenset({0, 2, 3, 4, 5, 7})
+"""Exit codes that are documented, beside those of a signal: see :func:`_documented`."""
 IGNORED = re.compile(r"Exception ignored in: .*\nTraceback")
 """What Python says of a library's object that a Ctrl-C found half made."""
 
@@ -219,9 +219,12 @@ def answered(answers: dict[str, dict[str, int]], contents: dict[str, str]) -> li
 
 
 def _documented(one: Ended) -> bool:
-    by_its_signal = one.job.doom and one.code == -one.job.doom
+    """128 + N follows only signal N, which a command answers. One dies of it where that is SIGKILL, or where it came
+    before the command had begun."""
+    doom = one.job.doom
+    by_its_signal = bool(doom) and one.code == -doom
     said = IGNORED.sub("", one.said)
-    return bool(by_its_signal) or (one.code in ENDS and "Traceback" not in said)
+    return by_its_signal or ((one.code in ENDS or (doom and one.code == 128 + doom)) and "Traceback" not in said)
 
 
 def _published(one: Ended) -> bool:

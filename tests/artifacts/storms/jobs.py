@@ -19,14 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storms.known import SIGNED, Known
-from storms.plan import ROLLBACK, Job
+from storms.plan import ROLLBACK, SILENT, Job
+
+from millwork import interrupts
 
 SAID = 1 << 16
 BEAT_S = 0.004
 STARTED_S = {False: 0.5, True: 2.5}
 """What a command takes, until one has ended: forked, and a process of its own."""
 FORGETS = 0.8
-INTERRUPTED = 130
+SILENCE_S = 3.0
+"""How long a server that falls silent is waited for."""
+SIGNALLED = 128
 HELD = (signal.SIGINT, signal.SIGTERM)
 TOO_LONG_S = 150.0
 """A command that still runs then gets SIGKILL, and is told as one that hung."""
@@ -122,6 +126,8 @@ def arguments(known: Known, repository: str, servers: Callable[[Job], str]) -> C
 
     def words(job: Job) -> list[str]:
         to = ["--repository", repository, "--triton", servers(job)]
+        if job.kind == SILENT:
+            to += ["--verify-timeout", str(SILENCE_S)]
         if job.kind == ROLLBACK:
             return ["rollback", "--name", job.name, *to]
         signed = ["--sign", str(known.key)] if job.name == SIGNED else []
@@ -163,9 +169,9 @@ def _in_child(words: list[str], pipe: int, limit: int) -> int:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         code = _command(words)
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-    except KeyboardInterrupt:  # before the command had begun, or once it had ended
+    except KeyboardInterrupt as stop:  # before the command had begun, or once it had ended
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-        code = INTERRUPTED
+        code = SIGNALLED + interrupts.number_of(stop)
     except BaseException:  # noqa: BLE001 -- mustn't run its parent's code
         traceback.print_exc()
     with contextlib.suppress(OSError, ValueError):

@@ -58,7 +58,7 @@ def drawn(rng: random.Random, number: int, known: Known, kinds: dict[str, float]
         kind=kind,
         name=rng.choice(known.names),
         variant={WRONG: what, ROLLBACK: ""}.get(kind, rng.choice(known.variants)),
-        doom=int(doom or (signal.SIGKILL if kind == SILENT else 0)),
+        doom=int(doom),
         after=after,
         real=real,
         limit=rng.choice(SIZES) if kind == SMALL else -1,
