@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import ModelError, PublicationError
 from ..storage import archives, texts
+from ..storage.opening import ANY_SIZE, read_limited
 from ..triton.client import Session, SilentError
 from ..triton.config import as_json
 from ..triton.golden import GoldenVerdict, check_golden

@@ -138,12 +138,12 @@ def _sign(place: Place, takes: float) -> None:
         place.holder.unlink(missing_ok=True)  # another publisher's, who was killed
         permissions.touch(place.holder, place.notes_access)
         holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=now, takes=takes)
-        place.holder.write_bytes(msgspec.json.encode(holder))
+        opening.write(place.holder, msgspec.json.encode(holder))
 
 
 def _read(place: Place) -> Holder | None:
     try:
-        return wire.decode(place.holder.read_bytes(), Holder)
+        return wire.decode(opening.read_limited(place.holder), Holder)
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -58,14 +58,7 @@ def rollback(
         except OSError as error:
             why = f"an interrupted publication can't be undone: {refusal(error)}"
             raise PublicationError(f"{name}: {why}; {serves_now(place)}") from error
-        target = to
-        if target is None:
-            target = present if undone else _before(place, present)
-        if target is None:
-            raise UsageError(
-                f"{name}: no version served{'' if present is None else f' before version {present}'}",
-                f"The versions here: {_listed(place)}. Name one with --version.",
-            )
+        target = _target(place, to, present, undone=undone)
         _require_sound(place, target)
         config, notes = _config_of(place, target) if target != present else (config_bytes(place) or b"", ())
         notes = (*noted_back(listing.incumbent(place), listing.incumbent(place, target)), *notes)

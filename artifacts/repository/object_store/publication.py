@@ -281,7 +281,7 @@ def _committed(
         raise PublicationError(f"other publishers were faster, {ROUNDS} times in a row", "Publish again.")
     except (RefusedError, UnsignedError):
         if transaction is not None:
-            with interrupts.held_back():
+            with interrupts.held_back(), contextlib.suppress(MillworkError, OSError):  # the next publication sweeps
                 _withdraw(store, place, transaction)
         raise
     except LostAnswerError as error:

@@ -17,7 +17,6 @@ from .. import __version__, interrupts
 from ..commands import surroundings
 from ..commands.faults import known
 from ..errors import InternalError, MillworkError, UsageError, did_you_mean
-from ..interrupts import Stopped
 from .command import alone
 from .early import begun
 from .help import NAMES, Group, completing
@@ -100,16 +99,13 @@ millwork = _group()
 
 def main() -> None:
     """``millwork``."""
-    begun()
-    if sys.argv[1:2] != ["worker"]:  # a step ends as its signal ends it, and its parent says what that means
-        interrupts.hear()
+    begun(step=sys.argv[1:2] == ["worker"])
     sys.exit(run(millwork, sys.argv[1:]))
 
 
 def optimize_main() -> None:
     """``optimize``: the same as ``millwork optimize``."""
     begun()
-    interrupts.hear()
     sys.exit(run(load("optimize", completion=True), sys.argv[1:], "optimize"))
 
 
@@ -158,6 +154,19 @@ def _stopped(name: str, arguments: list[str], error: KeyboardInterrupt) -> int:
     with contextlib.suppress(OSError):  # the terminal that hung up
         Console().print(f"\nstopped{by}{kept}", style="dim", soft_wrap=True)
     return SIGNALLED + number
+
+
+def _unwritten(error: Exception) -> UsageError | None:
+    """What to say where Typer or rich couldn't write help or a table on stdout."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    if not isinstance(error, OSError) or where.partition(".")[0] not in ("rich", "typer", "click"):
+        return None
+    from .console import unwritten
+
+    return unwritten(error)
 
 
 def _reader_left() -> bool:

@@ -17,9 +17,14 @@ PROGRAMS = ("millwork", "optimize")
 
 
 def guarded() -> None:
-    """Leave at once, with one word, until :func:`begun`; in programs of ours only, and not for what is ignored."""
+    """Leave at once, with one word, until :func:`begun`; in programs of ours only, and not for what is ignored.
+
+    And have the three standard streams, whatever was closed: another file would get their numbers, and what is said
+    there.
+    """
     if _name() not in PROGRAMS:
         return
+    _open_standard()
     for number in ENDING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)
@@ -36,12 +41,14 @@ def _open_standard() -> None:
             setattr(sys, name, os.fdopen(os.dup(number), "w"))
 
 
-def begun() -> None:
-    """The command begins: what stops it is undone from here on."""
+def begun(*, step: bool = False) -> None:
+    """The command begins: what stops it is undone from here on. A ``step`` ends as its signal ends it, and its parent
+    says what that means."""
     for number in ENDING:
         if signal.getsignal(number) is _leave:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    catch()
+    if not step:
+        catch()
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -288,7 +288,7 @@ class RetuneOptions(ServerCredentials, kw_only=True):
 # ── tools ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class DoctorOptions(Value, kw_only=True):
+class DoctorOptions(Options, kw_only=True):
     """Which repository is looked at, beside the machine."""
 
     repository: Annotated[
@@ -302,7 +302,7 @@ class DoctorOptions(Value, kw_only=True):
     ] = None
 
 
-class ServeOptions(Value, kw_only=True):
+class ServeOptions(Options, kw_only=True):
     """What ``triton serve`` serves, and on which ports; None for a free one."""
 
     repository: Annotated[str, Opt("--repository", metavar="PATH", help="The folder of models.", panel=MODEL)]

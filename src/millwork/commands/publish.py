@@ -36,7 +36,7 @@ def publish(options: PublishOptions, progress: Progress) -> None:
     into = at(str(options.repository))
     with publication.telling(into, bundles[0].name):
         serving = servers.prepare(address.asked(options), None, progress.detail, verify_s=verify_s)
-        control.note(serving.url, progress.note, explicit=serving.explicit)
+        control.note(serving.url, progress.note, serving.verify_s, explicit=serving.explicit)
         rehearsal.require_sense(serving, on_server=options.rehearse_on_server)
         serving = our_backend.settled(
             serving,

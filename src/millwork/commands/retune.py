@@ -30,6 +30,7 @@ from ..tuning.outcome import MOST_ROWS
 from ..tuning.service_times import ProfileRequest, RunnerFile, ServiceTime
 from ..tuning.slo import Objective
 from ..values import Record, Value
+from ..values.served import VERIFY_S
 from . import tune as tune_command
 from .options import RetuneOptions
 from .tune import TuneRequest, published
@@ -55,7 +56,7 @@ class RetuneRequest:
     sign: Path | None = None
     credentials: Credentials = NONE
     millwork_backend: bool = False
-    verify_s: float = patience.VERIFY_S
+    verify_s: float = VERIFY_S
 
 
 def requested(options: RetuneOptions) -> RetuneRequest:

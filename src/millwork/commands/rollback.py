@@ -21,6 +21,6 @@ def rollback(options: RollbackOptions, progress: Progress) -> None:
         terms = Terms(expected=into.serves(options.name) or NONE if expected is None else expected)
         progress.begin("rollback", f"{options.repository}/{options.name}")
         serving = servers.prepare(address.asked(options), None, progress.detail, verify_s=verify_s)
-        control.note(serving.url, progress.note, explicit=serving.explicit)
+        control.note(serving.url, progress.note, serving.verify_s, explicit=serving.explicit)
         done = publication.rollback(into, options.name, options.version, serving, progress, terms)
         progress.end(publication.words(done))

@@ -47,6 +47,7 @@ from ..tuning.trials import SearchProblem, ServedCandidate
 from ..validators.rows.given import Given
 from ..validators.traffic import Traffic
 from ..values import SCHEMA, CandidateRecord, Manifest, Record, TargetSummary, Value, Winner
+from ..values.served import VERIFY_S
 from .options import TuneOptions
 
 RANK = 0
@@ -71,7 +72,7 @@ class TuneRequest:
     sign: Path | None = None
     millwork_backend: bool = False
     read: Terms = ANY
-    verify_s: float = patience.VERIFY_S
+    verify_s: float = VERIFY_S
 
 
 class Rows(Value):

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..triton.patience import VERIFY_S
-from ..values import Value
+from ..values.served import VERIFY_S
 from .option import ADVANCED, CANDIDATES, MODEL, PUBLICATION, TRAFFIC, Arg, Opt
 from .option import Options as CommandOptions
 
@@ -147,7 +146,7 @@ TritonRelease = Annotated[
 ]
 
 
-class ServerCredentials(Value, kw_only=True):
+class ServerCredentials(CommandOptions, kw_only=True):
     """How a Triton that runs already is met, and how long any is waited for; every command that talks to one has
     these."""
 

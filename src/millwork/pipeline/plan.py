@@ -25,6 +25,7 @@ from ..tuning.slo import Objective, Slo
 from ..validators import tolerance, traffic
 from ..validators.traffic import Traffic
 from ..values import Value
+from ..values.served import VERIFY_S
 from .options import Options, ReplacingOptions
 
 TARGETS_FILE = "targets.toml"
@@ -71,7 +72,7 @@ class Plan(Value):
     terms: Terms = ANY
     millwork_backend: bool = False
     rehearse_on_server: bool = False
-    verify_s: float = patience.VERIFY_S
+    verify_s: float = VERIFY_S
 
     @property
     def rehearsed(self) -> bool:

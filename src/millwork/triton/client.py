@@ -7,7 +7,6 @@ the model takes categories, and ``output__0`` FP32 [K].
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import time
 from typing import TYPE_CHECKING, Any, Self

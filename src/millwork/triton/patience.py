@@ -1,4 +1,4 @@
-"""How long a server may take for a version. Light to import: ``--help`` reads it."""
+"""How long a server may take for a version."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 
 from ..errors import UsageError
 
-VERIFY_S = 120.0
-"""To load a version and to answer its golden rows; and, where that fails, to load the one before again."""
 LONGEST_VERIFY_S = 86400.0
 
 

@@ -20,7 +20,6 @@ from .address import Address, Folder, Managed, NoServer, Remote
 from .client import Session, SilentError
 from .credentials import NONE, Credentials
 from .install import Installation
-from .patience import VERIFY_S
 from .readiness import backends_of
 
 CONTAINER_BACKENDS = ("onnxruntime", "fil", "tensorrt", "python")
@@ -81,10 +80,11 @@ def prepare(
     announce: Callable[[str], None],
     *,
     start: bool = True,
-    verify_s: float = VERIFY_S,
+    verify_s: float | None = None,
 ) -> Serving:
     """The Triton at ``address``, installed if it is ours and isn't there. ``release``: what the user said it is.
-    ``start``: whether the managed one will be needed, or only what it is. ``verify_s``: how long it is waited for.
+    ``start``: whether the managed one will be needed, or only what it is. ``verify_s``: how long it is waited for;
+    None: as the address says.
 
     Raises UsageError where the server is another release than was said, TargetError or PublicationError where
     there is none.
@@ -108,7 +108,7 @@ def prepare(
             known: Known = "asked" if TRITON_BACKEND in backends else ""
             serving = Serving(release=_of(version, release), backends=backends, installation=own, own=known)
         case Remote():
-            with Session(address.url, address.credentials, verify_s) as asked:
+            with Session(address.url, address.credentials, address.verify_s) as asked:
                 version, explicit = asked.server_version(), asked.explicit()
             serving = Serving(
                 release=_of(version, release),
@@ -121,7 +121,7 @@ def prepare(
         raise UsageError(
             f"--triton-release {release}: the server's release is {serving.release.name}", "Leave --triton-release out."
         )
-    return msgspec.structs.replace(serving, verify_s=verify_s)
+    return msgspec.structs.replace(serving, verify_s=address.verify_s if verify_s is None else verify_s)
 
 
 def asked(serving: Serving, natives: Iterable[str]) -> Serving:
