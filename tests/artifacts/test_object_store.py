@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from models import s3
 from models.jobs import millwork, refused
@@ -305,7 +306,9 @@ def killed(url: str, bundle: object, proxy: s3.Proxy, index: int) -> int:
 
 
 def test_what_is_wrong_is_said(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ask = ("predict", "--name", "m", "--input", "rows.npy", "--output", tmp_path / "a.npy", "--repository")
+    rows = tmp_path / "rows.npy"
+    np.save(rows, np.zeros((1, 2), np.float32))
+    ask = ("predict", "--name", "m", "--input", rows, "--output", tmp_path / "a.npy", "--repository")
     refused(millwork(*ask, url), 2, "no model called 'm' in this repository")
     refused(millwork(*ask, "s3://no-such-bucket-here/models"), 7, "there is no bucket 'no-such-bucket-here'")
     refused(millwork(*ask, "s3://shop"), 2, "a bucket's root can't be a repository")

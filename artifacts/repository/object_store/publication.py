@@ -40,7 +40,7 @@ from .address import Place
 from .listing import Served
 from .pinning import stamp
 from .records import Held, VersionRecord
-from .store import LostAnswerError, Store
+from .store import LostAnswerError, Store, StoreError
 
 ROUNDS = 200
 """How often others may come first before a publisher gives up."""
@@ -93,15 +93,33 @@ def publish(
     try:
         if verify is not None:
             verify(transaction.record.version)
-        if not _finished(store, place, transaction):
-            raise PublicationError(
-                f"another publication replaced version {transaction.record.version} at the same time"
-            )
+        told = _noted(store, place, transaction)
     except BaseException as error:
         with interrupts.held_back():
             raise undone(store, place, transaction, error, restored) from error
-    sweep(store, place, grace)
-    return transaction.record.version, notes
+    return transaction.record.version, (*notes, *(told or _swept(store, place, grace)))
+
+
+def _noted(store: Store, place: Place, transaction: Held) -> tuple[str, ...]:
+    """Note that the version is finished. It serves, and was verified as far as that was asked: a store that refuses the
+    note takes nothing of that back, so it is said. PublicationError where another publication has replaced it."""
+    version = transaction.record.version
+    try:
+        if _finished(store, place, transaction):
+            return ()
+    except StoreError as error:
+        said = f"version {version} serves, but that it is finished couldn't be noted: {error.message}. Publish the same"
+        return (f"{said} again once the store takes it: until then others take it for one that was never verified",)
+    raise PublicationError(f"another publication replaced version {version} at the same time")
+
+
+def _swept(store: Store, place: Place, grace: timedelta) -> tuple[str, ...]:
+    """Remove what others left; what can't be removed now is said, and the next publication sweeps."""
+    try:
+        sweep(store, place, grace)
+    except PublicationError as error:
+        return (f"what killed publishers left couldn't be removed: {error.message}",)
+    return ()
 
 
 def _require_read(place: Place, now: Served | None, terms: Terms) -> None:
@@ -160,7 +178,9 @@ def undone(
         serves = listing.served_now(store, place)
     except (MillworkError, OSError) as second:
         return PublicationError(
-            f"{failed}; the undo failed too: {second}", "Fix that, then roll back or publish again."
+            f"{failed}; the undo failed too: {getattr(second, 'message', second)}; version "
+            f"{transaction.record.version} may serve, and isn't known to be right",
+            "Fix that, then roll back or publish again; millwork verify tells what serves.",
         )
     if committed and restored is not None:
         try:

@@ -22,7 +22,7 @@ from ..terms import ANY, Incumbent, Terms
 from . import cut_off, listing, publication, records
 from . import rollback as back
 from .address import Address, Place
-from .store import Patience, Store
+from .store import Patience, Store, StoreError
 
 
 class ObjectRepository:
@@ -139,7 +139,11 @@ class ObjectRepository:
         return self._published(place, version, verify, notes)
 
     def _published(self, place: Place, version: int, verify: Verify | None, notes: tuple[str, ...]) -> Publication:
-        manifest = self.store.read(f"{place.version(version)}/{manifests.MANIFEST_FILE}")
+        """It is done: a store that doesn't let it be read back takes nothing of that away."""
+        try:
+            manifest = self.store.read(f"{place.version(version)}/{manifests.MANIFEST_FILE}")
+        except StoreError as error:
+            manifest, notes = None, (*notes, f"the manifest of version {version} can't be read back: {error.message}")
         return Publication(
             repository=self.url,
             name=place.name,

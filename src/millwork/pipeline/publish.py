@@ -215,7 +215,10 @@ def rollback(
 
 def _note_pinned(into: Repository, done: Publication, progress: Progress) -> None:
     """What somebody else's configuration says of versions isn't what it said: "the latest" became a number."""
-    now = into.incumbent(done.name)
+    try:
+        now = into.incumbent(done.name)
+    except MillworkError:  # a store that answers nothing more: it is done all the same
+        return
     if now.version == done.version and now.manifest is None:
         progress.note(
             f"config.pbtxt of {done.name}, which millwork didn't write, names version {done.version} now, and no "
