@@ -3,9 +3,9 @@
 // A model's version folder holds forest.packed, for instances on CPUs; or forest.cuda, and its kernels in
 // forest.fatbin, for instances on GPUs. config.pbtxt says `backend: "millwork"`, `default_model_filename` where it
 // isn't forest.packed, and as parameters `threads` (CPU), `crossover` (CPU: rows from which on blocks are taken; GPU:
-// rows up to which the small-batch plan is), `device` (which GPU where instances are KIND_MODEL) and, where labels are answered, `decision` and `cut`
-// (passes/program.py). Tensors: input__0 FP32 [N, F], input__1 [N, C] where the model takes categories, output__0 FP32
-// [N, K].
+// rows up to which the small-batch plan is), `device` (which GPU where instances are KIND_MODEL) and, where labels are
+// answered, `decision` and `cut` (passes/program.py). Tensors: input__0 FP32 [N, F], input__1 [N, C] where the model
+// takes categories, output__0 FP32 [N, K].
 #include <cstdio>
 #include <exception>
 
