@@ -40,6 +40,7 @@ from .address import Place
 from .listing import Served
 from .pinning import stamp
 from .records import Held, VersionRecord
+from .said import explain, nothing_serves, still_serves
 from .store import LostAnswerError, Store
 
 ROUNDS = 200
@@ -170,22 +171,6 @@ def undone(
     return PublicationError(f"{failed}; {still_serves(serves)}", hint)
 
 
-def explain(error: BaseException) -> tuple[str, str]:
-    """What went wrong, and the next step, for the message to the user."""
-    if isinstance(error, MillworkError):
-        return error.message, error.hint
-    if isinstance(error, KeyboardInterrupt):
-        return f"interrupted by {interrupts.name_of(error)}", ""
-    return f"{type(error).__name__}: {error}", ""
-
-
-def still_serves(now: Served | None) -> str:
-    """What a client gets, for the end of a message."""
-    return (
-        f"version {now.version} still serves" if now is not None and now.version else "no version of the model serves"
-    )
-
-
 def sweep(store: Store, place: Place, grace: timedelta = GRACE) -> list[int]:
     """Remove the objects of versions that will never serve; their numbers.
 
@@ -286,7 +271,7 @@ def _committed(
         raise
     except LostAnswerError as error:
         if not whole:
-            raise _nothing_serves(store, place, error) from error
+            raise nothing_serves(store, place, error) from error
         raise PublicationError(
             f"{place.name}: publishing failed: {error.message}; the version is complete, but it isn't known whether "
             "it serves",
@@ -294,19 +279,9 @@ def _committed(
         ) from error
     except BaseException as error:
         if transaction is None:
-            raise _nothing_serves(store, place, error) from error
+            raise nothing_serves(store, place, error) from error
         with interrupts.held_back():
             raise undone(store, place, transaction, error, None) from error
-
-
-def _nothing_serves(store: Store, place: Place, error: BaseException) -> PublicationError:
-    """What to tell where config.pbtxt was not touched."""
-    reason, hint = explain(error)
-    try:
-        serves = still_serves(listing.served_now(store, place))
-    except (MillworkError, OSError):
-        serves = "what served before still does"
-    return PublicationError(f"{place.name}: publishing failed: {reason}; nothing was committed; {serves}", hint)
 
 
 def _ready(store: Store, place: Place, folder: Path, transaction: Held, base: Served | None) -> Held | None:
