@@ -346,6 +346,7 @@ OPENS = {"open", "read_bytes", "read_text", "fromfile", "mmap"}
 """What opens a file by its name; and ``np.load`` of a name."""
 
 OPEN_THEMSELVES = {
+    "cli.early": "/dev/null, where a standard stream was closed",
     "artifacts.repository.flock": "a lock that is there, without following a link or waiting",
     "interrupts": "/dev/null, where a terminal has hung up",
     "storage.opening": "it is the one way",
