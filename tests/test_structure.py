@@ -24,7 +24,7 @@ HEAVY = ("torch", "tensorrt", "onnxruntime", "xgboost", "catboost", "treelite")
 LAYERS = (
     # what a step needs to run at all
     ("", "values", "errors", "gpus", "targets", "storage", "step_protocol", "worker", "executors", "environments",
-     "toolchains", "triton_releases", "progress", "units", "interrupts"),
+     "environment_files", "toolchains", "triton_releases", "progress", "units", "interrupts"),
     ("passes",),
     ("compile",),
     ("validators", "triton"),
@@ -144,8 +144,18 @@ DOES["toolchain"] = "toolchains"
 """Where what a command does is done. The one exception, ``toolchain``: a table that compile/ uses, too."""
 
 PARSES_WITH = {
-    "", "api", "cli", "commands", "errors", "interrupts", "pipeline", "progress", "toolchains", "units", "values"
-}  # fmt: skip
+    "",
+    "api",
+    "cli",
+    "commands",
+    "errors",
+    "interrupts",
+    "pipeline",
+    "progress",
+    "toolchains",
+    "units",
+    "values",
+}
 SHOWS_WITH = "artifacts.report"
 """All that a module of cli/ may import; of artifacts/ only how the report says things."""
 
@@ -336,6 +346,9 @@ OPENS = {"open", "read_bytes", "read_text", "fromfile", "mmap"}
 """What opens a file by its name; and ``np.load`` of a name."""
 
 OPEN_THEMSELVES = {
+    "cli.early": "/dev/null, where a standard stream was closed",
+    "artifacts.repository.flock": "a lock that is there, without following a link or waiting",
+    "interrupts": "/dev/null, where a terminal has hung up",
     "storage.opening": "it is the one way",
     "storage.files": "folders, to sync and to remove them; and new files, which nobody can have made before",
     "storage.permissions": "what is there, to give it a mode; and new files",

@@ -27,7 +27,7 @@ import psutil
 from millwork.artifacts import bundle_rehearsal
 from millwork.artifacts.repository import publication
 from millwork.cli import app, terminal
-from millwork.interrupts import ENDING, hear
+from millwork.interrupts import catch
 from millwork.storage import run_directory
 from millwork.worker import process
 
@@ -51,6 +51,8 @@ SERVER_PLACES = {
 }  # fmt: skip
 """With a Triton at work and the model loaded: as the golden rows are asked for the first time, which is the rehearsal;
 for the second time, which is of what has just been published; and as a trial puts it under load."""
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ORDER = ["load", "lower", "triton", "rows", "oracle", "build", "build-onnx", "check", "check-onnx", "measure", "serve",
          "publish", "rename the model's folder into the repository"]  # fmt: skip
@@ -92,7 +94,7 @@ def run(folder: Path, where: str, name: str, die: Die, words: list[str]) -> dict
             {"begin": at_begin, "worker": at_work, "publishing": at_step, "asking": at_asking}.get(where, nowhere)(
                 name, lambda: (pids.write_text(json.dumps(descendants())), die())
             )
-            hear()
+            catch()
             code = app.run(app.millwork, ["optimize", *words])
             sys.stdout.flush()
         except BaseException:  # noqa: BLE001 -- the end of a forked child, which mustn't run its parent's code

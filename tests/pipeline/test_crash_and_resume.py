@@ -96,7 +96,8 @@ def gone(pid: int) -> bool:
 
 
 STOPPED = {
-    signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGHUP: "stopped by SIGHUP",
+    signal.SIGINT: "interrupted by Ctrl-C", signal.SIGTERM: "interrupted by SIGTERM",
+    signal.SIGHUP: "interrupted by SIGHUP",
 }  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def test_ctrl_c_sigterm_or_sighup_at_any_stage(stopped: Deaths, at: int) -> None
         assert f"publishing failed: {STOPPED[run['sent']]}; no version of the model serves" in run["err"]
         assert json.loads(run["out"])["publication"] is None
     else:
-        by = STOPPED[run["sent"]].replace("interrupted", "stopped")
+        by = STOPPED[run["sent"]].replace(" by Ctrl-C", "").replace("interrupted", "stopped")
         assert run["err"].endswith(f"\n{by}; finished stages are kept, and the same command goes on from there\n")
         assert run["out"] == ""
     assert "Traceback" not in run["err"]

@@ -16,7 +16,6 @@ again.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,22 +23,20 @@ from pathlib import Path
 
 from .... import interrupts
 from ....errors import MillworkError, ModelError, PublicationError
-from ....storage import opening
-from ....storage.files import digests, sha256_file
+from ....storage.files import sha256_file
 from ....storage.scratch import folder as scratch_folder
-from ....triton import backend_rows
 from ....triton import config as triton_config
-from ....values import FileDigest
 from ... import manifest as manifests
 from ... import signing
 from ...bundle import Bundle, content_digest
 from ..base import Restored, Sign, Verify
 from ..terms import RefusedError, Terms, UnsignedError, judge, require_expected
-from . import kept, listing, pinning, records, sound
+from . import kept, listing, pinning, records, sending, sound
 from .address import Place
 from .listing import Served
 from .pinning import stamp
 from .records import Held, VersionRecord
+from .said import explain, nothing_serves, still_serves
 from .store import LostAnswerError, Store, StoreError
 
 ROUNDS = 200
@@ -53,9 +50,6 @@ GRACE = timedelta(minutes=15)
 
 STRAY = timedelta(days=1)
 """How long the publisher of a version that was given up may go on sending its files: they are looked for as long."""
-
-UPLOADS = 3
-"""How often a file is sent whose hash, read back, isn't its own."""
 
 
 def publish(
@@ -83,7 +77,7 @@ def publish(
                 if verify is not None:
                     _asked(place, store, same, verify)
                 return same, ()
-            _stage(bundle, staged / "version")
+            sending.stage(bundle, staged / "version")
             transaction = _adopted(store, place, now, digest)
             if transaction is None:
                 _judged(store, place, listing.served_now(store, place), bundle, terms, sign)  # before anything is sent
@@ -190,22 +184,6 @@ def undone(
     return PublicationError(f"{failed}; {still_serves(serves)}", hint)
 
 
-def explain(error: BaseException) -> tuple[str, str]:
-    """What went wrong, and the next step, for the message to the user."""
-    if isinstance(error, MillworkError):
-        return error.message, error.hint
-    if isinstance(error, KeyboardInterrupt):
-        return f"interrupted by {interrupts.name_of(error)}", ""
-    return f"{type(error).__name__}: {error}", ""
-
-
-def still_serves(now: Served | None) -> str:
-    """What a client gets, for the end of a message."""
-    return (
-        f"version {now.version} still serves" if now is not None and now.version else "no version of the model serves"
-    )
-
-
 def sweep(store: Store, place: Place, grace: timedelta = GRACE) -> list[int]:
     """Remove the objects of versions that will never serve; their numbers.
 
@@ -240,23 +218,6 @@ def sweep(store: Store, place: Place, grace: timedelta = GRACE) -> list[int]:
     return gone
 
 
-def _stage(bundle: Bundle, folder: Path) -> None:
-    """Copy the bundle's files, and check the copy."""
-    for path in (*(entry.path for entry in bundle.manifest.files), manifests.MANIFEST_FILE):
-        if not manifests.stays_inside(bundle.folder, path):
-            raise ModelError(f"{bundle.folder}: {path!r} is outside the bundle's folder")
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.folder / path, folder / path)
-    if manifests.sha256(folder) != bundle.manifest_sha256:
-        raise PublicationError(
-            f"{bundle.folder / manifests.MANIFEST_FILE}: the manifest has changed since the bundle was made"
-        )
-    try:
-        manifests.read_intact(folder)
-    except ModelError as error:
-        raise PublicationError(f"{bundle.folder}: {error.message}", error.hint) from error
-
-
 def _adopted(store: Store, place: Place, now: Served | None, digest: str) -> Held | None:
     """The version that serves and whose publisher was killed before it was verified, where it has this content."""
     if now is None or now.version is None:
@@ -281,7 +242,7 @@ def _committed(
             if transaction is None:
                 pinning.pinned(store, place)  # before there is another folder, which could be the latest
                 transaction = _reserved(store, place, bundle, digest)
-                _upload(store, place, bundle, folder, transaction.record.version, sign)
+                sending.upload(store, place, bundle, folder, transaction.record.version, sign)
             base = pinning.pinned(store, place)
             notes = _judged(store, place, base, bundle, terms, sign)
             ready = _ready(store, place, folder, transaction, base)
@@ -306,7 +267,7 @@ def _committed(
         raise
     except LostAnswerError as error:
         if not whole:
-            raise _nothing_serves(store, place, error) from error
+            raise nothing_serves(store, place, error) from error
         raise PublicationError(
             f"{place.name}: publishing failed: {error.message}; the version is complete, but it isn't known whether "
             "it serves",
@@ -314,19 +275,9 @@ def _committed(
         ) from error
     except BaseException as error:
         if transaction is None:
-            raise _nothing_serves(store, place, error) from error
+            raise nothing_serves(store, place, error) from error
         with interrupts.held_back():
             raise undone(store, place, transaction, error, None) from error
-
-
-def _nothing_serves(store: Store, place: Place, error: BaseException) -> PublicationError:
-    """What to tell where config.pbtxt was not touched."""
-    reason, hint = explain(error)
-    try:
-        serves = still_serves(listing.served_now(store, place))
-    except (MillworkError, OSError):
-        serves = "what served before still does"
-    return PublicationError(f"{place.name}: publishing failed: {reason}; nothing was committed; {serves}", hint)
 
 
 def _ready(store: Store, place: Place, folder: Path, transaction: Held, base: Served | None) -> Held | None:
@@ -351,33 +302,6 @@ def _reserved(store: Store, place: Place, bundle: Bundle, digest: str) -> Held:
         if held is not None:
             return held
     raise PublicationError(f"others took each number first, {ROUNDS} times in a row", "Publish again.")
-
-
-def _upload(store: Store, place: Place, bundle: Bundle, folder: Path, version: int, sign: Sign | None) -> None:
-    """Send the version's files with its own configuration, signed if that was asked, and read them back.
-
-    The file that a server opens goes last: a model that is new has no configuration yet, and some servers then guess.
-    """
-    opening.write(folder / manifests.CONFIG_FILE, triton_config.with_version(bundle.config, version).encode())
-    if sign is not None:
-        sign(folder)
-    last = backend_rows.find(bundle.manifest.triton_backend).default_file
-    files = sorted(digests(folder), key=lambda entry: (entry.path == last, entry.path))
-    for entry in files:
-        _send(store, f"{place.version(version)}/{entry.path}", folder / entry.path, entry)
-
-
-def _send(store: Store, key: str, file: Path, entry: FileDigest) -> None:
-    for _ in range(UPLOADS):
-        store.put(key, file)
-        try:
-            if store.digest(key) == (entry.sha256, entry.bytes):
-                return
-        except FileNotFoundError:
-            continue
-    raise PublicationError(
-        f"{key}: the store returned other bytes than were written", "Check the object store: it loses or changes data."
-    )
 
 
 def _passed(record: VersionRecord, base: Served | None, known: Mapping[int, VersionRecord]) -> bool:

@@ -15,8 +15,8 @@ from . import kept, listing, records, sound
 from .address import Place
 from .listing import Served
 from .pinning import stamp
-from .publication import explain, still_serves
 from .records import VersionRecord
+from .said import explain, still_serves
 from .store import Store
 
 

@@ -17,8 +17,8 @@ import typer
 from rich.text import Text
 
 from ..artifacts.report import text
+from ..commands.faults import reason
 from ..errors import UsageError
-from ..storage.files import refusal
 
 
 class Console(rich.console.Console):
@@ -91,7 +91,7 @@ def answer(said: str, done: str = "") -> None:
 def unwritten(error: OSError) -> UsageError:
     """Why nothing is on stdout; nothing more goes there."""
     _drop(sys.stdout)
-    return UsageError(f"stdout can't be written: {refusal(error)}", "Send it where there is room.")
+    return UsageError(f"stdout can't be written: {reason(error)}", "Send it where there is room.")
 
 
 def answer_json(value: object, done: str = "") -> None:

@@ -47,3 +47,8 @@ def known(error: Exception, command: str) -> MillworkError | None:
         kind = _KINDS.get(command, UsageError)
         return kind(refusal(error), _NEXT.get(error.errno or 0, "Look at that file."))
     return None
+
+
+def reason(error: OSError) -> str:
+    """What the operating system refused, in words."""
+    return refusal(error)
