@@ -162,7 +162,7 @@ def test_golden_rows_that_are_some_are_read(own: Path, categories: Any, manifest
 
 
 def asked(answers: Path, *, trust: bool = False) -> PredictOptions:
-    return PredictOptions(repository="m", name="m", version=1, rows="rows", answers=str(answers), trust=trust)
+    return PredictOptions(repository="m", name="m", version=1, rows=str(answers.with_name("rows.npy")), answers=str(answers), trust=trust)
 
 
 @pytest.fixture
@@ -175,6 +175,8 @@ def predicting(tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPat
 
         def files(self, name: str, number: int, scratch: Path) -> Path:
             return tmp_path / "1"
+
+    np.save(tmp_path / "rows.npy", ROWS)
 
     def predict(leave: Callable[[Path], object]) -> str:
         def run(*_: object, folder: Path, **__: object) -> Done[predict_command.PredictReply]:

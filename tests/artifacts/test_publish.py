@@ -124,7 +124,7 @@ def test_models_do_not_touch_each_other(make_bundle, repository: Path) -> None:
     ("error", "said"),
     [
         (ParityError("row 3 differs by 0.5", "Look there."), r"row 3 differs by 0\.5"),
-        (KeyboardInterrupt(), "interrupted"),
+        (KeyboardInterrupt(), "interrupted by Ctrl-C"),
         (RuntimeError("the server went away"), "RuntimeError: the server went away"),
         (SystemExit(3), "SystemExit: 3"),
     ],
