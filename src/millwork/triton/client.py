@@ -205,8 +205,7 @@ class Session:
         it can't, or where it hasn't within ``seconds`` from the time that it last said that it is loading. ``before``:
         the :meth:`reasons` of the time before the version was there."""
         old = (UNLOADED, (before or {}).get(version))
-        began = time.monotonic()
-        until = began + seconds
+        until = time.monotonic() + seconds
         while True:
             with self._told(f"Triton at {self.url} failed to list its models"):
                 index = self._client.get_model_repository_index(client_timeout=self._left(self._patience_s))
@@ -218,7 +217,7 @@ class Session:
             last = until if self._until is None else min(until, self._until - INDEX_S)
             if time.monotonic() >= last:
                 raise PublicationError(
-                    f"Triton at {self.url} hasn't loaded version {version} of {name!r} within {last - began:.0f} s",
+                    f"Triton at {self.url} hasn't loaded version {version} of {name!r} within {seconds:g} s",
                     "It isn't in explicit mode. Does it poll this repository (--model-control-mode=poll)? For one that "
                     "reads its repository only when it starts: --triton none, and start it again.",
                 )
