@@ -197,7 +197,7 @@ def test_what_was_typed(words: tuple[str, ...], code: int) -> None:
 
 
 def test_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug() -> None:
+    def bug(_: str) -> None:
         raise ValueError(EVIL)
 
     monkeypatch.setattr(doctor_command, "examine", bug)
@@ -213,7 +213,7 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [
         doctor_command.Finding(what=EVIL, there=there, version=EVIL, hint=EVIL, purpose=EVIL) for there in (True, False)
     ]
-    monkeypatch.setattr(doctor_command, "examine", lambda: found)
+    monkeypatch.setattr(doctor_command, "examine", lambda _: found)
     monkeypatch.setenv("COLUMNS", "300")
     harmless(millwork("doctor"))
 
