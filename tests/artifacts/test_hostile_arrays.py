@@ -162,7 +162,9 @@ def test_golden_rows_that_are_some_are_read(own: Path, categories: Any, manifest
 
 
 def asked(answers: Path, *, trust: bool = False) -> PredictOptions:
-    return PredictOptions(repository="m", name="m", version=1, rows=str(answers.with_name("rows.npy")), answers=str(answers), trust=trust)
+    return PredictOptions(
+        repository="m", name="m", version=1, rows=str(answers.with_name("rows.npy")), answers=str(answers), trust=trust
+    )
 
 
 @pytest.fixture
